@@ -1,0 +1,41 @@
+# Each target sets up what it needs in .venv/ and does it once: the stamp files remember.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+DATA   := $(wildcard ../shared/data)
+# MNIST and Fashion-MNIST for tests and benchmarks, where they are at hand; scikit-learn's digits otherwise.
+export ARTCLIP_DATA ?= $(abspath $(DATA))
+
+.PHONY: demo test docs benchmark clean
+
+demo: $(VENV)/.demo
+	$(BIN)/artclip compare --data digits --defences standard,weight@0.98,clip:lamda=0.03 \
+	    --nb-epochs 60 --eps 0.5 --noise 0.3 --seeds 3
+
+test: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+docs: $(VENV)/.docs
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+benchmark: $(VENV)/.dev
+	$(BIN)/python benchmarks/step_cost.py
+	$(BIN)/python benchmarks/mnist_mlp.py
+
+clean:
+	rm -rf $(VENV) docs/_build .mypy_cache .pytest_cache .ruff_cache
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# One recipe for all environments: .venv/.NAME installs the extras that NAME needs.
+EXTRAS_demo := torch
+EXTRAS_dev  := dev
+EXTRAS_docs := docs
+
+$(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS_$*)]'
+	touch $@

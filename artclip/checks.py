@@ -1,0 +1,128 @@
+"""Bad input gets a clear error before anything is touched: what was wrong, with the value, and what to do."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+_CHUNK = 1 << 22  # elements looked at together: a memory-mapped array is never copied whole
+
+
+def norm(name: str, value: Any) -> float:
+    """The norm 1, 2 or inf; ``np.inf``, ``"inf"``, ``"1"`` and ``"2"`` are understood."""
+    try:
+        p = float(value)
+    except (TypeError, ValueError):
+        p = math.nan
+    if p not in (1, 2, math.inf):
+        raise ValueError(f"{name}={value!r} is not a norm known here; use 1, 2 or inf")
+    return p if p == math.inf else int(p)
+
+
+def one_of(name: str, value: Any, allowed: Iterable[str]) -> None:
+    """The value is one of the names."""
+    if value not in tuple(allowed):
+        raise ValueError(f"{name}={value!r} is not known; use one of {', '.join(map(repr, allowed))}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def positive(name: str, value: Any) -> None:
+    """A finite number > 0."""
+    if not _is_number(value) or value <= 0:
+        raise ValueError(f"{name}={value!r} must be a finite number > 0")
+
+
+def non_negative(name: str, value: Any) -> None:
+    """A finite number >= 0."""
+    if not _is_number(value) or value < 0:
+        raise ValueError(f"{name}={value!r} must be a finite number >= 0")
+
+
+def positive_integer(name: str, value: Any, least: int = 1) -> None:
+    """An integer >= ``least``."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name}={value!r} must be an integer >= {least}")
+
+
+def share(name: str, value: Any) -> None:
+    """A number in (0, 1]."""
+    if not _is_number(value) or not 0 < value <= 1:
+        raise ValueError(f"{name}={value!r} must lie in (0, 1], as 0.95 for 95 %")
+
+
+def clip_values(value: Any) -> tuple[np.ndarray, np.ndarray]:
+    """(low, high) as arrays, low < high everywhere."""
+    try:
+        low, high = (np.asarray(v, dtype=np.float64) for v in value)
+    except (TypeError, ValueError):
+        raise ValueError(f"clip_values={value!r} must be a pair (low, high)") from None
+    if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
+        raise ValueError(f"clip_values={value!r} must be finite, with low < high")
+    return low, high
+
+
+def inputs(x: Any, input_shape: tuple[int, ...] | None, name: str = "x") -> np.ndarray:
+    """x as an array (n, *input_shape), n >= 1, of finite numbers."""
+    x = np.asarray(x)
+    if x.dtype.kind not in "fiub":
+        raise TypeError(f"{name} has dtype {x.dtype}; expected numbers")
+    if x.ndim == 0 or len(x) == 0:
+        raise ValueError(f"{name} is empty (shape {x.shape})")
+    if input_shape is not None and x.shape[1:] != tuple(input_shape):
+        expected = ", ".join(map(str, ("n", *input_shape)))
+        raise ValueError(
+            f"{name} has shape {x.shape}, but the classifier's input_shape asks for ({expected})"
+        )
+    _finite(name, x)
+    return x
+
+
+def _finite(name: str, a: np.ndarray) -> None:
+    if a.dtype.kind != "f":
+        return
+    step = max(1, _CHUNK // max(1, math.prod(a.shape[1:])))
+    for start in range(0, len(a), step):
+        finite = np.isfinite(a[start : start + step])
+        if not finite.all():
+            row = start + int(np.argmin(finite.reshape(len(finite), -1).all(1)))
+            raise ValueError(f"{name} has NaN or infinite values, first in sample {row}")
+
+
+def data(
+    x: Any, y: Any, input_shape: tuple[int, ...], nb_classes: int | None, where: str = ""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Samples with labels (index, one-hot, probabilities) or, with ``nb_classes=None``, regression targets."""
+    x = inputs(x, input_shape, f"{where}x")
+    y, name = np.asarray(y), f"{where}y"
+    if y.dtype.kind not in "fiub":
+        raise TypeError(f"{name} has dtype {y.dtype}; expected numbers")
+    if y.ndim == 0 or len(y) != len(x):
+        raise ValueError(f"{where}x has {len(x)} samples, but {name} has {len(y) if y.ndim else 'no'} labels")
+    _finite(name, y)
+    if nb_classes is None:
+        return x, y
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim == 1:
+        low, high = y.min(), y.max()
+        if low < 0 or high >= nb_classes:
+            worst = low if low < 0 else high
+            raise ValueError(
+                f"{name} has the label {worst}, but the classifier has classes 0 to {nb_classes - 1} "
+                f"(nb_classes={nb_classes})"
+            )
+        if y.dtype.kind == "f" and np.any(y != np.floor(y)):
+            raise ValueError(f"{name} has fractional index labels, as {y[y != np.floor(y)][0]}")
+        return x, y.astype(np.int64)
+    if y.ndim != 2 or y.shape[1] != nb_classes:
+        raise ValueError(f"{name} has shape {y.shape}; expected ({len(x)},) or ({len(x)}, {nb_classes})")
+    if y.min() < 0:
+        raise ValueError(f"{name} has negative class probabilities, as {y.min()}")
+    return x, y

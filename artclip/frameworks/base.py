@@ -1,0 +1,162 @@
+"""What artclip asks of a framework: a function f, its input gradient, one parameter update, a few tensor functions.
+
+Algorithms (pairs, λ control, training loop) are written once against these two classes. Tensors are opaque to
+them but for Python's operators, ``abs`` and slicing, which all frameworks share.
+
+Adding a framework: one file that subclasses :class:`Trainable`, and one line in ``frameworks/__init__.py``.
+The contract tests find it by themselves.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+Tensor = Any
+"""A tensor of whichever framework is at work."""
+
+
+class Function(abc.ABC):
+    """A model as the function f that is deployed: in eval mode, on raw inputs, preprocessing included."""
+
+    name: str
+    input_shape: tuple[int, ...]
+    clip_values: tuple[np.ndarray, np.ndarray] | None
+
+    # f
+    @abc.abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs f(x), flattened to shape (n, k); differentiable in x and in the parameters."""
+
+    @abc.abstractmethod
+    def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Outputs f(x) of shape (n, k), and the map from output cotangents (n, k) to input gradients.
+
+        No gradient is taken in the parameters.
+        """
+
+    # between numpy and the framework
+    @abc.abstractmethod
+    def tensor(self, array: np.ndarray) -> Tensor:
+        """The array on the model's device, in the model's dtype."""
+
+    @abc.abstractmethod
+    def host(self, x: Any) -> Any:
+        """A tensor as a numpy array; anything else as it is."""
+
+    @abc.abstractmethod
+    def to_numpy(self, tensors: Sequence[Tensor]) -> np.ndarray:
+        """All values of the tensors, flattened and joined, as float64: one transfer to the host."""
+
+    @property
+    @abc.abstractmethod
+    def precision(self) -> float:
+        """Machine epsilon of the model's dtype."""
+
+    # the few tensor functions that Python's operators lack
+    @abc.abstractmethod
+    def norm(self, t: Tensor, p: float) -> Tensor:
+        """p-norm (p = 1, 2, inf) over all axes but the first, kept as axes of length one; gradient 0 at 0."""
+
+    @abc.abstractmethod
+    def sign(self, t: Tensor) -> Tensor:
+        """Sign of each entry: -1, 0 or 1, in the dtype of t."""
+
+    @abc.abstractmethod
+    def where(self, condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """a where the condition holds, else b."""
+
+    @abc.abstractmethod
+    def clip(self, t: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """t limited to [low, high], entry by entry."""
+
+    @abc.abstractmethod
+    def reshape(self, t: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """t in another shape; one entry of it may be -1."""
+
+    @abc.abstractmethod
+    def concat(self, tensors: Sequence[Tensor]) -> Tensor:
+        """The tensors joined along the first axis."""
+
+    @abc.abstractmethod
+    def mean(self, t: Tensor) -> Tensor:
+        """Mean of all entries."""
+
+    @abc.abstractmethod
+    def max(self, t: Tensor) -> Tensor:
+        """Largest entry."""
+
+    @abc.abstractmethod
+    def sort(self, t: Tensor) -> Tensor:
+        """Entries of a one-axis tensor in ascending order."""
+
+
+class Trainable(Function):
+    """A function with parameters, loss and optimizer: an ART estimator that can be fitted."""
+
+    nb_classes: int | None
+    """Number of classes; ``None`` for a regressor."""
+
+    @abc.abstractmethod
+    def check_trainable(self) -> None:
+        """Raise ``ValueError`` if the estimator lacks an optimizer, a loss or trainable parameters."""
+
+    @abc.abstractmethod
+    def fitting(self, seed: int) -> AbstractContextManager[None]:
+        """Train mode and seeded randomness inside; modes and the global RNG as found afterwards."""
+
+    @abc.abstractmethod
+    def training_data(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Training arrays as the estimator's own ``fit`` would see them, but for the mean/std scaling of x."""
+
+    @abc.abstractmethod
+    def labels(self, y: np.ndarray) -> np.ndarray:
+        """Labels (index, one-hot or probabilities) or regression targets as the estimator's loss wants them."""
+
+    @abc.abstractmethod
+    def batch(self, x: np.ndarray, y: np.ndarray) -> tuple[Tensor, Tensor]:
+        """One batch as tensors, y as the estimator's loss wants it."""
+
+    @abc.abstractmethod
+    def loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The estimator's loss in train mode, and the number of right predictions (NaN for a regressor)."""
+
+    @abc.abstractmethod
+    def update(self, objective: Callable[[], tuple[Tensor, tuple[Tensor, ...]]]) -> tuple[Tensor, ...]:
+        """One optimizer step down the scalar that ``objective`` returns first; returns its other values, detached."""
+
+    @abc.abstractmethod
+    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """The training step, compiled where the framework has a use for it."""
+
+    @abc.abstractmethod
+    def weights(self) -> list[Tensor]:
+        """Trainable weights of the layers as matrices (outputs, inputs), without biases and normalisation."""
+
+    @abc.abstractmethod
+    def constants(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """The tensors without their gradients."""
+
+    @abc.abstractmethod
+    def matmul(self, a: Tensor, b: Tensor, transpose: bool = False) -> Tensor:
+        """Matrix product a·b, or a·bᵀ."""
+
+    @abc.abstractmethod
+    def evaluate(self, x: np.ndarray, y: np.ndarray, batch_size: int) -> tuple[float, float]:
+        """Mean loss and accuracy (NaN for a regressor) in eval mode."""
+
+    @abc.abstractmethod
+    def snapshot(self) -> Any:
+        """Copy of parameters, buffers and optimizer state."""
+
+    @abc.abstractmethod
+    def restore(self, snapshot: Any) -> None:
+        """Put a snapshot back."""
+
+    @abc.abstractmethod
+    def is_finite(self) -> bool:
+        """Whether all parameters are finite (waits for the device)."""

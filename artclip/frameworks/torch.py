@@ -1,0 +1,326 @@
+"""PyTorch: a ``torch.nn.Module`` as a function, an ART PyTorch estimator as a trainable function."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
+from art.preprocessing.standardisation_mean_std.numpy import StandardisationMeanStd
+from art.preprocessing.standardisation_mean_std.pytorch import StandardisationMeanStdPyTorch
+from art.preprocessing.standardisation_mean_std.utils import broadcastable_mean_std
+from art.utils import check_and_transform_label_format
+from torch import nn
+
+from artclip.frameworks.base import Function, Trainable
+
+# Modules of which train and eval mode are the same function, so that switching them is wasted time.
+_MODELESS = (
+    *(nn.Linear, nn.Flatten, nn.Unflatten, nn.Identity, nn.Sequential, nn.ModuleList),
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.LayerNorm, nn.GroupNorm),
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Softplus, nn.Sigmoid, nn.Tanh),
+    *(
+        nn.Softmax,
+        nn.LogSoftmax,
+        nn.MaxPool1d,
+        nn.MaxPool2d,
+        nn.AvgPool1d,
+        nn.AvgPool2d,
+        nn.AdaptiveAvgPool2d,
+    ),
+)
+
+
+def _has_modes(module: nn.Module) -> bool:
+    if isinstance(
+        module, nn.RNNBase
+    ):  # cuDNN cannot differentiate an RNN in eval mode; without dropout there is no need
+        return module.dropout > 0
+    return type(module) not in _MODELESS and type(module).__qualname__ != "ModelWrapper"
+
+
+class _EvalMode:
+    """Context in which the modules that have modes are in eval mode; each returns to the mode it was in."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._modules = [m for m in module.modules() if _has_modes(m)]
+
+    def __enter__(self) -> None:
+        self._modes = [m.training for m in self._modules]
+        for m in self._modules:
+            m.training = False
+
+    def __exit__(self, *_: object) -> None:
+        for m, mode in zip(self._modules, self._modes, strict=True):
+            m.training = mode
+
+
+class TorchFunction(Function):
+    """A ``torch.nn.Module`` as a function of raw inputs.
+
+    Args:
+        module: maps a tensor (n, *input_shape) to a tensor (n, ...), in its own device and dtype.
+    """
+
+    name = "torch"
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.input_shape: tuple[int, ...] = ()
+        self.clip_values = None
+        like = next((p for p in module.parameters() if p.is_floating_point()), None)
+        self.device = like.device if like is not None else torch.device("cpu")
+        self.dtype = like.dtype if like is not None else torch.float32
+        self._eval_mode = _EvalMode(module)
+
+    def _deployed(self, x: torch.Tensor) -> torch.Tensor:
+        return self.module(x)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with self._eval_mode:
+            return self._deployed(x).reshape(x.shape[0], -1)
+
+    def pullback(self, x: torch.Tensor) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
+        x = x.detach().requires_grad_(True)
+        with torch.enable_grad():
+            outputs = self.forward(x)
+
+        def pull(cotangents: torch.Tensor) -> torch.Tensor:
+            return torch.autograd.grad(outputs, x, cotangents)[0]
+
+        return outputs.detach(), pull
+
+    def tensor(self, array: np.ndarray) -> torch.Tensor:
+        if not array.flags.writeable:  # a tensor must not share memory that numpy guards
+            array = array.copy()
+        return torch.from_numpy(array).to(self.device, self.dtype, non_blocking=True)
+
+    def host(self, x: Any) -> Any:
+        return x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else x
+
+    def to_numpy(self, tensors: Sequence[torch.Tensor]) -> np.ndarray:
+        joined = torch.cat([t.detach().reshape(-1).to(torch.float64) for t in tensors])
+        return joined.cpu().numpy()
+
+    @property
+    def precision(self) -> float:
+        return torch.finfo(self.dtype).eps
+
+    def norm(self, t: torch.Tensor, p: float) -> torch.Tensor:
+        return torch.linalg.vector_norm(t, p, dim=tuple(range(1, t.ndim)), keepdim=True)
+
+    def sign(self, t: torch.Tensor) -> torch.Tensor:
+        return torch.sign(t)
+
+    def where(self, condition: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return torch.where(condition, a, b)
+
+    def clip(self, t: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+        return torch.clamp(t, low, high)
+
+    def reshape(self, t: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+        return t.reshape(shape)
+
+    def concat(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+        return torch.cat(tuple(tensors))
+
+    def mean(self, t: torch.Tensor) -> torch.Tensor:
+        return t.mean()
+
+    def max(self, t: torch.Tensor) -> torch.Tensor:
+        return t.max()
+
+    def sort(self, t: torch.Tensor) -> torch.Tensor:
+        return torch.sort(t).values
+
+
+class TorchEstimator(TorchFunction, Trainable):
+    """An ART ``PyTorchClassifier`` or ``PyTorchRegressor``.
+
+    The forward pass is ART's own ``_model(x)[-1]``, so that artclip and ART's attacks see the same function: for an
+    ``nn.Sequential`` ART calls the layers one by one and ignores a ``forward`` that a subclass may define.
+    """
+
+    def __init__(self, estimator: Any) -> None:
+        super().__init__(estimator._model)
+        self.estimator = estimator
+        self.input_shape = tuple(estimator.input_shape)
+        self.nb_classes = getattr(estimator, "nb_classes", None)
+        self.device = estimator.device
+        if estimator.clip_values is not None:
+            low, high = (np.asarray(v, dtype=np.float64) for v in estimator.clip_values)
+            self.clip_values = (low, high)
+        self._parameters = [p for p in self.module.parameters() if p.requires_grad]
+        self._preprocessing = _Preprocessing(estimator, self.device, self.dtype)
+
+    def _deployed(self, x: torch.Tensor) -> torch.Tensor:
+        return self.module(self._preprocessing.deployed(x))[-1]
+
+    def check_trainable(self) -> None:
+        if self.estimator.optimizer is None:
+            raise ValueError(
+                "the classifier has no optimizer; give one to ART: PyTorchClassifier(..., optimizer=...)"
+            )
+        if self.estimator.loss is None:
+            raise ValueError("the classifier has no loss; give one to ART: PyTorchClassifier(..., loss=...)")
+        if not self._parameters:
+            raise ValueError("the model has no trainable parameter: every requires_grad is False")
+        ours = {id(p) for p in self._parameters}
+        if not any(id(p) in ours for g in self.estimator.optimizer.param_groups for p in g["params"]):
+            raise ValueError("the classifier's optimizer holds none of the model's parameters")
+
+    @contextmanager
+    def fitting(self, seed: int) -> Iterator[None]:
+        modes = [(m, m.training) for m in self.module.modules()]
+        cuda = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda), torch.enable_grad():
+            # Only the generators in use: torch.manual_seed would reseed every device.
+            torch.default_generator.manual_seed(seed)
+            for device in cuda:
+                torch.cuda.default_generators[device.index or 0].manual_seed(seed)
+            self.module.train()
+            try:
+                yield
+            finally:
+                for module, mode in modes:
+                    module.training = mode
+                self.estimator.optimizer.zero_grad(set_to_none=True)
+
+    def training_data(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self._preprocessing.has_fit_defences:
+            if self.nb_classes is not None:
+                y = check_and_transform_label_format(y, self.nb_classes)
+            x, y = self._preprocessing.defended(x, y)
+        return x, self.labels(y)
+
+    def labels(self, y: np.ndarray) -> np.ndarray:
+        if self.nb_classes is None:
+            return y
+        if y.ndim == 1 and getattr(self.estimator, "_int_labels", False):
+            return y.astype(np.int64)
+        return np.asarray(self.estimator.reduce_labels(check_and_transform_label_format(y, self.nb_classes)))
+
+    def batch(self, x: np.ndarray, y: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        labels = torch.from_numpy(y)
+        if labels.is_floating_point():
+            labels = labels.to(self.dtype)
+        return self.tensor(x), labels.to(self.device, non_blocking=True)
+
+    def loss(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._loss_of(self.module(self._preprocessing.standardised(x))[-1], y)
+
+    def _loss_of(self, outputs: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.nb_classes is None:
+            loss = self.estimator.loss(outputs.reshape(y.shape), y)
+            return loss, torch.full_like(loss, math.nan)
+        return self.estimator.loss(outputs, y), self._correct(outputs.detach(), y)
+
+    def _correct(self, outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        if (
+            outputs.ndim == 1 or outputs.shape[1] == 1
+        ):  # one output: probability, or log-odds before a sigmoid
+            threshold = 0.0 if isinstance(self.estimator.loss, nn.BCEWithLogitsLoss) else 0.5
+            return ((outputs.reshape(-1) > threshold) == (y.reshape(-1) > 0.5)).sum()
+        labels = y.argmax(1) if y.ndim == 2 else y
+        return (outputs.argmax(1) == labels).sum()
+
+    def update(
+        self, objective: Callable[[], tuple[torch.Tensor, tuple[torch.Tensor, ...]]]
+    ) -> tuple[torch.Tensor, ...]:
+        optimizer = self.estimator.optimizer
+        optimizer.zero_grad(set_to_none=True)
+        total, values = objective()
+        total.backward()
+        optimizer.step()
+        return tuple(v.detach() for v in values)
+
+    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        return step  # torch.compile was measured slower on small nets, and takes minutes on large ones
+
+    def weights(self) -> list[torch.Tensor]:
+        transposed = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+        found = []
+        for module in self.module.modules():
+            weight = getattr(module, "weight", None)
+            if isinstance(weight, torch.Tensor) and weight.requires_grad and weight.ndim >= 2:
+                found.append(
+                    (weight.transpose(0, 1) if isinstance(module, transposed) else weight).flatten(1)
+                )
+        return found
+
+    def constants(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        return [t.detach() for t in tensors]
+
+    def matmul(self, a: torch.Tensor, b: torch.Tensor, transpose: bool = False) -> torch.Tensor:
+        return a @ (b.T if transpose else b)
+
+    @torch.no_grad()
+    def evaluate(self, x: np.ndarray, y: np.ndarray, batch_size: int) -> tuple[float, float]:
+        losses, correct = [], []
+        with self._eval_mode:
+            for start in range(0, len(x), batch_size):
+                xb, yb = self.batch(x[start : start + batch_size], y[start : start + batch_size])
+                loss, right = self._loss_of(self._deployed(xb), yb)
+                losses.append(loss * len(xb))
+                correct.append(right)
+        return float(self.to_numpy(losses).sum()) / len(x), float(self.to_numpy(correct).sum()) / len(x)
+
+    def snapshot(self) -> Any:
+        model = {k: v.detach().clone() for k, v in self.module.state_dict().items()}
+        return model, copy.deepcopy(self.estimator.optimizer.state_dict())
+
+    def restore(self, snapshot: Any) -> None:
+        model, optimizer = snapshot
+        self.module.load_state_dict(model)
+        self.estimator.optimizer.load_state_dict(copy.deepcopy(optimizer))
+
+    def is_finite(self) -> bool:
+        norms = [torch.linalg.vector_norm(p.detach()) for p in self._parameters]
+        return bool(np.isfinite(self.to_numpy(norms)).all())
+
+
+class _Preprocessing:
+    """ART's preprocessing in the order ART applies it: defences, then the mean/std scaling."""
+
+    def __init__(self, estimator: Any, device: torch.device, dtype: torch.dtype) -> None:
+        operations = list(estimator.preprocessing_operations or [])
+        scaling = None
+        if operations and isinstance(operations[-1], (StandardisationMeanStd, StandardisationMeanStdPyTorch)):
+            scaling = operations.pop()
+        for defence in operations:
+            if defence.apply_predict and not isinstance(defence, PreprocessorPyTorch):
+                raise ValueError(
+                    f"preprocessing defence {type(defence).__name__} works in numpy, so no gradient flows through it "
+                    "in PyTorch; use its PyTorch variant, or set apply_predict=False"
+                )
+        self._at_fit = [d for d in operations if d.apply_fit]
+        self._at_predict = [d for d in operations if d.apply_predict]
+        self._mean = self._std = None
+        if scaling is not None and (np.any(scaling.mean != 0) or np.any(scaling.std != 1)):
+            mean, std = broadcastable_mean_std(
+                np.empty((1, *estimator.input_shape)), scaling.mean, scaling.std
+            )
+            self._mean = torch.from_numpy(np.array(mean)).to(device, dtype)
+            self._std = torch.from_numpy(np.array(std)).to(device, dtype)
+
+    @property
+    def has_fit_defences(self) -> bool:
+        return bool(self._at_fit)
+
+    def defended(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        for defence in self._at_fit:
+            x, y = defence(x, y)
+        return x, y
+
+    def standardised(self, x: torch.Tensor) -> torch.Tensor:
+        return x if self._mean is None else (x - self._mean) / self._std
+
+    def deployed(self, x: torch.Tensor) -> torch.Tensor:
+        for defence in self._at_predict:
+            x = defence.forward(x, None)[0]
+        return self.standardised(x)

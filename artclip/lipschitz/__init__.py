@@ -1,0 +1,1 @@
+"""How steep a model is: difference quotients and the pairs that climb them."""

@@ -1,0 +1,270 @@
+"""X_Lip: pairs of points that climb the difference quotient Q(u, v) = ‖f(u) - f(v)‖ / ‖u - v‖ (algorithm 1).
+
+A pair is kept as its centre c and its unit direction w, so that u, v = c ∓ h·w/2 are always a distance h apart:
+``u == v`` cannot arise, and h is chosen well above the distance at which Q would be float rounding.
+
+The update is a power iteration. For small h, f(v) - f(u) = h·J·w with the Jacobian J, and the next direction is the
+unit vector that the pulled-back difference Jᵀ(f(v) - f(u)) points to. For a linear f in L2 this is the power method on
+JᵀJ; for other norms it is the power method for operator norms (Boyd 1974; Higham 1992). One ascent costs one forward
+and one input gradient of 2P samples; no parameter gradient is taken.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from artclip import checks
+from artclip.frameworks.base import Function, Tensor
+
+INITS = ("near", "data", "noise", "batch")
+DOMAINS = ("clip_values", "free")
+
+State = tuple[Tensor, Tensor]
+"""Centres and directions, each of shape (P, *input_shape)."""
+
+
+@dataclass(frozen=True)
+class PairRule:
+    """How pairs are placed, climb, and are measured: functions of (c, w), without a state of their own.
+
+    Args:
+        f: the function whose quotient is climbed.
+        norm, output_norm: 1, 2 or ``math.inf``, on flattened inputs and outputs.
+        separation: distance h = ‖u - v‖ in ``norm``, > 0.
+        low, high: box that holds u and v, broadcastable to one input; ``None`` for no box.
+        centre_step: how far a centre moves along its own gradient in one ascent, as a share of h, >= 0.
+    """
+
+    f: Function
+    norm: float
+    output_norm: float
+    separation: float
+    low: Tensor | None = None
+    high: Tensor | None = None
+    centre_step: float = 0.5
+
+    def ends(self, state: State) -> Tensor:
+        """u and v stacked, shape (2P, *input_shape), inside the box."""
+        c, w = state
+        half = w * (self.separation / 2)
+        if self.low is not None:
+            # Half the box at most, then the centre far enough inside: both ends fit, and stay apart.
+            limit = (self.high - self.low) / 2
+            half = self.f.clip(half, -limit, limit)
+            margin = abs(half)
+            c = self.f.clip(c, self.low + margin, self.high - margin)
+        return self.f.concat([c - half, c + half])
+
+    def start(self, x: Tensor, w: Tensor) -> State:
+        """Pairs anchored at x, each pointing to its neighbour in x; w is the direction where those two are equal."""
+        neighbour = self.f.concat([x[1:], x[:1]]) - x
+        length = self.f.norm(neighbour, self.norm)
+        return x, self.f.where(length > 0, neighbour / length, w)
+
+    def ascend(self, state: State) -> State:
+        """One step of all pairs up their quotients. A pair in a flat spot keeps its direction."""
+        f, (c, w) = self.f, state
+        nb_pairs = w.shape[0]
+        ends = self.ends(state)
+        outputs, pull = f.pullback(ends)
+        slope = self._norm_gradient(outputs[nb_pairs:] - outputs[:nb_pairs], self.output_norm)
+        gradient = pull(f.concat([-slope, slope]))  # of ‖f(v) - f(u)‖, up to a factor
+        at_u, at_v = gradient[:nb_pairs], gradient[nb_pairs:]
+        w = self._direction(at_v - at_u, w)
+        if self.centre_step:
+            u, v = ends[:nb_pairs], ends[nb_pairs:]
+            move = self._direction(at_v + at_u, w * 0)
+            c = (u + v) / 2 + move * (self.centre_step * self.separation)
+        return c, w
+
+    def quotients(self, state: State) -> Tensor:
+        """Q of each pair, shape (P,); differentiable in the parameters."""
+        f, nb_pairs = self.f, state[1].shape[0]
+        ends = self.ends(state)
+        distance = f.norm(ends[nb_pairs:] - ends[:nb_pairs], self.norm)
+        outputs = f.forward(ends)
+        difference = f.norm(outputs[nb_pairs:] - outputs[:nb_pairs], self.output_norm)
+        return f.reshape(difference, (-1,)) / f.reshape(distance, (-1,))
+
+    def refresh(self, state: State, x: Tensor, share: float) -> State:
+        """The flattest share of the P pairs starts anew from x, shape (P, *input_shape)."""
+        f, (c, w) = self.f, state
+        quotients = self.quotients(state)
+        threshold = f.sort(quotients)[max(1, math.ceil(share * w.shape[0])) - 1]
+        flat = f.reshape(quotients <= threshold, (-1, *[1] * (len(w.shape) - 1)))
+        fresh, towards = self.start(x, w)
+        return f.where(flat, fresh, c), f.where(flat, towards, w)
+
+    def _direction(self, gradient: Tensor, otherwise: Tensor) -> Tensor:
+        """Unit vector of steepest ascent in ``norm``: the gradient of the dual norm."""
+        steepest = self._norm_gradient(gradient, {1: math.inf, 2: 2, math.inf: 1}[self.norm])
+        length = self.f.norm(steepest, self.norm)
+        return self.f.where(length > 0, steepest / length, otherwise)
+
+    def _norm_gradient(self, t: Tensor, p: float) -> Tensor:
+        """Gradient of the p-norm, per sample, up to a positive factor."""
+        if p == 2:
+            return t
+        if p == 1:
+            return self.f.sign(t)
+        return self.f.where(abs(t) >= self.f.norm(t, p), self.f.sign(t), t * 0)
+
+
+class PairSet:
+    """The set X_Lip as an object: pairs that climb, and the quotients they have reached.
+
+    Args:
+        f: function, from :func:`artclip.frameworks.function_of`.
+        x: shape (n, *input_shape), n >= 1: points to start from, in the units that the model takes.
+        nb_pairs: number of pairs P, >= 1.
+        init: ``"near"`` (a data point and a random direction), ``"data"`` (two data points; their distance halves at
+            each step until it is ``separation``), ``"noise"`` (uniform over the box or over the range of x),
+            ``"batch"`` (as ``"near"``; meant for fresh :meth:`anchor` calls).
+        norm: norm on inputs: 1, 2 or inf.
+        output_norm: norm on outputs: 1, 2 or inf.
+        domain: ``"clip_values"`` keeps u and v inside the classifier's ``clip_values``; ``"free"`` does not.
+        separation: distance ‖u - v‖ > 0 in ``norm``; ``None`` for 1/28 of the diagonal of the data's range
+            (1.0 for MNIST in L2).
+        seed: seed of the start, or ``None``.
+
+    Raises:
+        ValueError: a bad value, or a separation so small that quotients would be rounding noise.
+    """
+
+    def __init__(
+        self,
+        f: Function,
+        x: np.ndarray,
+        nb_pairs: int = 16,
+        *,
+        init: str = "near",
+        norm: float | str = 2,
+        output_norm: float | str = 2,
+        domain: str = "clip_values",
+        separation: float | None = None,
+        seed: int | None = None,
+    ) -> None:
+        checks.one_of("init", init, INITS)
+        checks.positive_integer("nb_pairs", nb_pairs)
+        x = checks.inputs(x, f.input_shape or None)
+        self.rule, low, high = make_rule(f, x, norm, output_norm, domain, separation)
+        rng = np.random.default_rng(seed)
+        anchors = x[rng.choice(len(x), nb_pairs, replace=len(x) < nb_pairs)].astype(np.float64)
+        directions = rng.standard_normal((nb_pairs, *x.shape[1:]))
+        self._spread = 1.0
+        if init == "noise":
+            anchors = rng.uniform(low, high, anchors.shape)
+        elif init == "data":
+            others = x[rng.choice(len(x), nb_pairs, replace=len(x) < nb_pairs)] - anchors
+            distances = _lengths(others, self.rule.norm)
+            apart = distances > 0
+            directions = np.where(_column(apart, others), others, directions)
+            anchors = anchors + _column(apart, others) * others / 2
+            self._spread = max(1.0, float(np.median(distances)) / self.rule.separation)
+        directions /= _column(_lengths(directions, self.rule.norm), directions)
+        self.state: State = (f.tensor(anchors), f.tensor(directions))
+
+    def _current(self) -> PairRule:
+        if self._spread == 1.0:
+            return self.rule
+        return PairRule(**{**self.rule.__dict__, "separation": self.rule.separation * self._spread})
+
+    @property
+    def u(self) -> Tensor:
+        """First points, shape (P, *input_shape)."""
+        return self._current().ends(self.state)[: self.state[1].shape[0]]
+
+    @property
+    def v(self) -> Tensor:
+        """Second points, shape (P, *input_shape)."""
+        return self._current().ends(self.state)[self.state[1].shape[0] :]
+
+    def ascend(self, steps: int = 1) -> PairSet:
+        """Climb ``steps`` >= 0 times; returns itself."""
+        for _ in range(steps):
+            self.state = self._current().ascend(self.state)
+            self._spread = max(1.0, self._spread / 2)
+        return self
+
+    def settle(self) -> PairSet:
+        """Climb until all pairs are ``separation`` apart; returns itself."""
+        while self._spread > 1.0:
+            self.ascend()
+        return self
+
+    def anchor(self, x: np.ndarray) -> PairSet:
+        """Move the pairs to the first points of x, shape (n, *input_shape); returns itself."""
+        nb_pairs = self.state[1].shape[0]
+        x = checks.inputs(x, tuple(self.state[1].shape[1:]))
+        self.state = self.rule.start(
+            self.rule.f.tensor(np.resize(x, (nb_pairs, *x.shape[1:]))), self.state[1]
+        )
+        self._spread = 1.0
+        return self
+
+    def refresh(self, x: np.ndarray, share: float = 0.25) -> PairSet:
+        """Give the flattest pairs new places; returns itself.
+
+        Args:
+            x: shape (n, *input_shape): where to go.
+            share: part of the pairs to replace, in (0, 1].
+        """
+        checks.share("share", share)
+        nb_pairs = self.state[1].shape[0]
+        x = checks.inputs(x, tuple(self.state[1].shape[1:]))
+        places = self.rule.f.tensor(np.resize(x, (nb_pairs, *x.shape[1:])))
+        self.state = self._current().refresh(self.state, places, share)
+        return self
+
+    def quotients(self) -> np.ndarray:
+        """Q(u, v) of each pair, shape (P,), in output units per input unit.
+
+        Each is a lower bound of the Lipschitz constant, up to float rounding of f.
+        """
+        return self.rule.f.to_numpy([self._current().quotients(self.state)])
+
+
+def make_rule(
+    f: Function,
+    x: np.ndarray,
+    norm: float | str = 2,
+    output_norm: float | str = 2,
+    domain: str = "clip_values",
+    separation: float | None = None,
+    centre_step: float = 0.5,
+) -> tuple[PairRule, np.ndarray, np.ndarray]:
+    """A :class:`PairRule` for data like x, and the box (low, high) that x or the domain spans.
+
+    Args are those of :class:`PairSet`; raises ``ValueError`` as it does.
+    """
+    p, q = checks.norm("norm", norm), checks.norm("output_norm", output_norm)
+    checks.one_of("domain", domain, DOMAINS)
+    x = np.asarray(x)
+    bounded = domain == "clip_values" and f.clip_values is not None
+    bounds = f.clip_values if f.clip_values is not None else (np.float64(x.min()), np.float64(x.max()))
+    low, high = (np.broadcast_to(b, x.shape[1:]).astype(np.float64) for b in bounds)
+    if separation is None:
+        width = np.maximum(high - low, 0)
+        diagonal = float(_lengths(width[None], p)[0]) or 1.0
+        separation = min(diagonal / 28, float(width.max()) or 1.0)
+    checks.positive("separation", separation)
+    scale = max(float(np.abs(low).max()), float(np.abs(high).max()), 1e-30)
+    noise = f.precision * scale * float(_lengths(np.ones((1, *x.shape[1:])), p)[0])
+    if separation < 256 * noise:
+        raise ValueError(
+            f"separation={separation:g} is within 256 times the rounding of the inputs ({noise:.1e}), where quotients "
+            f"are noise; use at least {256 * noise:.2g}, or a model in float64"
+        )
+    box = (f.tensor(low), f.tensor(high)) if bounded else (None, None)
+    return PairRule(f, p, q, separation, *box, centre_step=centre_step), low, high
+
+
+def _lengths(t: np.ndarray, p: float) -> np.ndarray:
+    return np.linalg.norm(t.reshape(len(t), -1), ord=p, axis=1)
+
+
+def _column(values: np.ndarray, like: np.ndarray) -> np.ndarray:
+    return values.reshape(-1, *[1] * (like.ndim - 1))

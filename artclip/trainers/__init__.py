@@ -1,0 +1,1 @@
+"""How to train a flatter model: CLIP, and weight regularisation as its baseline."""

@@ -1,0 +1,271 @@
+"""CLIP: the steepest pairs found are penalised (algorithm 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from artclip import checks
+from artclip.frameworks import Function, Trainable, function_of
+from artclip.frameworks.base import Tensor
+from artclip.lipschitz.pairs import DOMAINS, INITS, PairRule, PairSet, State
+from artclip.trainers.loop import Record, RegularizedTrainer
+
+PENALTIES = ("squared", "linear")
+REDUCTIONS = ("mean", "max")
+# λ·interval up to which a penalised step was stable on ReLU nets at usual learning rates (benchmarks/mnist_mlp.py).
+MOST_STEP_WEIGHT = 0.4
+REFRESH_INTERVAL, REFRESH_SHARE = 48, 0.25
+
+
+@dataclass(frozen=True)
+class PairOptions:
+    """The arguments that say how pairs are placed, climb and are penalised; see :class:`CLIPTrainer`.
+
+    Raises:
+        ValueError: one of them is out of its range.
+    """
+
+    nb_pairs: int
+    pair_interval: int
+    pair_steps: int
+    pair_init: str
+    norm: float | str
+    output_norm: float | str
+    penalty: str
+    reduction: str
+    domain: str
+    separation: float | None
+
+    def __post_init__(self) -> None:
+        checks.positive_integer("nb_pairs", self.nb_pairs)
+        checks.positive_integer("pair_interval", self.pair_interval)
+        checks.positive_integer("pair_steps", self.pair_steps, least=0)
+        checks.one_of("pair_init", self.pair_init, INITS)
+        checks.norm("norm", self.norm)
+        checks.norm("output_norm", self.output_norm)
+        checks.one_of("penalty", self.penalty, PENALTIES)
+        checks.one_of("reduction", self.reduction, REDUCTIONS)
+        checks.one_of("domain", self.domain, DOMAINS)
+        if self.separation is not None:
+            checks.positive("separation", self.separation)
+
+    def pairs(self, f: Function, x: np.ndarray, seed: int | None) -> PairSet:
+        """The first X_Lip, around points x of shape (n, *input_shape)."""
+        pairs = PairSet(
+            f,
+            x,
+            self.nb_pairs,
+            init=self.pair_init,
+            norm=self.norm,
+            output_norm=self.output_norm,
+            domain=self.domain,
+            separation=self.separation,
+            seed=seed,
+        )
+        return pairs.settle()
+
+
+class PairPenalty:
+    """The penalty Q² (or Q) of X_Lip, as the training loop asks for it.
+
+    With ``pair_init="batch"`` the pairs are anchored anew in each batch; otherwise they are carried on, and the
+    flattest quarter is given new places now and then.
+    """
+
+    def __init__(self, pairs: PairSet, options: PairOptions) -> None:
+        self.rule: PairRule = pairs.rule
+        self.state: State = pairs.state
+        self._options = options
+
+    def interval(self, lamda: float) -> int:
+        """``pair_interval``, or less where a step would carry more weight than training bears."""
+        return max(1, min(self._options.pair_interval, int(MOST_STEP_WEIGHT / lamda)))
+
+    def advance(self, state: State, x: Tensor, step: int) -> tuple[State, State]:
+        """Pairs that have climbed on the current weights."""
+        nb_pairs, at = state[1].shape[0], state
+        fresh = self._options.pair_init == "batch"
+        if fresh:
+            nb_pairs = min(nb_pairs, x.shape[0])
+            at = self.rule.start(x[:nb_pairs], state[1][:nb_pairs])
+        elif step and step % REFRESH_INTERVAL == 0 and x.shape[0] >= nb_pairs:
+            at = self.rule.refresh(state, x[:nb_pairs], REFRESH_SHARE)
+        for _ in range(self._options.pair_steps):
+            at = self.rule.ascend(at)
+        return (state if fresh else at), at
+
+    def penalty(self, at: State) -> tuple[Tensor, Tensor]:
+        """The penalty as a scalar, and Q of each pair."""
+        quotients, f = self.rule.quotients(at), self.rule.f
+        values = quotients * quotients if self._options.penalty == "squared" else quotients
+        return (f.mean(values) if self._options.reduction == "mean" else f.max(values)), quotients
+
+    def lipschitz(self, figures: np.ndarray) -> float:
+        """Mean quotient of the pairs: how steep the model is around the data, not its Lipschitz constant."""
+        return float(figures.mean())
+
+
+class CLIPTrainer(RegularizedTrainer):
+    """CLIP: cheap Lipschitz training (Bungert, Raab, Roith, Schwinn, Tenbrinck 2021, arXiv 2103.12531, algorithm 2).
+
+    Minimises loss + λ·Q², where Q is the difference quotient ‖f(u) - f(v)‖ / ‖u - v‖ of pairs that gradient ascent
+    keeps adversarial (algorithm 1), and f is the classifier as deployed: in eval mode, on raw inputs, ART's
+    preprocessing included.
+
+    Args:
+        classifier: ART ``PyTorchClassifier`` (logits preferred) or ``PyTorchRegressor``, with loss and optimizer.
+        lamda: λ >= 0, the weight of the penalty; the first λ where ``target_accuracy`` is given.
+        target_accuracy: training accuracy in (0, 1] to hold by the discrepancy principle: λ rises while accuracy is
+            above it and falls while below. ``None`` keeps λ fixed.
+        lamda_increment: step > 0 of the paper's rule, which adds or subtracts it once an epoch. ``None`` for a rule
+            that scales λ several times an epoch.
+        warmup_epochs: epochs >= 0 with λ = 0, in which no pair work is done.
+        nb_pairs: pairs P >= 1 in X_Lip (fewer where a batch is smaller).
+        pair_interval: penalise every k-th step, k >= 1, with weight λ·k. Where λ·k would exceed 0.4, k is lowered.
+        pair_steps: ascents >= 0 before each penalised step.
+        pair_init: ``"batch"`` starts from points of the current batch at every penalised step; ``"near"`` (data point
+            and a point close by), ``"data"`` (two data points) and ``"noise"`` are the paper's persistent set.
+        norm, output_norm: 1, 2 or inf, on flattened inputs and outputs.
+        penalty: ``"squared"`` for Q², ``"linear"`` for Q.
+        reduction: ``"mean"`` over the pairs, or ``"max"`` for the steepest pair alone, as in the paper.
+        domain: ``"clip_values"`` keeps pairs inside the classifier's ``clip_values``; ``"free"`` does not.
+        restore_best: end with the best epoch's model instead of the last: the flattest that holds
+            ``target_accuracy``, or without a target the most accurate (on validation data where given).
+        callbacks: functions of (trainer, record), called after each epoch; one that returns true ends the training.
+        seed: >= 0, for order of the data, pairs, and the framework's randomness during ``fit``; ``None`` draws one,
+            kept as ``trainer.seed``. The global RNG is left as found.
+        verbose: show a progress bar.
+        separation: distance h = ‖u - v‖ > 0 in ``norm``; ``None`` for 1/28 of the diagonal of ``clip_values`` (1.0
+            for MNIST in L2).
+
+    Attributes:
+        history: one dict an epoch: ``epoch``, ``loss``, ``accuracy``, ``lipschitz`` (mean quotient of the pairs: how
+            steep the model is around the data, *not* its Lipschitz constant; ``None`` where λ = 0), ``lamda``,
+            ``skipped_steps``, ``val_loss``, ``val_accuracy``, ``seconds``.
+
+    Raises:
+        TypeError: the classifier is not one that artclip can train.
+        ValueError: an argument out of its range, or a classifier without optimizer or loss.
+    """
+
+    def __init__(
+        self,
+        classifier: Any,
+        lamda: float = 0.05,
+        target_accuracy: float | None = None,
+        lamda_increment: float | None = None,
+        warmup_epochs: int = 0,
+        nb_pairs: int = 16,
+        pair_interval: int = 4,
+        pair_steps: int = 2,
+        pair_init: str = "batch",
+        norm: float | str = 2,
+        output_norm: float | str = 2,
+        penalty: str = "squared",
+        reduction: str = "mean",
+        domain: str = "clip_values",
+        restore_best: bool = False,
+        callbacks: Iterable[Callable[[Any, Record], Any]] = (),
+        seed: int | None = None,
+        verbose: bool = False,
+        separation: float | None = None,
+    ) -> None:
+        self.options = PairOptions(
+            nb_pairs,
+            pair_interval,
+            pair_steps,
+            pair_init,
+            norm,
+            output_norm,
+            penalty,
+            reduction,
+            domain,
+            separation,
+        )
+        super().__init__(
+            classifier,
+            lamda,
+            target_accuracy,
+            lamda_increment,
+            warmup_epochs,
+            restore_best,
+            callbacks,
+            seed,
+            verbose,
+        )
+
+    def _regularizer(self, trainable: Trainable, x: np.ndarray, seed: int) -> PairPenalty:
+        return PairPenalty(self.options.pairs(trainable, x, seed), self.options)
+
+
+class LipschitzPenalty:
+    """CLIP's penalty for a training loop of your own: ``loss = criterion(model(x), y) + lamda * penalty()``.
+
+    Each call moves the pairs one update up and returns the penalty of their quotients, a scalar tensor that carries a
+    gradient in the model's parameters alone. The model is seen in eval mode and left in the mode it was in.
+
+    Args:
+        model: ``torch.nn.Module`` on inputs (n, *shape), or an ART PyTorch estimator.
+        x_init: shape (n, *shape), array or tensor: data to place the pairs in.
+        clip_values: (low, high) of valid inputs, or ``None`` for those of an estimator, if it has any.
+        seed: of the start, or ``None``.
+        nb_pairs, pair_steps, pair_init, norm, output_norm, penalty, reduction, domain, separation: as for
+            :class:`CLIPTrainer`.
+
+    Raises:
+        TypeError: a model of an unknown kind.
+        ValueError: an argument out of its range.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        x_init: Any,
+        nb_pairs: int = 16,
+        pair_steps: int = 2,
+        pair_init: str = "batch",
+        norm: float | str = 2,
+        output_norm: float | str = 2,
+        penalty: str = "squared",
+        reduction: str = "mean",
+        domain: str = "clip_values",
+        separation: float | None = None,
+        clip_values: tuple[float, float] | None = None,
+        seed: int | None = None,
+    ) -> None:
+        options = PairOptions(
+            nb_pairs, 1, pair_steps, pair_init, norm, output_norm, penalty, reduction, domain, separation
+        )
+        f = function_of(model)
+        if clip_values is not None:
+            f.clip_values = checks.clip_values(clip_values)
+        self._x = checks.inputs(f.host(x_init), f.input_shape or None, "x_init")
+        self._rng = np.random.default_rng(seed)
+        self._penalty = PairPenalty(options.pairs(f, self._x, seed), options)
+        self._f, self._nb_calls = f, 0
+
+    def __call__(self, x: Any = None) -> Tensor:
+        """The penalty now.
+
+        Args:
+            x: shape (n, *shape): the current batch, to anchor fresh pairs in; ``None`` takes points of ``x_init``.
+
+        Returns:
+            A scalar tensor: the mean (or largest) Q² (or Q) over the pairs.
+        """
+        if x is None:
+            nb_pairs = self._penalty.state[1].shape[0]
+            x = self._x[self._rng.choice(len(self._x), min(len(self._x), nb_pairs), replace=False)]
+        anchors = self._f.tensor(x) if isinstance(x, np.ndarray) else x
+        self._penalty.state, at = self._penalty.advance(self._penalty.state, anchors, self._nb_calls)
+        self._nb_calls += 1
+        value, self._quotients = self._penalty.penalty(at)
+        return value
+
+    def quotients(self) -> np.ndarray:
+        """Q of each pair at the last call, shape (P,). Lower bounds of the Lipschitz constant, weak ones."""
+        return self._f.to_numpy([self._quotients])

@@ -1,0 +1,127 @@
+"""Weight regularisation, the baseline that CLIP is compared to: small weights instead of small quotients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from artclip import checks
+from artclip.frameworks import Trainable
+from artclip.frameworks.base import Tensor
+from artclip.trainers.loop import Record, RegularizedTrainer
+
+KINDS = ("l2", "spectral")
+
+
+class _SquaredWeights:
+    """Sum of squared weights."""
+
+    state = None
+
+    def __init__(self, trainable: Trainable) -> None:
+        self._f = trainable
+
+    def interval(self, lamda: float) -> int:
+        return 1
+
+    def advance(self, state: None, x: Tensor, step: int) -> tuple[None, None]:
+        return None, None
+
+    def penalty(self, at: None) -> tuple[Tensor, Tensor]:
+        squares = [self._f.mean(w * w) * (w.shape[0] * w.shape[1]) for w in self._f.weights()]
+        total = sum(squares[1:], squares[0])
+        return total, total
+
+    def lipschitz(self, figures: np.ndarray) -> None:
+        return None
+
+
+class _SpectralProduct:
+    """Product of the spectral norms of the weight matrices, by power iteration carried from step to step."""
+
+    def __init__(self, trainable: Trainable, seed: int) -> None:
+        self._f = trainable
+        rng = np.random.default_rng(seed)
+        self.state = [trainable.tensor(rng.standard_normal((1, w.shape[1]))) for w in trainable.weights()]
+        for _ in range(20):  # a good start, so that the first steps see the true norms
+            self.state = self.advance(self.state, None, 0)[0]
+
+    def interval(self, lamda: float) -> int:
+        return 1
+
+    def advance(self, state: list[Tensor], x: Tensor, step: int) -> tuple[list[Tensor], list[Tensor]]:
+        f, directions = self._f, []
+        for w, v in zip(f.constants(f.weights()), state, strict=True):
+            image = f.matmul(f.matmul(v, w, transpose=True), w)  # (Wᵀ W v)ᵀ
+            length = f.norm(image, 2)
+            directions.append(f.where(length > 0, image / length, v))
+        return directions, directions
+
+    def penalty(self, at: list[Tensor]) -> tuple[Tensor, Tensor]:
+        f = self._f
+        norms = [
+            f.mean(f.norm(f.matmul(v, w, transpose=True), 2)) for w, v in zip(f.weights(), at, strict=True)
+        ]
+        product = norms[0]
+        for n in norms[1:]:
+            product = product * n
+        return product, product
+
+    def lipschitz(self, figures: np.ndarray) -> None:
+        return None
+
+
+class WeightRegularizationTrainer(RegularizedTrainer):
+    """Minimises loss + λ·R(weights), with the same λ control and loop as :class:`artclip.CLIPTrainer`.
+
+    Args:
+        classifier: ART ``PyTorchClassifier`` or ``PyTorchRegressor``, with loss and optimizer.
+        lamda: λ >= 0, the weight of the penalty.
+        kind: ``"l2"`` for the sum of squared weights; ``"spectral"`` for the product of the layers' spectral norms,
+            where a convolution counts as its kernel flattened to (outputs, inputs·k·k), which is not the norm of the
+            convolution (Miyato et al. 2018 do the same). Biases and normalisation layers are left alone.
+        target_accuracy, lamda_increment, warmup_epochs, restore_best, callbacks, seed, verbose: as for
+            :class:`artclip.CLIPTrainer`.
+
+    Attributes:
+        history: as for :class:`artclip.CLIPTrainer`; ``lipschitz`` is ``None``.
+
+    Raises:
+        TypeError, ValueError: as :class:`artclip.CLIPTrainer`; also for a model without weight matrices.
+    """
+
+    def __init__(
+        self,
+        classifier: Any,
+        lamda: float = 1e-3,
+        kind: str = "l2",
+        target_accuracy: float | None = None,
+        lamda_increment: float | None = None,
+        warmup_epochs: int = 0,
+        restore_best: bool = False,
+        callbacks: Iterable[Callable[[Any, Record], Any]] = (),
+        seed: int | None = None,
+        verbose: bool = False,
+    ) -> None:
+        checks.one_of("kind", kind, KINDS)
+        self.kind = kind
+        super().__init__(
+            classifier,
+            lamda,
+            target_accuracy,
+            lamda_increment,
+            warmup_epochs,
+            restore_best,
+            callbacks,
+            seed,
+            verbose,
+        )
+
+    def _regularizer(
+        self, trainable: Trainable, x: np.ndarray, seed: int
+    ) -> _SquaredWeights | _SpectralProduct:
+        if not trainable.weights():
+            raise ValueError("the model has no trainable weight matrix to regularise")
+        return _SquaredWeights(trainable) if self.kind == "l2" else _SpectralProduct(trainable, seed)
