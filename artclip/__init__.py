@@ -15,20 +15,29 @@ _HOME = {
     "LipschitzPenalty": "artclip.trainers.clip",
     "WeightRegularizationTrainer": "artclip.trainers.weight",
     "PairSet": "artclip.lipschitz.pairs",
+    "LipschitzEstimate": "artclip.lipschitz.estimate",
+    "compare": "artclip.evaluation.compare",
+    "lipschitz_lower_bound": "artclip.lipschitz.lower",
     "load_data": "artclip.data",
 }
 
 __all__ = [
     "CLIPTrainer",
+    "LipschitzEstimate",
     "LipschitzPenalty",
     "PairSet",
     "WeightRegularizationTrainer",
     "__version__",
+    "compare",
+    "lipschitz_lower_bound",
     "load_data",
 ]
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # for editors and type checkers
     from artclip.data import load_data
+    from artclip.evaluation.compare import compare
+    from artclip.lipschitz.estimate import LipschitzEstimate
+    from artclip.lipschitz.lower import lipschitz_lower_bound
     from artclip.lipschitz.pairs import PairSet
     from artclip.trainers.clip import CLIPTrainer, LipschitzPenalty
     from artclip.trainers.weight import WeightRegularizationTrainer

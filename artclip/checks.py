@@ -77,9 +77,7 @@ def inputs(x: Any, input_shape: tuple[int, ...] | None, name: str = "x") -> np.n
         raise ValueError(f"{name} is empty (shape {x.shape})")
     if input_shape is not None and x.shape[1:] != tuple(input_shape):
         expected = ", ".join(map(str, ("n", *input_shape)))
-        raise ValueError(
-            f"{name} has shape {x.shape}, but the classifier's input_shape asks for ({expected})"
-        )
+        raise ValueError(f"{name} has shape {x.shape}, but the classifier's input_shape asks for ({expected})")
     _finite(name, x)
     return x
 

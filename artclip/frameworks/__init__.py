@@ -17,7 +17,7 @@ _ADAPTERS = {
 }
 
 
-def _adapter(model: Any) -> type | None:
+def _adapter(model: Any) -> Any:
     for base in type(model).__mro__:
         found = _ADAPTERS.get(f"{base.__module__}.{base.__qualname__}")
         if found:

@@ -163,9 +163,7 @@ class TorchEstimator(TorchFunction, Trainable):
 
     def check_trainable(self) -> None:
         if self.estimator.optimizer is None:
-            raise ValueError(
-                "the classifier has no optimizer; give one to ART: PyTorchClassifier(..., optimizer=...)"
-            )
+            raise ValueError("the classifier has no optimizer; give one to ART: PyTorchClassifier(..., optimizer=...)")
         if self.estimator.loss is None:
             raise ValueError("the classifier has no loss; give one to ART: PyTorchClassifier(..., loss=...)")
         if not self._parameters:
@@ -221,9 +219,7 @@ class TorchEstimator(TorchFunction, Trainable):
         return self.estimator.loss(outputs, y), self._correct(outputs.detach(), y)
 
     def _correct(self, outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        if (
-            outputs.ndim == 1 or outputs.shape[1] == 1
-        ):  # one output: probability, or log-odds before a sigmoid
+        if outputs.ndim == 1 or outputs.shape[1] == 1:  # one output: probability, or log-odds before a sigmoid
             threshold = 0.0 if isinstance(self.estimator.loss, nn.BCEWithLogitsLoss) else 0.5
             return ((outputs.reshape(-1) > threshold) == (y.reshape(-1) > 0.5)).sum()
         labels = y.argmax(1) if y.ndim == 2 else y
@@ -248,9 +244,7 @@ class TorchEstimator(TorchFunction, Trainable):
         for module in self.module.modules():
             weight = getattr(module, "weight", None)
             if isinstance(weight, torch.Tensor) and weight.requires_grad and weight.ndim >= 2:
-                found.append(
-                    (weight.transpose(0, 1) if isinstance(module, transposed) else weight).flatten(1)
-                )
+                found.append((weight.transpose(0, 1) if isinstance(module, transposed) else weight).flatten(1))
         return found
 
     def constants(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -302,9 +296,7 @@ class _Preprocessing:
         self._at_predict = [d for d in operations if d.apply_predict]
         self._mean = self._std = None
         if scaling is not None and (np.any(scaling.mean != 0) or np.any(scaling.std != 1)):
-            mean, std = broadcastable_mean_std(
-                np.empty((1, *estimator.input_shape)), scaling.mean, scaling.std
-            )
+            mean, std = broadcastable_mean_std(np.empty((1, *estimator.input_shape)), scaling.mean, scaling.std)
             self._mean = torch.from_numpy(np.array(mean)).to(device, dtype)
             self._std = torch.from_numpy(np.array(std)).to(device, dtype)
 

@@ -12,7 +12,7 @@ and one input gradient of 2P samples; no parameter gradient is taken.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -170,7 +170,7 @@ class PairSet:
     def _current(self) -> PairRule:
         if self._spread == 1.0:
             return self.rule
-        return PairRule(**{**self.rule.__dict__, "separation": self.rule.separation * self._spread})
+        return replace(self.rule, separation=self.rule.separation * self._spread)
 
     @property
     def u(self) -> Tensor:
@@ -199,9 +199,7 @@ class PairSet:
         """Move the pairs to the first points of x, shape (n, *input_shape); returns itself."""
         nb_pairs = self.state[1].shape[0]
         x = checks.inputs(x, tuple(self.state[1].shape[1:]))
-        self.state = self.rule.start(
-            self.rule.f.tensor(np.resize(x, (nb_pairs, *x.shape[1:]))), self.state[1]
-        )
+        self.state = self.rule.start(self.rule.f.tensor(np.resize(x, (nb_pairs, *x.shape[1:]))), self.state[1])
         self._spread = 1.0
         return self
 
@@ -259,7 +257,7 @@ def make_rule(
             f"are noise; use at least {256 * noise:.2g}, or a model in float64"
         )
     box = (f.tensor(low), f.tensor(high)) if bounded else (None, None)
-    return PairRule(f, p, q, separation, *box, centre_step=centre_step), low, high
+    return PairRule(f, p, q, separation, box[0], box[1], centre_step), low, high
 
 
 def _lengths(t: np.ndarray, p: float) -> np.ndarray:

@@ -39,7 +39,7 @@ class ArrayBatches:
             left_over == 1 < batch_size and len(bounds) > 1
         ):
             bounds.pop()
-        ends = bounds[1:] + [bounds[-1] + batch_size if drop_last else len(x)]
+        ends = [*bounds[1:], bounds[-1] + batch_size if drop_last else len(x)]
         self._bounds = list(zip(bounds, ends, strict=True))
         self.nb_batches = len(bounds)
 

@@ -59,7 +59,8 @@ class Multiplicative:
     """Discrepancy rule on log λ, several times an epoch: a λ that is off by decades is found within an epoch or two.
 
     The step is proportional to how far the logit of the accuracy is from that of the target, and limited to a factor
-    of two, so 0.99 against a target of 0.95 moves λ as fast as 0.80 does in the other direction.
+    of two, so 0.99 against a target of 0.95 moves λ as fast as 0.80 does in the other direction. While accuracy is
+    below the target but rising, λ waits: a net that has not learnt yet is no reason to give up λ.
 
     Args:
         lamda: first λ, > 0.
@@ -70,11 +71,16 @@ class Multiplicative:
     each = "check"
     least, most = 1e-8, 1e4
 
-    def __init__(self, lamda: float, target: float, gain: float = 0.3) -> None:
+    def __init__(self, lamda: float, target: float, gain: float = 0.5) -> None:
         self.value, self.target, self.gain = lamda, target, gain
+        self._last = 0.0
 
     def update(self, accuracy: float) -> None:
         """Step towards the target."""
+        rising = accuracy > self._last
+        self._last = accuracy
+        if accuracy < self.target and rising:
+            return
         step = self.gain * (_logit(accuracy) - _logit(self.target))
         factor = math.exp(min(math.log(2), max(-math.log(2), step)))
         self.value = min(self.most, max(self.least, self.value * factor))

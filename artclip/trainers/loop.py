@@ -71,9 +71,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         trainable = trainable_of(classifier)
         trainable.check_trainable()
         if target_accuracy is not None and trainable.nb_classes is None:
-            raise ValueError(
-                f"target_accuracy={target_accuracy!r} needs a classifier: a regressor has no accuracy"
-            )
+            raise ValueError(f"target_accuracy={target_accuracy!r} needs a classifier: a regressor has no accuracy")
         super().__init__(classifier)
         self.target_accuracy, self.warmup_epochs, self.restore_best = (
             target_accuracy,
@@ -94,7 +92,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
     def _regularizer(self, trainable: Trainable, x: np.ndarray, seed: int) -> Regularizer:
         """The penalty for this model, given some inputs x."""
 
-    def fit(  # type: ignore[override]
+    def fit(
         self,
         x: np.ndarray,
         y: np.ndarray,
@@ -126,9 +124,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         x, y = checks.data(x, y, trainable.input_shape, trainable.nb_classes)
         x, y = trainable.training_data(x, y)
         batches = ArrayBatches(x, y, batch_size, bool(drop_last), self._fit_seed)
-        sample = x[
-            np.sort(np.random.default_rng(self._fit_seed).choice(len(x), min(len(x), 1024), replace=False))
-        ]
+        sample = x[np.sort(np.random.default_rng(self._fit_seed).choice(len(x), min(len(x), 1024), replace=False))]
         self._train(trainable, batches, sample, validation_data, nb_epochs, scheduler, verbose)
 
     def fit_generator(
@@ -188,9 +184,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         if scheduler is not None and not callable(getattr(scheduler, "step", None)):
             raise TypeError(f"scheduler is a {type(scheduler).__name__} without a step() method")
         if validation_data is not None:
-            x_val, y_val = checks.data(
-                *validation_data, trainable.input_shape, trainable.nb_classes, "validation "
-            )
+            x_val, y_val = checks.data(*validation_data, trainable.input_shape, trainable.nb_classes, "validation ")
             validation_data = x_val, trainable.labels(y_val)
         regularizer = self._regularizer(trainable, sample, self._fit_seed)
         best, best_score = None, (-math.inf, -math.inf)
@@ -210,8 +204,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
                     _step_scheduler(scheduler, record)
                 if self.restore_best and (score := self._score(record)) > best_score:
                     best, best_score = trainable.snapshot(), score
-                # Every callback is called, then the training stops if one of them says so.
-                if any([callback(self, record) for callback in self.callbacks]):
+                verdicts = [callback(self, record) for callback in self.callbacks]
+                if any(verdicts):
                     break
             if best is not None:
                 trainable.restore(best)
@@ -219,7 +213,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
     def _validate(self, trainable: Trainable, data: Any, record: Record) -> None:
         record["val_loss"] = record["val_accuracy"] = None
         if data is not None:
-            loss, accuracy = trainable.evaluate(*data, batch_size=1024)
+            x, y = data
+            loss, accuracy = trainable.evaluate(x, y, batch_size=1024)
             record["val_loss"], record["val_accuracy"] = loss, None if math.isnan(accuracy) else accuracy
 
     def _score(self, record: Record) -> tuple[float, float]:
@@ -239,9 +234,7 @@ class _Epoch:
     whole stretch is undone and λ is halved.
     """
 
-    def __init__(
-        self, trainable: Trainable, batches: Batches, regularizer: Regularizer, progress: Any
-    ) -> None:
+    def __init__(self, trainable: Trainable, batches: Batches, regularizer: Regularizer, progress: Any) -> None:
         self._f, self._batches, self._regularizer, self._progress = trainable, batches, regularizer, progress
         self._plain_step = trainable.compile(self._plain)
         self._penalised_step = trainable.compile(self._penalised)
@@ -262,7 +255,8 @@ class _Epoch:
     def run(self, lamda: Controller, penalise: bool) -> Record:
         """One epoch; its record, less ``epoch``, ``seconds`` and validation."""
         per_check = max(LEAST_STEPS_PER_CHECK, math.ceil(self._batches.nb_batches / CHECKS_PER_EPOCH))
-        sums, figures, skipped = np.zeros(3), [], 0
+        sums, skipped = np.zeros(3), 0
+        figures: list[np.ndarray] = []
         stretch: list[tuple[int, tuple[Tensor, ...]]] = []
         for index, (x, y) in enumerate(self._batches.epoch(), 1):
             stretch.append((len(x), self._step(x, y, lamda.value if penalise else 0.0)))
@@ -306,8 +300,8 @@ class _Epoch:
         cause = "loss" if not np.isfinite(losses).all() else "penalty" if figures else "gradient"
         if self._faults >= MOST_FAULTS:
             raise FloatingPointError(
-                f"the {cause} was NaN or infinite {MOST_FAULTS} times in a row, the last time at λ = {lamda.value:g}; the "
-                "model is at its last finite state. Lower the learning rate, or look for a layer that overflows"
+                f"the {cause} was NaN or infinite {MOST_FAULTS} times in a row, the last time at λ = {lamda.value:g}; "
+                "the model is at its last finite state. Lower the learning rate, or look for a layer that overflows"
             )
         lamda.value /= 2
         warnings.warn(

@@ -61,9 +61,7 @@ class _SpectralProduct:
 
     def penalty(self, at: list[Tensor]) -> tuple[Tensor, Tensor]:
         f = self._f
-        norms = [
-            f.mean(f.norm(f.matmul(v, w, transpose=True), 2)) for w, v in zip(f.weights(), at, strict=True)
-        ]
+        norms = [f.mean(f.norm(f.matmul(v, w, transpose=True), 2)) for w, v in zip(f.weights(), at, strict=True)]
         product = norms[0]
         for n in norms[1:]:
             product = product * n
@@ -119,9 +117,7 @@ class WeightRegularizationTrainer(RegularizedTrainer):
             verbose,
         )
 
-    def _regularizer(
-        self, trainable: Trainable, x: np.ndarray, seed: int
-    ) -> _SquaredWeights | _SpectralProduct:
+    def _regularizer(self, trainable: Trainable, x: np.ndarray, seed: int) -> _SquaredWeights | _SpectralProduct:
         if not trainable.weights():
             raise ValueError("the model has no trainable weight matrix to regularise")
         return _SquaredWeights(trainable) if self.kind == "l2" else _SpectralProduct(trainable, seed)

@@ -1,0 +1,1 @@
+"""How robust a model is, and what each defence gives at what cost."""

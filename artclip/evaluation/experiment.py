@@ -1,0 +1,95 @@
+"""One training, and what is measured of it: the cell that a comparison repeats over defences and seeds."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from artclip import checks
+from artclip.evaluation.attacks import PGD_STEPS, accuracy, noisy, pgd
+from artclip.evaluation.defences import parse
+from artclip.lipschitz.lower import lipschitz_lower_bound
+
+Data = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+METRICS = ("train", "test", "noise", "pgd", "lamda", "lipschitz_lower", "seconds_per_epoch")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """How a net is trained and measured; see :func:`artclip.compare` for the arguments.
+
+    Raises:
+        ValueError: one of them is unknown or out of its range.
+    """
+
+    model: str = "mlp"
+    activation: str = "relu"
+    nb_epochs: int = 20
+    batch_size: int = 128
+    learning_rate: float = 2e-3
+    norm: float | str = 2
+    eps: float = 1.0
+    noise: float = 0.5
+    attack_samples: int = 1000
+
+    def __post_init__(self) -> None:
+        from artclip.frameworks import torch_nets
+
+        checks.one_of("model", self.model, torch_nets.NETS)
+        checks.one_of("activation", self.activation, torch_nets.ACTIVATIONS)
+        checks.positive_integer("nb_epochs", self.nb_epochs)
+        checks.positive_integer("batch_size", self.batch_size)
+        checks.positive_integer("attack_samples", self.attack_samples)
+        checks.positive("learning_rate", self.learning_rate)
+        checks.positive("eps", self.eps)
+        checks.non_negative("noise", self.noise)
+        object.__setattr__(self, "norm", checks.norm("norm", self.norm))
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that the figures depend on, with versions and machine."""
+        return {
+            **asdict(self),
+            "norm": str(self.norm),
+            "optimizer": "Adam, cosine schedule",
+            "attack": f"ART ProjectedGradientDescent, {PGD_STEPS} steps, one random start, cross-entropy",
+            "machine": f"{platform.system()} {platform.machine()}",
+            "versions": {n: version(n) for n in ("adversarial-robustness-toolbox", "artclip", "numpy", "torch")},
+        }
+
+    def train(self, data: Data, defence: str, seed: int, verbose: bool = False, **options: Any) -> Any:
+        """A trainer that has trained; ``options`` win over those in the defence's name."""
+        from artclip.frameworks import torch_nets
+
+        make, named = parse(defence)
+        (x, y), _ = data
+        classifier = torch_nets.make_classifier(
+            self.model,
+            x.shape[1:],
+            int(y.max()) + 1,
+            activation=self.activation,
+            learning_rate=self.learning_rate,
+            seed=seed,
+        )
+        trainer = make(classifier, seed=seed, verbose=verbose, **{**named, **options})
+        scheduler = torch_nets.cosine_scheduler(classifier, self.nb_epochs)
+        trainer.fit(x, y, batch_size=self.batch_size, nb_epochs=self.nb_epochs, scheduler=scheduler)
+        return trainer
+
+    def measure(self, trainer: Any, data: Data, seed: int) -> dict[str, float]:
+        """The :data:`METRICS` of a trained model: accuracies in [0, 1]."""
+        (x_train, y_train), (x_test, y_test) = data
+        classifier, norm = trainer.classifier, checks.norm("norm", self.norm)
+        x, y = x_test[: self.attack_samples], y_test[: self.attack_samples]
+        return {
+            "train": accuracy(classifier, x_train, y_train),
+            "test": accuracy(classifier, x_test, y_test),
+            "noise": accuracy(classifier, noisy(x_test, self.noise, classifier.clip_values, seed), y_test),
+            "pgd": accuracy(classifier, pgd(classifier, x, y, norm, self.eps, seed), y),
+            "lamda": trainer.lamda,
+            "lipschitz_lower": lipschitz_lower_bound(classifier, x_train[:2000], norm, seed=seed).value,
+            "seconds_per_epoch": float(np.median([record["seconds"] for record in trainer.history])),
+        }

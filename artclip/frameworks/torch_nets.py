@@ -1,0 +1,83 @@
+"""Nets by name for PyTorch, wrapped as ART classifiers with an optimizer: what the command line trains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import torch
+from art.estimators.classification import PyTorchClassifier
+from torch import nn
+
+ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "softplus": nn.Softplus, "gelu": nn.GELU}
+
+
+def _mlp(*widths: int) -> Callable[..., list[nn.Module]]:
+    def layers(input_shape: tuple[int, ...], nb_classes: int, activation: type[nn.Module]) -> list[nn.Module]:
+        sizes = [math.prod(input_shape), *widths]
+        hidden = [m for a, b in pairwise(sizes) for m in (nn.Linear(a, b), activation())]
+        return [nn.Flatten(), *hidden, nn.Linear(sizes[-1], nb_classes)]
+
+    return layers
+
+
+def _cnn(input_shape: tuple[int, ...], nb_classes: int, activation: type[nn.Module]) -> list[nn.Module]:
+    channels, height, width = input_shape
+    convolutions = [
+        nn.Conv2d(channels, 16, 3, stride=2, padding=1),
+        activation(),
+        nn.Conv2d(16, 32, 3, stride=2, padding=1),
+        activation(),
+        nn.Flatten(),
+    ]
+    features = 32 * math.ceil(math.ceil(height / 2) / 2) * math.ceil(math.ceil(width / 2) / 2)
+    return [*convolutions, nn.Linear(features, 100), activation(), nn.Linear(100, nb_classes)]
+
+
+# Name -> layers for (input_shape, nb_classes, activation). A net more is a line more.
+NETS: dict[str, Callable[..., list[nn.Module]]] = {
+    "mlp": _mlp(64, 64),
+    "mlp-200-80": _mlp(200, 80),
+    "cnn": _cnn,
+}
+
+
+def make_classifier(
+    model: str,
+    input_shape: tuple[int, ...],
+    nb_classes: int,
+    clip_values: tuple[float, float] = (0.0, 1.0),
+    activation: str = "relu",
+    learning_rate: float = 2e-3,
+    seed: int = 0,
+) -> Any:
+    """An untrained classifier with logits, cross-entropy and Adam.
+
+    Args:
+        model: a key of :data:`NETS`.
+        input_shape: shape of one input, channels first.
+        nb_classes: number of outputs, >= 2.
+        clip_values: range of valid inputs.
+        activation: a key of :data:`ACTIVATIONS`.
+        learning_rate: of Adam, > 0.
+        seed: of the weights; the global RNG is left as found.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        net = nn.Sequential(*NETS[model](input_shape, nb_classes, ACTIVATIONS[activation]))
+    optimizer = torch.optim.Adam(net.parameters(), lr=learning_rate)
+    return PyTorchClassifier(
+        net, nn.CrossEntropyLoss(), input_shape, nb_classes, optimizer=optimizer, clip_values=clip_values
+    )
+
+
+def cosine_scheduler(classifier: Any, nb_epochs: int) -> Any:
+    """Learning rate falling to 0 along a cosine over ``nb_epochs``."""
+    return torch.optim.lr_scheduler.CosineAnnealingLR(classifier.optimizer, max(1, nb_epochs))
+
+
+def save_weights(classifier: Any, path: str) -> None:
+    """Write the weights as a state dict, which ``torch.load(path, weights_only=True)`` reads."""
+    torch.save(classifier.model.state_dict(), path)

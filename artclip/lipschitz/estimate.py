@@ -1,0 +1,43 @@
+"""A Lipschitz figure that says what it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_SIGNS = {"lower": ">=", "upper": "<=", "exact": "=="}
+
+
+@dataclass(frozen=True)
+class LipschitzEstimate:
+    """A bound of Lip(f) = sup ‖f(u) - f(v)‖ / ‖u - v‖.
+
+    Attributes:
+        value: the bound, in output units per input unit, >= 0.
+        kind: ``"lower"``, ``"upper"`` or ``"exact"``.
+        norm, output_norm: 1, 2 or inf: norms on flattened inputs and outputs.
+        domain: where f was searched: ``"clip_values"`` or ``"free"``.
+        method: how the figure was found.
+        seconds: how long that took.
+        seed: of the search, or ``None``.
+        u, v: for a lower bound, the pair that attains it, input-shaped.
+    """
+
+    value: float
+    kind: str
+    norm: float
+    output_norm: float
+    domain: str
+    method: str
+    seconds: float
+    seed: int | None = None
+    u: np.ndarray | None = None
+    v: np.ndarray | None = None
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __str__(self) -> str:
+        norms = f"L{self.norm} to L{self.output_norm}, {self.domain}"
+        return f"Lip {_SIGNS[self.kind]} {self.value:.4g} ({norms}; {self.method})"
