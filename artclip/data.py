@@ -112,10 +112,12 @@ def _npz(path: Path) -> tuple[Split, Split]:
         raise FileNotFoundError(f"{path} does not exist")
     try:
         with np.load(path, allow_pickle=False) as file:
-            missing = [k for k in _KEYS if k not in file]
-            if missing:
-                raise ValueError(f"{path} lacks {', '.join(missing)}; it holds {', '.join(file.files) or 'nothing'}")
-            x_train, y_train, x_test, y_test = (file[k] for k in _KEYS)
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-        raise ValueError(f"{path} is not a whole .npz file: {error}") from error
+            arrays = {key: file[key] for key in _KEYS if key in file}
+            found = ", ".join(file.files) or "nothing"
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is not a whole .npz file of plain arrays: {error}") from error
+    missing = [key for key in _KEYS if key not in arrays]
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(missing)}; it holds {found}")
+    x_train, y_train, x_test, y_test = (arrays[key] for key in _KEYS)
     return (x_train, y_train), (x_test, y_test)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from artclip.frameworks import function_of
+
 PGD_STEPS = 40
 
 
@@ -29,7 +31,7 @@ def pgd(classifier: Any, x: np.ndarray, y: np.ndarray, norm: float, eps: float, 
         classifier: ART classifier with loss gradients.
         x, y: inputs (n, *input_shape) and class indices (n,).
         norm, eps: the budget ‖x' - x‖ <= eps, eps > 0.
-        seed: of the random start; numpy's global RNG is left as found.
+        seed: of the random start; the global RNGs are left as found.
 
     Returns:
         Adversarial inputs, in shape and range of x.
@@ -46,7 +48,8 @@ def pgd(classifier: Any, x: np.ndarray, y: np.ndarray, norm: float, eps: float, 
         batch_size=256,
         verbose=False,
     )
-    with _numpy_seed(seed):  # ART draws its random starts from numpy's global RNG
+    # ART draws from numpy's global RNG, and from the framework's when it makes batches.
+    with _numpy_seed(seed), function_of(classifier).seeded(seed):
         return attack.generate(x, np.eye(classifier.nb_classes, dtype=np.float32)[y])
 
 

@@ -39,6 +39,10 @@ class Function(abc.ABC):
         No gradient is taken in the parameters.
         """
 
+    @abc.abstractmethod
+    def seeded(self, seed: int) -> AbstractContextManager[None]:
+        """Inside, the framework's global randomness follows from the seed; afterwards it is as found."""
+
     # between numpy and the framework
     @abc.abstractmethod
     def tensor(self, array: np.ndarray) -> Tensor:
@@ -107,7 +111,7 @@ class Trainable(Function):
 
     @abc.abstractmethod
     def fitting(self, seed: int) -> AbstractContextManager[None]:
-        """Train mode and seeded randomness inside; modes and the global RNG as found afterwards."""
+        """Train mode and :meth:`seeded` inside; modes and randomness as found afterwards."""
 
     @abc.abstractmethod
     def training_data(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -95,6 +95,16 @@ class TorchFunction(Function):
 
         return outputs.detach(), pull
 
+    @contextmanager
+    def seeded(self, seed: int) -> Iterator[None]:
+        cuda = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda):
+            # Only the generators in use: torch.manual_seed would reseed every device.
+            torch.default_generator.manual_seed(seed)
+            for device in cuda:
+                torch.cuda.default_generators[device.index or 0].manual_seed(seed)
+            yield
+
     def tensor(self, array: np.ndarray) -> torch.Tensor:
         if not array.flags.writeable:  # a tensor must not share memory that numpy guards
             array = array.copy()
@@ -175,12 +185,7 @@ class TorchEstimator(TorchFunction, Trainable):
     @contextmanager
     def fitting(self, seed: int) -> Iterator[None]:
         modes = [(m, m.training) for m in self.module.modules()]
-        cuda = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=cuda), torch.enable_grad():
-            # Only the generators in use: torch.manual_seed would reseed every device.
-            torch.default_generator.manual_seed(seed)
-            for device in cuda:
-                torch.cuda.default_generators[device.index or 0].manual_seed(seed)
+        with self.seeded(seed), torch.enable_grad():
             self.module.train()
             try:
                 yield

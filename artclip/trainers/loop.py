@@ -124,7 +124,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
         x, y = checks.data(x, y, trainable.input_shape, trainable.nb_classes)
         x, y = trainable.training_data(x, y)
         batches = ArrayBatches(x, y, batch_size, bool(drop_last), self._fit_seed)
-        sample = x[np.sort(np.random.default_rng(self._fit_seed).choice(len(x), min(len(x), 1024), replace=False))]
+        some = np.sort(np.random.default_rng(self._fit_seed).choice(len(x), min(len(x), 1024), replace=False))
+        sample = x[some], y[some]
         self._train(trainable, batches, sample, validation_data, nb_epochs, scheduler, verbose)
 
     def fit_generator(
@@ -148,7 +149,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         (verbose,) = self._fit_options(kwargs, ("verbose",))
         trainable = trainable_of(self._classifier)
         batches = GeneratorBatches(generator, trainable)
-        sample = checks.inputs(generator.get_batch()[0], trainable.input_shape)
+        sample = next(iter(batches.epoch()))
         self._train(trainable, batches, sample, validation_data, nb_epochs, scheduler, verbose)
 
     def predict(self, x: np.ndarray, **kwargs: Any) -> np.ndarray:
@@ -173,7 +174,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         self,
         trainable: Trainable,
         batches: Batches,
-        sample: np.ndarray,
+        sample: tuple[np.ndarray, np.ndarray],
         validation_data: tuple[np.ndarray, np.ndarray] | None,
         nb_epochs: int,
         scheduler: Any,
@@ -186,7 +187,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
         if validation_data is not None:
             x_val, y_val = checks.data(*validation_data, trainable.input_shape, trainable.nb_classes, "validation ")
             validation_data = x_val, trainable.labels(y_val)
-        regularizer = self._regularizer(trainable, sample, self._fit_seed)
+        _rehearse(trainable, *sample)
+        regularizer = self._regularizer(trainable, sample[0], self._fit_seed)
         best, best_score = None, (-math.inf, -math.inf)
         progress = tqdm(total=nb_epochs * batches.nb_batches, disable=not verbose, unit="step")
         with progress, trainable.fitting(self._fit_seed):
@@ -231,7 +233,7 @@ class _Epoch:
     """Runs epochs: steps in stretches, a look at the numbers after each stretch.
 
     Nothing waits for the device inside a stretch. If a loss, a figure or a parameter is not finite after it, the
-    whole stretch is undone and λ is halved.
+    whole stretch is undone, and λ halved if it was at work.
     """
 
     def __init__(self, trainable: Trainable, batches: Batches, regularizer: Regularizer, progress: Any) -> None:
@@ -303,13 +305,11 @@ class _Epoch:
                 f"the {cause} was NaN or infinite {MOST_FAULTS} times in a row, the last time at λ = {lamda.value:g}; "
                 "the model is at its last finite state. Lower the learning rate, or look for a layer that overflows"
             )
-        lamda.value /= 2
-        warnings.warn(
-            f"NaN or infinite {cause}: {len(stretch)} steps undone, and λ halved to {lamda.value:g}. "
-            "A lower learning rate or λ avoids this",
-            RuntimeWarning,
-            stacklevel=5,
-        )
+        advice = "a lower learning rate avoids this"
+        if figures:
+            lamda.value /= 2
+            advice = f"λ is halved to {lamda.value:g}; a lower λ or learning rate avoids this"
+        warnings.warn(f"NaN or infinite {cause}: {len(stretch)} steps undone; {advice}", RuntimeWarning, stacklevel=5)
         return None, host_figures
 
     def _record(self, sums: np.ndarray, figures: list[np.ndarray]) -> Record:
@@ -326,6 +326,17 @@ class _Epoch:
         if not self._progress.disable:
             shown = {k: f"{v:.4g}" for k, v in self._record(sums, figures).items() if v is not None}
             self._progress.set_postfix({**shown, "lamda": f"{lamda.value:.3g}"})
+
+
+def _rehearse(trainable: Trainable, x: np.ndarray, y: np.ndarray) -> None:
+    """The loss of two samples, so that a model that does not fit its data fails before it is changed."""
+    try:
+        trainable.evaluate(x[:2], y[:2], 2)
+    except Exception as error:
+        raise ValueError(
+            f"the classifier's loss fails on inputs of shape {x[:2].shape} with labels or targets of shape "
+            f"{y[:2].shape}: {error}"
+        ) from error
 
 
 def _step_scheduler(scheduler: Any, record: Record) -> None:

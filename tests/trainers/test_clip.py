@@ -130,7 +130,9 @@ def test_penalised_every_kth_step_with_k_times_the_weight(monkeypatch):
     from artclip.trainers import loop
 
     original = loop._Epoch._penalised
-    monkeypatch.setattr(loop._Epoch, "_penalised", lambda s, x, y, at, w: (weights.append(w), original(s, x, y, at, w))[1])
+    monkeypatch.setattr(
+        loop._Epoch, "_penalised", lambda s, x, y, at, w: (weights.append(w), original(s, x, y, at, w))[1]
+    )
     CLIPTrainer(nets.classifier(), lamda=0.01, pair_interval=5).fit(*nets.data(n=40), batch_size=4, nb_epochs=1)
     assert weights == [pytest.approx(0.05)] * 2
 
@@ -141,7 +143,7 @@ def test_guard_lowers_the_interval_where_a_step_would_carry_too_much():
     assert penalty.interval(0.01) == 8
     assert penalty.interval(MOST_STEP_WEIGHT / 4) == 4
     assert penalty.interval(1.0) == 1
-    assert all(l * penalty.interval(l) <= max(MOST_STEP_WEIGHT, l) for l in np.geomspace(1e-4, 10, 50))
+    assert all(v * penalty.interval(v) <= max(MOST_STEP_WEIGHT, v) for v in np.geomspace(1e-4, 10, 50))
 
 
 def test_target_accuracy_is_held():
@@ -198,7 +200,7 @@ def test_lipschitz_penalty_equals_the_quotients_and_reaches_all_weights():
 
 
 def test_lipschitz_penalty_names_what_it_cannot_use():
-    with pytest.raises(TypeError, match="torch.nn.Module"):
+    with pytest.raises(TypeError, match=r"torch\.nn\.Module"):
         LipschitzPenalty(lambda x: x, np.zeros((3, 2)))
     with pytest.raises(ValueError, match="clip_values"):
         LipschitzPenalty(torch.nn.Linear(2, 2), np.zeros((3, 2)), clip_values=(1, 0))

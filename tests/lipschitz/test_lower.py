@@ -1,0 +1,102 @@
+"""The lower bound is attained by its pair, and tight where the constant is known."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from artclip import lipschitz_lower_bound
+from tests import nets
+
+
+@pytest.mark.parametrize("name", nets.NETS)
+@pytest.mark.parametrize("norm", [1, 2, "inf"])
+def test_value_is_the_quotient_of_the_returned_pair_by_hand(name, norm):
+    classifier = nets.classifier(name)
+    x, _ = nets.data(name)
+    est = lipschitz_lower_bound(classifier, x, norm=norm, nb_restarts=8, max_iter=10, seed=0)
+    both = classifier.predict(np.stack([est.u, est.v])).astype(np.float64)
+    distance = np.linalg.norm((est.u.astype(np.float64) - est.v).ravel(), float(norm))
+    assert est.value == pytest.approx(np.linalg.norm(both[0] - both[1]) / distance, rel=1e-6)
+    assert est.u.shape == est.v.shape == x.shape[1:]
+    assert min(est.u.min(), est.v.min()) >= 0
+    assert max(est.u.max(), est.v.max()) <= 1
+
+
+def test_reaches_the_spectral_norm_of_linear_models():
+    for seed in range(5):
+        matrix = np.random.default_rng(seed).standard_normal((3, 20))
+        x = np.random.default_rng(seed).uniform(size=(50, 20))
+        est = lipschitz_lower_bound(nets.linear_classifier(matrix), x, seed=0)
+        assert np.linalg.norm(matrix, 2) * (1 - 1e-3) < est.value < np.linalg.norm(matrix, 2) * (1 + 1e-4)
+
+
+def exact_constant(net, resolution=200):
+    """Of a two-input ReLU net with one hidden layer over all of R²: the largest norm over its activation patterns."""
+    first, last = net[0], net[2]
+    w, b = first.weight.detach().numpy().astype(float), first.bias.detach().numpy()
+    best = 0.0
+    # Directions between breaking angles name every pattern far out; a fine grid adds those near the origin.
+    grid = np.stack(np.meshgrid(*[np.linspace(-20, 20, resolution)] * 2), -1).reshape(-1, 2)
+    patterns = {tuple(p) for p in (grid @ w.T + b > 0)}
+    for pattern in patterns:
+        jacobian = last.weight.detach().numpy().astype(float) @ (np.array(pattern)[:, None] * w)
+        best = max(best, np.linalg.norm(jacobian, 2))
+    return best
+
+
+def test_reaches_the_exact_constant_of_small_relu_nets():
+    close = 0
+    for seed in range(10):
+        torch.manual_seed(seed)
+        net = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 1))
+        x = np.random.default_rng(seed).uniform(-2, 2, (100, 2))
+        est = lipschitz_lower_bound(net, x, domain="free", seed=0)
+        exact = exact_constant(net)
+        assert est.value <= exact * 1.001
+        close += est.value >= 0.99 * exact
+    assert close >= 9
+
+
+def test_more_restarts_and_a_larger_domain_never_hurt_much():
+    classifier, (x, _) = nets.classifier("cnn", seed=2), nets.data("cnn")
+    few, many = (lipschitz_lower_bound(classifier, x, nb_restarts=n, seed=0).value for n in (1, 128))
+    free = lipschitz_lower_bound(classifier, x, domain="free", nb_restarts=128, seed=0).value
+    assert few <= many * 1.001
+    assert many <= free * 1.02
+
+
+def test_seeded_and_labelled():
+    classifier, (x, _) = nets.classifier(), nets.data()
+    a, b = (lipschitz_lower_bound(classifier, x, nb_restarts=4, max_iter=3, seed=1) for _ in range(2))
+    assert a.value == b.value == float(a)
+    assert (a.kind, a.norm, a.output_norm, a.domain, a.seed) == ("lower", 2, 2, "clip_values", 1)
+    assert a.seconds > 0
+    assert str(a).startswith(f"Lip >= {a.value:.4g} (L2 to L2, clip_values; pair ascent")
+
+
+def test_norm_pairs_are_consistent():
+    """‖.‖_inf <= ‖.‖_2 <= ‖.‖_1 on outputs and inputs orders the constants."""
+    classifier, (x, _) = nets.classifier(), nets.data()
+    value = {
+        (p, q): lipschitz_lower_bound(classifier, x, p, q, nb_restarts=32, seed=0).value
+        for p, q in itertools.product((1, 2, math.inf), repeat=2)
+    }
+    for p in (1, 2, math.inf):
+        assert value[p, math.inf] <= value[p, 2] * 1.01
+        assert value[p, 2] <= value[p, 1] * 1.01
+    for q in (1, 2, math.inf):
+        assert value[1, q] <= value[2, q] * 1.01
+        assert value[2, q] <= value[math.inf, q] * 1.01
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"nb_restarts": 0}, "nb_restarts=0"), ({"norm": 0}, "norm=0"), ({"max_iter": 0}, "max_iter")],
+)
+def test_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        lipschitz_lower_bound(nets.classifier(), nets.data()[0], **options)

@@ -1,0 +1,98 @@
+"""The command line as its user meets it: output, exit codes, errors of one line."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from artclip.cli import main
+
+FAST = ["--data", "digits", "--nb-epochs", "1", "--attack-samples", "20"]
+
+
+def run(capsys, *words):
+    try:
+        code = main([*words])
+    except SystemExit as exit_:  # argparse ends this way
+        code = exit_.code
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_compare_prints_a_table(capsys):
+    code, out, err = run(capsys, "compare", *FAST, "--seeds", "1", "--defences", "standard,clip")
+    assert code == 0
+    assert [line.split("|")[1].strip() for line in out.splitlines()] == ["defence", "---", "standard", "clip"]
+    assert err == ""  # no progress bar where stderr is no terminal
+
+
+def test_compare_json_is_alone_on_stdout_and_in_the_file(capsys, tmp_path):
+    path = tmp_path / "c.json"
+    code, out, _ = run(capsys, "compare", *FAST, "--seeds", "1", "--json", "-o", str(path), "--eps", "8/255")
+    assert code == 0
+    assert json.loads(out) == json.loads(path.read_text())
+    assert json.loads(out)["settings"]["eps"] == pytest.approx(8 / 255)
+
+
+def test_train_writes_weights_and_history(capsys, tmp_path):
+    folder = tmp_path / "out"
+    code, out, _ = run(capsys, "train", *FAST, "--defence", "clip", "--target-accuracy", "0.9", "-o", str(folder))
+    assert code == 0
+    assert "| clip" in out
+    state = torch.load(folder / "model.pt", weights_only=True)
+    assert all(isinstance(v, torch.Tensor) for v in state.values())
+    record = json.loads((folder / "training.json").read_text())
+    assert record["settings"]["target_accuracy"] == 0.9
+    assert len(record["history"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["compare", "--data", "nowhere"], "data 'nowhere' is not known"),
+        (["compare", "--data", "none.npz"], "none.npz does not exist"),
+        (["compare", *FAST, "--defences", "clop"], "defence 'clop' is not known"),
+        (["compare", *FAST, "--defences", ","], "defences is empty"),
+        (["compare", *FAST, "--defences", "clip@95"], "must lie in (0, 1]"),
+        (["compare", *FAST, "--seeds", "0"], "nb_seeds=0"),
+        (["compare", *FAST, "--norm", "3"], "norm='3'"),
+        (["compare", *FAST, "--eps", "-1"], "eps=-1.0"),
+        (["compare", *FAST, "--model", "vgg"], "model='vgg'"),
+        (["compare", *FAST, "-o", "no/such/folder/c.json"], "cannot write to no/such/folder/c.json"),
+        (["train", *FAST, "--lamda", "-1"], "lamda=-1.0"),
+        (["train", *FAST, "--defence", "standard", "--lamda", "1"], "defence standard takes no lamda"),
+        (["train", *FAST, "--target-accuracy", "2"], "target_accuracy=2.0"),
+        (["train", *FAST, "--learning-rate", "0"], "learning_rate=0.0"),
+        (["train", *FAST, "--seed", "-1"], "seed=-1"),
+        (["train", *FAST, "-o", __file__], "it is a file; give a folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(capsys, words, message):
+    code, out, err = run(capsys, *words)
+    assert code == 2
+    assert out == ""
+    assert message in err
+    assert err.startswith("artclip: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["fly"], ["train"], ["compare", *FAST, "--eps", "x"], ["train", *FAST, "--nb-epochs", "many"]]
+)
+def test_bad_usage_is_exit_code_2(capsys, words):
+    assert run(capsys, *words)[0] == 2
+
+
+def test_help_and_version(capsys):
+    assert run(capsys, "--version")[1].startswith("artclip 0.")
+    code, out, _ = run(capsys, "compare", "--help")
+    assert code == 0
+    assert "8/255" in out
+
+
+def test_the_installed_command_runs():
+    result = subprocess.run([sys.executable, "-m", "artclip", "--version"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0
+    assert result.stdout.startswith("artclip ")

@@ -1,0 +1,147 @@
+"""Bad input: an error that says what was wrong, and a model that is as it was."""
+
+import numpy as np
+import pytest
+import torch
+from art.estimators.classification import PyTorchClassifier
+from art.estimators.classification.scikitlearn import ScikitlearnLogisticRegression
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+from artclip import CLIPTrainer, WeightRegularizationTrainer
+from tests import nets
+
+X, Y = nets.data(n=20)
+
+
+def broken(x, value, at=(3, 2)):
+    x = x.copy()
+    x[at] = value
+    return x
+
+
+FIT = {
+    "nan": ({"x": broken(X, np.nan)}, ValueError, "x has NaN or infinite values, first in sample 3"),
+    "inf": ({"x": broken(X, np.inf)}, ValueError, "first in sample 3"),
+    "lengths": ({"y": Y[:-1]}, ValueError, "x has 20 samples, but y has 19 labels"),
+    "empty": ({"x": X[:0], "y": Y[:0]}, ValueError, "x is empty"),
+    "label too high": ({"y": np.where(Y == 0, 3, Y)}, ValueError, "label 3, but the classifier has classes 0 to 2"),
+    "label negative": ({"y": Y - 1}, ValueError, "label -1"),
+    "label fractional": ({"y": Y * 0.5}, ValueError, "fractional"),
+    "one-hot width": ({"y": np.eye(4)[Y]}, ValueError, "y has shape"),
+    "negative probability": ({"y": -np.eye(3)[Y]}, ValueError, "negative class probabilities"),
+    "label nan": ({"y": np.where(Y == 0, np.nan, Y)}, ValueError, "y has NaN"),
+    "rank": ({"x": X[:, None]}, ValueError, r"x has shape \(20, 1, 6\).*\(n, 6\)"),
+    "scalar": ({"x": np.float32(1)}, ValueError, "x is empty"),
+    "strings": ({"x": X.astype(str)}, TypeError, "x has dtype"),
+    "objects": ({"x": X.astype(object)}, TypeError, "x has dtype object"),
+    "string labels": ({"y": Y.astype(str)}, TypeError, "y has dtype"),
+    "batch size 0": ({"batch_size": 0}, ValueError, "batch_size=0"),
+    "batch size float": ({"batch_size": 1.5}, ValueError, "batch_size=1.5"),
+    "epochs": ({"nb_epochs": -1}, ValueError, "nb_epochs=-1"),
+    "scheduler": ({"scheduler": 3}, TypeError, r"scheduler is a int without a step\(\)"),
+    "unknown": ({"batchsize": 3}, TypeError, "unknown argument 'batchsize'"),
+    "validation": ({"validation_data": (X, Y[:3])}, ValueError, "validation x has 20 samples, but validation y has 3"),
+    "validation nan": ({"validation_data": (broken(X, np.nan), Y)}, ValueError, "validation x has NaN"),
+}
+
+
+@pytest.mark.parametrize("make", [CLIPTrainer, WeightRegularizationTrainer])
+@pytest.mark.parametrize(("kwargs", "error", "message"), FIT.values(), ids=FIT.keys())
+def test_bad_data_is_refused_and_the_model_untouched(make, kwargs, error, message):
+    classifier = nets.classifier()
+    trainer, before = make(classifier), nets.weights(classifier)
+    arguments = {"x": X, "y": Y, **kwargs}
+    with pytest.raises(error, match=message):
+        trainer.fit(**arguments)
+    assert nets.same_weights(before, nets.weights(classifier))
+    assert trainer.history == []
+
+
+OPTIONS = {
+    "lamda": ({"lamda": -1}, "lamda=-1"),
+    "lamda nan": ({"lamda": float("nan")}, "lamda=nan"),
+    "lamda text": ({"lamda": "much"}, "lamda='much'"),
+    "target 0": ({"target_accuracy": 0}, "target_accuracy=0"),
+    "target in percent": ({"target_accuracy": 95}, r"target_accuracy=95 must lie in \(0, 1\]"),
+    "increment": ({"target_accuracy": 0.9, "lamda_increment": -0.1}, "lamda_increment=-0.1"),
+    "warmup": ({"warmup_epochs": -1}, "warmup_epochs=-1"),
+    "norm": ({"norm": 3}, "norm=3 is not a norm"),
+    "output norm": ({"output_norm": "fro"}, "output_norm='fro'"),
+    "init": ({"pair_init": "nearby"}, "pair_init='nearby' is not known; use one of 'near'"),
+    "domain": ({"domain": "box"}, "domain='box'"),
+    "penalty": ({"penalty": "cubic"}, "penalty='cubic'"),
+    "reduction": ({"reduction": "sum"}, "reduction='sum'"),
+    "pairs": ({"nb_pairs": 0}, "nb_pairs=0"),
+    "interval": ({"pair_interval": 0}, "pair_interval=0"),
+    "steps": ({"pair_steps": -1}, "pair_steps=-1"),
+    "separation": ({"separation": 0.0}, "separation=0.0"),
+    "seed": ({"seed": -3}, "seed=-3"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), OPTIONS.values(), ids=OPTIONS.keys())
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        CLIPTrainer(nets.classifier(), **options)
+
+
+def test_bad_kind_of_weight_regularisation():
+    with pytest.raises(ValueError, match="kind='l1'"):
+        WeightRegularizationTrainer(nets.classifier(), kind="l1")
+
+
+def test_separation_below_rounding_is_refused_before_training():
+    classifier = nets.classifier()
+    before = nets.weights(classifier)
+    with pytest.raises(ValueError, match="rounding"):
+        CLIPTrainer(classifier, separation=1e-9).fit(X, Y)
+    assert nets.same_weights(before, nets.weights(classifier))
+
+
+def test_classifiers_that_cannot_be_trained():
+    net = nn.Linear(6, 3)
+    options = {"input_shape": (6,), "nb_classes": 3, "device_type": "cpu"}
+    with pytest.raises(ValueError, match="no optimizer"):
+        CLIPTrainer(PyTorchClassifier(net, nn.CrossEntropyLoss(), **options))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="no loss"):
+        CLIPTrainer(PyTorchClassifier(net, None, optimizer=optimizer, **options))
+    other = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="optimizer holds none of the model's parameters"):
+        CLIPTrainer(PyTorchClassifier(net, nn.CrossEntropyLoss(), optimizer=other, **options))
+    for p in net.parameters():
+        p.requires_grad_(False)
+    with pytest.raises(ValueError, match="no trainable parameter"):
+        CLIPTrainer(PyTorchClassifier(net, nn.CrossEntropyLoss(), optimizer=optimizer, **options))
+
+
+@pytest.mark.parametrize("thing", [None, "classifier", 3, object(), lambda x: x])
+def test_things_that_are_no_classifier(thing):
+    with pytest.raises(TypeError, match="expected an ART PyTorchClassifier"):
+        CLIPTrainer(thing)
+
+
+def test_a_bare_module_is_told_to_be_wrapped():
+    with pytest.raises(TypeError, match=r"wrap the model first.*PyTorchClassifier"):
+        CLIPTrainer(nn.Linear(2, 2))
+
+
+def test_an_art_estimator_of_another_kind_is_named():
+    model = ScikitlearnLogisticRegression(LogisticRegression().fit(X, Y))
+    with pytest.raises(TypeError, match="ScikitlearnLogisticRegression"):
+        CLIPTrainer(model)
+
+
+def test_a_regressor_has_no_target_accuracy():
+    with pytest.raises(ValueError, match="a regressor has no accuracy"):
+        CLIPTrainer(nets.regressor(), target_accuracy=0.9)
+
+
+def test_regression_targets_of_another_width_are_refused_untouched():
+    regressor = nets.regressor(outputs=1)
+    before = nets.weights(regressor)
+    x = np.linspace(0, 1, 8, dtype=np.float32)[:, None]
+    with pytest.raises(ValueError, match="target"):
+        CLIPTrainer(regressor).fit(x, np.zeros((8, 2), np.float32))
+    assert nets.same_weights(before, nets.weights(regressor))
