@@ -1,5 +1,6 @@
 """Sphinx configuration: MyST pages, API pages from docstrings, the furo theme. Builds without network access."""
 
+import re
 from typing import Any
 
 import artclip
@@ -34,7 +35,7 @@ def _escape_stars(_app: Any, _what: str, _name: str, _obj: Any, _options: Any, l
     """Docstrings write shapes as (n, *input_shape); in reStructuredText the star would begin an emphasis."""
     for i, line in enumerate(lines):
         parts = line.split("``")
-        parts[::2] = [part.replace(", *", r", \*") for part in parts[::2]]
+        parts[::2] = [re.sub(r", \*(\w+)\)", r", \\*\1)", part) for part in parts[::2]]
         lines[i] = "``".join(parts)
 
 

@@ -126,8 +126,13 @@ class Trainable(Function):
         """One batch as tensors, y as the estimator's loss wants it."""
 
     @abc.abstractmethod
-    def loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The estimator's loss in train mode, and the number of right predictions (NaN for a regressor)."""
+    def loss(self, x: Tensor, y: Tensor, points: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The estimator's loss on a batch in train mode, and f at some points besides.
+
+        Returns:
+            The loss, the number of right predictions (NaN for a regressor), and ``forward(points)``, in one pass
+            with the batch where train and eval mode are the same function.
+        """
 
     @abc.abstractmethod
     def update(self, objective: Callable[[], tuple[Tensor, tuple[Tensor, ...]]]) -> tuple[Tensor, ...]:

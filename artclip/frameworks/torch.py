@@ -48,15 +48,15 @@ class _EvalMode:
     """Context in which the modules that have modes are in eval mode; each returns to the mode it was in."""
 
     def __init__(self, module: nn.Module) -> None:
-        self._modules = [m for m in module.modules() if _has_modes(m)]
+        self.modules = [m for m in module.modules() if _has_modes(m)]
 
     def __enter__(self) -> None:
-        self._modes = [m.training for m in self._modules]
-        for m in self._modules:
+        self._modes = [m.training for m in self.modules]
+        for m in self.modules:
             m.training = False
 
     def __exit__(self, *_: object) -> None:
-        for m, mode in zip(self._modules, self._modes, strict=True):
+        for m, mode in zip(self.modules, self._modes, strict=True):
             m.training = mode
 
 
@@ -167,6 +167,8 @@ class TorchEstimator(TorchFunction, Trainable):
             self.clip_values = (low, high)
         self._parameters = [p for p in self.module.parameters() if p.requires_grad]
         self._preprocessing = _Preprocessing(estimator, self.device, self.dtype)
+        # In train mode, on a batch, the model is f itself: points may ride along with the batch.
+        self._joint = not self._eval_mode.modules and not self._preprocessing.has_predict_defences
 
     def _deployed(self, x: torch.Tensor) -> torch.Tensor:
         return self.module(self._preprocessing.deployed(x))[-1]
@@ -214,8 +216,15 @@ class TorchEstimator(TorchFunction, Trainable):
             labels = labels.to(self.dtype)
         return self.tensor(x), labels.to(self.device, non_blocking=True)
 
-    def loss(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self._loss_of(self.module(self._preprocessing.standardised(x))[-1], y)
+    def loss(
+        self, x: torch.Tensor, y: torch.Tensor, points: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        if points is not None and self._joint:
+            size = x.shape[0]
+            outputs = self.module(self._preprocessing.standardised(torch.cat([x, points])))[-1]
+            return *self._loss_of(outputs[:size], y), outputs[size:].reshape(points.shape[0], -1)
+        at_points = None if points is None else self.forward(points)
+        return *self._loss_of(self.module(self._preprocessing.standardised(x))[-1], y), at_points
 
     def _loss_of(self, outputs: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if self.nb_classes is None:
@@ -308,6 +317,10 @@ class _Preprocessing:
     @property
     def has_fit_defences(self) -> bool:
         return bool(self._at_fit)
+
+    @property
+    def has_predict_defences(self) -> bool:
+        return bool(self._at_predict)
 
     def defended(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         for defence in self._at_fit:

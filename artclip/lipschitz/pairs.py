@@ -25,6 +25,8 @@ DOMAINS = ("clip_values", "free")
 State = tuple[Tensor, Tensor]
 """Centres and directions, each of shape (P, *input_shape)."""
 
+TINY = 1e-30  # added to a length that may be 0
+
 
 @dataclass(frozen=True)
 class PairRule:
@@ -35,6 +37,7 @@ class PairRule:
         norm, output_norm: 1, 2 or ``math.inf``, on flattened inputs and outputs.
         separation: distance h = ‖u - v‖ in ``norm``, > 0.
         low, high: box that holds u and v, broadcastable to one input; ``None`` for no box.
+        narrowest: shortest side of the box; only a longer h needs limiting to it.
         centre_step: how far a centre moves along its own gradient in one ascent, as a share of h, >= 0.
     """
 
@@ -44,19 +47,25 @@ class PairRule:
     separation: float
     low: Tensor | None = None
     high: Tensor | None = None
+    narrowest: float = math.inf
     centre_step: float = 0.5
 
     def ends(self, state: State) -> Tensor:
         """u and v stacked, shape (2P, *input_shape), inside the box."""
+        c, half = self._inside(state)
+        return self.f.concat([c - half, c + half])
+
+    def _inside(self, state: State) -> State:
+        """Centres and half differences of pairs whose ends lie in the box."""
         c, w = state
         half = w * (self.separation / 2)
-        if self.low is not None:
-            # Half the box at most, then the centre far enough inside: both ends fit, and stay apart.
+        if self.low is None:
+            return c, half
+        if self.separation > self.narrowest:
             limit = (self.high - self.low) / 2
             half = self.f.clip(half, -limit, limit)
-            margin = abs(half)
-            c = self.f.clip(c, self.low + margin, self.high - margin)
-        return self.f.concat([c - half, c + half])
+        margin = abs(half)
+        return self.f.clip(c, self.low + margin, self.high - margin), half
 
     def start(self, x: Tensor, w: Tensor) -> State:
         """Pairs anchored at x, each pointing to its neighbour in x; w is the direction where those two are equal."""
@@ -66,26 +75,28 @@ class PairRule:
 
     def ascend(self, state: State) -> State:
         """One step of all pairs up their quotients. A pair in a flat spot keeps its direction."""
-        f, (c, w) = self.f, state
-        nb_pairs = w.shape[0]
-        ends = self.ends(state)
-        outputs, pull = f.pullback(ends)
+        f, nb_pairs = self.f, state[1].shape[0]
+        c, half = self._inside(state)
+        outputs, pull = f.pullback(f.concat([c - half, c + half]))
         slope = self._norm_gradient(outputs[nb_pairs:] - outputs[:nb_pairs], self.output_norm)
         gradient = pull(f.concat([-slope, slope]))  # of ‖f(v) - f(u)‖, up to a factor
         at_u, at_v = gradient[:nb_pairs], gradient[nb_pairs:]
-        w = self._direction(at_v - at_u, w)
+        steepest, length = self._direction(at_v - at_u)
+        w = f.where(length > 0, steepest / length, state[1])
         if self.centre_step:
-            u, v = ends[:nb_pairs], ends[nb_pairs:]
-            move = self._direction(at_v + at_u, w * 0)
-            c = (u + v) / 2 + move * (self.centre_step * self.separation)
+            steepest, length = self._direction(at_v + at_u)
+            c = c + steepest * (self.centre_step * self.separation / (length + TINY))
         return c, w
 
     def quotients(self, state: State) -> Tensor:
         """Q of each pair, shape (P,); differentiable in the parameters."""
-        f, nb_pairs = self.f, state[1].shape[0]
         ends = self.ends(state)
+        return self.quotients_of(ends, self.f.forward(ends))
+
+    def quotients_of(self, ends: Tensor, outputs: Tensor) -> Tensor:
+        """Q of each pair from :meth:`ends` and f of them, shape (P,)."""
+        f, nb_pairs = self.f, ends.shape[0] // 2
         distance = f.norm(ends[nb_pairs:] - ends[:nb_pairs], self.norm)
-        outputs = f.forward(ends)
         difference = f.norm(outputs[nb_pairs:] - outputs[:nb_pairs], self.output_norm)
         return f.reshape(difference, (-1,)) / f.reshape(distance, (-1,))
 
@@ -98,11 +109,10 @@ class PairRule:
         fresh, towards = self.start(x, w)
         return f.where(flat, fresh, c), f.where(flat, towards, w)
 
-    def _direction(self, gradient: Tensor, otherwise: Tensor) -> Tensor:
-        """Unit vector of steepest ascent in ``norm``: the gradient of the dual norm."""
+    def _direction(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """Direction of steepest ascent in ``norm`` (the gradient of the dual norm), and its length."""
         steepest = self._norm_gradient(gradient, {1: math.inf, 2: 2, math.inf: 1}[self.norm])
-        length = self.f.norm(steepest, self.norm)
-        return self.f.where(length > 0, steepest / length, otherwise)
+        return steepest, self.f.norm(steepest, self.norm)
 
     def _norm_gradient(self, t: Tensor, p: float) -> Tensor:
         """Gradient of the p-norm, per sample, up to a positive factor."""
@@ -232,7 +242,6 @@ def make_rule(
     output_norm: float | str = 2,
     domain: str = "clip_values",
     separation: float | None = None,
-    centre_step: float = 0.5,
 ) -> tuple[PairRule, np.ndarray, np.ndarray]:
     """A :class:`PairRule` for data like x, and the box (low, high) that x or the domain spans.
 
@@ -256,8 +265,9 @@ def make_rule(
             f"separation={separation:g} is within 256 times the rounding of the inputs ({noise:.1e}), where quotients "
             f"are noise; use at least {256 * noise:.2g}, or a model in float64"
         )
-    box = (f.tensor(low), f.tensor(high)) if bounded else (None, None)
-    return PairRule(f, p, q, separation, box[0], box[1], centre_step), low, high
+    if not bounded:
+        return PairRule(f, p, q, separation), low, high
+    return PairRule(f, p, q, separation, f.tensor(low), f.tensor(high), float((high - low).min())), low, high
 
 
 def _lengths(t: np.ndarray, p: float) -> np.ndarray:

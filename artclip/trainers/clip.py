@@ -85,8 +85,8 @@ class PairPenalty:
         """``pair_interval``, or less where a step would carry more weight than training bears."""
         return max(1, min(self._options.pair_interval, int(MOST_STEP_WEIGHT / lamda)))
 
-    def advance(self, state: State, x: Tensor, step: int) -> tuple[State, State]:
-        """Pairs that have climbed on the current weights."""
+    def advance(self, state: State, x: Tensor, step: int) -> tuple[State, Tensor]:
+        """Pairs that have climbed on the current weights, and their ends."""
         nb_pairs, at = state[1].shape[0], state
         fresh = self._options.pair_init == "batch"
         if fresh:
@@ -96,11 +96,11 @@ class PairPenalty:
             at = self.rule.refresh(state, x[:nb_pairs], REFRESH_SHARE)
         for _ in range(self._options.pair_steps):
             at = self.rule.ascend(at)
-        return (state if fresh else at), at
+        return (state if fresh else at), self.rule.ends(at)
 
-    def penalty(self, at: State) -> tuple[Tensor, Tensor]:
+    def penalty(self, state: State, points: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """The penalty as a scalar, and Q of each pair."""
-        quotients, f = self.rule.quotients(at), self.rule.f
+        quotients, f = self.rule.quotients_of(points, outputs), self.rule.f
         values = quotients * quotients if self._options.penalty == "squared" else quotients
         return (f.mean(values) if self._options.reduction == "mean" else f.max(values)), quotients
 
@@ -261,9 +261,9 @@ class LipschitzPenalty:
             nb_pairs = self._penalty.state[1].shape[0]
             x = self._x[self._rng.choice(len(self._x), min(len(self._x), nb_pairs), replace=False)]
         anchors = self._f.tensor(x) if isinstance(x, np.ndarray) else x
-        self._penalty.state, at = self._penalty.advance(self._penalty.state, anchors, self._nb_calls)
-        self._nb_calls += 1
-        value, self._quotients = self._penalty.penalty(at)
+        state, ends = self._penalty.advance(self._penalty.state, anchors, self._nb_calls)
+        self._penalty.state, self._nb_calls = state, self._nb_calls + 1
+        value, self._quotients = self._penalty.penalty(state, ends, self._f.forward(ends))
         return value
 
     def quotients(self) -> np.ndarray:

@@ -36,11 +36,11 @@ class Regularizer(Protocol):
     def interval(self, lamda: float) -> int:
         """Every how many steps to penalise, with weight ``lamda · interval``."""
 
-    def advance(self, state: Any, x: Tensor, step: int) -> tuple[Any, Any]:
-        """Before the update, on batch x: the state to carry on, and where to penalise now."""
+    def advance(self, state: Any, x: Tensor, step: int) -> tuple[Any, Tensor | None]:
+        """Before the update, on batch x: the state to carry on, and the points at which :meth:`penalty` wants f."""
 
-    def penalty(self, at: Any) -> tuple[Tensor, Tensor]:
-        """The penalty as a scalar with a gradient in the parameters, and figures to record."""
+    def penalty(self, state: Any, points: Tensor | None, outputs: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The penalty as a scalar with a gradient in the parameters, and figures to record; outputs are f(points)."""
 
     def lipschitz(self, figures: np.ndarray) -> float | None:
         """The epoch's entry ``lipschitz``, from all figures of the epoch."""
@@ -244,12 +244,16 @@ class _Epoch:
         self._safe = trainable.snapshot(), regularizer.state
 
     def _plain(self, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
-        return self._f.update(lambda: ((values := self._f.loss(x, y))[0], values))
-
-    def _penalised(self, x: Tensor, y: Tensor, at: Any, weight: float) -> tuple[Tensor, ...]:
         def objective() -> tuple[Tensor, tuple[Tensor, ...]]:
-            loss, correct = self._f.loss(x, y)
-            penalty, figures = self._regularizer.penalty(at)
+            loss, correct, _ = self._f.loss(x, y)
+            return loss, (loss, correct)
+
+        return self._f.update(objective)
+
+    def _penalised(self, x: Tensor, y: Tensor, state: Any, points: Tensor | None, weight: float) -> tuple[Tensor, ...]:
+        def objective() -> tuple[Tensor, tuple[Tensor, ...]]:
+            loss, correct, outputs = self._f.loss(x, y, points)
+            penalty, figures = self._regularizer.penalty(state, points, outputs)
             return loss + weight * penalty, (loss, correct, figures)
 
         return self._f.update(objective)
@@ -283,8 +287,9 @@ class _Epoch:
         step, self._nb_steps = self._nb_steps, self._nb_steps + 1
         if lamda == 0 or step % (interval := self._regularizer.interval(lamda)):
             return self._plain_step(xt, yt)
-        self._regularizer.state, at = self._regularizer.advance(self._regularizer.state, xt, step)
-        return self._penalised_step(xt, yt, at, lamda * interval)
+        state, points = self._regularizer.advance(self._regularizer.state, xt, step)
+        self._regularizer.state = state
+        return self._penalised_step(xt, yt, state, points, lamda * interval)
 
     def _check(self, stretch: list, lamda: Controller) -> tuple[np.ndarray | None, np.ndarray]:
         """Sums (samples, loss, right) of the stretch and its figures; or no sums, and the stretch undone."""

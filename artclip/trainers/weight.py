@@ -29,7 +29,7 @@ class _SquaredWeights:
     def advance(self, state: None, x: Tensor, step: int) -> tuple[None, None]:
         return None, None
 
-    def penalty(self, at: None) -> tuple[Tensor, Tensor]:
+    def penalty(self, state: None, points: None, outputs: None) -> tuple[Tensor, Tensor]:
         squares = [self._f.mean(w * w) * (w.shape[0] * w.shape[1]) for w in self._f.weights()]
         total = sum(squares[1:], squares[0])
         return total, total
@@ -51,17 +51,17 @@ class _SpectralProduct:
     def interval(self, lamda: float) -> int:
         return 1
 
-    def advance(self, state: list[Tensor], x: Tensor, step: int) -> tuple[list[Tensor], list[Tensor]]:
+    def advance(self, state: list[Tensor], x: Tensor | None, step: int) -> tuple[list[Tensor], None]:
         f, directions = self._f, []
         for w, v in zip(f.constants(f.weights()), state, strict=True):
             image = f.matmul(f.matmul(v, w, transpose=True), w)  # (Wᵀ W v)ᵀ
             length = f.norm(image, 2)
             directions.append(f.where(length > 0, image / length, v))
-        return directions, directions
+        return directions, None
 
-    def penalty(self, at: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def penalty(self, state: list[Tensor], points: None, outputs: None) -> tuple[Tensor, Tensor]:
         f = self._f
-        norms = [f.mean(f.norm(f.matmul(v, w, transpose=True), 2)) for w, v in zip(f.weights(), at, strict=True)]
+        norms = [f.mean(f.norm(f.matmul(v, w, transpose=True), 2)) for w, v in zip(f.weights(), state, strict=True)]
         product = norms[0]
         for n in norms[1:]:
             product = product * n

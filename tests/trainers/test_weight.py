@@ -13,10 +13,10 @@ def penalty(kind, net):
     classifier = nets.classifier(net)
     f = trainable_of(classifier)
     regularizer = WeightRegularizationTrainer(classifier, kind=kind)._regularizer(f, None, 0)
-    state, at = regularizer.advance(regularizer.state, None, 0)
+    state, _ = regularizer.advance(regularizer.state, None, 0)
     for _ in range(200):
-        state, at = regularizer.advance(state, None, 0)
-    return classifier, regularizer.penalty(at)[0]
+        state, _ = regularizer.advance(state, None, 0)
+    return classifier, regularizer.penalty(state, None, None)[0]
 
 
 @pytest.mark.parametrize("net", nets.NETS)
