@@ -91,7 +91,8 @@ def compare(
         model: net by name: ``mlp``, ``mlp-200-80``, ``cnn``.
         defences: names as ``standard``, ``weight@0.95``, ``spectral@0.95``, ``clip@0.95``, ``clip:lamda=0.03``.
         nb_seeds: trainings per defence, >= 1, with seeds 0, 1, ...
-        norm, eps: budget of the attack, eps > 0 in units of the inputs; the Lipschitz bound is in the same norm.
+        norm, eps: budget of the attack, eps > 0 in units of the inputs; the Lipschitz bound is in the same norm. CLIP
+            itself trains in L2 whatever the attack.
         noise: standard deviation of the Gaussian noise, >= 0.
         nb_epochs: passes over the data, >= 1, with Adam under a cosine schedule.
         batch_size: samples a step, >= 1.

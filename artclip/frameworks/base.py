@@ -4,7 +4,6 @@ Algorithms (pairs, λ control, training loop) are written once against these two
 them but for Python's operators, ``abs`` and slicing, which all frameworks share.
 
 Adding a framework: one file that subclasses :class:`Trainable`, and one line in ``frameworks/__init__.py``.
-The contract tests find it by themselves.
 """
 
 from __future__ import annotations

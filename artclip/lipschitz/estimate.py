@@ -16,12 +16,14 @@ class LipschitzEstimate:
     Attributes:
         value: the bound, in output units per input unit, >= 0.
         kind: ``"lower"``, ``"upper"`` or ``"exact"``.
-        norm, output_norm: 1, 2 or inf: norms on flattened inputs and outputs.
+        norm: norm on flattened inputs: 1, 2 or inf.
+        output_norm: norm on flattened outputs: 1, 2 or inf.
         domain: where f was searched: ``"clip_values"`` or ``"free"``.
         method: how the figure was found.
         seconds: how long that took.
         seed: of the search, or ``None``.
-        u, v: for a lower bound, the pair that attains it, input-shaped.
+        u: for a lower bound, the first point of the pair that attains it, input-shaped.
+        v: the second point.
     """
 
     value: float

@@ -39,7 +39,7 @@ def lipschitz_lower_bound(
         estimator: ART PyTorch estimator, or a ``torch.nn.Module``.
         x: shape (n, *input_shape): data to start from.
         norm, output_norm: 1, 2 or inf, on flattened inputs and outputs.
-        domain: ``"clip_values"`` searches among valid inputs, ``"free"`` everywhere.
+        domain: ``"clip_values"`` searches among valid inputs, ``"free"`` everywhere; without ``clip_values`` both do.
         nb_restarts: pairs per starting distance, >= 1.
         max_iter: ascents per pair, >= 1.
         batch_size: pairs that climb together, >= 1.
@@ -60,11 +60,12 @@ def lipschitz_lower_bound(
     x = checks.inputs(x, f.input_shape or None)
     options: dict[str, Any] = {"norm": norm, "output_norm": output_norm, "domain": domain}
     sizes = [min(batch_size, nb_restarts - done) for done in range(0, nb_restarts, batch_size)]
-    best, pair = -1.0, (x[0], x[0])
+    best, pair, bounded = -1.0, (x[0], x[0]), False
     rng = np.random.default_rng(seed)
     for start in tqdm(_STARTS, disable=not verbose, desc="Lipschitz lower bound"):
         for size in sizes:
             pairs = PairSet(f, x, size, seed=int(rng.integers(2**32)), **options)
+            bounded = pairs.rule.low is not None
             found, u, v = _climb(pairs, start, max_iter)
             if found > best:
                 best, pair = found, (u, v)
@@ -73,7 +74,7 @@ def lipschitz_lower_bound(
         kind="lower",
         norm=checks.norm("norm", norm),
         output_norm=checks.norm("output_norm", output_norm),
-        domain=domain,
+        domain="clip_values" if bounded else "free",
         method=f"pair ascent, {nb_restarts}×{len(_STARTS)} restarts, {max_iter} steps",
         seconds=time.perf_counter() - began,
         seed=seed,

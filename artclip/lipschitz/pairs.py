@@ -130,14 +130,14 @@ class PairSet:
         f: function, from :func:`artclip.frameworks.function_of`.
         x: shape (n, *input_shape), n >= 1: points to start from, in the units that the model takes.
         nb_pairs: number of pairs P, >= 1.
-        init: ``"near"`` (a data point and a random direction), ``"data"`` (two data points; their distance halves at
-            each step until it is ``separation``), ``"noise"`` (uniform over the box or over the range of x),
+        init: ``"near"`` (around a data point, in a random direction), ``"data"`` (two data points; their distance
+            halves at each step until it is ``separation``), ``"noise"`` (uniform over the box or over the range of x),
             ``"batch"`` (as ``"near"``; meant for fresh :meth:`anchor` calls).
         norm: norm on inputs: 1, 2 or inf.
         output_norm: norm on outputs: 1, 2 or inf.
         domain: ``"clip_values"`` keeps u and v inside the classifier's ``clip_values``; ``"free"`` does not.
-        separation: distance ‖u - v‖ > 0 in ``norm``; ``None`` for 1/28 of the diagonal of the data's range
-            (1.0 for MNIST in L2).
+        separation: distance ‖u - v‖ > 0 in ``norm``; ``None`` for 1/28 of the diagonal of the classifier's
+            ``clip_values`` (1.0 for MNIST in L2), at most their widest side; without them, of the range of x.
         seed: seed of the start, or ``None``.
 
     Raises:

@@ -18,7 +18,7 @@ PENALTIES = ("squared", "linear")
 REDUCTIONS = ("mean", "max")
 # λ·interval up to which a penalised step was stable on ReLU nets at usual learning rates (benchmarks/mnist_mlp.py).
 MOST_STEP_WEIGHT = 0.4
-REFRESH_INTERVAL, REFRESH_SHARE = 48, 0.25
+REFRESH_INTERVAL, REFRESH_SHARE = 12, 0.25  # in penalised steps
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ class PairPenalty:
     flattest quarter is given new places now and then.
     """
 
+    records_as = "lipschitz"
+
     def __init__(self, pairs: PairSet, options: PairOptions) -> None:
         self.rule: PairRule = pairs.rule
         self.state: State = pairs.state
@@ -85,14 +87,14 @@ class PairPenalty:
         """``pair_interval``, or less where a step would carry more weight than training bears."""
         return max(1, min(self._options.pair_interval, int(MOST_STEP_WEIGHT / lamda)))
 
-    def advance(self, state: State, x: Tensor, step: int) -> tuple[State, Tensor]:
+    def advance(self, state: State, x: Tensor, count: int) -> tuple[State, Tensor]:
         """Pairs that have climbed on the current weights, and their ends."""
         nb_pairs, at = state[1].shape[0], state
         fresh = self._options.pair_init == "batch"
         if fresh:
             nb_pairs = min(nb_pairs, x.shape[0])
             at = self.rule.start(x[:nb_pairs], state[1][:nb_pairs])
-        elif step and step % REFRESH_INTERVAL == 0 and x.shape[0] >= nb_pairs:
+        elif count and count % REFRESH_INTERVAL == 0 and x.shape[0] >= nb_pairs:
             at = self.rule.refresh(state, x[:nb_pairs], REFRESH_SHARE)
         for _ in range(self._options.pair_steps):
             at = self.rule.ascend(at)
@@ -103,10 +105,6 @@ class PairPenalty:
         quotients, f = self.rule.quotients_of(points, outputs), self.rule.f
         values = quotients * quotients if self._options.penalty == "squared" else quotients
         return (f.mean(values) if self._options.reduction == "mean" else f.max(values)), quotients
-
-    def lipschitz(self, figures: np.ndarray) -> float:
-        """Mean quotient of the pairs: how steep the model is around the data, not its Lipschitz constant."""
-        return float(figures.mean())
 
 
 class CLIPTrainer(RegularizedTrainer):
@@ -120,15 +118,16 @@ class CLIPTrainer(RegularizedTrainer):
         classifier: ART ``PyTorchClassifier`` (logits preferred) or ``PyTorchRegressor``, with loss and optimizer.
         lamda: λ >= 0, the weight of the penalty; the first λ where ``target_accuracy`` is given.
         target_accuracy: training accuracy in (0, 1] to hold by the discrepancy principle: λ rises while accuracy is
-            above it and falls while below. ``None`` keeps λ fixed.
+            above it and falls while below and not rising. ``None`` keeps λ fixed.
         lamda_increment: step > 0 of the paper's rule, which adds or subtracts it once an epoch. ``None`` for a rule
             that scales λ several times an epoch.
         warmup_epochs: epochs >= 0 with λ = 0, in which no pair work is done.
-        nb_pairs: pairs P >= 1 in X_Lip (fewer where a batch is smaller).
+        nb_pairs: pairs P >= 1 in X_Lip; fresh pairs are fewer where a batch is smaller.
         pair_interval: penalise every k-th step, k >= 1, with weight λ·k. Where λ·k would exceed 0.4, k is lowered.
         pair_steps: ascents >= 0 before each penalised step.
-        pair_init: ``"batch"`` starts from points of the current batch at every penalised step; ``"near"`` (data point
-            and a point close by), ``"data"`` (two data points) and ``"noise"`` are the paper's persistent set.
+        pair_init: ``"batch"`` starts from points of the current batch at every penalised step; ``"near"`` (around
+            a data point, in a random direction), ``"data"`` (two data points) and ``"noise"`` are the paper's
+            persistent set.
         norm, output_norm: 1, 2 or inf, on flattened inputs and outputs.
         penalty: ``"squared"`` for Q², ``"linear"`` for Q.
         reduction: ``"mean"`` over the pairs, or ``"max"`` for the steepest pair alone, as in the paper.
@@ -140,12 +139,13 @@ class CLIPTrainer(RegularizedTrainer):
             kept as ``trainer.seed``. The global RNG is left as found.
         verbose: show a progress bar.
         separation: distance h = ‖u - v‖ > 0 in ``norm``; ``None`` for 1/28 of the diagonal of ``clip_values`` (1.0
-            for MNIST in L2).
+            for MNIST in L2), at most their widest side; without ``clip_values``, of the range of the data.
 
     Attributes:
         history: one dict an epoch: ``epoch``, ``loss``, ``accuracy``, ``lipschitz`` (mean quotient of the pairs: how
-            steep the model is around the data, *not* its Lipschitz constant; ``None`` where λ = 0), ``lamda``,
-            ``skipped_steps``, ``val_loss``, ``val_accuracy``, ``seconds``.
+            steep the model is around the data, *not* its Lipschitz constant; ``None`` where λ = 0), ``penalty``
+            (``None`` here), ``lamda``, ``skipped_steps`` (undone because numbers failed), ``val_loss``,
+            ``val_accuracy``, ``seconds``.
 
     Raises:
         TypeError: the classifier is not one that artclip can train.
@@ -159,8 +159,8 @@ class CLIPTrainer(RegularizedTrainer):
         target_accuracy: float | None = None,
         lamda_increment: float | None = None,
         warmup_epochs: int = 0,
-        nb_pairs: int = 16,
-        pair_interval: int = 4,
+        nb_pairs: int = 24,
+        pair_interval: int = 6,
         pair_steps: int = 2,
         pair_init: str = "batch",
         norm: float | str = 2,

@@ -87,7 +87,7 @@ class Multiplicative:
 
 
 def _logit(accuracy: float) -> float:
-    a = min(1 - 1e-3, max(1e-3, accuracy))
+    a = min(1 - 1e-4, max(1e-4, accuracy))
     return math.log(a / (1 - a))
 
 

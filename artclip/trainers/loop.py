@@ -36,14 +36,17 @@ class Regularizer(Protocol):
     def interval(self, lamda: float) -> int:
         """Every how many steps to penalise, with weight ``lamda · interval``."""
 
-    def advance(self, state: Any, x: Tensor, step: int) -> tuple[Any, Tensor | None]:
-        """Before the update, on batch x: the state to carry on, and the points at which :meth:`penalty` wants f."""
+    def advance(self, state: Any, x: Tensor, count: int) -> tuple[Any, Tensor | None]:
+        """Before the update, on batch x: the state to carry on, and the points at which :meth:`penalty` wants f.
+
+        ``count`` is the number of penalised steps so far.
+        """
 
     def penalty(self, state: Any, points: Tensor | None, outputs: Tensor | None) -> tuple[Tensor, Tensor]:
         """The penalty as a scalar with a gradient in the parameters, and figures to record; outputs are f(points)."""
 
-    def lipschitz(self, figures: np.ndarray) -> float | None:
-        """The epoch's entry ``lipschitz``, from all figures of the epoch."""
+    records_as: str
+    """Entry of the history for the mean of the figures: ``"lipschitz"`` or ``"penalty"``."""
 
 
 class RegularizedTrainer(Trainer, abc.ABC):
@@ -211,6 +214,11 @@ class RegularizedTrainer(Trainer, abc.ABC):
                     break
             if best is not None:
                 trainable.restore(best)
+        if nb_epochs and all(record["loss"] is None for record in self.history[-nb_epochs:]):
+            raise FloatingPointError(
+                "every step had a NaN or infinite loss or gradient and was undone, so the model is as it was. Lower "
+                "the learning rate, or look for a layer that overflows"
+            )
 
     def _validate(self, trainable: Trainable, data: Any, record: Record) -> None:
         record["val_loss"] = record["val_accuracy"] = None
@@ -223,10 +231,12 @@ class RegularizedTrainer(Trainer, abc.ABC):
         """Best is the flattest model that holds the target accuracy; without a target, the most accurate one."""
         accuracy = record["accuracy"] if record["val_accuracy"] is None else record["val_accuracy"]
         if accuracy is None:
-            return -(record["loss"] if record["val_loss"] is None else record["val_loss"]), 0.0
-        if self.target_accuracy is None or record["lipschitz"] is None:
+            loss = record["loss"] if record["val_loss"] is None else record["val_loss"]
+            return (-math.inf if loss is None else -loss), 0.0
+        if self.target_accuracy is None:
             return accuracy, 0.0
-        return min(accuracy, self.target_accuracy), -record["lipschitz"]
+        steepness = next((v for v in (record["lipschitz"], record["penalty"]) if v is not None), math.inf)
+        return min(accuracy, self.target_accuracy), -steepness
 
 
 class _Epoch:
@@ -240,7 +250,7 @@ class _Epoch:
         self._f, self._batches, self._regularizer, self._progress = trainable, batches, regularizer, progress
         self._plain_step = trainable.compile(self._plain)
         self._penalised_step = trainable.compile(self._penalised)
-        self._nb_steps = self._faults = 0
+        self._nb_steps = self._nb_penalised = self._faults = 0
         self._safe = trainable.snapshot(), regularizer.state
 
     def _plain(self, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
@@ -287,8 +297,8 @@ class _Epoch:
         step, self._nb_steps = self._nb_steps, self._nb_steps + 1
         if lamda == 0 or step % (interval := self._regularizer.interval(lamda)):
             return self._plain_step(xt, yt)
-        state, points = self._regularizer.advance(self._regularizer.state, xt, step)
-        self._regularizer.state = state
+        state, points = self._regularizer.advance(self._regularizer.state, xt, self._nb_penalised)
+        self._regularizer.state, self._nb_penalised = state, self._nb_penalised + 1
         return self._penalised_step(xt, yt, state, points, lamda * interval)
 
     def _check(self, stretch: list, lamda: Controller) -> tuple[np.ndarray | None, np.ndarray]:
@@ -320,12 +330,13 @@ class _Epoch:
     def _record(self, sums: np.ndarray, figures: list[np.ndarray]) -> Record:
         nb_samples, loss, correct = sums.tolist()
         joined = np.concatenate(figures) if figures else np.empty(0)
-        accuracy = correct / nb_samples if nb_samples else math.nan
-        return {
-            "loss": loss / nb_samples if nb_samples else math.nan,
-            "accuracy": None if math.isnan(accuracy) else accuracy,
-            "lipschitz": self._regularizer.lipschitz(joined) if joined.size else None,
-        }
+        record: Record = dict.fromkeys(("loss", "accuracy", "lipschitz", "penalty"))
+        if nb_samples:
+            record["loss"] = loss / nb_samples
+            record["accuracy"] = None if math.isnan(correct) else correct / nb_samples
+        if joined.size:
+            record[self._regularizer.records_as] = float(joined.mean())
+        return record
 
     def _show(self, sums: np.ndarray, figures: list[np.ndarray], lamda: Controller) -> None:
         if not self._progress.disable:
@@ -347,7 +358,8 @@ def _rehearse(trainable: Trainable, x: np.ndarray, y: np.ndarray) -> None:
 def _step_scheduler(scheduler: Any, record: Record) -> None:
     parameters = inspect.signature(scheduler.step).parameters.values()
     wants_metric = any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
-    if wants_metric:
-        scheduler.step(record["loss"] if record["val_loss"] is None else record["val_loss"])
-    else:
+    loss = record["loss"] if record["val_loss"] is None else record["val_loss"]
+    if not wants_metric:
         scheduler.step()
+    elif loss is not None:
+        scheduler.step(loss)

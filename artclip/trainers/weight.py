@@ -19,6 +19,7 @@ class _SquaredWeights:
     """Sum of squared weights."""
 
     state = None
+    records_as = "penalty"
 
     def __init__(self, trainable: Trainable) -> None:
         self._f = trainable
@@ -26,7 +27,7 @@ class _SquaredWeights:
     def interval(self, lamda: float) -> int:
         return 1
 
-    def advance(self, state: None, x: Tensor, step: int) -> tuple[None, None]:
+    def advance(self, state: None, x: Tensor, count: int) -> tuple[None, None]:
         return None, None
 
     def penalty(self, state: None, points: None, outputs: None) -> tuple[Tensor, Tensor]:
@@ -34,12 +35,11 @@ class _SquaredWeights:
         total = sum(squares[1:], squares[0])
         return total, total
 
-    def lipschitz(self, figures: np.ndarray) -> None:
-        return None
-
 
 class _SpectralProduct:
     """Product of the spectral norms of the weight matrices, by power iteration carried from step to step."""
+
+    records_as = "penalty"
 
     def __init__(self, trainable: Trainable, seed: int) -> None:
         self._f = trainable
@@ -51,7 +51,7 @@ class _SpectralProduct:
     def interval(self, lamda: float) -> int:
         return 1
 
-    def advance(self, state: list[Tensor], x: Tensor | None, step: int) -> tuple[list[Tensor], None]:
+    def advance(self, state: list[Tensor], x: Tensor | None, count: int) -> tuple[list[Tensor], None]:
         f, directions = self._f, []
         for w, v in zip(f.constants(f.weights()), state, strict=True):
             image = f.matmul(f.matmul(v, w, transpose=True), w)  # (Wᵀ W v)ᵀ
@@ -67,9 +67,6 @@ class _SpectralProduct:
             product = product * n
         return product, product
 
-    def lipschitz(self, figures: np.ndarray) -> None:
-        return None
-
 
 class WeightRegularizationTrainer(RegularizedTrainer):
     """Minimises loss + λ·R(weights), with the same λ control and loop as :class:`artclip.CLIPTrainer`.
@@ -84,7 +81,8 @@ class WeightRegularizationTrainer(RegularizedTrainer):
             :class:`artclip.CLIPTrainer`.
 
     Attributes:
-        history: as for :class:`artclip.CLIPTrainer`; ``lipschitz`` is ``None``.
+        history: as for :class:`artclip.CLIPTrainer`; ``lipschitz`` is ``None``, and ``penalty`` the mean
+            of the penalty.
 
     Raises:
         TypeError, ValueError: as :class:`artclip.CLIPTrainer`; also for a model without weight matrices.

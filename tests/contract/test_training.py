@@ -192,3 +192,23 @@ def test_batchnorm_survives_a_single_sample_left_over():
     trainer = CLIPTrainer(nets.classifier("batchnorm"), seed=0)
     trainer.fit(*nets.data("batchnorm", n=17), batch_size=8, nb_epochs=1)
     assert np.isfinite(trainer.history[0]["loss"])
+
+
+@every_net
+def test_points_beside_a_batch_change_nothing(net):
+    """f at the points is f, and the batch's loss and running statistics are those without points."""
+    x, y = nets.data(net, n=12)
+    results = []
+    for with_points in (False, True):
+        classifier = nets.classifier(net)
+        f = trainable_of(classifier)
+        expected = classifier.predict(x[:5])
+        with f.fitting(0):
+            xt, yt = f.batch(x, f.labels(y))
+            loss, correct, outputs = f.loss(xt, yt, f.tensor(x[:5]) if with_points else None)
+        results.append((float(loss.detach()), int(correct), nets.weights(classifier)))
+        if with_points:
+            np.testing.assert_allclose(outputs.detach().numpy(), expected, atol=1e-6)
+    assert results[0][0] == pytest.approx(results[1][0], rel=1e-6)
+    assert results[0][1] == results[1][1]
+    assert nets.same_weights(results[0][2], results[1][2])

@@ -75,6 +75,7 @@ def test_seeded_and_labelled():
     assert a.value == b.value == float(a)
     assert (a.kind, a.norm, a.output_norm, a.domain, a.seed) == ("lower", 2, 2, "clip_values", 1)
     assert a.seconds > 0
+    assert lipschitz_lower_bound(classifier.model, x, nb_restarts=4, max_iter=3, seed=1).domain == "free"
     assert str(a).startswith(f"Lip >= {a.value:.4g} (L2 to L2, clip_values; pair ascent")
 
 

@@ -89,10 +89,13 @@ def test_restore_best_ends_with_the_best_validation_accuracy():
 
 def test_restore_best_with_a_target_takes_the_flattest_that_holds_it():
     trainer = CLIPTrainer(nets.classifier(), target_accuracy=0.9)
-    record = {"loss": 1.0, "val_loss": None, "val_accuracy": None}
+    record = {"loss": 1.0, "val_loss": None, "val_accuracy": None, "penalty": None}
     flat, steep = ({**record, "accuracy": a, "lipschitz": q} for a, q in ((0.91, 1.0), (0.99, 2.0)))
     below = {**record, "accuracy": 0.85, "lipschitz": 0.1}
-    assert trainer._score(flat) > trainer._score(steep) > trainer._score(below)
+    warm_up = {**record, "accuracy": 0.99, "lipschitz": None}
+    assert trainer._score(flat) > trainer._score(steep) > trainer._score(warm_up) > trainer._score(below)
+    light, heavy = ({**warm_up, "penalty": p} for p in (1.0, 2.0))
+    assert trainer._score(light) > trainer._score(heavy)
 
 
 @pytest.mark.parametrize("make", [CLIPTrainer, WeightRegularizationTrainer])
@@ -199,6 +202,13 @@ def test_exploding_learning_rate_never_leaves_nan_behind():
         with pytest.raises(FloatingPointError):
             CLIPTrainer(regressor, seed=0).fit(x, x[:, 0] * 100, nb_epochs=200, batch_size=4)
     assert all(np.isfinite(w).all() for w in nets.weights(regressor).values())
+
+
+def test_a_fit_of_which_nothing_is_left_is_an_error():
+    trainer = CLIPTrainer(with_layer(Faulty(range(10_000))), seed=0)
+    with pytest.warns(RuntimeWarning), pytest.raises(FloatingPointError, match="every step"):
+        fit(trainer, nb_epochs=2)
+    assert [r["loss"] for r in trainer.history] == [None, None]
 
 
 def test_an_interrupted_fit_leaves_modes_and_rng_as_found():

@@ -52,6 +52,7 @@ def test_larger_lamda_smaller_norms(kind):
         trainer.fit(x, y, batch_size=20, nb_epochs=20)
         norms.append(np.prod([np.linalg.norm(w, 2) for k, w in nets.weights(classifier).items() if "weight" in k]))
         assert trainer.history[-1]["lipschitz"] is None
+        assert (trainer.history[-1]["penalty"] is None) == (lamda == 0)
     assert norms[0] > norms[1] > norms[2]
 
 
