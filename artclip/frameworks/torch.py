@@ -41,7 +41,7 @@ def _has_modes(module: nn.Module) -> bool:
         module, nn.RNNBase
     ):  # cuDNN cannot differentiate an RNN in eval mode; without dropout there is no need
         return module.dropout > 0
-    return type(module) not in _MODELESS and type(module).__qualname__ != "ModelWrapper"
+    return type(module) not in _MODELESS and type(module).__name__ != "ModelWrapper"
 
 
 class _EvalMode:

@@ -25,7 +25,7 @@ DOMAINS = ("clip_values", "free")
 State = tuple[Tensor, Tensor]
 """Centres and directions, each of shape (P, *input_shape)."""
 
-TINY = 1e-30  # added to a length that may be 0
+TINY = 1e-12  # far below any gradient that means something, far above the least float32
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,9 @@ class PairRule:
         slope = self._norm_gradient(outputs[nb_pairs:] - outputs[:nb_pairs], self.output_norm)
         gradient = pull(f.concat([-slope, slope]))  # of ‖f(v) - f(u)‖, up to a factor
         at_u, at_v = gradient[:nb_pairs], gradient[nb_pairs:]
-        steepest, length = self._direction(at_v - at_u)
-        w = f.where(length > 0, steepest / length, state[1])
+        # The old direction, as good as weightless, is what remains where the gradient is 0.
+        steepest, length = self._direction(at_v - at_u + state[1] * TINY)
+        w = steepest / length
         if self.centre_step:
             steepest, length = self._direction(at_v + at_u)
             c = c + steepest * (self.centre_step * self.separation / (length + TINY))

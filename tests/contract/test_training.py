@@ -212,3 +212,15 @@ def test_points_beside_a_batch_change_nothing(net):
     assert results[0][0] == pytest.approx(results[1][0], rel=1e-6)
     assert results[0][1] == results[1][1]
     assert nets.same_weights(results[0][2], results[1][2])
+
+
+def test_points_ride_along_only_where_the_modes_agree():
+    passes = {}
+    for net in nets.NETS:
+        f = trainable_of(nets.classifier(net))
+        x, y = nets.data(net, n=4)
+        calls = []
+        f.module.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        f.loss(*f.batch(x, f.labels(y)), f.tensor(x))
+        passes[net] = len(calls)
+    assert passes == {**dict.fromkeys(nets.NETS, 1), "batchnorm": 2, "hidden-dropout": 2}
