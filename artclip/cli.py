@@ -126,7 +126,7 @@ def _train(arguments: argparse.Namespace) -> None:
     from artclip.evaluation.compare import Comparison
     from artclip.evaluation.defences import parse
     from artclip.evaluation.experiment import Experiment
-    from artclip.frameworks.torch_nets import save_weights
+    from artclip.trainers import checkpoint
 
     experiment = Experiment(**_settings(arguments))
     options = {"lamda": arguments.lamda, "target_accuracy": arguments.target_accuracy}
@@ -135,28 +135,19 @@ def _train(arguments: argparse.Namespace) -> None:
     if arguments.defence == "standard" and options:
         raise ValueError(f"defence standard takes no {' and no '.join(options)}")
     data = load_data(arguments.data)
-    folder = _folder(arguments.output)
+    folder = None if arguments.output is None else checkpoint.folder(arguments.output)
     trainer = experiment.train(data, arguments.defence, arguments.seed, verbose=sys.stderr.isatty(), **options)
     settings = {"data": arguments.data, "seeds": [arguments.seed], **experiment.describe(), **options}
     result = Comparison(settings)
     result.add(arguments.defence, [experiment.measure(trainer, data, arguments.seed)])
-    report = json.dumps({**json.loads(result.to_json()), "history": trainer.history}, indent=1, ensure_ascii=False)
     if folder is not None:
-        save_weights(trainer.classifier, str(folder / "model.pt"))
-        (folder / "training.json").write_text(report + "\n")
-    print(report if arguments.json else result.to_markdown())
-    if folder is not None and not arguments.json:
-        print(f"\nwritten: {folder / 'model.pt'} (state dict), {folder / 'training.json'}")
-
-
-def _folder(path: str | None) -> Path | None:
-    """The output folder, made now rather than after the training."""
-    if path is None:
-        return None
-    if Path(path).exists() and not Path(path).is_dir():
-        raise ValueError(f"cannot write to {path}: it is a file; give a folder")
-    Path(path).mkdir(parents=True, exist_ok=True)
-    return Path(path)
+        checkpoint.write(folder, trainer, settings=result.settings, rows=result.rows)
+    if arguments.json:
+        print(json.dumps({**json.loads(result.to_json()), "history": trainer.history}, indent=1, ensure_ascii=False))
+    else:
+        print(result.to_markdown())
+        if folder is not None:
+            print(f"\nwritten: {folder / checkpoint.WEIGHTS} (state dict), {folder / checkpoint.RECORD}")
 
 
 def _writable(path: str | None) -> Path | None:

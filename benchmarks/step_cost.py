@@ -14,7 +14,7 @@ from common import interleaved, mlp, mnist, ratio, save
 
 from artclip import CLIPTrainer
 from artclip.frameworks import trainable_of
-from artclip.trainers.loop import _Epoch
+from artclip.trainers.epochs import Epochs
 
 BATCH_SIZE, STEPS, ROUNDS, EPOCH_ROUNDS = 128, 24, 41, 7
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -45,7 +45,7 @@ def clip_step(activation: str, x: np.ndarray, y: np.ndarray, **options: Any) -> 
     """The steps of :class:`artclip.CLIPTrainer`, batches included; STEPS is a multiple of every interval used."""
     trainer = CLIPTrainer(mlp(activation, 0), seed=0, **options)
     f = trainable_of(trainer.classifier)
-    epoch = _Epoch(f, None, trainer._regularizer(f, x[:1000], 0), None)  # type: ignore[arg-type]
+    epoch = Epochs(f, None, trainer._regularizer(f, (x[:1000], y[:1000]), 0), None)  # type: ignore[arg-type]
     rng = np.random.default_rng(0)
 
     def steps() -> None:

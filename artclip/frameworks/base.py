@@ -142,6 +142,10 @@ class Trainable(Function):
         """The training step, compiled where the framework has a use for it."""
 
     @abc.abstractmethod
+    def blind_loss(self, y: np.ndarray) -> float:
+        """What guessing costs, as a scale: log(nb_classes), or a regressor's loss at the mean of the targets y."""
+
+    @abc.abstractmethod
     def weights(self) -> list[Tensor]:
         """Trainable weights of the layers as matrices (outputs, inputs), without biases and normalisation."""
 
@@ -164,6 +168,10 @@ class Trainable(Function):
     @abc.abstractmethod
     def restore(self, snapshot: Any) -> None:
         """Put a snapshot back."""
+
+    @abc.abstractmethod
+    def save_weights(self, path: str) -> None:
+        """Write parameters and buffers to a file that loads without running code."""
 
     @abc.abstractmethod
     def is_finite(self) -> bool:

@@ -10,14 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
-from art.preprocessing.standardisation_mean_std.numpy import StandardisationMeanStd
-from art.preprocessing.standardisation_mean_std.pytorch import StandardisationMeanStdPyTorch
-from art.preprocessing.standardisation_mean_std.utils import broadcastable_mean_std
 from art.utils import check_and_transform_label_format
 from torch import nn
 
 from artclip.frameworks.base import Function, Trainable
+from artclip.frameworks.torch_preprocessing import Preprocessing
 
 # Modules of which train and eval mode are the same function, so that switching them is wasted time.
 _MODELESS = (
@@ -42,6 +39,11 @@ def _has_modes(module: nn.Module) -> bool:
     ):  # cuDNN cannot differentiate an RNN in eval mode; without dropout there is no need
         return module.dropout > 0
     return type(module) not in _MODELESS and type(module).__name__ != "ModelWrapper"
+
+
+def _shared(array: np.ndarray) -> torch.Tensor:
+    """The array as a CPU tensor, copied only where it is read-only, strided or of foreign byte order."""
+    return torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
 
 
 class _EvalMode:
@@ -106,9 +108,7 @@ class TorchFunction(Function):
             yield
 
     def tensor(self, array: np.ndarray) -> torch.Tensor:
-        if not array.flags.writeable:  # a tensor must not share memory that numpy guards
-            array = array.copy()
-        return torch.from_numpy(array).to(self.device, self.dtype, non_blocking=True)
+        return _shared(array).to(self.device, self.dtype, non_blocking=True)
 
     def host(self, x: Any) -> Any:
         return x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else x
@@ -166,7 +166,7 @@ class TorchEstimator(TorchFunction, Trainable):
             low, high = (np.asarray(v, dtype=np.float64) for v in estimator.clip_values)
             self.clip_values = (low, high)
         self._parameters = [p for p in self.module.parameters() if p.requires_grad]
-        self._preprocessing = _Preprocessing(estimator, self.device, self.dtype)
+        self._preprocessing = Preprocessing(estimator, self.device, self.dtype)
         # In train mode, on a batch, the model is f itself: points may ride along with the batch.
         self._joint = not self._eval_mode.modules and not self._preprocessing.has_predict_defences
 
@@ -211,7 +211,7 @@ class TorchEstimator(TorchFunction, Trainable):
         return np.asarray(self.estimator.reduce_labels(check_and_transform_label_format(y, self.nb_classes)))
 
     def batch(self, x: np.ndarray, y: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        labels = torch.from_numpy(y)
+        labels = _shared(y)
         if labels.is_floating_point():
             labels = labels.to(self.dtype)
         return self.tensor(x), labels.to(self.device, non_blocking=True)
@@ -244,13 +244,27 @@ class TorchEstimator(TorchFunction, Trainable):
     ) -> tuple[torch.Tensor, ...]:
         optimizer = self.estimator.optimizer
         optimizer.zero_grad(set_to_none=True)
-        total, values = objective()
+        try:
+            total, values = objective()
+        except ValueError as error:
+            if "more than 1 value per channel" in str(error):
+                raise ValueError(
+                    "BatchNorm cannot train on a batch of one; use batch_size >= 2, or drop_last=True"
+                ) from error
+            raise
         total.backward()
         optimizer.step()
         return tuple(v.detach() for v in values)
 
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         return step  # torch.compile was measured slower on small nets, and takes minutes on large ones
+
+    def blind_loss(self, y: np.ndarray) -> float:
+        if self.nb_classes is not None:
+            return math.log(max(2, self.nb_classes))
+        targets = _shared(y).to(self.device, self.dtype)
+        with torch.no_grad():
+            return float(self.to_numpy([self.estimator.loss(targets.mean(0).expand_as(targets), targets)]).mean())
 
     def weights(self) -> list[torch.Tensor]:
         transposed = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -287,50 +301,9 @@ class TorchEstimator(TorchFunction, Trainable):
         self.module.load_state_dict(model)
         self.estimator.optimizer.load_state_dict(copy.deepcopy(optimizer))
 
+    def save_weights(self, path: str) -> None:
+        torch.save(self.estimator.model.state_dict(), path)
+
     def is_finite(self) -> bool:
         norms = [torch.linalg.vector_norm(p.detach()) for p in self._parameters]
         return bool(np.isfinite(self.to_numpy(norms)).all())
-
-
-class _Preprocessing:
-    """ART's preprocessing in the order ART applies it: defences, then the mean/std scaling."""
-
-    def __init__(self, estimator: Any, device: torch.device, dtype: torch.dtype) -> None:
-        operations = list(estimator.preprocessing_operations or [])
-        scaling = None
-        if operations and isinstance(operations[-1], (StandardisationMeanStd, StandardisationMeanStdPyTorch)):
-            scaling = operations.pop()
-        for defence in operations:
-            if defence.apply_predict and not isinstance(defence, PreprocessorPyTorch):
-                raise ValueError(
-                    f"preprocessing defence {type(defence).__name__} works in numpy, so no gradient flows through it "
-                    "in PyTorch; use its PyTorch variant, or set apply_predict=False"
-                )
-        self._at_fit = [d for d in operations if d.apply_fit]
-        self._at_predict = [d for d in operations if d.apply_predict]
-        self._mean = self._std = None
-        if scaling is not None and (np.any(scaling.mean != 0) or np.any(scaling.std != 1)):
-            mean, std = broadcastable_mean_std(np.empty((1, *estimator.input_shape)), scaling.mean, scaling.std)
-            self._mean = torch.from_numpy(np.array(mean)).to(device, dtype)
-            self._std = torch.from_numpy(np.array(std)).to(device, dtype)
-
-    @property
-    def has_fit_defences(self) -> bool:
-        return bool(self._at_fit)
-
-    @property
-    def has_predict_defences(self) -> bool:
-        return bool(self._at_predict)
-
-    def defended(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        for defence in self._at_fit:
-            x, y = defence(x, y)
-        return x, y
-
-    def standardised(self, x: torch.Tensor) -> torch.Tensor:
-        return x if self._mean is None else (x - self._mean) / self._std
-
-    def deployed(self, x: torch.Tensor) -> torch.Tensor:
-        for defence in self._at_predict:
-            x = defence.forward(x, None)[0]
-        return self.standardised(x)

@@ -76,8 +76,3 @@ def make_classifier(
 def cosine_scheduler(classifier: Any, nb_epochs: int) -> Any:
     """Learning rate falling to 0 along a cosine over ``nb_epochs``."""
     return torch.optim.lr_scheduler.CosineAnnealingLR(classifier.optimizer, max(1, nb_epochs))
-
-
-def save_weights(classifier: Any, path: str) -> None:
-    """Write the weights as a state dict, which ``torch.load(path, weights_only=True)`` reads."""
-    torch.save(classifier.model.state_dict(), path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +14,16 @@ from artclip import checks
 from artclip.frameworks import Function, Trainable, function_of
 from artclip.frameworks.base import Tensor
 from artclip.lipschitz.pairs import DOMAINS, INITS, PairRule, PairSet, State
-from artclip.trainers.loop import Record, RegularizedTrainer
+from artclip.trainers.epochs import Record, Sample
+from artclip.trainers.loop import RegularizedTrainer
 
 PENALTIES = ("squared", "linear")
 REDUCTIONS = ("mean", "max")
 # λ·interval up to which a penalised step was stable on ReLU nets at usual learning rates (benchmarks/mnist_mlp.py).
 MOST_STEP_WEIGHT = 0.4
+# Largest penalty of a lazy step, as a share of what guessing costs. It acts while a net is still steep: without it such
+# a step could throw a ReLU net into a state from which it never returns.
+MOST_PENALTY = 0.5
 REFRESH_INTERVAL, REFRESH_SHARE = 12, 0.25  # in penalised steps
 
 
@@ -78,7 +84,8 @@ class PairPenalty:
 
     records_as = "lipschitz"
 
-    def __init__(self, pairs: PairSet, options: PairOptions) -> None:
+    def __init__(self, pairs: PairSet, options: PairOptions, most: float = math.inf) -> None:
+        self.most = most
         self.rule: PairRule = pairs.rule
         self.state: State = pairs.state
         self._options = options
@@ -123,7 +130,9 @@ class CLIPTrainer(RegularizedTrainer):
             that scales λ several times an epoch.
         warmup_epochs: epochs >= 0 with λ = 0, in which no pair work is done.
         nb_pairs: pairs P >= 1 in X_Lip; fresh pairs are fewer where a batch is smaller.
-        pair_interval: penalise every k-th step, k >= 1, with weight λ·k. Where λ·k would exceed 0.4, k is lowered.
+        pair_interval: penalise every k-th step, k >= 1, with weight λ·k. Where λ·k would exceed 0.4, k is lowered; and
+            where λ·k times the penalty would exceed half of what guessing costs (half of log(nb_classes), or of the
+            loss at the mean target), the weight of that step is lowered, to λ at the least.
         pair_steps: ascents >= 0 before each penalised step.
         pair_init: ``"batch"`` starts from points of the current batch at every penalised step; ``"near"`` (around
             a data point, in a random direction), ``"data"`` (two data points) and ``"noise"`` are the paper's
@@ -134,6 +143,8 @@ class CLIPTrainer(RegularizedTrainer):
         domain: ``"clip_values"`` keeps pairs inside the classifier's ``clip_values``; ``"free"`` does not.
         restore_best: end with the best epoch's model instead of the last: the flattest that holds
             ``target_accuracy``, or without a target the most accurate (on validation data where given).
+        checkpoint: folder in which ``model.pt`` (a state dict) and ``training.json`` (λ, seed, history) are written
+            after each epoch.
         callbacks: functions of (trainer, record), called after each epoch; one that returns true ends the training.
         seed: >= 0, for order of the data, pairs, and the framework's randomness during ``fit``; ``None`` draws one,
             kept as ``trainer.seed``. The global RNG is left as found.
@@ -169,6 +180,7 @@ class CLIPTrainer(RegularizedTrainer):
         reduction: str = "mean",
         domain: str = "clip_values",
         restore_best: bool = False,
+        checkpoint: str | os.PathLike[str] | None = None,
         callbacks: Iterable[Callable[[Any, Record], Any]] = (),
         seed: int | None = None,
         verbose: bool = False,
@@ -193,13 +205,16 @@ class CLIPTrainer(RegularizedTrainer):
             lamda_increment,
             warmup_epochs,
             restore_best,
+            checkpoint,
             callbacks,
             seed,
             verbose,
         )
 
-    def _regularizer(self, trainable: Trainable, x: np.ndarray, seed: int) -> PairPenalty:
-        return PairPenalty(self.options.pairs(trainable, x, seed), self.options)
+    def _regularizer(self, trainable: Trainable, sample: Sample, seed: int) -> PairPenalty:
+        x, y = sample
+        most = MOST_PENALTY * trainable.blind_loss(y)
+        return PairPenalty(self.options.pairs(trainable, x, seed), self.options, most if most > 0 else math.inf)
 
 
 class LipschitzPenalty:

@@ -1,4 +1,4 @@
-"""The training loop, written once: epochs, λ, history, best model, and what happens when numbers fail."""
+"""What all trainers share: ART's interface, checks, epochs, history, best model, checkpoints, callbacks."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import abc
 import inspect
 import logging
 import math
+import os
 import time
-import warnings
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from art.defences.trainer import Trainer
@@ -17,36 +17,12 @@ from tqdm.auto import tqdm
 
 from artclip import checks
 from artclip.frameworks import Trainable, trainable_of
-from artclip.frameworks.base import Tensor
+from artclip.trainers import checkpoint as checkpoints
 from artclip.trainers.batches import ArrayBatches, Batches, GeneratorBatches
+from artclip.trainers.epochs import Epochs, Record, Regularizer, Sample
 from artclip.trainers.lamda import Controller, controller
 
 logger = logging.getLogger(__name__)
-
-Record = dict[str, Any]
-CHECKS_PER_EPOCH, LEAST_STEPS_PER_CHECK, MOST_FAULTS = 10, 20, 8
-
-
-class Regularizer(Protocol):
-    """A penalty on the model: what differs from one trainer to the next."""
-
-    state: Any
-    """What is carried from step to step: tensors."""
-
-    def interval(self, lamda: float) -> int:
-        """Every how many steps to penalise, with weight ``lamda · interval``."""
-
-    def advance(self, state: Any, x: Tensor, count: int) -> tuple[Any, Tensor | None]:
-        """Before the update, on batch x: the state to carry on, and the points at which :meth:`penalty` wants f.
-
-        ``count`` is the number of penalised steps so far.
-        """
-
-    def penalty(self, state: Any, points: Tensor | None, outputs: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The penalty as a scalar with a gradient in the parameters, and figures to record; outputs are f(points)."""
-
-    records_as: str
-    """Entry of the history for the mean of the figures: ``"lipschitz"`` or ``"penalty"``."""
 
 
 class RegularizedTrainer(Trainer, abc.ABC):
@@ -63,6 +39,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         lamda_increment: float | None = None,
         warmup_epochs: int = 0,
         restore_best: bool = False,
+        checkpoint: str | os.PathLike[str] | None = None,
         callbacks: Iterable[Callable[[Any, Record], Any]] = (),
         seed: int | None = None,
         verbose: bool = False,
@@ -81,6 +58,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
             warmup_epochs,
             restore_best,
         )
+        self.checkpoint = None if checkpoint is None else checkpoints.folder(checkpoint)
         self.callbacks = tuple(callbacks)
         self.seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
         self.verbose = verbose
@@ -92,8 +70,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
         return self._controller.value
 
     @abc.abstractmethod
-    def _regularizer(self, trainable: Trainable, x: np.ndarray, seed: int) -> Regularizer:
-        """The penalty for this model, given some inputs x."""
+    def _regularizer(self, trainable: Trainable, sample: Sample, seed: int) -> Regularizer:
+        """The penalty for this model, given some (x, y) of its training data."""
 
     def fit(
         self,
@@ -177,7 +155,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         self,
         trainable: Trainable,
         batches: Batches,
-        sample: tuple[np.ndarray, np.ndarray],
+        sample: Sample,
         validation_data: tuple[np.ndarray, np.ndarray] | None,
         nb_epochs: int,
         scheduler: Any,
@@ -191,15 +169,19 @@ class RegularizedTrainer(Trainer, abc.ABC):
             x_val, y_val = checks.data(*validation_data, trainable.input_shape, trainable.nb_classes, "validation ")
             validation_data = x_val, trainable.labels(y_val)
         _rehearse(trainable, *sample)
-        regularizer = self._regularizer(trainable, sample[0], self._fit_seed)
+        regularizer = self._regularizer(trainable, sample, self._fit_seed)
         best, best_score = None, (-math.inf, -math.inf)
         progress = tqdm(total=nb_epochs * batches.nb_batches, disable=not verbose, unit="step")
         with progress, trainable.fitting(self._fit_seed):
-            epoch = _Epoch(trainable, batches, regularizer, progress)
+            epoch = Epochs(trainable, batches, regularizer, progress)
             for index in range(nb_epochs):
                 progress.set_description(f"{type(self).__name__} epoch {index + 1}/{nb_epochs}")
                 start = time.perf_counter()
-                record = epoch.run(self._controller, penalise=index >= self.warmup_epochs)
+                try:
+                    record = epoch.run(self._controller, penalise=index >= self.warmup_epochs)
+                except Exception:  # a bad batch of a generator, or a model that rejects one
+                    epoch.undo()
+                    raise
                 seconds = time.perf_counter() - start
                 self._validate(trainable, validation_data, record)
                 record = {"epoch": len(self.history) + 1, **record, "seconds": seconds}
@@ -209,6 +191,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
                     _step_scheduler(scheduler, record)
                 if self.restore_best and (score := self._score(record)) > best_score:
                     best, best_score = trainable.snapshot(), score
+                if self.checkpoint is not None:
+                    checkpoints.write(self.checkpoint, self)
                 verdicts = [callback(self, record) for callback in self.callbacks]
                 if any(verdicts):
                     break
@@ -237,111 +221,6 @@ class RegularizedTrainer(Trainer, abc.ABC):
             return accuracy, 0.0
         steepness = next((v for v in (record["lipschitz"], record["penalty"]) if v is not None), math.inf)
         return min(accuracy, self.target_accuracy), -steepness
-
-
-class _Epoch:
-    """Runs epochs: steps in stretches, a look at the numbers after each stretch.
-
-    Nothing waits for the device inside a stretch. If a loss, a figure or a parameter is not finite after it, the
-    whole stretch is undone, and λ halved if it was at work.
-    """
-
-    def __init__(self, trainable: Trainable, batches: Batches, regularizer: Regularizer, progress: Any) -> None:
-        self._f, self._batches, self._regularizer, self._progress = trainable, batches, regularizer, progress
-        self._plain_step = trainable.compile(self._plain)
-        self._penalised_step = trainable.compile(self._penalised)
-        self._nb_steps = self._nb_penalised = self._faults = 0
-        self._safe = trainable.snapshot(), regularizer.state
-
-    def _plain(self, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
-        def objective() -> tuple[Tensor, tuple[Tensor, ...]]:
-            loss, correct, _ = self._f.loss(x, y)
-            return loss, (loss, correct)
-
-        return self._f.update(objective)
-
-    def _penalised(self, x: Tensor, y: Tensor, state: Any, points: Tensor | None, weight: float) -> tuple[Tensor, ...]:
-        def objective() -> tuple[Tensor, tuple[Tensor, ...]]:
-            loss, correct, outputs = self._f.loss(x, y, points)
-            penalty, figures = self._regularizer.penalty(state, points, outputs)
-            return loss + weight * penalty, (loss, correct, figures)
-
-        return self._f.update(objective)
-
-    def run(self, lamda: Controller, penalise: bool) -> Record:
-        """One epoch; its record, less ``epoch``, ``seconds`` and validation."""
-        per_check = max(LEAST_STEPS_PER_CHECK, math.ceil(self._batches.nb_batches / CHECKS_PER_EPOCH))
-        sums, skipped = np.zeros(3), 0
-        figures: list[np.ndarray] = []
-        stretch: list[tuple[int, tuple[Tensor, ...]]] = []
-        for index, (x, y) in enumerate(self._batches.epoch(), 1):
-            stretch.append((len(x), self._step(x, y, lamda.value if penalise else 0.0)))
-            if index % per_check and index < self._batches.nb_batches:
-                continue
-            new, new_figures = self._check(stretch, lamda)
-            skipped += 0 if new is not None else len(stretch)
-            self._progress.update(len(stretch))
-            stretch = []
-            if new is not None:
-                sums, figures = sums + new, [*figures, new_figures]
-                if penalise and lamda.each == "check":
-                    lamda.update(new[2] / new[0])
-            self._show(sums, figures, lamda)
-        record = self._record(sums, figures)
-        if penalise and lamda.each == "epoch" and record["accuracy"] is not None:
-            lamda.update(record["accuracy"])
-        return {**record, "lamda": lamda.value if penalise else 0.0, "skipped_steps": skipped}
-
-    def _step(self, x: np.ndarray, y: np.ndarray, lamda: float) -> tuple[Tensor, ...]:
-        xt, yt = self._f.batch(x, y)
-        step, self._nb_steps = self._nb_steps, self._nb_steps + 1
-        if lamda == 0 or step % (interval := self._regularizer.interval(lamda)):
-            return self._plain_step(xt, yt)
-        state, points = self._regularizer.advance(self._regularizer.state, xt, self._nb_penalised)
-        self._regularizer.state, self._nb_penalised = state, self._nb_penalised + 1
-        return self._penalised_step(xt, yt, state, points, lamda * interval)
-
-    def _check(self, stretch: list, lamda: Controller) -> tuple[np.ndarray | None, np.ndarray]:
-        """Sums (samples, loss, right) of the stretch and its figures; or no sums, and the stretch undone."""
-        sizes = np.array([n for n, _ in stretch], dtype=float)
-        losses = self._f.to_numpy([values[0] for _, values in stretch])
-        correct = self._f.to_numpy([values[1] for _, values in stretch])
-        figures = [values[2] for _, values in stretch if len(values) > 2]
-        host_figures = self._f.to_numpy(figures) if figures else np.empty(0)
-        if np.isfinite(losses).all() and np.isfinite(host_figures).all() and self._f.is_finite():
-            self._safe, self._faults = (self._f.snapshot(), self._regularizer.state), 0
-            return np.array([sizes.sum(), (losses * sizes).sum(), correct.sum()]), host_figures
-        self._f.restore(self._safe[0])
-        self._regularizer.state = self._safe[1]
-        self._faults += 1
-        cause = "loss" if not np.isfinite(losses).all() else "penalty" if figures else "gradient"
-        if self._faults >= MOST_FAULTS:
-            raise FloatingPointError(
-                f"the {cause} was NaN or infinite {MOST_FAULTS} times in a row, the last time at λ = {lamda.value:g}; "
-                "the model is at its last finite state. Lower the learning rate, or look for a layer that overflows"
-            )
-        advice = "a lower learning rate avoids this"
-        if figures:
-            lamda.value /= 2
-            advice = f"λ is halved to {lamda.value:g}; a lower λ or learning rate avoids this"
-        warnings.warn(f"NaN or infinite {cause}: {len(stretch)} steps undone; {advice}", RuntimeWarning, stacklevel=5)
-        return None, host_figures
-
-    def _record(self, sums: np.ndarray, figures: list[np.ndarray]) -> Record:
-        nb_samples, loss, correct = sums.tolist()
-        joined = np.concatenate(figures) if figures else np.empty(0)
-        record: Record = dict.fromkeys(("loss", "accuracy", "lipschitz", "penalty"))
-        if nb_samples:
-            record["loss"] = loss / nb_samples
-            record["accuracy"] = None if math.isnan(correct) else correct / nb_samples
-        if joined.size:
-            record[self._regularizer.records_as] = float(joined.mean())
-        return record
-
-    def _show(self, sums: np.ndarray, figures: list[np.ndarray], lamda: Controller) -> None:
-        if not self._progress.disable:
-            shown = {k: f"{v:.4g}" for k, v in self._record(sums, figures).items() if v is not None}
-            self._progress.set_postfix({**shown, "lamda": f"{lamda.value:.3g}"})
 
 
 def _rehearse(trainable: Trainable, x: np.ndarray, y: np.ndarray) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,7 +12,8 @@ import numpy as np
 from artclip import checks
 from artclip.frameworks import Trainable
 from artclip.frameworks.base import Tensor
-from artclip.trainers.loop import Record, RegularizedTrainer
+from artclip.trainers.epochs import Record, Sample
+from artclip.trainers.loop import RegularizedTrainer
 
 KINDS = ("l2", "spectral")
 
@@ -20,6 +23,7 @@ class _SquaredWeights:
 
     state = None
     records_as = "penalty"
+    most = math.inf
 
     def __init__(self, trainable: Trainable) -> None:
         self._f = trainable
@@ -40,6 +44,7 @@ class _SpectralProduct:
     """Product of the spectral norms of the weight matrices, by power iteration carried from step to step."""
 
     records_as = "penalty"
+    most = math.inf
 
     def __init__(self, trainable: Trainable, seed: int) -> None:
         self._f = trainable
@@ -77,7 +82,8 @@ class WeightRegularizationTrainer(RegularizedTrainer):
         kind: ``"l2"`` for the sum of squared weights; ``"spectral"`` for the product of the layers' spectral norms,
             where a convolution counts as its kernel flattened to (outputs, inputs·k·k), which is not the norm of the
             convolution (Miyato et al. 2018 do the same). Biases and normalisation layers are left alone.
-        target_accuracy, lamda_increment, warmup_epochs, restore_best, callbacks, seed, verbose: as for
+        target_accuracy, lamda_increment, warmup_epochs, restore_best, checkpoint, callbacks, seed,
+            verbose: as for
             :class:`artclip.CLIPTrainer`.
 
     Attributes:
@@ -97,6 +103,7 @@ class WeightRegularizationTrainer(RegularizedTrainer):
         lamda_increment: float | None = None,
         warmup_epochs: int = 0,
         restore_best: bool = False,
+        checkpoint: str | os.PathLike[str] | None = None,
         callbacks: Iterable[Callable[[Any, Record], Any]] = (),
         seed: int | None = None,
         verbose: bool = False,
@@ -110,12 +117,13 @@ class WeightRegularizationTrainer(RegularizedTrainer):
             lamda_increment,
             warmup_epochs,
             restore_best,
+            checkpoint,
             callbacks,
             seed,
             verbose,
         )
 
-    def _regularizer(self, trainable: Trainable, x: np.ndarray, seed: int) -> _SquaredWeights | _SpectralProduct:
+    def _regularizer(self, trainable: Trainable, sample: Sample, seed: int) -> _SquaredWeights | _SpectralProduct:
         if not trainable.weights():
             raise ValueError("the model has no trainable weight matrix to regularise")
         return _SquaredWeights(trainable) if self.kind == "l2" else _SpectralProduct(trainable, seed)

@@ -149,10 +149,10 @@ def test_no_host_device_sync_inside_a_step(net, make):
     trainer, f = make(classifier, seed=0), trainable_of(classifier)
     x, y = nets.data(net, n=16)
     with f.fitting(0):
-        regularizer = trainer._regularizer(f, x, 0)
-        from artclip.trainers.loop import _Epoch
+        regularizer = trainer._regularizer(f, (x, y), 0)
+        from artclip.trainers.epochs import Epochs
 
-        epoch = _Epoch(f, None, regularizer, None)
+        epoch = Epochs(f, None, regularizer, None)
         epoch._step(x, y, 0.01)
         with _Syncs() as syncs:
             for _ in range(60):  # past a refresh of persistent pairs
@@ -224,3 +224,36 @@ def test_points_ride_along_only_where_the_modes_agree():
         f.loss(*f.batch(x, f.labels(y)), f.tensor(x))
         passes[net] = len(calls)
     assert passes == {**dict.fromkeys(nets.NETS, 1), "batchnorm": 2, "hidden-dropout": 2}
+
+
+@every_trainer
+def test_arrays_of_any_layout_and_dtype_give_the_same_weights(make):
+    x, y = nets.data(n=30)
+    x = np.round(x * 4) / 4  # exact in float16 too
+    readonly = x.copy()
+    readonly.flags.writeable = False
+    layouts = {
+        "plain": x,
+        "list": x.tolist(),
+        "float64": x.astype(np.float64),
+        "float16": x.astype(np.float16),
+        "read-only": readonly,
+        "fortran": np.asfortranarray(x),
+        "reversed": x[::-1].copy()[::-1],
+        "big-endian": x.astype(">f4"),
+    }
+    results = {}
+    for name, variant in layouts.items():
+        classifier = nets.classifier()
+        make(classifier, seed=0).fit(variant, y, validation_data=(variant, y), nb_epochs=2, batch_size=8)
+        results[name] = nets.weights(classifier)
+    for name, result in results.items():
+        assert nets.same_weights(results["plain"], result, atol=1e-6), name
+
+
+def test_integer_images_are_taken_as_they_are():
+    classifier = nets.classifier("cnn", clip_values=(0, 255), preprocessing=(0.0, 255.0))
+    x, y = nets.data("cnn")
+    trainer = CLIPTrainer(classifier, lamda=10.0, seed=0)
+    trainer.fit((x * 255).astype(np.uint8), y, nb_epochs=2)
+    assert trainer.history[-1]["lipschitz"] < 0.1  # per unit of 0..255

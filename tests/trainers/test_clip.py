@@ -10,6 +10,7 @@ from art.defences.trainer import Trainer
 from artclip import CLIPTrainer, LipschitzPenalty, lipschitz_lower_bound
 from artclip.frameworks import torch as adapter
 from artclip.lipschitz.pairs import DOMAINS, INITS, PairRule
+from artclip.trainers import epochs
 from artclip.trainers.clip import MOST_STEP_WEIGHT, PENALTIES, REDUCTIONS
 from tests import nets
 
@@ -127,17 +128,15 @@ def test_every_init_and_domain_flattens(init, domain):
 
 def test_penalised_every_kth_step_with_k_times_the_weight(monkeypatch):
     weights = []
-    from artclip.trainers import loop
-
-    original = loop._Epoch._penalised
-    monkeypatch.setattr(loop._Epoch, "_penalised", lambda s, *a: (weights.append(a[-1]), original(s, *a))[1])
+    original = epochs.Epochs._penalised
+    monkeypatch.setattr(epochs.Epochs, "_penalised", lambda s, *a: (weights.append(a[-2] * a[-1]), original(s, *a))[1])
     CLIPTrainer(nets.classifier(), lamda=0.01, pair_interval=5).fit(*nets.data(n=40), batch_size=4, nb_epochs=1)
     assert weights == [pytest.approx(0.05)] * 2
 
 
 def test_guard_lowers_the_interval_where_a_step_would_carry_too_much():
     trainer = CLIPTrainer(nets.classifier(), lamda=0.01, pair_interval=8)
-    penalty = trainer._regularizer(adapter.TorchEstimator(trainer.classifier), nets.data()[0], 0)
+    penalty = trainer._regularizer(adapter.TorchEstimator(trainer.classifier), nets.data(), 0)
     assert penalty.interval(0.01) == 8
     assert penalty.interval(MOST_STEP_WEIGHT / 4) == 4
     assert penalty.interval(1.0) == 1
@@ -202,3 +201,35 @@ def test_lipschitz_penalty_names_what_it_cannot_use():
         LipschitzPenalty(lambda x: x, np.zeros((3, 2)))
     with pytest.raises(ValueError, match="clip_values"):
         LipschitzPenalty(torch.nn.Linear(2, 2), np.zeros((3, 2)), clip_values=(1, 0))
+
+
+def test_a_lazy_step_weighs_less_where_its_penalty_outweighs_guessing():
+    classifier = nets.classifier()
+    trainer, f = CLIPTrainer(classifier), adapter.TorchEstimator(classifier)
+    regularizer = trainer._regularizer(f, nets.data(), 0)
+    assert regularizer.most == pytest.approx(0.5 * math.log(nets.NB_CLASSES))
+    weigh = epochs.Epochs(f, None, regularizer, None)._weight
+    for penalty in (0.0, 0.1, 10.0, 50.0, 1e6):
+        assert weigh(torch.tensor(penalty), 0.05, 1) == 0.05  # a step's own λ is its own
+        expected = min(0.3, max(0.05, regularizer.most / max(penalty, 1e-9)))
+        assert float(weigh(torch.tensor(penalty), 0.05, 6)) == pytest.approx(expected)
+
+
+def test_guessing_costs_the_variance_in_least_squares():
+    y = np.random.default_rng(0).normal(3, 2, (500, 2)).astype(np.float32)
+    f = adapter.TorchEstimator(nets.regressor(outputs=2))
+    assert f.blind_loss(y) == pytest.approx(y.var(axis=0).mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize("limited", [True, False])
+def test_the_limit_keeps_a_lazy_penalty_from_wrecking_a_steep_net(limited, monkeypatch):
+    x, y = nets.data(n=400)
+    classifier = nets.classifier(lr=0.3)
+    with torch.no_grad():
+        for p in classifier.model.parameters():
+            p.mul_(3)
+    if not limited:
+        monkeypatch.setattr("artclip.trainers.clip.MOST_PENALTY", math.inf)
+    trainer = CLIPTrainer(classifier, lamda=0.03, pair_interval=12, seed=0)
+    trainer.fit(x, y, batch_size=20, nb_epochs=30)
+    assert (trainer.history[-1]["accuracy"] > 0.88) is limited

@@ -1,5 +1,6 @@
 """What the loop does around the steps: history, schedulers, callbacks, best model, generators, faults."""
 
+import json
 import warnings
 
 import numpy as np
@@ -278,3 +279,45 @@ def test_regression_with_one_and_several_targets():
         assert trainer.history[-1]["accuracy"] is None
         assert trainer.history[-1]["val_accuracy"] is None
         assert trainer.history[-1]["val_loss"] < 1e-2
+
+
+def test_checkpoint_holds_the_weights_and_the_history_so_far(tmp_path):
+    seen = []
+
+    def look(trainer, record):
+        state = torch.load(tmp_path / "run" / "model.pt", weights_only=True)
+        assert nets.same_weights({k: v.numpy() for k, v in state.items()}, nets.weights(trainer.classifier))
+        seen.append(json.loads((tmp_path / "run" / "training.json").read_text()))
+
+    trainer = fit(CLIPTrainer(nets.classifier(), checkpoint=tmp_path / "run", callbacks=[look], seed=3))
+    assert [len(s["history"]) for s in seen] == [1, 2, 3]
+    assert seen[-1] == {"lamda": trainer.lamda, "seed": 3, "history": trainer.history}
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["model.pt", "training.json"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="it is a file; give a folder"):
+        CLIPTrainer(nets.classifier(), checkpoint=tmp_path / "file")
+
+
+def test_batchnorm_on_batches_of_one_is_refused_and_the_model_untouched():
+    classifier = nets.classifier("batchnorm")
+    before = nets.weights(classifier)
+    with pytest.raises(ValueError, match="BatchNorm cannot train on a batch of one"):
+        CLIPTrainer(classifier).fit(*nets.data("batchnorm"), batch_size=1)
+    assert nets.same_weights(before, nets.weights(classifier))
+
+
+def test_a_bad_batch_of_a_generator_undoes_the_stretch_it_is_in():
+    class Generator:
+        size, batch_size = 100, 10
+        batches = 0
+
+        def get_batch(self):
+            self.batches += 1
+            x, y = nets.data(n=10)
+            return (x * np.nan if self.batches == 5 else x), y
+
+    classifier = nets.classifier()
+    before = nets.weights(classifier)
+    with pytest.raises(ValueError, match="NaN"):
+        CLIPTrainer(classifier).fit_generator(Generator(), nb_epochs=1)
+    assert nets.same_weights(before, nets.weights(classifier))

@@ -12,7 +12,7 @@ from tests import nets
 def penalty(kind, net):
     classifier = nets.classifier(net)
     f = trainable_of(classifier)
-    regularizer = WeightRegularizationTrainer(classifier, kind=kind)._regularizer(f, None, 0)
+    regularizer = WeightRegularizationTrainer(classifier, kind=kind)._regularizer(f, (None, None), 0)
     state, _ = regularizer.advance(regularizer.state, None, 0)
     for _ in range(200):
         state, _ = regularizer.advance(state, None, 0)

@@ -1,0 +1,39 @@
+"""Weights and history on disk after each epoch, so that a training that dies has not been for nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from artclip.frameworks import trainable_of
+
+WEIGHTS, RECORD = "model.pt", "training.json"
+
+
+def folder(path: str | os.PathLike[str]) -> Path:
+    """The folder, made if need be.
+
+    Raises:
+        ValueError: there is a file of that name.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"cannot write to {path}: it is a file; give a folder")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def write(path: Path, trainer: Any, **more: Any) -> None:
+    """Write the weights (a state dict) and a JSON record of λ, seed and history; each file is whole or not there."""
+    record = {**more, "lamda": trainer.lamda, "seed": trainer.seed, "history": trainer.history}
+    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+    _whole(path / WEIGHTS, trainable_of(trainer.classifier).save_weights)
+    _whole(path / RECORD, lambda part: Path(part).write_text(text))
+
+
+def _whole(path: Path, make: Any) -> None:
+    part = path.with_name(path.name + ".part")
+    make(str(part))
+    os.replace(part, path)
