@@ -28,7 +28,7 @@ OPTIMIZERS = {
     "relu": ("SGD 0.1, momentum 0.9", lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9)),
     "sigmoid": ("Adam 0.003", lambda p: torch.optim.Adam(p, lr=3e-3)),
 }
-CHEAP = {"nb_pairs": 8, "pair_interval": 8, "pair_steps": 1}
+CHEAP = {"lamda": 0.03, "nb_pairs": 16, "pair_interval": 12}
 Arrays = tuple[np.ndarray, np.ndarray]
 
 
@@ -85,7 +85,6 @@ def figures(trainer: CLIPTrainer, data: Arrays, seed: int) -> dict[str, float]:
             classifier, data[0], nb_restarts=256, max_iter=100, seed=seed
         ).value,
         "mean quotient of the training pairs": trainer.history[-1]["lipschitz"],
-        "seconds per epoch": float(np.median([r["seconds"] for r in trainer.history])),
         "skipped steps": sum(r["skipped_steps"] for r in trainer.history),
     }
 
@@ -125,7 +124,7 @@ def main() -> None:
             "plain": {"lamda": 0.0},
             "CLIP, defaults": {},
             "CLIP, chosen λ": {"lamda": choice["lamda"]},
-            "CLIP, cheap": {"lamda": 0.03, **CHEAP},
+            "CLIP, cheap": CHEAP,
         }
         rows = []
         for name, options in settings.items():

@@ -19,7 +19,7 @@ from artclip.trainers.epochs import Epochs
 BATCH_SIZE, STEPS, ROUNDS, EPOCH_ROUNDS = 128, 24, 41, 7
 SETTINGS: dict[str, dict[str, Any]] = {
     "default": {},
-    "cheap": {"nb_pairs": 8, "pair_interval": 8, "pair_steps": 1},
+    "cheap": {"lamda": 0.03, "nb_pairs": 16, "pair_interval": 12},
 }
 
 
@@ -52,7 +52,7 @@ def clip_step(activation: str, x: np.ndarray, y: np.ndarray, **options: Any) -> 
         order = rng.permutation(len(x))[: STEPS * BATCH_SIZE]
         for i in range(STEPS):
             index = order[i * BATCH_SIZE : (i + 1) * BATCH_SIZE]
-            epoch._step(x[index], y[index], trainer.lamda)
+            epoch._step(*f.batch(x, y, index), trainer.lamda)
 
     return steps
 

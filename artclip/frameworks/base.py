@@ -121,8 +121,11 @@ class Trainable(Function):
         """Labels (index, one-hot or probabilities) or regression targets as the estimator's loss wants them."""
 
     @abc.abstractmethod
-    def batch(self, x: np.ndarray, y: np.ndarray) -> tuple[Tensor, Tensor]:
-        """One batch as tensors, y as the estimator's loss wants it."""
+    def batch(self, x: np.ndarray, y: np.ndarray, index: np.ndarray | None = None) -> tuple[Tensor, Tensor]:
+        """One batch as tensors: all of x and y, or the samples that index, shape (n,), names.
+
+        y is as from :meth:`labels`. The tensors are the model's own copy where index is given.
+        """
 
     @abc.abstractmethod
     def loss(self, x: Tensor, y: Tensor, points: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -46,6 +46,13 @@ def _shared(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
 
 
+def _rows(array: np.ndarray, index: np.ndarray) -> torch.Tensor:
+    """``array[index]`` as a CPU tensor, by PyTorch's faster gather where it can see the whole array without a copy."""
+    if array.flags.carray and array.dtype.isnative:
+        return torch.from_numpy(array).index_select(0, torch.from_numpy(index))
+    return _shared(array[index])
+
+
 class _EvalMode:
     """Context in which the modules that have modes are in eval mode; each returns to the mode it was in."""
 
@@ -210,11 +217,11 @@ class TorchEstimator(TorchFunction, Trainable):
             return y.astype(np.int64)
         return np.asarray(self.estimator.reduce_labels(check_and_transform_label_format(y, self.nb_classes)))
 
-    def batch(self, x: np.ndarray, y: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        labels = _shared(y)
+    def batch(self, x: np.ndarray, y: np.ndarray, index: np.ndarray | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        inputs, labels = (_shared(x), _shared(y)) if index is None else (_rows(x, index), _rows(y, index))
         if labels.is_floating_point():
             labels = labels.to(self.dtype)
-        return self.tensor(x), labels.to(self.device, non_blocking=True)
+        return inputs.to(self.device, self.dtype, non_blocking=True), labels.to(self.device, non_blocking=True)
 
     def loss(
         self, x: torch.Tensor, y: torch.Tensor, points: torch.Tensor | None = None

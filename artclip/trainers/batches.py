@@ -9,14 +9,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from artclip import checks
+from artclip.frameworks.base import Tensor, Trainable
 
 
 class Batches(Protocol):
-    """One epoch after the other of (x, y) batches."""
+    """One epoch after the other of (x, y) batches, as tensors."""
 
     nb_batches: int
 
-    def epoch(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of the next epoch."""
 
 
@@ -24,6 +25,7 @@ class ArrayBatches:
     """Shuffled batches of arrays.
 
     Args:
+        trainable: adapter that makes the tensors.
         x, y: the same number n >= 1 of samples and labels.
         batch_size: samples a batch, >= 1; the last batch may be shorter. A single sample left over joins the batch
             before it, since BatchNorm cannot train on one.
@@ -31,8 +33,10 @@ class ArrayBatches:
         seed: seed of the order.
     """
 
-    def __init__(self, x: np.ndarray, y: np.ndarray, batch_size: int, drop_last: bool, seed: int) -> None:
-        self._x, self._y, self._rng = x, y, np.random.default_rng(seed)
+    def __init__(
+        self, trainable: Trainable, x: np.ndarray, y: np.ndarray, batch_size: int, drop_last: bool, seed: int
+    ) -> None:
+        self._trainable, self._x, self._y, self._rng = trainable, x, y, np.random.default_rng(seed)
         bounds = list(range(0, len(x), batch_size))
         left_over = len(x) - bounds[-1]
         if (drop_last and left_over < batch_size and len(bounds) > 1) or (
@@ -43,23 +47,22 @@ class ArrayBatches:
         self._bounds = list(zip(bounds, ends, strict=True))
         self.nb_batches = len(bounds)
 
-    def epoch(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of the next epoch, in a new order."""
         order = self._rng.permutation(len(self._x))
         for start, end in self._bounds:
-            index = order[start:end]
-            yield self._x[index], self._y[index]
+            yield self._trainable.batch(self._x, self._y, order[start:end])
 
 
 class GeneratorBatches:
     """Batches of an ART ``DataGenerator``, each checked as it comes.
 
     Args:
+        trainable: adapter that knows shapes and labels, and makes the tensors.
         generator: with ``size``, ``batch_size`` and ``get_batch()``.
-        trainable: adapter of the classifier, which knows shapes and labels.
     """
 
-    def __init__(self, generator: Any, trainable: Any) -> None:
+    def __init__(self, trainable: Trainable, generator: Any) -> None:
         if not all(hasattr(generator, name) for name in ("get_batch", "size", "batch_size")):
             raise TypeError(
                 f"generator is a {type(generator).__name__}; expected an ART DataGenerator, "
@@ -70,9 +73,13 @@ class GeneratorBatches:
         self._generator, self._trainable = generator, trainable
         self.nb_batches = math.ceil(generator.size / generator.batch_size)
 
-    def epoch(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def get(self) -> tuple[np.ndarray, np.ndarray]:
+        """The next batch, checked, as arrays."""
+        x, y = self._generator.get_batch()
+        x, y = checks.data(x, y, self._trainable.input_shape, self._trainable.nb_classes)
+        return self._trainable.training_data(x, y)
+
+    def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
         """As many batches as cover ``size`` samples."""
         for _ in range(self.nb_batches):
-            x, y = self._generator.get_batch()
-            x, y = checks.data(x, y, self._trainable.input_shape, self._trainable.nb_classes)
-            yield self._trainable.training_data(x, y)
+            yield self._trainable.batch(*self.get())

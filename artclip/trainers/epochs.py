@@ -87,7 +87,7 @@ class Epochs:
         figures: list[np.ndarray] = []
         stretch: list[tuple[int, tuple[Tensor, ...]]] = []
         for index, (x, y) in enumerate(self._batches.epoch(), 1):
-            stretch.append((len(x), self._step(x, y, lamda.value if penalise else 0.0)))
+            stretch.append((x.shape[0], self._step(x, y, lamda.value if penalise else 0.0)))
             if index % per_check and index < self._batches.nb_batches:
                 continue
             new, new_figures = self._check(stretch, lamda)
@@ -104,14 +104,13 @@ class Epochs:
             lamda.update(record["accuracy"])
         return {**record, "lamda": lamda.value if penalise else 0.0, "skipped_steps": skipped}
 
-    def _step(self, x: np.ndarray, y: np.ndarray, lamda: float) -> tuple[Tensor, ...]:
-        xt, yt = self._f.batch(x, y)
+    def _step(self, x: Tensor, y: Tensor, lamda: float) -> tuple[Tensor, ...]:
         step, self._nb_steps = self._nb_steps, self._nb_steps + 1
         if lamda == 0 or step % (interval := self._regularizer.interval(lamda)):
-            return self._plain_step(xt, yt)
-        state, points = self._regularizer.advance(self._regularizer.state, xt, self._nb_penalised)
+            return self._plain_step(x, y)
+        state, points = self._regularizer.advance(self._regularizer.state, x, self._nb_penalised)
         self._regularizer.state, self._nb_penalised = state, self._nb_penalised + 1
-        return self._penalised_step(xt, yt, state, points, lamda, interval)
+        return self._penalised_step(x, y, state, points, lamda, interval)
 
     def _check(self, stretch: list, lamda: Controller) -> tuple[np.ndarray | None, np.ndarray]:
         """Sums (samples, loss, right) of the stretch and its figures; or no sums, and the stretch undone."""

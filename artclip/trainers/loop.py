@@ -104,7 +104,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         trainable = trainable_of(self._classifier)
         x, y = checks.data(x, y, trainable.input_shape, trainable.nb_classes)
         x, y = trainable.training_data(x, y)
-        batches = ArrayBatches(x, y, batch_size, bool(drop_last), self._fit_seed)
+        batches = ArrayBatches(trainable, x, y, batch_size, bool(drop_last), self._fit_seed)
         some = np.sort(np.random.default_rng(self._fit_seed).choice(len(x), min(len(x), 1024), replace=False))
         sample = x[some], y[some]
         self._train(trainable, batches, sample, validation_data, nb_epochs, scheduler, verbose)
@@ -129,8 +129,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
         """
         (verbose,) = self._fit_options(kwargs, ("verbose",))
         trainable = trainable_of(self._classifier)
-        batches = GeneratorBatches(generator, trainable)
-        sample = next(iter(batches.epoch()))
+        batches = GeneratorBatches(trainable, generator)
+        sample = batches.get()
         self._train(trainable, batches, sample, validation_data, nb_epochs, scheduler, verbose)
 
     def predict(self, x: np.ndarray, **kwargs: Any) -> np.ndarray:

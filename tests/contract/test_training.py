@@ -153,10 +153,10 @@ def test_no_host_device_sync_inside_a_step(net, make):
         from artclip.trainers.epochs import Epochs
 
         epoch = Epochs(f, None, regularizer, None)
-        epoch._step(x, y, 0.01)
+        epoch._step(*f.batch(x, y), 0.01)
         with _Syncs() as syncs:
             for _ in range(60):  # past a refresh of persistent pairs
-                epoch._step(x, y, 0.01)
+                epoch._step(*f.batch(x, y), 0.01)
         assert syncs.seen == []
         with _Syncs() as syncs:  # the counter does count
             float(torch.ones(1).sum())

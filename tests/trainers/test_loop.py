@@ -129,16 +129,17 @@ def test_generator_batches_are_checked():
 
 
 def test_batches_cover_the_data_once_an_epoch():
+    f = trainable_of(nets.classifier())
     x, y = np.arange(23.0)[:, None], np.arange(23)
     for batch_size in (1, 2, 7, 11, 22, 23, 50):
-        batches = ArrayBatches(x, y, batch_size, drop_last=False, seed=0)
+        batches = ArrayBatches(f, x, y, batch_size, drop_last=False, seed=0)
         sizes = [len(b[0]) for b in batches.epoch()]
         assert len(sizes) == batches.nb_batches
         assert batch_size == 1 or min(sizes) > 1
         seen = np.concatenate([b[1] for b in batches.epoch()])
         assert sorted(seen) == list(range(23))
         assert (seen != np.arange(23)).any()
-    assert [len(b[0]) for b in ArrayBatches(x, y, 7, drop_last=True, seed=0).epoch()] == [7, 7, 7]
+    assert [len(b[0]) for b in ArrayBatches(f, x, y, 7, drop_last=True, seed=0).epoch()] == [7, 7, 7]
 
 
 class Faulty(nn.Module):
