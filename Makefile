@@ -9,7 +9,7 @@ export ARTCLIP_DATA ?= $(abspath $(DATA))
 .PHONY: demo test docs benchmark clean
 
 demo: $(VENV)/.demo
-	$(BIN)/artclip compare --data digits --defences standard,weight@0.98,clip:lamda=0.03 \
+	$(BIN)/artclip compare --data digits --defences standard,weight@0.98,clip@0.98,weight@0.95,clip@0.95 \
 	    --nb-epochs 60 --eps 0.5 --noise 0.3 --seeds 3
 
 test: $(VENV)/.dev

@@ -89,7 +89,7 @@ def _climb(pairs: PairSet, start: float, max_iter: int) -> tuple[float, np.ndarr
     best = best_ends = None
     for i in range(max_iter + 1):
         progress = min(1.0, i / (0.7 * max_iter))
-        distance = rule.separation * start * (_END / start) ** progress
+        distance = max(rule.least, rule.separation * start * (_END / start) ** progress)
         # Centres keep moving when the pair is already short.
         step = 0.5 * max(distance, 0.2 * rule.separation) / distance
         now = replace(rule, separation=distance, centre_step=step)

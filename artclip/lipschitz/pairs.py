@@ -36,6 +36,7 @@ class PairRule:
         f: the function whose quotient is climbed.
         norm, output_norm: 1, 2 or ``math.inf``, on flattened inputs and outputs.
         separation: distance h = ‖u - v‖ in ``norm``, > 0.
+        least: separation below which quotients would be rounding noise.
         low, high: box that holds u and v, broadcastable to one input; ``None`` for no box.
         narrowest: shortest side of the box; only a longer h needs limiting to it.
         centre_step: how far a centre moves along its own gradient in one ascent, as a share of h, >= 0.
@@ -45,6 +46,7 @@ class PairRule:
     norm: float
     output_norm: float
     separation: float
+    least: float = 0.0
     low: Tensor | None = None
     high: Tensor | None = None
     narrowest: float = math.inf
@@ -259,16 +261,18 @@ def make_rule(
         diagonal = float(_lengths(width[None], p)[0]) or 1.0
         separation = min(diagonal / 28, float(width.max()) or 1.0)
     checks.positive("separation", separation)
+    # Outputs are rounded to about eps·‖x‖, times the slope; a difference over h must stand well above that.
     scale = max(float(np.abs(low).max()), float(np.abs(high).max()), 1e-30)
-    noise = f.precision * scale * float(_lengths(np.ones((1, *x.shape[1:])), p)[0])
-    if separation < 256 * noise:
+    least = 16 * f.precision * scale * float(_lengths(np.ones((1, *x.shape[1:])), p)[0])
+    if separation < least:
         raise ValueError(
-            f"separation={separation:g} is within 256 times the rounding of the inputs ({noise:.1e}), where quotients "
-            f"are noise; use at least {256 * noise:.2g}, or a model in float64"
+            f"separation={separation:g} is so small that quotients would be rounding noise; use at least {least:.2g}, "
+            "or a model in float64"
         )
     if not bounded:
-        return PairRule(f, p, q, separation), low, high
-    return PairRule(f, p, q, separation, f.tensor(low), f.tensor(high), float((high - low).min())), low, high
+        return PairRule(f, p, q, separation, least), low, high
+    box = f.tensor(low), f.tensor(high), float((high - low).min())
+    return PairRule(f, p, q, separation, least, *box), low, high
 
 
 def _lengths(t: np.ndarray, p: float) -> np.ndarray:

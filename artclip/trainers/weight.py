@@ -82,9 +82,8 @@ class WeightRegularizationTrainer(RegularizedTrainer):
         kind: ``"l2"`` for the sum of squared weights; ``"spectral"`` for the product of the layers' spectral norms,
             where a convolution counts as its kernel flattened to (outputs, inputs·k·k), which is not the norm of the
             convolution (Miyato et al. 2018 do the same). Biases and normalisation layers are left alone.
-        target_accuracy, lamda_increment, warmup_epochs, restore_best, checkpoint, callbacks, seed,
-            verbose: as for
-            :class:`artclip.CLIPTrainer`.
+        target_accuracy, lamda_increment, warmup_epochs: as for :class:`artclip.CLIPTrainer`.
+        restore_best, checkpoint, callbacks, seed, verbose: as for :class:`artclip.CLIPTrainer`.
 
     Attributes:
         history: as for :class:`artclip.CLIPTrainer`; ``lipschitz`` is ``None``, and ``penalty`` the mean

@@ -223,3 +223,15 @@ def test_bad_options_are_named(options, message):
     f, (x, _) = function_of(nets.classifier()), nets.data()
     with pytest.raises(ValueError, match=message):
         PairSet(f, x, **options)
+
+
+@pytest.mark.parametrize("p", NORMS)
+def test_default_separation_serves_large_images(p):
+    """150,528 inputs, as of an ImageNet classifier: the default is above rounding in every norm."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 224 * 224, 2, bias=False))
+    x = np.random.default_rng(0).uniform(size=(2, 3, 224, 224)).astype(np.float32)
+    pairs = PairSet(function_of(net), x, 2, norm=p, domain="free", seed=0).ascend(5)
+    expected = operator_norm(net[1].weight.detach().numpy(), p, 2) if p != math.inf else None
+    if expected:
+        assert pairs.quotients().max() <= expected * 1.02
+        assert pairs.quotients().max() >= expected * 0.5
