@@ -1,6 +1,7 @@
 """Data sets: what comes back, and what is said when a file is not what it should be."""
 
 import gzip
+import os
 import struct
 
 import numpy as np
@@ -114,3 +115,12 @@ def test_files_that_are_not_what_they_should_be(tmp_path):
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(ValueError, match="not a whole gzip file"):
         load_data(tmp_path)
+
+
+@pytest.mark.skipif(not os.environ.get("ARTCLIP_DATA"), reason="ARTCLIP_DATA names no folder")
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+def test_the_real_sets_where_they_are_at_hand(name):
+    (x_train, y_train), (x_test, y_test) = load_data(name)
+    assert (x_train.shape, x_test.shape) == ((60_000, 1, 28, 28), (10_000, 1, 28, 28))
+    assert (x_train.dtype, x_train.min(), x_train.max()) == (np.float32, 0.0, 1.0)
+    assert set(y_train) == set(y_test) == set(range(10))

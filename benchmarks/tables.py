@@ -1,0 +1,57 @@
+"""The tables of the README, from ``results/*.json``. Run: ``python benchmarks/tables.py``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from common import RESULTS
+
+COLUMNS = {
+    "clean": ("clean", ".1f"),
+    "PGD-40 L2 1.0, cross-entropy": ("PGD-40, ε = 1", ".1f"),
+    "PGD-100 L2 1.5, margin": ("margin PGD-100, ε = 1.5", ".1f"),
+    "PGD-100 L2 2.0, margin": ("margin PGD-100, ε = 2", ".1f"),
+    "Lipschitz, lower bound by pair ascent": ("Lip ≥", ".2f"),
+}
+
+
+def table(rows: list[list[str]]) -> str:
+    head, *body = rows
+    lines = [head, ["---", *["--:"] * (len(head) - 1)], *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def mnist(results: dict[str, Any]) -> str:
+    rows = [["net, training", *(title for title, _ in COLUMNS.values())]]
+    for activation in ("relu", "sigmoid"):
+        runs = results[activation]["test"]
+        for name in dict.fromkeys(run["training"] for run in runs):
+            chosen = [run for run in runs if run["training"] == name]
+            label = name.replace("chosen λ", f"λ = {chosen[0]['options'].get('lamda')}")
+            cells = []
+            for key, (_, form) in COLUMNS.items():
+                values = [run[key] for run in chosen]
+                cells.append(f"{format(np.mean(values), form)} ± {format(np.std(values), form)}")
+            rows.append([f"{activation}, {label}", *cells])
+    return table(rows)
+
+
+def cost(results: list[dict[str, Any]]) -> str:
+    rows = [["net, threads", "λ = 0", "defaults", "cheap", "published CLIP", "epoch, defaults, over ART `fit`"]]
+    for row in results:
+        steps = row["step over plain"]
+        medians = [steps[name]["median"] for name in ("artclip λ=0", "default", "cheap", "published")]
+        figures = [*medians, row["epoch over ART fit"]["median"]]
+        rows.append([f"{row['activation']}, {row['threads']}", *(f"{v:.2f}" for v in figures)])
+    return table(rows)
+
+
+def main() -> None:
+    for name, show in (("mnist_mlp", mnist), ("step_cost", cost)):
+        print(f"\n{name}\n\n{show(json.loads((RESULTS / f'{name}.json').read_text())['results'])}")
+
+
+if __name__ == "__main__":
+    main()
