@@ -86,6 +86,10 @@ class Function(abc.ABC):
         """The tensors joined along the first axis."""
 
     @abc.abstractmethod
+    def constants(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """The tensors without their gradients."""
+
+    @abc.abstractmethod
     def mean(self, t: Tensor) -> Tensor:
         """Mean of all entries."""
 
@@ -151,10 +155,6 @@ class Trainable(Function):
     @abc.abstractmethod
     def weights(self) -> list[Tensor]:
         """Trainable weights of the layers as matrices (outputs, inputs), without biases and normalisation."""
-
-    @abc.abstractmethod
-    def constants(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """The tensors without their gradients."""
 
     @abc.abstractmethod
     def matmul(self, a: Tensor, b: Tensor, transpose: bool = False) -> Tensor:

@@ -121,8 +121,8 @@ class TorchFunction(Function):
         return x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else x
 
     def to_numpy(self, tensors: Sequence[torch.Tensor]) -> np.ndarray:
-        joined = torch.cat([t.detach().reshape(-1).to(torch.float64) for t in tensors])
-        return joined.cpu().numpy()
+        joined = torch.cat([t.detach().reshape(-1) for t in tensors]).cpu()  # not every device has float64
+        return joined.to(torch.float64).numpy()
 
     @property
     def precision(self) -> float:
@@ -145,6 +145,9 @@ class TorchFunction(Function):
 
     def concat(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
         return torch.cat(tuple(tensors))
+
+    def constants(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        return [t.detach() for t in tensors]
 
     def mean(self, t: torch.Tensor) -> torch.Tensor:
         return t.mean()
@@ -281,9 +284,6 @@ class TorchEstimator(TorchFunction, Trainable):
             if isinstance(weight, torch.Tensor) and weight.requires_grad and weight.ndim >= 2:
                 found.append((weight.transpose(0, 1) if isinstance(module, transposed) else weight).flatten(1))
         return found
-
-    def constants(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        return [t.detach() for t in tensors]
 
     def matmul(self, a: torch.Tensor, b: torch.Tensor, transpose: bool = False) -> torch.Tensor:
         return a @ (b.T if transpose else b)

@@ -275,7 +275,7 @@ class LipschitzPenalty:
         if x is None:
             nb_pairs = self._penalty.state[1].shape[0]
             x = self._x[self._rng.choice(len(self._x), min(len(self._x), nb_pairs), replace=False)]
-        anchors = self._f.tensor(x) if isinstance(x, np.ndarray) else x
+        (anchors,) = self._f.constants([self._f.tensor(x) if isinstance(x, np.ndarray) else x])
         state, ends = self._penalty.advance(self._penalty.state, anchors, self._nb_calls)
         self._penalty.state, self._nb_calls = state, self._nb_calls + 1
         value, self._quotients = self._penalty.penalty(state, ends, self._f.forward(ends))

@@ -257,3 +257,36 @@ def test_integer_images_are_taken_as_they_are():
     trainer = CLIPTrainer(classifier, lamda=10.0, seed=0)
     trainer.fit((x * 255).astype(np.uint8), y, nb_epochs=2)
     assert trainer.history[-1]["lipschitz"] < 0.1  # per unit of 0..255
+
+
+class _OneHotMSE(torch.nn.Module):
+    def forward(self, outputs, y):
+        return ((outputs - y) ** 2).mean()
+
+
+@pytest.mark.parametrize(
+    ("loss", "last", "nb_classes"),
+    [
+        (torch.nn.CrossEntropyLoss(), torch.nn.Identity(), 3),
+        (torch.nn.CrossEntropyLoss(), torch.nn.Identity(), 2),
+        (torch.nn.NLLLoss(), torch.nn.LogSoftmax(1), 3),
+        (torch.nn.MultiMarginLoss(), torch.nn.Identity(), 3),
+        (_OneHotMSE(), torch.nn.Softmax(1), 3),
+        (torch.nn.BCEWithLogitsLoss(), torch.nn.Identity(), 1),
+        (torch.nn.BCELoss(), torch.nn.Sigmoid(), 1),
+    ],
+)
+def test_losses_that_art_knows_learn(loss, last, nb_classes):
+    from art.estimators.classification import PyTorchClassifier
+
+    x, y = nets.data(n=200)
+    y = y if nb_classes == 3 else (y > 1).astype(int)
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(6, 16), torch.nn.Tanh(), torch.nn.Linear(16, nb_classes), last)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
+    shown = max(2, nb_classes)  # one output stands for two classes
+    classifier = PyTorchClassifier(net, loss, (6,), shown, optimizer=optimizer, clip_values=(0, 1), device_type="cpu")
+    trainer = CLIPTrainer(classifier, lamda=1e-4, seed=0)
+    for labels in (y, np.eye(shown)[y]):
+        trainer.fit(x, labels, validation_data=(x, labels), batch_size=20, nb_epochs=30)
+    assert trainer.history[-1]["val_accuracy"] > 0.9

@@ -233,3 +233,11 @@ def test_the_limit_keeps_a_lazy_penalty_from_wrecking_a_steep_net(limited, monke
     trainer = CLIPTrainer(classifier, lamda=0.03, pair_interval=12, seed=0)
     trainer.fit(x, y, batch_size=20, nb_epochs=30)
     assert (trainer.history[-1]["accuracy"] > 0.88) is limited
+
+
+def test_lipschitz_penalty_sends_no_gradient_to_the_batch():
+    classifier, (x, _) = nets.classifier(), nets.data()
+    xt = torch.from_numpy(x).requires_grad_(True)
+    penalty_of(classifier, x)(xt).backward()
+    assert xt.grad is None
+    assert classifier.model[0].weight.grad.abs().sum() > 0
