@@ -24,6 +24,7 @@ docs: $(VENV)/.docs
 benchmark: $(VENV)/.dev
 	$(BIN)/python benchmarks/step_cost.py
 	$(BIN)/python benchmarks/mnist_mlp.py
+	$(BIN)/python benchmarks/tables.py
 
 clean:
 	rm -rf $(VENV) docs/_build .mypy_cache .pytest_cache .ruff_cache

@@ -61,7 +61,7 @@ class PairOptions:
 
     def pairs(self, f: Function, x: np.ndarray, seed: int | None) -> PairSet:
         """The first X_Lip, around points x of shape (n, *input_shape)."""
-        pairs = PairSet(
+        return PairSet(
             f,
             x,
             self.nb_pairs,
@@ -72,7 +72,6 @@ class PairOptions:
             separation=self.separation,
             seed=seed,
         )
-        return pairs.settle()
 
 
 class PairPenalty:
@@ -88,7 +87,7 @@ class PairPenalty:
         self.most = most
         self.rule: PairRule = pairs.rule
         self.state: State = pairs.state
-        self._options = options
+        self._start, self._options = pairs, options
 
     def interval(self, lamda: float) -> int:
         """``pair_interval``, or less where a step would carry more weight than training bears."""
@@ -96,6 +95,8 @@ class PairPenalty:
 
     def advance(self, state: State, x: Tensor, count: int) -> tuple[State, Tensor]:
         """Pairs that have climbed on the current weights, and their ends."""
+        if count == 0:  # not before: while λ = 0 no pair work is done
+            state = self._start.settle().state
         nb_pairs, at = state[1].shape[0], state
         fresh = self._options.pair_init == "batch"
         if fresh:

@@ -83,7 +83,8 @@ def test_no_pair_work_while_lamda_is_zero(monkeypatch):
         original = getattr(PairRule, name)
         monkeypatch.setattr(PairRule, name, lambda *a, _o=original, _n=name, **k: (calls.append(_n), _o(*a, **k))[1])
     x, y = nets.data()
-    CLIPTrainer(nets.classifier(), lamda=0.0).fit(x, y, nb_epochs=2)
+    for init in INITS:
+        CLIPTrainer(nets.classifier(), lamda=0.0, pair_init=init).fit(x, y, nb_epochs=2)
     assert calls == []
     trainer = CLIPTrainer(nets.classifier(), lamda=0.1, warmup_epochs=2, pair_interval=1)
     trainer.fit(x, y, nb_epochs=2)
