@@ -80,7 +80,9 @@ class PairRule:
         f, nb_pairs = self.f, state[1].shape[0]
         c, half = self._inside(state)
         outputs, pull = f.pullback(f.concat([c - half, c + half]))
-        slope = self._norm_gradient(outputs[nb_pairs:] - outputs[:nb_pairs], self.output_norm)
+        difference = outputs[nb_pairs:] - outputs[:nb_pairs]
+        difference = difference / (f.norm(difference, 2) + TINY)  # whatever the units of f
+        slope = self._norm_gradient(difference, self.output_norm)
         gradient = pull(f.concat([-slope, slope]))  # of ‖f(v) - f(u)‖, up to a factor
         at_u, at_v = gradient[:nb_pairs], gradient[nb_pairs:]
         # The old direction, as good as weightless, is what remains where the gradient is 0.

@@ -235,3 +235,11 @@ def test_default_separation_serves_large_images(p):
     if expected:
         assert pairs.quotients().max() <= expected * 1.02
         assert pairs.quotients().max() >= expected * 0.5
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e9])
+def test_units_of_the_outputs_do_not_matter(scale):
+    x = RNG.uniform(size=(8, 7)).astype(np.float32)
+    f = function_of(nets.linear_classifier(MATRIX * scale))
+    quotients = PairSet(f, x, 8, domain="free", seed=1).ascend(200).quotients()
+    np.testing.assert_allclose(quotients, np.linalg.norm(MATRIX, 2) * scale, rtol=1e-3)
