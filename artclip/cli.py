@@ -143,7 +143,8 @@ def _train(arguments: argparse.Namespace) -> None:
     if folder is not None:
         checkpoint.write(folder, trainer, settings=result.settings, rows=result.rows)
     if arguments.json:
-        print(json.dumps({**json.loads(result.to_json()), "history": trainer.history}, indent=1, ensure_ascii=False))
+        report = {"settings": result.settings, "rows": result.rows, "history": trainer.history}
+        print(json.dumps(report, indent=1, ensure_ascii=False))
     else:
         print(result.to_markdown())
         if folder is not None:

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from art.attacks.evasion import ProjectedGradientDescent
 from art.estimators.classification import PyTorchClassifier
 from common import mlp, mnist, save
 
 from artclip import CLIPTrainer, lipschitz_lower_bound
+from artclip.evaluation.attacks import pgd
 
 NB_EPOCHS, SEEDS, CHOICE_SEED, NB_ATTACKED = 10, (0, 1, 2), 100, 1000
 GRID = (0.03, 0.05, 0.07, 0.1)
@@ -60,18 +60,7 @@ def attacked(classifier: Any, data: Arrays, eps: float, steps: int, margin: bool
     target = classifier
     if margin:
         target = PyTorchClassifier(classifier.model, Margin(), (784,), 10, clip_values=(0.0, 1.0), device_type="cpu")
-    np.random.seed(seed)  # noqa: NPY002  (ART draws its random starts from here)
-    attack = ProjectedGradientDescent(
-        target,
-        norm=2,
-        eps=eps,
-        eps_step=2.5 * eps / steps,
-        max_iter=steps,
-        num_random_init=1,
-        batch_size=500,
-        verbose=False,
-    )
-    return clean(classifier, (attack.generate(x, np.eye(10, dtype=np.float32)[y]), y))
+    return clean(classifier, (pgd(target, x, y, 2, eps, seed, steps, batch_size=500), y))
 
 
 def figures(trainer: CLIPTrainer, data: Arrays, seed: int) -> dict[str, float]:

@@ -24,13 +24,24 @@ def noisy(x: np.ndarray, sigma: float, clip_values: tuple[float, float], seed: i
     return np.clip(x + noise, *clip_values).astype(np.float32)
 
 
-def pgd(classifier: Any, x: np.ndarray, y: np.ndarray, norm: float, eps: float, seed: int) -> np.ndarray:
-    """ART's projected gradient ascent on the classifier's loss: 40 steps of 2.5·eps/40 and one random start.
+def pgd(
+    classifier: Any,
+    x: np.ndarray,
+    y: np.ndarray,
+    norm: float,
+    eps: float,
+    seed: int,
+    steps: int = PGD_STEPS,
+    batch_size: int = 256,
+) -> np.ndarray:
+    """ART's projected gradient ascent on the classifier's loss: steps of 2.5·eps/steps and one random start.
 
     Args:
         classifier: ART classifier with loss gradients.
         x, y: inputs (n, *input_shape) and class indices (n,).
         norm, eps: the budget ‖x' - x‖ <= eps, eps > 0.
+        steps: how many, >= 1.
+        batch_size: samples attacked together, >= 1.
         seed: of the random start; the global RNGs are left as found.
 
     Returns:
@@ -42,10 +53,10 @@ def pgd(classifier: Any, x: np.ndarray, y: np.ndarray, norm: float, eps: float, 
         classifier,
         norm=norm,
         eps=eps,
-        eps_step=2.5 * eps / PGD_STEPS,
-        max_iter=PGD_STEPS,
+        eps_step=2.5 * eps / steps,
+        max_iter=steps,
         num_random_init=1,
-        batch_size=256,
+        batch_size=batch_size,
         verbose=False,
     )
     # ART draws from numpy's global RNG, and from the framework's when it makes batches.

@@ -21,23 +21,13 @@ _MODELESS = (
     *(nn.Linear, nn.Flatten, nn.Unflatten, nn.Identity, nn.Sequential, nn.ModuleList),
     *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.LayerNorm, nn.GroupNorm),
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Softplus, nn.Sigmoid, nn.Tanh),
-    *(
-        nn.Softmax,
-        nn.LogSoftmax,
-        nn.MaxPool1d,
-        nn.MaxPool2d,
-        nn.AvgPool1d,
-        nn.AvgPool2d,
-        nn.AdaptiveAvgPool2d,
-    ),
+    *(nn.Softmax, nn.LogSoftmax, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool2d),
 )
 
 
 def _has_modes(module: nn.Module) -> bool:
-    if isinstance(
-        module, nn.RNNBase
-    ):  # cuDNN cannot differentiate an RNN in eval mode; without dropout there is no need
-        return module.dropout > 0
+    if isinstance(module, nn.RNNBase):
+        return module.dropout > 0  # without it no need to switch, and cuDNN cannot differentiate an RNN in eval mode
     return type(module) not in _MODELESS and type(module).__name__ != "ModelWrapper"
 
 

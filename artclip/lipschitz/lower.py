@@ -93,14 +93,15 @@ def _climb(pairs: PairSet, start: float, max_iter: int) -> tuple[float, np.ndarr
         # Centres keep moving when the pair is already short.
         step = 0.5 * max(distance, 0.2 * rule.separation) / distance
         now = replace(rule, separation=distance, centre_step=step)
-        quotients, ends = now.quotients(state), now.ends(state)
+        ends = now.ends(state)
+        quotients = now.quotients_of(ends, f.forward(ends))
         column = f.reshape(quotients, (-1, *[1] * (len(state[0].shape) - 1)))
         if best is None:
             best, best_ends = column, ends
         else:
-            both = f.concat([column > best, column > best])
-            best_ends = f.where(both, ends, best_ends)
-            best = f.where(column > best, column, best)
+            better = column > best
+            best_ends = f.where(f.concat([better, better]), ends, best_ends)
+            best = f.where(better, column, best)
         if i < max_iter:
             state = now.ascend(state)
     steepest = int(np.argmax(f.to_numpy([best])))

@@ -39,9 +39,8 @@ class ArrayBatches:
         self._trainable, self._x, self._y, self._rng = trainable, x, y, np.random.default_rng(seed)
         bounds = list(range(0, len(x), batch_size))
         left_over = len(x) - bounds[-1]
-        if (drop_last and left_over < batch_size and len(bounds) > 1) or (
-            left_over == 1 < batch_size and len(bounds) > 1
-        ):
+        short = left_over < batch_size if drop_last else left_over == 1 < batch_size
+        if short and len(bounds) > 1:
             bounds.pop()
         ends = [*bounds[1:], bounds[-1] + batch_size if drop_last else len(x)]
         self._bounds = list(zip(bounds, ends, strict=True))

@@ -53,11 +53,9 @@ class RegularizedTrainer(Trainer, abc.ABC):
         if target_accuracy is not None and trainable.nb_classes is None:
             raise ValueError(f"target_accuracy={target_accuracy!r} needs a classifier: a regressor has no accuracy")
         super().__init__(classifier)
-        self.target_accuracy, self.warmup_epochs, self.restore_best = (
-            target_accuracy,
-            warmup_epochs,
-            restore_best,
-        )
+        self.target_accuracy = target_accuracy
+        self.warmup_epochs = warmup_epochs
+        self.restore_best = restore_best
         self.checkpoint = None if checkpoint is None else checkpoints.folder(checkpoint)
         self.callbacks = tuple(callbacks)
         self.seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)

@@ -18,10 +18,9 @@ from artclip.trainers.loop import RegularizedTrainer
 KINDS = ("l2", "spectral")
 
 
-class _SquaredWeights:
-    """Sum of squared weights."""
+class _WeightPenalty:
+    """What the penalties on weights share: they act at every step, and no limit is set to them."""
 
-    state = None
     records_as = "penalty"
     most = math.inf
 
@@ -30,6 +29,12 @@ class _SquaredWeights:
 
     def interval(self, lamda: float) -> int:
         return 1
+
+
+class _SquaredWeights(_WeightPenalty):
+    """Sum of squared weights."""
+
+    state = None
 
     def advance(self, state: None, x: Tensor, count: int) -> tuple[None, None]:
         return None, None
@@ -40,21 +45,15 @@ class _SquaredWeights:
         return total, total
 
 
-class _SpectralProduct:
+class _SpectralProduct(_WeightPenalty):
     """Product of the spectral norms of the weight matrices, by power iteration carried from step to step."""
 
-    records_as = "penalty"
-    most = math.inf
-
     def __init__(self, trainable: Trainable, seed: int) -> None:
-        self._f = trainable
+        super().__init__(trainable)
         rng = np.random.default_rng(seed)
         self.state = [trainable.tensor(rng.standard_normal((1, w.shape[1]))) for w in trainable.weights()]
         for _ in range(20):  # a good start, so that the first steps see the true norms
             self.state = self.advance(self.state, None, 0)[0]
-
-    def interval(self, lamda: float) -> int:
-        return 1
 
     def advance(self, state: list[Tensor], x: Tensor | None, count: int) -> tuple[list[Tensor], None]:
         f, directions = self._f, []
