@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"artclip: {error}", file=sys.stderr)
         return BAD_INPUT
     except ImportError as error:
-        print(f"artclip: {error}; pip install 'artclip[torch]' installs PyTorch", file=sys.stderr)
+        print(f"artclip: {error}", file=sys.stderr)
         return FAILURE
     except FloatingPointError as error:
         print(f"artclip: {error}", file=sys.stderr)
@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--eps", type=_number, default=1.0, help="budget of the attack, as 0.5 or 8/255 (default: 1)")
     shared.add_argument("--noise", type=_number, default=0.5, help="standard deviation of the noise (default: 0.5)")
     shared.add_argument("--attack-samples", type=int, default=1000, metavar="N", help="test samples to attack")
+    shared.add_argument("--framework", choices=("torch", "tensorflow"), help="default: torch where installed")
     shared.add_argument("--json", action="store_true", help="print JSON, and nothing else, on stdout")
 
     train = commands.add_parser("train", parents=[shared], help="train one net with one defence, then measure it")
@@ -65,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--target-accuracy", type=_number, help="training accuracy in (0, 1] to hold by adapting λ")
     train.add_argument("--lamda", type=_number, help="λ, fixed, or the first one with --target-accuracy")
     train.add_argument("--seed", type=int, default=0, help="of weights, order and pairs (default: 0)")
-    train.add_argument("-o", "--output", metavar="FOLDER", help="where to write model.pt and training.json")
+    train.add_argument("-o", "--output", metavar="FOLDER", help="where to write weights and training.json")
     train.set_defaults(run=_train)
 
     compare = commands.add_parser("compare", parents=[shared], help="train a net with several defences; one table")
@@ -101,6 +102,7 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
         "eps",
         "noise",
         "attack_samples",
+        "framework",
     )
     return {name: getattr(arguments, name) for name in names}
 
@@ -122,7 +124,6 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from artclip.data import load_data
     from artclip.evaluation.compare import Comparison
     from artclip.evaluation.defences import parse
     from artclip.evaluation.experiment import Experiment
@@ -134,7 +135,7 @@ def _train(arguments: argparse.Namespace) -> None:
     parse(arguments.defence)
     if arguments.defence == "standard" and options:
         raise ValueError(f"defence standard takes no {' and no '.join(options)}")
-    data = load_data(arguments.data)
+    data = experiment.load(arguments.data)
     folder = None if arguments.output is None else checkpoint.folder(arguments.output)
     trainer = experiment.train(data, arguments.defence, arguments.seed, verbose=sys.stderr.isatty(), **options)
     settings = {"data": arguments.data, "seeds": [arguments.seed], **experiment.describe(), **options}
@@ -148,7 +149,7 @@ def _train(arguments: argparse.Namespace) -> None:
     else:
         print(result.to_markdown())
         if folder is not None:
-            print(f"\nwritten: {folder / checkpoint.WEIGHTS} (state dict), {folder / checkpoint.RECORD}")
+            print(f"\nwritten: {folder / checkpoint.weights_file(trainer)} (weights), {folder / checkpoint.RECORD}")
 
 
 def _writable(path: str | None) -> Path | None:

@@ -12,7 +12,6 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from artclip import checks
-from artclip.data import load_data
 from artclip.evaluation.attacks import PGD_STEPS
 from artclip.evaluation.defences import parse
 from artclip.evaluation.experiment import METRICS, Data, Experiment
@@ -82,6 +81,7 @@ def compare(
     learning_rate: float = 2e-3,
     attack_samples: int = 1000,
     verbose: bool = True,
+    framework: str | None = None,
 ) -> Comparison:
     """Train a net with each defence and compare what comes out.
 
@@ -100,20 +100,25 @@ def compare(
         learning_rate: of Adam, > 0.
         attack_samples: how many test samples are attacked, >= 1; the first ones.
         verbose: show progress.
+        framework: ``"torch"`` or ``"tensorflow"``; ``None`` for the one installed, PyTorch where both are. Images have
+            their channels first for PyTorch, last for TensorFlow.
 
     Returns:
         The :class:`Comparison`.
 
     Raises:
         ValueError: bad input, before any training.
+        ImportError: the framework is not installed.
     """
-    experiment = Experiment(model, activation, nb_epochs, batch_size, learning_rate, norm, eps, noise, attack_samples)
+    experiment = Experiment(
+        model, activation, nb_epochs, batch_size, learning_rate, norm, eps, noise, attack_samples, framework
+    )
     checks.positive_integer("nb_seeds", nb_seeds)
     if not defences:
         raise ValueError("defences is empty; give at least one, as 'standard'")
     for defence in defences:
         parse(defence)
-    splits = load_data(data) if isinstance(data, str) else data
+    splits = experiment.load(data) if isinstance(data, str) else data
     settings = {"data": data if isinstance(data, str) else "arrays", "seeds": list(range(nb_seeds))}
     comparison = Comparison({**settings, **experiment.describe()})
     with tqdm(total=len(defences) * nb_seeds, disable=not verbose, desc="compare", unit="training") as progress:

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from artclip import checks
+from artclip.data import load_data
 from artclip.evaluation.attacks import PGD_STEPS, accuracy, noisy, pgd
 from artclip.evaluation.defences import parse
+from artclip.frameworks import FRAMEWORKS, default_framework, nets_of
 from artclip.lipschitz.lower import lipschitz_lower_bound
 
 Data = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -35,12 +37,14 @@ class Experiment:
     eps: float = 1.0
     noise: float = 0.5
     attack_samples: int = 1000
+    framework: str | None = None
 
     def __post_init__(self) -> None:
-        from artclip.frameworks import torch_nets
-
-        checks.one_of("model", self.model, torch_nets.NETS)
-        checks.one_of("activation", self.activation, torch_nets.ACTIVATIONS)
+        if self.framework is None:
+            object.__setattr__(self, "framework", default_framework())
+        checks.one_of("framework", self.framework, FRAMEWORKS)
+        checks.one_of("model", self.model, self.nets.NETS)
+        checks.one_of("activation", self.activation, self.nets.ACTIVATIONS)
         checks.positive_integer("nb_epochs", self.nb_epochs)
         checks.positive_integer("batch_size", self.batch_size)
         checks.positive_integer("attack_samples", self.attack_samples)
@@ -49,24 +53,32 @@ class Experiment:
         checks.non_negative("noise", self.noise)
         object.__setattr__(self, "norm", checks.norm("norm", self.norm))
 
+    @property
+    def nets(self) -> Any:
+        """Nets by name, in the framework."""
+        return nets_of(str(self.framework))
+
+    def load(self, data: str) -> Data:
+        """The data by name or path, with the axes that the nets want."""
+        return load_data(data, channels_first=self.nets.CHANNELS_FIRST)
+
     def describe(self) -> dict[str, Any]:
         """Everything that the figures depend on, with versions and machine."""
+        packages = ("adversarial-robustness-toolbox", "artclip", "numpy", FRAMEWORKS[str(self.framework)][0])
         return {
             **asdict(self),
             "norm": str(self.norm),
             "optimizer": "Adam, cosine schedule",
             "attack": f"ART ProjectedGradientDescent, {PGD_STEPS} steps, one random start, cross-entropy",
             "machine": f"{platform.system()} {platform.machine()}",
-            "versions": {n: version(n) for n in ("adversarial-robustness-toolbox", "artclip", "numpy", "torch")},
+            "versions": {n: version(n) for n in packages},
         }
 
     def train(self, data: Data, defence: str, seed: int, verbose: bool = False, **options: Any) -> Any:
         """A trainer that has trained; ``options`` win over those in the defence's name."""
-        from artclip.frameworks import torch_nets
-
         make, named = parse(defence)
         (x, y), _ = data
-        classifier = torch_nets.make_classifier(
+        classifier = self.nets.make_classifier(
             self.model,
             x.shape[1:],
             int(y.max()) + 1,
@@ -75,7 +87,7 @@ class Experiment:
             seed=seed,
         )
         trainer = make(classifier, seed=seed, verbose=verbose, **{**named, **options})
-        scheduler = torch_nets.cosine_scheduler(classifier, self.nb_epochs)
+        scheduler = self.nets.cosine_scheduler(classifier, self.nb_epochs)
         trainer.fit(x, y, batch_size=self.batch_size, nb_epochs=self.nb_epochs, scheduler=scheduler)
         return trainer
 

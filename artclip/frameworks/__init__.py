@@ -3,30 +3,54 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from artclip.frameworks.base import Function, Trainable
 
-__all__ = ["Function", "Trainable", "function_of", "trainable_of"]
+__all__ = ["FRAMEWORKS", "Function", "Trainable", "default_framework", "function_of", "nets_of", "trainable_of"]
+
+# Framework -> name of its package, what a person calls it, and the module of its nets.
+FRAMEWORKS = {
+    "torch": ("torch", "PyTorch", "artclip.frameworks.torch_nets"),
+    "tensorflow": ("tensorflow", "TensorFlow", "artclip.frameworks.tensorflow_nets"),
+}
 
 # Qualified name of a base class of the model -> its adapter. Named, not imported: detection must not load a framework.
+_TORCH, _TENSORFLOW = "artclip.frameworks.torch", "artclip.frameworks.tensorflow"
 _ADAPTERS = {
-    "art.estimators.classification.pytorch.PyTorchClassifier": ("artclip.frameworks.torch", "TorchEstimator"),
-    "art.estimators.regression.pytorch.PyTorchRegressor": ("artclip.frameworks.torch", "TorchEstimator"),
-    "torch.nn.modules.module.Module": ("artclip.frameworks.torch", "TorchFunction"),
+    "art.estimators.classification.pytorch.PyTorchClassifier": (_TORCH, "TorchEstimator"),
+    "art.estimators.regression.pytorch.PyTorchRegressor": (_TORCH, "TorchEstimator"),
+    "art.estimators.classification.tensorflow.TensorFlowV2Classifier": (_TENSORFLOW, "TensorFlowEstimator"),
+    "art.estimators.classification.keras.KerasClassifier": (_TENSORFLOW, "TensorFlowEstimator"),
+    "torch.nn.modules.module.Module": (_TORCH, "TorchFunction"),
+    "keras.src.layers.layer.Layer": (_TENSORFLOW, "TensorFlowFunction"),
+    "tensorflow.python.module.module.Module": (_TENSORFLOW, "TensorFlowFunction"),
 }
+# ART estimators that artclip cannot serve, and why.
+_REFUSED = {
+    "art.estimators.regression.keras.KerasRegressor": (
+        "ART's KerasRegressor does not run with Keras 3; wrap the model as a TensorFlowV2Classifier or KerasClassifier "
+        "with a mean squared error, which artclip takes for a regressor"
+    ),
+    "art.estimators.classification.tensorflow.TensorFlowClassifier": (
+        "it is for TensorFlow 1; use TensorFlowV2Classifier"
+    ),
+}
+_ESTIMATORS = "an ART PyTorchClassifier, PyTorchRegressor, TensorFlowV2Classifier or KerasClassifier"
+
+
+def _bases(model: Any) -> list[str]:
+    return [f"{base.__module__}.{base.__qualname__}" for base in type(model).__mro__]
 
 
 def _adapter(model: Any) -> Any:
-    for base in type(model).__mro__:
-        found = _ADAPTERS.get(f"{base.__module__}.{base.__qualname__}")
-        if found:
-            return getattr(import_module(found[0]), found[1])
-    return None
+    module, name = next((_ADAPTERS[base] for base in _bases(model) if base in _ADAPTERS), (None, None))
+    return None if module is None else getattr(import_module(module), str(name))
 
 
 def function_of(model: Any) -> Function:
-    """The adapter of an ART estimator or of a bare model (``torch.nn.Module``).
+    """The adapter of an ART estimator or of a bare model (``torch.nn.Module``, Keras model, ``tf.Module``).
 
     Raises:
         TypeError: no adapter knows this kind of object.
@@ -34,8 +58,8 @@ def function_of(model: Any) -> Function:
     adapter = _adapter(model)
     if adapter is None:
         raise TypeError(
-            f"cannot work with a {type(model).__module__}.{type(model).__qualname__}; "
-            "expected an ART PyTorchClassifier or PyTorchRegressor, or a torch.nn.Module"
+            f"cannot work with a {_bases(model)[0]}; {_refusal(model)}expected {_ESTIMATORS}, a torch.nn.Module or a "
+            "Keras model"
         )
     return adapter(model)
 
@@ -49,13 +73,41 @@ def trainable_of(estimator: Any) -> Trainable:
     adapter = _adapter(estimator)
     if adapter is None or not issubclass(adapter, Trainable):
         hint = (
-            "wrap the model first: art.estimators.classification.PyTorchClassifier(model, loss, input_shape, "
-            "nb_classes, optimizer=...), or train it in a loop of your own with artclip.LipschitzPenalty"
+            "wrap the model first, as PyTorchClassifier(model, loss, input_shape, nb_classes, optimizer=...) or "
+            "TensorFlowV2Classifier(model, nb_classes, input_shape, loss_object=..., optimizer=...) of "
+            "art.estimators.classification, or train it in a loop of your own with artclip.LipschitzPenalty"
             if adapter
-            else "expected an ART PyTorchClassifier or PyTorchRegressor"
+            else f"{_refusal(estimator)}expected {_ESTIMATORS}"
         )
-        raise TypeError(
-            f"classifier is a {type(estimator).__module__}.{type(estimator).__qualname__}, "
-            f"which artclip cannot train; {hint}"
-        )
+        raise TypeError(f"classifier is a {_bases(estimator)[0]}, which artclip cannot train; {hint}")
     return adapter(estimator)
+
+
+def _refusal(model: Any) -> str:
+    return next((f"{_REFUSED[base]}; " for base in _bases(model) if base in _REFUSED), "")
+
+
+def default_framework() -> str:
+    """The framework that is installed; PyTorch where both are.
+
+    Raises:
+        ImportError: none is.
+    """
+    for name, (package, *_) in FRAMEWORKS.items():
+        if find_spec(package) is not None:
+            return name
+    raise ImportError(
+        "neither PyTorch nor TensorFlow is installed; pip install 'artclip[torch]' or 'artclip[tensorflow]'"
+    )
+
+
+def nets_of(framework: str) -> Any:
+    """The module of nets by name for ``"torch"`` or ``"tensorflow"``: ``NETS``, ``ACTIVATIONS``, ``make_classifier``.
+
+    Raises:
+        ImportError: that framework is not installed.
+    """
+    package, title, nets = FRAMEWORKS[framework]
+    if find_spec(package) is None:
+        raise ImportError(f"{title} is not installed; pip install 'artclip[{framework}]'")
+    return import_module(nets)

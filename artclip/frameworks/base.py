@@ -3,6 +3,10 @@
 Algorithms (pairs, λ control, training loop) are written once against these two classes. Tensors are opaque to
 them but for Python's operators, ``abs`` and slicing, which all frameworks share.
 
+They hold no state that changes from step to step, so that a framework may compile a step once: what changes is
+passed in and returned, or kept in a :class:`Cell`. In a compiled step numbers may be tensors and the first axis of a
+tensor may have no size yet; :meth:`Function.rows` and :meth:`Function.cond` stand for ``len`` and ``if`` there.
+
 Adding a framework: one file that subclasses :class:`Trainable`, and one line in ``frameworks/__init__.py``.
 """
 
@@ -11,12 +15,18 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 Tensor = Any
 """A tensor of whichever framework is at work."""
+
+
+class Cell(Protocol):
+    """A value that outlives a step, compiled or not."""
+
+    value: Any
 
 
 class Function(abc.ABC):
@@ -44,8 +54,8 @@ class Function(abc.ABC):
 
     # between numpy and the framework
     @abc.abstractmethod
-    def tensor(self, array: np.ndarray) -> Tensor:
-        """The array on the model's device, in the model's dtype."""
+    def tensor(self, array: Any) -> Tensor:
+        """An array, or a tensor of the framework, on the model's device, in the model's dtype."""
 
     @abc.abstractmethod
     def host(self, x: Any) -> Any:
@@ -82,6 +92,18 @@ class Function(abc.ABC):
         """t in another shape; one entry of it may be -1."""
 
     @abc.abstractmethod
+    def rows(self, t: Tensor) -> Any:
+        """Length of the first axis: an int, or a scalar tensor where a compiled step does not know it yet."""
+
+    @abc.abstractmethod
+    def cond(self, condition: Any, a: Callable[[], Any], b: Callable[[], Any]) -> Any:
+        """``a()`` if the condition, a bool or a boolean tensor, holds, else ``b()``; both of the same structure."""
+
+    @abc.abstractmethod
+    def cell(self, value: Any, resizable: bool = False) -> Cell:
+        """A place for a number or a tensor that is read and set from step to step; ``resizable`` in its first axis."""
+
+    @abc.abstractmethod
     def concat(self, tensors: Sequence[Tensor]) -> Tensor:
         """The tensors joined along the first axis."""
 
@@ -102,11 +124,17 @@ class Function(abc.ABC):
         """Entries of a one-axis tensor in ascending order."""
 
 
+Objective = Callable[[], tuple[Tensor, Tensor | None, tuple[Tensor, ...]]]
+"""Computes the loss of a batch as a scalar, the weighted penalty to add to it or ``None``, and values to report."""
+
+
 class Trainable(Function):
     """A function with parameters, loss and optimizer: an ART estimator that can be fitted."""
 
     nb_classes: int | None
     """Number of classes; ``None`` for a regressor."""
+    weights_file: str
+    """What :meth:`save_weights` calls its file, as ``model.pt``."""
 
     @abc.abstractmethod
     def check_trainable(self) -> None:
@@ -141,12 +169,15 @@ class Trainable(Function):
         """
 
     @abc.abstractmethod
-    def update(self, objective: Callable[[], tuple[Tensor, tuple[Tensor, ...]]]) -> tuple[Tensor, ...]:
-        """One optimizer step down the scalar that ``objective`` returns first; returns its other values, detached."""
+    def update(self, objective: Objective) -> tuple[Tensor, ...]:
+        """One optimizer step down the objective; returns its values, detached."""
 
     @abc.abstractmethod
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """The training step, compiled where the framework has a use for it."""
+        """A step as a function of a batch (x, y) and of tensors and numbers, compiled where the framework gains by it.
+
+        It is compiled once: batches may differ in size, numbers in value, and nothing else may change between calls.
+        """
 
     @abc.abstractmethod
     def blind_loss(self, y: np.ndarray) -> float:

@@ -6,15 +6,17 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
+from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
 from art.utils import check_and_transform_label_format
 from torch import nn
 
-from artclip.frameworks.base import Function, Trainable
-from artclip.frameworks.torch_preprocessing import Preprocessing
+from artclip.frameworks.base import Function, Objective, Trainable
+from artclip.frameworks.preprocessing import Preprocessing
 
 # Modules of which train and eval mode are the same function, so that switching them is wasted time.
 _MODELESS = (
@@ -104,8 +106,9 @@ class TorchFunction(Function):
                 torch.cuda.default_generators[device.index or 0].manual_seed(seed)
             yield
 
-    def tensor(self, array: np.ndarray) -> torch.Tensor:
-        return _shared(array).to(self.device, self.dtype, non_blocking=True)
+    def tensor(self, array: Any) -> torch.Tensor:
+        found = array if isinstance(array, torch.Tensor) else _shared(array)
+        return found.to(self.device, self.dtype, non_blocking=True)
 
     def host(self, x: Any) -> Any:
         return x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else x
@@ -133,6 +136,15 @@ class TorchFunction(Function):
     def reshape(self, t: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
         return t.reshape(shape)
 
+    def rows(self, t: torch.Tensor) -> int:
+        return t.shape[0]
+
+    def cond(self, condition: bool, a: Callable[[], Any], b: Callable[[], Any]) -> Any:
+        return a() if condition else b()
+
+    def cell(self, value: Any, resizable: bool = False) -> Any:
+        return SimpleNamespace(value=value)
+
     def concat(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
         return torch.cat(tuple(tensors))
 
@@ -156,6 +168,8 @@ class TorchEstimator(TorchFunction, Trainable):
     ``nn.Sequential`` ART calls the layers one by one and ignores a ``forward`` that a subclass may define.
     """
 
+    weights_file = "model.pt"
+
     def __init__(self, estimator: Any) -> None:
         super().__init__(estimator._model)
         self.estimator = estimator
@@ -166,7 +180,7 @@ class TorchEstimator(TorchFunction, Trainable):
             low, high = (np.asarray(v, dtype=np.float64) for v in estimator.clip_values)
             self.clip_values = (low, high)
         self._parameters = [p for p in self.module.parameters() if p.requires_grad]
-        self._preprocessing = Preprocessing(estimator, self.device, self.dtype)
+        self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorPyTorch)
         # In train mode, on a batch, the model is f itself: points may ride along with the batch.
         self._joint = not self._eval_mode.modules and not self._preprocessing.has_predict_defences
 
@@ -239,20 +253,18 @@ class TorchEstimator(TorchFunction, Trainable):
         labels = y.argmax(1) if y.ndim == 2 else y
         return (outputs.argmax(1) == labels).sum()
 
-    def update(
-        self, objective: Callable[[], tuple[torch.Tensor, tuple[torch.Tensor, ...]]]
-    ) -> tuple[torch.Tensor, ...]:
+    def update(self, objective: Objective) -> tuple[torch.Tensor, ...]:
         optimizer = self.estimator.optimizer
         optimizer.zero_grad(set_to_none=True)
         try:
-            total, values = objective()
+            loss, penalty, values = objective()
         except ValueError as error:
             if "more than 1 value per channel" in str(error):
                 raise ValueError(
                     "BatchNorm cannot train on a batch of one; use batch_size >= 2, or drop_last=True"
                 ) from error
             raise
-        total.backward()
+        (loss if penalty is None else loss + penalty).backward()
         optimizer.step()
         return tuple(v.detach() for v in values)
 

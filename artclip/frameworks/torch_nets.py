@@ -11,6 +11,7 @@ import torch
 from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
+CHANNELS_FIRST = True
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "softplus": nn.Softplus, "gelu": nn.GELU}
 
 

@@ -25,6 +25,7 @@ DOMAINS = ("clip_values", "free")
 State = tuple[Tensor, Tensor]
 """Centres and directions, each of shape (P, *input_shape)."""
 
+LEAST_BEND = 0.01  # relative difference of gradients at u and v that is well above the rounding of float32
 TINY = 1e-12  # far below any gradient that means something, far above the least float32
 
 
@@ -70,27 +71,31 @@ class PairRule:
         return self.f.clip(c, self.low + margin, self.high - margin), half
 
     def start(self, x: Tensor, w: Tensor) -> State:
-        """Pairs anchored at x, each pointing to its neighbour in x; w is the direction where those two are equal."""
+        """Pairs anchored at x, each pointing to its neighbour in x, or along w (P or more) where that is equal."""
         neighbour = self.f.concat([x[1:], x[:1]]) - x
         length = self.f.norm(neighbour, self.norm)
-        return x, self.f.where(length > 0, neighbour / length, w)
+        return x, self.f.where(length > 0, neighbour / length, w[: self.f.rows(x)])
 
     def ascend(self, state: State) -> State:
         """One step of all pairs up their quotients. A pair in a flat spot keeps its direction."""
-        f, nb_pairs = self.f, state[1].shape[0]
+        f, nb_pairs = self.f, self.f.rows(state[1])
         c, half = self._inside(state)
         outputs, pull = f.pullback(f.concat([c - half, c + half]))
         difference = outputs[nb_pairs:] - outputs[:nb_pairs]
         difference = difference / (f.norm(difference, 2) + TINY)  # whatever the units of f
-        slope = self._norm_gradient(difference, self.output_norm)
-        gradient = pull(f.concat([-slope, slope]))  # of ‖f(v) - f(u)‖, up to a factor
+        cotangent = self._norm_gradient(difference, self.output_norm)
+        gradient = pull(f.concat([-cotangent, cotangent]))  # of ‖f(v) - f(u)‖, up to a factor
         at_u, at_v = gradient[:nb_pairs], gradient[nb_pairs:]
+        slope, bend = at_v - at_u, at_v + at_u
         # The old direction, as good as weightless, is what remains where the gradient is 0.
-        steepest, length = self._direction(at_v - at_u + state[1] * TINY)
+        steepest, length = self._direction(slope + state[1] * TINY)
         w = steepest / length
         if self.centre_step:
-            steepest, length = self._direction(at_v + at_u)
-            c = c + steepest * (self.centre_step * self.separation / (length + TINY))
+            steepest, length = self._direction(bend)
+            # Where f is straight between u and v, what the two gradients differ by is rounding: no place to go to.
+            size = f.norm(bend, 2)
+            sure = size / (size + f.norm(slope, 2) * LEAST_BEND + TINY)
+            c = c + steepest * (sure * self.centre_step * self.separation / (length + TINY))
         return c, w
 
     def quotients(self, state: State) -> Tensor:
@@ -100,7 +105,7 @@ class PairRule:
 
     def quotients_of(self, ends: Tensor, outputs: Tensor) -> Tensor:
         """Q of each pair from :meth:`ends` and f of them, shape (P,)."""
-        f, nb_pairs = self.f, ends.shape[0] // 2
+        f, nb_pairs = self.f, self.f.rows(ends) // 2
         distance = f.norm(ends[nb_pairs:] - ends[:nb_pairs], self.norm)
         difference = f.norm(outputs[nb_pairs:] - outputs[:nb_pairs], self.output_norm)
         return f.reshape(difference, (-1,)) / f.reshape(distance, (-1,))

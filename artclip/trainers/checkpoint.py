@@ -9,7 +9,7 @@ from typing import Any
 
 from artclip.frameworks import trainable_of
 
-WEIGHTS, RECORD = "model.pt", "training.json"
+RECORD = "training.json"
 
 
 def folder(path: str | os.PathLike[str]) -> Path:
@@ -25,15 +25,20 @@ def folder(path: str | os.PathLike[str]) -> Path:
     return path
 
 
+def weights_file(trainer: Any) -> str:
+    """Name of the file of weights: ``model.pt`` (a state dict) or ``model.weights.h5``."""
+    return trainable_of(trainer.classifier).weights_file
+
+
 def write(path: Path, trainer: Any, **more: Any) -> None:
-    """Write the weights (a state dict) and a JSON record of λ, seed and history; each file is whole or not there."""
+    """Write the weights and a JSON record of λ, seed and history; each file is whole or not there."""
     record = {**more, "lamda": trainer.lamda, "seed": trainer.seed, "history": trainer.history}
     text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
-    _whole(path / WEIGHTS, trainable_of(trainer.classifier).save_weights)
+    _whole(path / weights_file(trainer), trainable_of(trainer.classifier).save_weights)
     _whole(path / RECORD, lambda part: Path(part).write_text(text))
 
 
 def _whole(path: Path, make: Any) -> None:
-    part = path.with_name(path.name + ".part")
+    part = path.with_name("part-" + path.name)  # Keras insists on the ending
     make(str(part))
     os.replace(part, path)

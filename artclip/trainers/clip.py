@@ -93,17 +93,19 @@ class PairPenalty:
         """``pair_interval``, or less where a step would carry more weight than training bears."""
         return max(1, min(self._options.pair_interval, int(MOST_STEP_WEIGHT / lamda)))
 
-    def advance(self, state: State, x: Tensor, count: int) -> tuple[State, Tensor]:
+    def begin(self) -> None:
+        """Settle the pairs: not before the first penalised step, so that no pair work is done while λ = 0."""
+        self.state = self._start.settle().state
+
+    def advance(self, state: State, x: Tensor, count: Any) -> tuple[State, Tensor]:
         """Pairs that have climbed on the current weights, and their ends."""
-        if count == 0:  # not before: while λ = 0 no pair work is done
-            state = self._start.settle().state
-        nb_pairs, at = state[1].shape[0], state
+        f, nb_pairs = self.rule.f, self._options.nb_pairs
         fresh = self._options.pair_init == "batch"
         if fresh:
-            nb_pairs = min(nb_pairs, x.shape[0])
-            at = self.rule.start(x[:nb_pairs], state[1][:nb_pairs])
-        elif count and count % REFRESH_INTERVAL == 0 and x.shape[0] >= nb_pairs:
-            at = self.rule.refresh(state, x[:nb_pairs], REFRESH_SHARE)
+            at = self.rule.start(x[:nb_pairs], state[1])
+        else:
+            due = (count > 0) & (count % REFRESH_INTERVAL == 0) & (f.rows(x) >= nb_pairs)
+            at = f.cond(due, lambda: self.rule.refresh(state, x[:nb_pairs], REFRESH_SHARE), lambda: state)
         for _ in range(self._options.pair_steps):
             at = self.rule.ascend(at)
         return (state if fresh else at), self.rule.ends(at)
@@ -123,7 +125,9 @@ class CLIPTrainer(RegularizedTrainer):
     preprocessing included.
 
     Args:
-        classifier: ART ``PyTorchClassifier`` (logits preferred) or ``PyTorchRegressor``, with loss and optimizer.
+        classifier: ART ``PyTorchClassifier``, ``TensorFlowV2Classifier`` or ``KerasClassifier`` (logits preferred), or
+            ``PyTorchRegressor``, with loss and optimizer. A TensorFlow or Keras classifier whose loss is a mean squared
+            error and whose outputs are linear counts as a regressor.
         lamda: λ >= 0, the weight of the penalty; the first λ where ``target_accuracy`` is given.
         target_accuracy: training accuracy in (0, 1] to hold by the discrepancy principle: λ rises while accuracy is
             above it and falls while below and not rising. ``None`` keeps λ fixed.
@@ -222,10 +226,12 @@ class LipschitzPenalty:
     """CLIP's penalty for a training loop of your own: ``loss = criterion(model(x), y) + lamda * penalty()``.
 
     Each call moves the pairs one update up and returns the penalty of their quotients, a scalar tensor that carries a
-    gradient in the model's parameters alone. The model is seen in eval mode and left in the mode it was in.
+    gradient in the model's parameters alone. The model is seen in eval mode and left in the mode it was in. In
+    TensorFlow, call it under the ``GradientTape``, in a ``tf.function`` or not; for ``keras.Model.fit`` see
+    :meth:`keras_model`.
 
     Args:
-        model: ``torch.nn.Module`` on inputs (n, *shape), or an ART PyTorch estimator.
+        model: ``torch.nn.Module`` or Keras model on inputs (n, *shape), or an ART estimator of one.
         x_init: shape (n, *shape), array or tensor: data to place the pairs in.
         clip_values: (low, high) of valid inputs, or ``None`` for those of an estimator, if it has any.
         seed: of the start, or ``None``.
@@ -259,10 +265,16 @@ class LipschitzPenalty:
         f = function_of(model)
         if clip_values is not None:
             f.clip_values = checks.clip_values(clip_values)
-        self._x = checks.inputs(f.host(x_init), f.input_shape or None, "x_init")
-        self._rng = np.random.default_rng(seed)
-        self._penalty = PairPenalty(options.pairs(f, self._x, seed), options)
-        self._f, self._nb_calls = f, 0
+        x = checks.inputs(f.host(x_init), f.input_shape or None, "x_init")
+        self._f, self._options, self._penalty = f, options, PairPenalty(options.pairs(f, x, seed), options)
+        self._penalty.begin()
+        # Points to start from when none are given: a window that moves along a random order, and around its end.
+        self._nb_points = min(len(x), 4096)
+        order = np.random.default_rng(seed).permutation(len(x))[: self._nb_points]
+        self._points = f.tensor(x[np.resize(order, self._nb_points + nb_pairs)])
+        # In cells, so that a call may be part of a compiled step.
+        self._count, self._state = f.cell(0), [f.cell(t) for t in self._penalty.state]
+        self._quotients = f.cell(f.reshape(f.norm(self._penalty.state[1], 2), (-1,)) * 0, resizable=True)
 
     def __call__(self, x: Any = None) -> Tensor:
         """The penalty now.
@@ -273,15 +285,36 @@ class LipschitzPenalty:
         Returns:
             A scalar tensor: the mean (or largest) Q² (or Q) over the pairs.
         """
+        count = self._count.value
         if x is None:
-            nb_pairs = self._penalty.state[1].shape[0]
-            x = self._x[self._rng.choice(len(self._x), min(len(self._x), nb_pairs), replace=False)]
-        (anchors,) = self._f.constants([self._f.tensor(x) if isinstance(x, np.ndarray) else x])
-        state, ends = self._penalty.advance(self._penalty.state, anchors, self._nb_calls)
-        self._penalty.state, self._nb_calls = state, self._nb_calls + 1
-        value, self._quotients = self._penalty.penalty(state, ends, self._f.forward(ends))
+            start = count * self._options.nb_pairs % self._nb_points
+            x = self._points[start : start + self._options.nb_pairs]
+        (anchors,) = self._f.constants([self._f.tensor(x)])
+        c, w = (cell.value for cell in self._state)
+        state, ends = self._penalty.advance((c, w), anchors, count)
+        value, quotients = self._penalty.penalty(state, ends, self._f.forward(ends))
+        self._count.value = count + 1
+        for cell, tensor in zip((*self._state, self._quotients), self._f.constants([*state, quotients]), strict=True):
+            cell.value = tensor
         return value
+
+    def keras_model(self, lamda: float = 0.05) -> Any:
+        """The Keras model as one that ``compile`` and ``fit`` train on loss + λ·penalty; its layers are shared.
+
+        Args:
+            lamda: λ >= 0. It is a variable of the model returned, which callbacks may assign.
+
+        Raises:
+            TypeError: the penalty was not made for a bare Keras model.
+            ValueError: λ is out of its range.
+        """
+        checks.non_negative("lamda", lamda)
+        if self._f.name != "tensorflow" or isinstance(self._f, Trainable):
+            raise TypeError("keras_model() needs a LipschitzPenalty of a bare Keras model")
+        from artclip.frameworks.keras_fit import PenalisedModel
+
+        return PenalisedModel(getattr(self._f, "model"), self, lamda)  # noqa: B009
 
     def quotients(self) -> np.ndarray:
         """Q of each pair at the last call, shape (P,). Lower bounds of the Lipschitz constant, weak ones."""
-        return self._f.to_numpy([self._quotients])
+        return self._f.to_numpy([self._quotients.value])

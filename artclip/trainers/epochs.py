@@ -27,7 +27,10 @@ class Regularizer(Protocol):
     def interval(self, lamda: float) -> int:
         """Every how many steps to penalise, with weight ``lamda · interval``."""
 
-    def advance(self, state: Any, x: Tensor, count: int) -> tuple[Any, Tensor | None]:
+    def begin(self) -> None:
+        """Called once, before the first penalised step."""
+
+    def advance(self, state: Any, x: Tensor, count: Any) -> tuple[Any, Tensor | None]:
         """Before the update, on batch x: the state to carry on, and the points at which :meth:`penalty` wants f.
 
         ``count`` is the number of penalised steps so far.
@@ -57,28 +60,28 @@ class Epochs:
         self._safe = trainable.snapshot(), regularizer.state
 
     def _plain(self, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
-        def objective() -> tuple[Tensor, tuple[Tensor, ...]]:
+        def objective() -> tuple[Tensor, None, tuple[Tensor, ...]]:
             loss, correct, _ = self._f.loss(x, y)
-            return loss, (loss, correct)
+            return loss, None, (loss, correct)
 
         return self._f.update(objective)
 
     def _penalised(
-        self, x: Tensor, y: Tensor, state: Any, points: Tensor | None, lamda: float, interval: int
-    ) -> tuple[Tensor, ...]:
-        def objective() -> tuple[Tensor, tuple[Tensor, ...]]:
+        self, x: Tensor, y: Tensor, state: Any, count: Any, lamda: Any, heaviest: Any
+    ) -> tuple[Any, tuple[Tensor, ...]]:
+        state, points = self._regularizer.advance(state, x, count)
+
+        def objective() -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
             loss, correct, outputs = self._f.loss(x, y, points)
             penalty, figures = self._regularizer.penalty(state, points, outputs)
-            return loss + self._weight(penalty, lamda, interval) * penalty, (loss, correct, figures)
+            return loss, self._weight(penalty, lamda, heaviest) * penalty, (loss, correct, figures)
 
-        return self._f.update(objective)
+        return state, self._f.update(objective)
 
-    def _weight(self, penalty: Tensor, lamda: float, interval: int) -> Tensor | float:
-        """λ·interval, but less, down to λ, where the penalty would outweigh ``most``."""
-        if interval == 1:
-            return lamda
+    def _weight(self, penalty: Tensor, lamda: Any, heaviest: Any) -> Tensor:
+        """The heaviest weight, λ·interval, but less, down to λ, where the penalty would outweigh ``most``."""
         (value,) = self._f.constants([penalty])
-        return self._f.clip(self._regularizer.most / value, lamda, lamda * interval)
+        return self._f.clip(self._regularizer.most / value, lamda, heaviest)
 
     def run(self, lamda: Controller, penalise: bool) -> Record:
         """One epoch; its record, less ``epoch``, ``seconds`` and validation."""
@@ -108,9 +111,13 @@ class Epochs:
         step, self._nb_steps = self._nb_steps, self._nb_steps + 1
         if lamda == 0 or step % (interval := self._regularizer.interval(lamda)):
             return self._plain_step(x, y)
-        state, points = self._regularizer.advance(self._regularizer.state, x, self._nb_penalised)
-        self._regularizer.state, self._nb_penalised = state, self._nb_penalised + 1
-        return self._penalised_step(x, y, state, points, lamda, interval)
+        if self._nb_penalised == 0:
+            self._regularizer.begin()
+        count, self._nb_penalised = self._nb_penalised, self._nb_penalised + 1
+        self._regularizer.state, values = self._penalised_step(
+            x, y, self._regularizer.state, count, lamda, lamda * interval
+        )
+        return values
 
     def _check(self, stretch: list, lamda: Controller) -> tuple[np.ndarray | None, np.ndarray]:
         """Sums (samples, loss, right) of the stretch and its figures; or no sums, and the stretch undone."""

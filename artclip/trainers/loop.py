@@ -90,7 +90,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
             validation_data: (x, y) in the same formats, for ``val_accuracy`` in the history and ``restore_best``.
             batch_size: samples a step, >= 1.
             nb_epochs: passes over the data, >= 0.
-            scheduler: anything with a ``step()``, called once an epoch; one that asks for a metric gets the loss.
+            scheduler: anything with a ``step()``, called once an epoch; one that asks for a metric gets the loss. Or,
+                as in ART's TensorFlow classifiers, a function called with the epoch, from 0.
             kwargs: ``drop_last`` (bool) leaves out a short last batch; ``verbose`` (bool) shows progress.
 
         Raises:
@@ -161,8 +162,10 @@ class RegularizedTrainer(Trainer, abc.ABC):
     ) -> None:
         checks.positive_integer("nb_epochs", nb_epochs, least=0)
         trainable.check_trainable()
-        if scheduler is not None and not callable(getattr(scheduler, "step", None)):
-            raise TypeError(f"scheduler is a {type(scheduler).__name__} without a step() method")
+        if scheduler is not None and not callable(getattr(scheduler, "step", scheduler)):
+            raise TypeError(
+                f"scheduler is a {type(scheduler).__name__}, without a step() and not a function of the epoch"
+            )
         if validation_data is not None:
             x_val, y_val = checks.data(*validation_data, trainable.input_shape, trainable.nb_classes, "validation ")
             validation_data = x_val, trainable.labels(y_val)
@@ -186,7 +189,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
                 self.history.append(record)
                 logger.info("%s", record)
                 if scheduler is not None:
-                    _step_scheduler(scheduler, record)
+                    _step_scheduler(scheduler, record, index)
                 if self.restore_best and (score := self._score(record)) > best_score:
                     best, best_score = trainable.snapshot(), score
                 if self.checkpoint is not None:
@@ -232,7 +235,10 @@ def _rehearse(trainable: Trainable, x: np.ndarray, y: np.ndarray) -> None:
         ) from error
 
 
-def _step_scheduler(scheduler: Any, record: Record) -> None:
+def _step_scheduler(scheduler: Any, record: Record, epoch: int) -> None:
+    if not hasattr(scheduler, "step"):
+        scheduler(epoch)
+        return
     parameters = inspect.signature(scheduler.step).parameters.values()
     wants_metric = any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
     loss = record["loss"] if record["val_loss"] is None else record["val_loss"]

@@ -30,16 +30,19 @@ class _WeightPenalty:
     def interval(self, lamda: float) -> int:
         return 1
 
+    def begin(self) -> None:
+        pass
+
 
 class _SquaredWeights(_WeightPenalty):
     """Sum of squared weights."""
 
-    state = None
+    state = ()
 
-    def advance(self, state: None, x: Tensor, count: int) -> tuple[None, None]:
-        return None, None
+    def advance(self, state: tuple[()], x: Tensor, count: Any) -> tuple[tuple[()], None]:
+        return state, None
 
-    def penalty(self, state: None, points: None, outputs: None) -> tuple[Tensor, Tensor]:
+    def penalty(self, state: tuple[()], points: None, outputs: None) -> tuple[Tensor, Tensor]:
         squares = [self._f.mean(w * w) * (w.shape[0] * w.shape[1]) for w in self._f.weights()]
         total = sum(squares[1:], squares[0])
         return total, total
@@ -55,7 +58,7 @@ class _SpectralProduct(_WeightPenalty):
         for _ in range(20):  # a good start, so that the first steps see the true norms
             self.state = self.advance(self.state, None, 0)[0]
 
-    def advance(self, state: list[Tensor], x: Tensor | None, count: int) -> tuple[list[Tensor], None]:
+    def advance(self, state: list[Tensor], x: Tensor | None, count: Any) -> tuple[list[Tensor], None]:
         f, directions = self._f, []
         for w, v in zip(f.constants(f.weights()), state, strict=True):
             image = f.matmul(f.matmul(v, w, transpose=True), w)  # (Wᵀ W v)ᵀ
@@ -76,7 +79,7 @@ class WeightRegularizationTrainer(RegularizedTrainer):
     """Minimises loss + λ·R(weights), with the same λ control and loop as :class:`artclip.CLIPTrainer`.
 
     Args:
-        classifier: ART ``PyTorchClassifier`` or ``PyTorchRegressor``, with loss and optimizer.
+        classifier: ART estimator, as for :class:`artclip.CLIPTrainer`.
         lamda: λ >= 0, the weight of the penalty.
         kind: ``"l2"`` for the sum of squared weights; ``"spectral"`` for the product of the layers' spectral norms,
             where a convolution counts as its kernel flattened to (outputs, inputs·k·k), which is not the norm of the

@@ -1,0 +1,62 @@
+"""What the layers of a Keras model tell: modes, weight matrices, random seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+# Layers of which train and eval mode are the same function, and which look at each sample alone.
+_MODELESS = frozenset(
+    (
+        *("Sequential", "Functional", "InputLayer", "Dense", "Flatten", "Reshape", "Permute", "Identity", "Rescaling"),
+        *("Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose", "DepthwiseConv1D"),
+        *("DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D", "LayerNormalization", "GroupNormalization", "Add"),
+        *("Concatenate", "Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax", "MaxPooling1D", "MaxPooling2D"),
+        *("AveragePooling1D", "AveragePooling2D", "GlobalAveragePooling1D", "GlobalAveragePooling2D"),
+        *("GlobalMaxPooling1D", "GlobalMaxPooling2D", "ZeroPadding1D", "ZeroPadding2D", "Cropping1D", "Cropping2D"),
+    )
+)
+
+
+def layers_of(model: Any) -> Iterator[Any]:
+    """The model and all its layers, nested ones included; nothing for a callable that is not Keras."""
+    return iter(model._flatten_layers()) if isinstance(model, keras.layers.Layer) else iter(())
+
+
+def has_modes(model: Any) -> bool:
+    """Whether training=True may give another function, or a loss that depends on what else is in the batch."""
+    layers = list(layers_of(model))
+    known = all(_is_kerass(layer) and type(layer).__name__ in _MODELESS for layer in layers)
+    return not layers or not known or any(layer.activity_regularizer is not None for layer in layers)
+
+
+def _is_kerass(layer: Any) -> bool:
+    return type(layer).__module__.split(".")[0] == "keras"
+
+
+def outputs_are_linear(model: Any) -> bool:
+    """Whether the last layer has no activation, so that outputs are no probabilities."""
+    layers = [layer for layer in layers_of(model) if not layer._layers]
+    return bool(layers) and getattr(layers[-1], "activation", None) in (None, keras.activations.linear)
+
+
+def seed_states(model: Any) -> list[Any]:
+    """State variables of the random generators in the layers, as of Dropout."""
+    return [g.state for layer in layers_of(model) for g in layer._seed_generators]
+
+
+def matrices(model: Any) -> list[tf.Tensor]:
+    """Trainable weights as matrices (outputs, inputs), without biases and normalisation."""
+    found, trainable = [], {id(v) for v in model.trainable_variables}
+    owners = [(w, type(layer).__name__) for layer in layers_of(model) for w in layer._trainable_variables]
+    for weight, owner in owners or [(v, "") for v in model.trainable_variables]:
+        if id(weight) not in trainable or len(weight.shape) < 2 or "bias" in weight.name:
+            continue
+        kernel = tf.convert_to_tensor(weight)
+        if "Transpose" in owner:  # (..., outputs, inputs)
+            kernel = tf.linalg.matrix_transpose(kernel)
+        found.append(tf.transpose(tf.reshape(kernel, (-1, kernel.shape[-1]))))
+    return found

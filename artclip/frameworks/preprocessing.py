@@ -1,0 +1,66 @@
+"""ART's preprocessing of an estimator, taken apart: what applies at fit, what at predict, and the scaling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from art.preprocessing.standardisation_mean_std.utils import broadcastable_mean_std
+
+from artclip.frameworks.base import Tensor
+
+
+class Preprocessing:
+    """ART's preprocessing in the order ART applies it: defences, then the mean/std scaling.
+
+    Args:
+        estimator: ART estimator.
+        tensor: makes a tensor of the model's dtype from an array.
+        differentiable: ART's base class of the defences that work on such tensors.
+    """
+
+    def __init__(self, estimator: Any, tensor: Callable[[np.ndarray], Tensor], differentiable: type) -> None:
+        operations = list(estimator.preprocessing_operations or [])
+        scaling = None
+        # ART has one such class per framework; the name tells without importing them all.
+        if operations and type(operations[-1]).__name__.startswith("StandardisationMeanStd"):
+            scaling = operations.pop()
+        for defence in operations:
+            if defence.apply_predict and not isinstance(defence, differentiable):
+                raise ValueError(
+                    f"preprocessing defence {type(defence).__name__} works in numpy, so no gradient flows through it; "
+                    f"use its variant for the framework (a {differentiable.__name__}), or set apply_predict=False"
+                )
+        self._at_fit = [d for d in operations if d.apply_fit]
+        self._at_predict = [d for d in operations if d.apply_predict]
+        self._mean = self._std = None
+        if scaling is not None and (np.any(scaling.mean != 0) or np.any(scaling.std != 1)):
+            mean, std = broadcastable_mean_std(np.empty((1, *estimator.input_shape)), scaling.mean, scaling.std)
+            self._mean, self._std = tensor(np.array(mean)), tensor(np.array(std))
+
+    @property
+    def has_fit_defences(self) -> bool:
+        """Whether :meth:`defended` does anything."""
+        return bool(self._at_fit)
+
+    @property
+    def has_predict_defences(self) -> bool:
+        """Whether :meth:`deployed` does more than :meth:`standardised`."""
+        return bool(self._at_predict)
+
+    def defended(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Training data after the defences that apply at fit."""
+        for defence in self._at_fit:
+            x, y = defence(x, y)
+        return x, y
+
+    def standardised(self, x: Tensor) -> Tensor:
+        """(x - mean) / std."""
+        return x if self._mean is None else (x - self._mean) / self._std
+
+    def deployed(self, x: Tensor) -> Tensor:
+        """Inputs as the model sees them at predict."""
+        for defence in self._at_predict:
+            x = defence.forward(x, None)[0]
+        return self.standardised(x)

@@ -1,0 +1,369 @@
+"""TensorFlow: a Keras model as a function, an ART TensorFlow or Keras classifier as a trainable function."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from art.defences.preprocessor.preprocessor import PreprocessorTensorFlowV2
+from tensorflow.python.eager import context
+
+from artclip.frameworks.base import Function, Objective, Trainable
+from artclip.frameworks.keras_layers import has_modes, matrices, outputs_are_linear, seed_states
+from artclip.frameworks.own_step import own_step
+from artclip.frameworks.preprocessing import Preprocessing
+
+# Losses of a regressor, without underscores; all others are losses of a classifier.
+_REGRESSION = ("mse", "mae", "msle", "meansquared", "meanabsolute", "huber", "logcosh")
+
+
+class _Cell:
+    def __init__(self, value: Any, resizable: bool) -> None:
+        start = tf.convert_to_tensor(value)
+        shape = [None, *start.shape[1:]] if resizable else start.shape
+        self._variable = tf.Variable(start, trainable=False, shape=shape)
+
+    @property
+    def value(self) -> tf.Tensor:
+        return self._variable.read_value()
+
+    @value.setter
+    def value(self, new: Any) -> None:
+        self._variable.assign(new)
+
+
+class TensorFlowFunction(Function):
+    """A Keras model, or any callable ``model(x, training=...)`` with ``trainable_variables``, on raw inputs.
+
+    Args:
+        model: maps a tensor (n, *input_shape) to a tensor (n, ...), in the dtype of its variables.
+    """
+
+    name = "tensorflow"
+
+    def __init__(self, model: Any, input_shape: tuple[int, ...] | None = None) -> None:
+        self.model = model
+        self.input_shape = _input_shape(model) if input_shape is None else input_shape
+        self.clip_values = None
+        self.dtype = next((tf.as_dtype(v.dtype) for v in model.trainable_variables if _is_float(v)), tf.float32)
+
+    def _deployed(self, x: tf.Tensor) -> tf.Tensor:
+        return self.model(x, training=False)
+
+    def _flat(self, outputs: tf.Tensor) -> tf.Tensor:
+        """Shape (n, k), in the dtype of the variables where layers compute in a lower precision."""
+        return tf.cast(tf.reshape(outputs, (self.rows(outputs), math.prod(outputs.shape[1:]))), self.dtype)
+
+    def forward(self, x: tf.Tensor) -> tf.Tensor:
+        return self._flat(self._deployed(x))
+
+    def pullback(self, x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(x)
+            outputs = self.forward(x)
+
+        def pull(cotangents: tf.Tensor) -> tf.Tensor:
+            gradient = tape.gradient(outputs, x, cotangents, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            return tf.stop_gradient(gradient)
+
+        return tf.stop_gradient(outputs), pull
+
+    @contextmanager
+    def seeded(self, seed: int) -> Iterator[None]:
+        # Keras layers carry generators of their own; TensorFlow's operations follow the global seed.
+        states, eager = seed_states(self.model), context.context()
+        found = [state.numpy() for state in states], {k: vars(eager).get(k) for k in ("_seed", "_rng")}
+        seeds = np.random.SeedSequence(seed).generate_state(len(states) + 1)
+        tf.random.set_seed(int(seeds[0]))
+        for state, start in zip(states, seeds[1:], strict=True):
+            state.assign(np.array([start, 0]).astype(state.numpy().dtype))
+        try:
+            yield
+        finally:
+            vars(eager).update(found[1])
+            for state, value in zip(states, found[0], strict=True):
+                state.assign(value)
+
+    def tensor(self, array: Any) -> tf.Tensor:
+        if isinstance(array, (tf.Tensor, tf.Variable)):
+            return tf.cast(array, self.dtype)
+        return tf.convert_to_tensor(np.asarray(array, dtype=self.dtype.as_numpy_dtype))
+
+    def host(self, x: Any) -> Any:
+        return x.numpy() if isinstance(x, (tf.Tensor, tf.Variable)) else x
+
+    def to_numpy(self, tensors: Sequence[tf.Tensor]) -> np.ndarray:
+        return tf.concat([tf.reshape(t, (-1,)) for t in tensors], 0).numpy().astype(np.float64)
+
+    @property
+    def precision(self) -> float:
+        return float(np.finfo(self.dtype.as_numpy_dtype).eps)
+
+    def norm(self, t: tf.Tensor, p: float) -> tf.Tensor:
+        axes = list(range(1, t.shape.rank))
+        if p == 1:
+            return tf.reduce_sum(tf.abs(t), axes, keepdims=True)
+        if p == math.inf:
+            return tf.reduce_max(tf.abs(t), axes, keepdims=True)
+        squared = tf.reduce_sum(t * t, axes, keepdims=True)
+        zero = squared == 0  # where the root has no gradient
+        return tf.where(zero, 0 * squared, tf.sqrt(tf.where(zero, tf.ones_like(squared), squared)))
+
+    def sign(self, t: tf.Tensor) -> tf.Tensor:
+        return tf.sign(t)
+
+    def where(self, condition: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+        return tf.where(condition, a, b)
+
+    def clip(self, t: tf.Tensor, low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:
+        return tf.minimum(tf.maximum(t, low), high)
+
+    def reshape(self, t: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
+        return tf.reshape(t, shape)
+
+    def rows(self, t: tf.Tensor) -> Any:
+        return tf.shape(t)[0] if t.shape[0] is None else t.shape[0]
+
+    def cond(self, condition: Any, a: Callable[[], Any], b: Callable[[], Any]) -> Any:
+        return tf.cond(condition, a, b)
+
+    def cell(self, value: Any, resizable: bool = False) -> _Cell:
+        return _Cell(value, resizable)
+
+    def concat(self, tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+        return tf.concat(tensors, 0)
+
+    def constants(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        return [tf.stop_gradient(t) for t in tensors]
+
+    def mean(self, t: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_mean(t)
+
+    def max(self, t: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_max(t)
+
+    def sort(self, t: tf.Tensor) -> tf.Tensor:
+        return tf.sort(t)
+
+
+class TensorFlowEstimator(TensorFlowFunction, Trainable):
+    """An ART ``TensorFlowV2Classifier`` or ``KerasClassifier``, or one of them around a regression model.
+
+    ART has no regressor that runs with Keras 3, so a classifier counts as a regressor where its loss is a mean squared
+    (absolute, ...) error and the model has one output, or several without an activation.
+    """
+
+    weights_file = "model.weights.h5"
+
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
+        _build(estimator.model, tuple(estimator.input_shape))
+        super().__init__(estimator.model, tuple(estimator.input_shape))
+        if estimator.clip_values is not None:
+            low, high = (np.asarray(v, dtype=np.float64) for v in estimator.clip_values)
+            self.clip_values = (low, high)
+        self._compiled = not hasattr(estimator, "loss_object")  # a KerasClassifier: loss and optimizer are the model's
+        self._loss: Any = getattr(self.model, "loss", None) if self._compiled else estimator.loss_object
+        self._train_step = None if self._compiled else estimator.train_step
+        self.optimizer: Any = getattr(self.model, "optimizer", None) if self._compiled else estimator.optimizer
+        self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorTensorFlowV2)
+        self._width = int(math.prod(self._deployed(self.tensor(np.zeros((1, *self.input_shape)))).shape[1:]))
+        regression = _name(self._loss).startswith(_REGRESSION)
+        linear = self._width == 1 or outputs_are_linear(self.model)
+        self.nb_classes = None if regression and linear else estimator.nb_classes
+        self.compiled: list[Any] = []  # every tf.function made, so that their traces can be counted
+        # In train mode, on a batch, the model is f itself: points may ride along with the batch.
+        self._joint = not has_modes(self.model) and not self._preprocessing.has_predict_defences
+
+    def _deployed(self, x: tf.Tensor) -> tf.Tensor:
+        return self.model(self._preprocessing.deployed(x), training=False)
+
+    def check_trainable(self) -> None:
+        if self._loss is None:
+            where = "model.compile(loss=...)" if self._compiled else "TensorFlowV2Classifier(..., loss_object=...)"
+            raise ValueError(f"the classifier has no loss; give one: {where}")
+        if self.optimizer is None and self._train_step is None:
+            where = "model.compile(optimizer=...)" if self._compiled else "TensorFlowV2Classifier(..., optimizer=...)"
+            raise ValueError(f"the classifier has no optimizer; give one: {where}")
+        if not self.model.trainable_variables:
+            raise ValueError("the model has no trainable variable: every layer's trainable is False")
+        ours = {id(v) for v in self.model.trainable_variables}
+        others = getattr(self.optimizer, "_trainable_variables", ()) if getattr(self.optimizer, "built", False) else ()
+        if others and not ours <= {id(v) for v in others}:
+            raise ValueError(
+                "the optimizer was built for other variables; a Keras optimizer serves one model, and one choice of "
+                "its trainable layers: give this classifier an optimizer of its own"
+            )
+
+    @contextmanager
+    def fitting(self, seed: int) -> Iterator[None]:
+        with self.seeded(seed):
+            if self.optimizer is not None and not self.optimizer.built:
+                self.optimizer.build(self.model.trainable_variables)
+            yield
+
+    def training_data(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self._preprocessing.has_fit_defences:
+            x, y = self._preprocessing.defended(x, self._probabilities(y))
+        return x, self.labels(y)
+
+    def _probabilities(self, y: np.ndarray) -> np.ndarray:
+        if self.nb_classes is None or y.ndim == 2:
+            return y
+        return np.asarray(np.eye(self.nb_classes, dtype=np.float32)[y])
+
+    def labels(self, y: np.ndarray) -> np.ndarray:
+        if self.nb_classes is None:
+            return y.reshape(len(y), -1)
+        if _name(self._loss).startswith("sparse") or self._width == 1:
+            index = y.argmax(1) if y.ndim == 2 else y
+            return index.astype(np.int64) if self._width > 1 else index.astype(np.float32)[:, None]
+        return self._probabilities(y)
+
+    def batch(self, x: np.ndarray, y: np.ndarray, index: np.ndarray | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        if index is not None:
+            x, y = x[index], y[index]
+        labels = tf.convert_to_tensor(np.ascontiguousarray(y)) if y.dtype == np.int64 else self.tensor(y)
+        return self.tensor(x), labels
+
+    def loss(
+        self, x: tf.Tensor, y: tf.Tensor, points: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
+        if self._train_step is not None:  # it makes its own pass in train mode; this one is for the record
+            self._batch = self._preprocessing.standardised(x), y
+            return *self._loss_of(x, self._deployed(x), y, False), None if points is None else self.forward(points)
+        if points is not None and self._joint:
+            size = self.rows(x)
+            both = self._preprocessing.standardised(tf.concat([x, points], 0))
+            outputs = self.model(both, training=True)
+            return *self._loss_of(both[:size], outputs[:size], y, True), self._flat(outputs[size:])
+        at_points = None if points is None else self.forward(points)  # before BatchNorm moves its averages
+        inputs = self._preprocessing.standardised(x)
+        return *self._loss_of(inputs, self.model(inputs, training=True), y, True), at_points
+
+    def _loss_of(self, x: Any, outputs: tf.Tensor, y: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        if self.nb_classes is None:
+            outputs = tf.reshape(outputs, tf.shape(y))
+        if self._compiled:  # with the losses that layers add
+            loss = self.model.compute_loss(x=x, y=y, y_pred=outputs, training=training)
+        else:
+            loss = self._loss(y, outputs)
+        loss = tf.cast(tf.reduce_mean(loss), self.dtype)
+        return loss, self._correct(tf.stop_gradient(outputs), y)
+
+    def _correct(self, outputs: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        if self.nb_classes is None:
+            return tf.constant(math.nan, self.dtype)
+        if self._width == 1:  # one output: probability, or log-odds before a sigmoid
+            threshold = 0.0 if getattr(self._loss, "from_logits", False) else 0.5
+            right = (tf.reshape(outputs, (-1,)) > threshold) == (tf.reshape(y, (-1,)) > 0.5)
+        else:
+            labels = tf.argmax(y, 1) if y.shape.rank == 2 else y
+            right = tf.argmax(outputs, 1) == labels
+        return tf.reduce_sum(tf.cast(right, self.dtype))
+
+    def update(self, objective: Objective) -> tuple[tf.Tensor, ...]:
+        variables = self.model.trainable_variables
+        with tf.GradientTape() as tape:
+            loss, penalty, values = objective()
+            if self._train_step is not None:
+                total = penalty
+            else:
+                total = loss if penalty is None else loss + penalty
+                total = self.optimizer.scale_loss(total)  # of mixed precision; the same number without it
+        if self._train_step is not None:
+            gradients = [] if penalty is None else tape.gradient(total, variables)
+            own_step(self._train_step, self.model, *self._batch, gradients)
+        else:
+            self.optimizer.apply_gradients(zip(tape.gradient(total, variables), variables, strict=True))
+        return tuple(tf.stop_gradient(v) for v in values)
+
+    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        compiled = None
+
+        def run(*batch_and_more: Any) -> Any:
+            nonlocal compiled
+            arguments = tf.nest.map_structure(self._argument, batch_and_more)
+            if compiled is None:
+                batch, more = arguments[:2], arguments[2:]
+                signature = [tf.TensorSpec((None, *t.shape[1:]), t.dtype) for t in batch]
+                signature += [tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), m) for m in more]
+                compiled = tf.function(step, input_signature=signature)
+                self.compiled.append(compiled)
+            return compiled(*arguments)
+
+        return run
+
+    def _argument(self, value: Any) -> tf.Tensor:
+        """Numbers as tensors, since a compiled step keeps a Python number for good."""
+        if isinstance(value, tf.Tensor):
+            return value
+        return tf.constant(value, tf.int32 if isinstance(value, int) else self.dtype)
+
+    def blind_loss(self, y: np.ndarray) -> float:
+        if self.nb_classes is not None:
+            return math.log(max(2, self.nb_classes))
+        targets = self.tensor(y)
+        mean = tf.reduce_mean(targets, 0, keepdims=True) + tf.zeros_like(targets)
+        return float(self._loss_of(None, mean, targets, False)[0])
+
+    def weights(self) -> list[tf.Tensor]:
+        return matrices(self.model)
+
+    def matmul(self, a: tf.Tensor, b: tf.Tensor, transpose: bool = False) -> tf.Tensor:
+        return tf.matmul(a, b, transpose_b=transpose)
+
+    def evaluate(self, x: np.ndarray, y: np.ndarray, batch_size: int) -> tuple[float, float]:
+        losses, correct = [], []
+        for start in range(0, len(x), batch_size):
+            xb, yb = self.batch(x[start : start + batch_size], y[start : start + batch_size])
+            loss, right = self._loss_of(xb, self._deployed(xb), yb, False)
+            losses.append(loss * len(xb))
+            correct.append(right)
+        return float(self.to_numpy(losses).sum()) / len(x), float(self.to_numpy(correct).sum()) / len(x)
+
+    def _variables(self) -> list[Any]:
+        model = getattr(self.model, "weights", None) or self.model.variables
+        return [*model, *(self.optimizer.variables if self.optimizer is not None else ())]
+
+    def snapshot(self) -> Any:
+        return [tf.identity(v) for v in self._variables()]
+
+    def restore(self, snapshot: Any) -> None:
+        for variable, value in zip(self._variables(), snapshot, strict=True):
+            variable.assign(value)
+
+    def save_weights(self, path: str) -> None:
+        self.model.save_weights(path)
+
+    def is_finite(self) -> bool:
+        norms = [tf.norm(v) for v in self.model.trainable_variables]
+        return bool(np.isfinite(self.to_numpy(norms)).all())
+
+
+def _is_float(variable: Any) -> bool:
+    return tf.as_dtype(variable.dtype).is_floating
+
+
+def _input_shape(model: Any) -> tuple[int, ...]:
+    """Shape of one input, or () where the model does not tell."""
+    try:
+        shape = model.input_shape
+    except (AttributeError, ValueError):
+        return ()
+    return tuple(shape[1:]) if isinstance(shape, tuple) and None not in shape[1:] else ()
+
+
+def _build(model: Any, input_shape: tuple[int, ...]) -> None:
+    if not getattr(model, "built", True):
+        model(tf.zeros((1, *input_shape)), training=False)
+
+
+def _name(loss: Any) -> str:
+    """Name of a loss, whether given as a string, a function or an object: ``meansquarederror``."""
+    name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+    return name.lower().replace("_", "")

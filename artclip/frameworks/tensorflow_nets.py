@@ -1,0 +1,117 @@
+"""Nets by name for TensorFlow, wrapped as ART classifiers with an optimizer: what the command line trains.
+
+The functions are those of ``torch_nets``: same layers, same padding, same distribution of first weights, same Adam.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import keras
+from art.estimators.classification import TensorFlowV2Classifier
+from keras import layers
+
+CHANNELS_FIRST = False
+ACTIVATIONS = {"relu": "relu", "sigmoid": "sigmoid", "softplus": "softplus", "gelu": "gelu"}
+
+
+class _Seeds:
+    """Initialisers as PyTorch's: weights and bias uniform within 1/√(inputs of the layer), each with its own seed."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed, self._count = seed, 0
+
+    def __call__(self, inputs: int) -> dict[str, Any]:
+        self._count += 2
+        bound = 1 / math.sqrt(inputs)
+        first, second = (
+            keras.initializers.RandomUniform(-bound, bound, seed=self._seed * 1000 + self._count + i) for i in (0, 1)
+        )
+        return {"kernel_initializer": first, "bias_initializer": second}
+
+
+Layers = Callable[[tuple[int, ...], int, str, _Seeds], list[Any]]
+
+
+def _mlp(*widths: int) -> Layers:
+    def make(input_shape: tuple[int, ...], nb_classes: int, activation: str, init: _Seeds) -> list[Any]:
+        sizes = [math.prod(input_shape), *widths]
+        hidden = [layers.Dense(b, activation=activation, **init(a)) for a, b in pairwise(sizes)]
+        return [layers.Flatten(), *hidden, layers.Dense(nb_classes, **init(sizes[-1]))]
+
+    return make
+
+
+def _cnn(input_shape: tuple[int, ...], nb_classes: int, activation: str, init: _Seeds) -> list[Any]:
+    height, width, channels = input_shape
+    features = 32 * math.ceil(math.ceil(height / 2) / 2) * math.ceil(math.ceil(width / 2) / 2)
+    return [
+        layers.ZeroPadding2D(1),
+        layers.Conv2D(16, 3, strides=2, activation=activation, **init(9 * channels)),
+        layers.ZeroPadding2D(1),
+        layers.Conv2D(32, 3, strides=2, activation=activation, **init(9 * 16)),
+        layers.Flatten(),
+        layers.Dense(100, activation=activation, **init(features)),
+        layers.Dense(nb_classes, **init(100)),
+    ]
+
+
+# Name -> layers for (input_shape, nb_classes, activation, initialisers). A net more is a line more.
+NETS: dict[str, Layers] = {
+    "mlp": _mlp(64, 64),
+    "mlp-200-80": _mlp(200, 80),
+    "cnn": _cnn,
+}
+
+
+def make_classifier(
+    model: str,
+    input_shape: tuple[int, ...],
+    nb_classes: int,
+    clip_values: tuple[float, float] = (0.0, 1.0),
+    activation: str = "relu",
+    learning_rate: float = 2e-3,
+    seed: int = 0,
+) -> Any:
+    """An untrained classifier with logits, cross-entropy and Adam.
+
+    Args:
+        model: a key of :data:`NETS`.
+        input_shape: shape of one input, channels last.
+        nb_classes: number of outputs, >= 2.
+        clip_values: range of valid inputs.
+        activation: a key of :data:`ACTIVATIONS`.
+        learning_rate: of Adam, > 0.
+        seed: of the weights; no global RNG is touched.
+    """
+    net = keras.Sequential(
+        [keras.Input(input_shape), *NETS[model](input_shape, nb_classes, ACTIVATIONS[activation], _Seeds(seed))]
+    )
+    return TensorFlowV2Classifier(
+        net,
+        nb_classes,
+        input_shape,
+        loss_object=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        optimizer=keras.optimizers.Adam(learning_rate, epsilon=1e-8),
+        clip_values=clip_values,
+    )
+
+
+class _Cosine:
+    def __init__(self, optimizer: Any, nb_epochs: int) -> None:
+        self._optimizer, self._nb_epochs, self._epoch = optimizer, nb_epochs, 0
+        self._first = float(optimizer.learning_rate)
+
+    def step(self) -> None:
+        """At the end of an epoch."""
+        self._epoch += 1
+        share = min(1.0, self._epoch / self._nb_epochs)
+        self._optimizer.learning_rate = self._first * (1 + math.cos(math.pi * share)) / 2
+
+
+def cosine_scheduler(classifier: Any, nb_epochs: int) -> Any:
+    """Learning rate falling to 0 along a cosine over ``nb_epochs``."""
+    return _Cosine(classifier.optimizer, max(1, nb_epochs))

@@ -1,0 +1,79 @@
+"""LipschitzPenalty in a training loop of one's own, on every framework."""
+
+import numpy as np
+import pytest
+
+from artclip import LipschitzPenalty, lipschitz_lower_bound
+from artclip.frameworks import function_of
+from artclip.lipschitz.pairs import INITS
+from tests.nets.common import same_weights
+
+
+@pytest.mark.parametrize("init", INITS)
+@pytest.mark.parametrize("anchored", [True, False])
+def test_a_loop_with_the_penalty_gives_a_flatter_net(nets, init, anchored):
+    x, y = nets.data(n=120)
+    constants = []
+    for lamda in (0.0, 0.3):
+        classifier = nets.classifier("sigmoid", lr=0.5)
+        penalty = LipschitzPenalty(classifier.model, x, pair_init=init, clip_values=(0, 1), seed=0)
+        nets.loop(classifier, x, y, 100, lambda batch, p=penalty, factor=lamda: factor * p(batch if anchored else None))
+        constants.append(lipschitz_lower_bound(classifier, x, seed=0).value)
+    assert constants[1] < 0.6 * constants[0]
+    assert penalty.quotients().max() <= constants[1] * 1.01
+
+
+def test_penalty_equals_its_quotients_and_reaches_all_weights(nets):
+    classifier = nets.classifier("batchnorm")
+    before = nets.weights(classifier)
+    penalty = LipschitzPenalty(classifier, nets.data("batchnorm")[0], seed=0)
+    found = []
+    gradients = nets.gradients(classifier, lambda: found.append(penalty()) or found[0])
+    value = function_of(classifier).to_numpy(found).item()
+    assert value == pytest.approx((penalty.quotients() ** 2).mean(), rel=1e-5)
+    assert abs(gradients[0]).sum() > 0
+    assert same_weights(before, nets.weights(classifier))
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_gradient_equals_finite_differences(nets, init):
+    """Of the pairs as they are after the call: they are constants, and no second derivative is taken."""
+    classifier = nets.to_double("sigmoid")
+    f = function_of(classifier)
+    penalty = LipschitzPenalty(classifier, nets.data()[0].astype(np.float64), pair_init=init, pair_steps=3, seed=0)
+    ends = []
+    original = penalty._penalty.advance
+    penalty._penalty.advance = lambda *a: (ends.append(original(*a)), ends[-1])[1]
+    gradients = nets.gradients(classifier, penalty)
+    state, points = ends[0]
+    step = 1e-5
+
+    def value():
+        return f.to_numpy([penalty._penalty.penalty(state, points, f.forward(points))[0]]).item()
+
+    for index, gradient in ((0, gradients[0]), (-1, gradients[-1])):
+        at = np.unravel_index(3 % gradient.size, gradient.shape)
+        values = []
+        for sign in (1, -1):
+            nets.nudge(classifier, index, at, sign * step)
+            values.append(value())
+            nets.nudge(classifier, index, at, -sign * step)
+        assert gradient[at] == pytest.approx((values[0] - values[1]) / (2 * step), rel=1e-5, abs=1e-9)
+
+
+def test_points_given_once_are_enough_and_all_of_them_are_used(nets):
+    classifier, (x, _) = nets.classifier(), nets.data(n=10)
+    penalty, seen = LipschitzPenalty(classifier, x, nb_pairs=4, seed=0), []
+    original = penalty._penalty.advance
+    penalty._penalty.advance = lambda state, at, count: (seen.append(at), original(state, at, count))[1]
+    for _ in range(5):
+        penalty()
+    rows = {tuple(row) for batch in seen for row in function_of(classifier).host(batch)}
+    assert rows == {tuple(row) for row in x}
+
+
+def test_what_it_cannot_use_is_named(nets):
+    with pytest.raises(TypeError, match=r"torch\.nn\.Module or a Keras model"):
+        LipschitzPenalty(lambda x: x, np.zeros((3, 2)))
+    with pytest.raises(ValueError, match="clip_values"):
+        LipschitzPenalty(nets.classifier().model, np.zeros((3, 6)), clip_values=(1, 0))

@@ -1,0 +1,18 @@
+"""What the registries share."""
+
+import numpy as np
+
+NB_CLASSES = 3
+
+
+def labelled(shape, n, seed):
+    """Inputs in [0, 1], and learnable labels."""
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(0, 1, (n, *shape)).astype(np.float32)
+    y = np.argmax(x.reshape(n, -1) @ rng.standard_normal((int(np.prod(shape)), NB_CLASSES)), axis=1)
+    return x, y
+
+
+def same_weights(a, b, atol=0.0):
+    """Whether two results of ``weights`` agree."""
+    return a.keys() == b.keys() and all(np.allclose(a[k], b[k], rtol=0, atol=atol) for k in a)
