@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
+        _start(arguments)
         arguments.run(arguments)
     except (ValueError, TypeError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
         print(f"artclip: {error}", file=sys.stderr)
@@ -58,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--eps", type=_number, default=1.0, help="budget of the attack, as 0.5 or 8/255 (default: 1)")
     shared.add_argument("--noise", type=_number, default=0.5, help="standard deviation of the noise (default: 0.5)")
     shared.add_argument("--attack-samples", type=int, default=1000, metavar="N", help="test samples to attack")
-    shared.add_argument("--framework", choices=("torch", "tensorflow"), help="default: torch where installed")
+    shared.add_argument("--framework", choices=("torch", "tensorflow"), help="default: torch, where it is installed")
     shared.add_argument("--json", action="store_true", help="print JSON, and nothing else, on stdout")
 
     train = commands.add_parser("train", parents=[shared], help="train one net with one defence, then measure it")
@@ -89,6 +90,17 @@ def _number(text: str) -> float:
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number, as 0.5 or 8/255")
     return value
+
+
+def _start(arguments: argparse.Namespace) -> None:
+    """Name the framework, and start TensorFlow without a word."""
+    from artclip.frameworks import default_framework, require
+    from artclip.frameworks.quiet import start_tensorflow
+
+    arguments.framework = arguments.framework or default_framework()
+    require(arguments.framework)
+    if arguments.framework == "tensorflow":
+        start_tensorflow()
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:

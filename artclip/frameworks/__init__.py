@@ -8,7 +8,16 @@ from typing import Any
 
 from artclip.frameworks.base import Function, Trainable
 
-__all__ = ["FRAMEWORKS", "Function", "Trainable", "default_framework", "function_of", "nets_of", "trainable_of"]
+__all__ = [
+    "FRAMEWORKS",
+    "Function",
+    "Trainable",
+    "default_framework",
+    "function_of",
+    "nets_of",
+    "require",
+    "trainable_of",
+]
 
 # Framework -> name of its package, what a person calls it, and the module of its nets.
 FRAMEWORKS = {
@@ -23,11 +32,12 @@ _ADAPTERS = {
     "art.estimators.regression.pytorch.PyTorchRegressor": (_TORCH, "TorchEstimator"),
     "art.estimators.classification.tensorflow.TensorFlowV2Classifier": (_TENSORFLOW, "TensorFlowEstimator"),
     "art.estimators.classification.keras.KerasClassifier": (_TENSORFLOW, "TensorFlowEstimator"),
+    "art.experimental.estimators.classification.jax.JaxClassifier": ("artclip.frameworks.jax", "JaxFunction"),
     "torch.nn.modules.module.Module": (_TORCH, "TorchFunction"),
     "keras.src.layers.layer.Layer": (_TENSORFLOW, "TensorFlowFunction"),
     "tensorflow.python.module.module.Module": (_TENSORFLOW, "TensorFlowFunction"),
 }
-# ART estimators that artclip cannot serve, and why.
+# ART estimators that artclip cannot serve, or cannot train, and why.
 _REFUSED = {
     "art.estimators.regression.keras.KerasRegressor": (
         "ART's KerasRegressor does not run with Keras 3; wrap the model as a TensorFlowV2Classifier or KerasClassifier "
@@ -35,6 +45,9 @@ _REFUSED = {
     ),
     "art.estimators.classification.tensorflow.TensorFlowClassifier": (
         "it is for TensorFlow 1; use TensorFlowV2Classifier"
+    ),
+    "art.experimental.estimators.classification.jax.JaxClassifier": (
+        "its update_func makes the whole step, so there is no gradient that a penalty could be added to"
     ),
 }
 _ESTIMATORS = "an ART PyTorchClassifier, PyTorchRegressor, TensorFlowV2Classifier or KerasClassifier"
@@ -72,13 +85,13 @@ def trainable_of(estimator: Any) -> Trainable:
     """
     adapter = _adapter(estimator)
     if adapter is None or not issubclass(adapter, Trainable):
-        hint = (
-            "wrap the model first, as PyTorchClassifier(model, loss, input_shape, nb_classes, optimizer=...) or "
-            "TensorFlowV2Classifier(model, nb_classes, input_shape, loss_object=..., optimizer=...) of "
-            "art.estimators.classification, or train it in a loop of your own with artclip.LipschitzPenalty"
-            if adapter
-            else f"{_refusal(estimator)}expected {_ESTIMATORS}"
-        )
+        hint = _refusal(estimator) + f"expected {_ESTIMATORS}"
+        if adapter is not None and not _refusal(estimator):
+            hint = (
+                "wrap the model first, as PyTorchClassifier(model, loss, input_shape, nb_classes, optimizer=...) or "
+                "TensorFlowV2Classifier(model, nb_classes, input_shape, loss_object=..., optimizer=...) of "
+                "art.estimators.classification, or train it in a loop of your own with artclip.LipschitzPenalty"
+            )
         raise TypeError(f"classifier is a {_bases(estimator)[0]}, which artclip cannot train; {hint}")
     return adapter(estimator)
 
@@ -101,13 +114,18 @@ def default_framework() -> str:
     )
 
 
+def require(framework: str) -> None:
+    """Raise ``ImportError``, with what to install, if a framework of :data:`FRAMEWORKS` is not there."""
+    package, title, _ = FRAMEWORKS[framework]
+    if find_spec(package) is None:
+        raise ImportError(f"{title} is not installed; pip install 'artclip[{framework}]'")
+
+
 def nets_of(framework: str) -> Any:
     """The module of nets by name for ``"torch"`` or ``"tensorflow"``: ``NETS``, ``ACTIVATIONS``, ``make_classifier``.
 
     Raises:
         ImportError: that framework is not installed.
     """
-    package, title, nets = FRAMEWORKS[framework]
-    if find_spec(package) is None:
-        raise ImportError(f"{title} is not installed; pip install 'artclip[{framework}]'")
-    return import_module(nets)
+    require(framework)
+    return import_module(FRAMEWORKS[framework][2])

@@ -100,6 +100,13 @@ class Function(abc.ABC):
         """``a()`` if the condition, a bool or a boolean tensor, holds, else ``b()``; both of the same structure."""
 
     @abc.abstractmethod
+    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """A step as a function of two tensors, then of tensors and numbers, compiled where the framework gains by it.
+
+        It is compiled once: the first two tensors may change in length, numbers in value, and nothing else.
+        """
+
+    @abc.abstractmethod
     def cell(self, value: Any, resizable: bool = False) -> Cell:
         """A place for a number or a tensor that is read and set from step to step; ``resizable`` in its first axis."""
 
@@ -171,13 +178,6 @@ class Trainable(Function):
     @abc.abstractmethod
     def update(self, objective: Objective) -> tuple[Tensor, ...]:
         """One optimizer step down the objective; returns its values, detached."""
-
-    @abc.abstractmethod
-    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """A step as a function of a batch (x, y) and of tensors and numbers, compiled where the framework gains by it.
-
-        It is compiled once: batches may differ in size, numbers in value, and nothing else may change between calls.
-        """
 
     @abc.abstractmethod
     def blind_loss(self, y: np.ndarray) -> float:

@@ -49,6 +49,7 @@ class TensorFlowFunction(Function):
         self.model = model
         self.input_shape = _input_shape(model) if input_shape is None else input_shape
         self.clip_values = None
+        self.compiled: list[Any] = []  # every tf.function made, so that their traces can be counted
         self.dtype = next((tf.as_dtype(v.dtype) for v in model.trainable_variables if _is_float(v)), tf.float32)
 
     def _deployed(self, x: tf.Tensor) -> tf.Tensor:
@@ -131,6 +132,28 @@ class TensorFlowFunction(Function):
     def cond(self, condition: Any, a: Callable[[], Any], b: Callable[[], Any]) -> Any:
         return tf.cond(condition, a, b)
 
+    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        compiled = None
+
+        def run(*values: Any) -> Any:
+            nonlocal compiled
+            arguments = tf.nest.map_structure(self._argument, values)
+            if compiled is None:
+                signature = [tf.TensorSpec((None, *t.shape[1:]), t.dtype) for t in arguments[:2]]
+                signature += [tf.nest.map_structure(tf.TensorSpec.from_tensor, m) for m in arguments[2:]]
+                function = tf.function(step, input_signature=signature)
+                compiled = function.get_concrete_function()  # spares the look-up of a trace at each call
+                self.compiled.append(function)
+            return compiled(*arguments)
+
+        return run
+
+    def _argument(self, value: Any) -> tf.Tensor:
+        """Numbers as tensors, since a compiled step keeps a Python number for good."""
+        if isinstance(value, tf.Tensor):
+            return value
+        return tf.constant(value, tf.int32 if isinstance(value, int) else self.dtype)
+
     def cell(self, value: Any, resizable: bool = False) -> _Cell:
         return _Cell(value, resizable)
 
@@ -175,7 +198,6 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         regression = _name(self._loss).startswith(_REGRESSION)
         linear = self._width == 1 or outputs_are_linear(self.model)
         self.nb_classes = None if regression and linear else estimator.nb_classes
-        self.compiled: list[Any] = []  # every tf.function made, so that their traces can be counted
         # In train mode, on a batch, the model is f itself: points may ride along with the batch.
         self._joint = not has_modes(self.model) and not self._preprocessing.has_predict_defences
 
@@ -281,28 +303,6 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         else:
             self.optimizer.apply_gradients(zip(tape.gradient(total, variables), variables, strict=True))
         return tuple(tf.stop_gradient(v) for v in values)
-
-    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        compiled = None
-
-        def run(*batch_and_more: Any) -> Any:
-            nonlocal compiled
-            arguments = tf.nest.map_structure(self._argument, batch_and_more)
-            if compiled is None:
-                batch, more = arguments[:2], arguments[2:]
-                signature = [tf.TensorSpec((None, *t.shape[1:]), t.dtype) for t in batch]
-                signature += [tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), m) for m in more]
-                compiled = tf.function(step, input_signature=signature)
-                self.compiled.append(compiled)
-            return compiled(*arguments)
-
-        return run
-
-    def _argument(self, value: Any) -> tf.Tensor:
-        """Numbers as tensors, since a compiled step keeps a Python number for good."""
-        if isinstance(value, tf.Tensor):
-            return value
-        return tf.constant(value, tf.int32 if isinstance(value, int) else self.dtype)
 
     def blind_loss(self, y: np.ndarray) -> float:
         if self.nb_classes is not None:

@@ -142,6 +142,9 @@ class TorchFunction(Function):
     def cond(self, condition: bool, a: Callable[[], Any], b: Callable[[], Any]) -> Any:
         return a() if condition else b()
 
+    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        return step  # torch.compile was measured slower on small nets, and takes minutes on large ones
+
     def cell(self, value: Any, resizable: bool = False) -> Any:
         return SimpleNamespace(value=value)
 
@@ -267,9 +270,6 @@ class TorchEstimator(TorchFunction, Trainable):
         (loss if penalty is None else loss + penalty).backward()
         optimizer.step()
         return tuple(v.detach() for v in values)
-
-    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        return step  # torch.compile was measured slower on small nets, and takes minutes on large ones
 
     def blind_loss(self, y: np.ndarray) -> float:
         if self.nb_classes is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,12 +11,15 @@ import numpy as np
 
 from artclip import checks
 from artclip.frameworks import function_of
+from artclip.frameworks.base import Tensor
 from artclip.lipschitz.estimate import LipschitzEstimate
-from artclip.lipschitz.pairs import PairSet
+from artclip.lipschitz.pairs import PairRule, PairSet, State
 
 # Distances to start from, in units of the default separation, and the distance to end at: far starts see over the
 # flat spots of sigmoids and the kinks of ReLUs, close ends see the Jacobian.
 _STARTS, _END = (1.0, 3.0, 10.0), 0.02
+
+Climber = Callable[..., tuple[Tensor, Tensor, State]]
 
 
 def lipschitz_lower_bound(
@@ -36,7 +40,7 @@ def lipschitz_lower_bound(
     :class:`artclip.lipschitz.pairs.PairRule` for the step. The search knows nothing of training: its pairs start anew.
 
     Args:
-        estimator: ART PyTorch estimator, or a ``torch.nn.Module``.
+        estimator: ART PyTorch, TensorFlow or Keras estimator, or a bare ``torch.nn.Module`` or Keras model.
         x: shape (n, *input_shape): data to start from.
         norm, output_norm: 1, 2 or inf, on flattened inputs and outputs.
         domain: ``"clip_values"`` searches among valid inputs, ``"free"`` everywhere; without ``clip_values`` both do.
@@ -61,12 +65,14 @@ def lipschitz_lower_bound(
     options: dict[str, Any] = {"norm": norm, "output_norm": output_norm, "domain": domain}
     sizes = [min(batch_size, nb_restarts - done) for done in range(0, nb_restarts, batch_size)]
     best, pair, bounded = -1.0, (x[0], x[0]), False
+    climber: Climber | None = None
     rng = np.random.default_rng(seed)
     for start in tqdm(_STARTS, disable=not verbose, desc="Lipschitz lower bound"):
         for size in sizes:
             pairs = PairSet(f, x, size, seed=int(rng.integers(2**32)), **options)
             bounded = pairs.rule.low is not None
-            found, u, v = _climb(pairs, start, max_iter)
+            climber = climber or _climber(pairs.rule)
+            found, u, v = _climb(pairs, climber, start, max_iter)
             if found > best:
                 best, pair = found, (u, v)
     return LipschitzEstimate(
@@ -83,7 +89,18 @@ def lipschitz_lower_bound(
     )
 
 
-def _climb(pairs: PairSet, start: float, max_iter: int) -> tuple[float, np.ndarray, np.ndarray]:
+def _climber(rule: PairRule) -> Climber:
+    """One step of the search, compiled where the framework gains by it."""
+
+    def step(c: Tensor, w: Tensor, distance: Any, centre_step: Any) -> tuple[Tensor, Tensor, State]:
+        now = replace(rule, separation=distance, centre_step=centre_step, narrow=True)
+        ends = now.ends((c, w))
+        return ends, now.quotients_of(ends, now.f.forward(ends)), now.ascend((c, w))
+
+    return rule.f.compile(step)
+
+
+def _climb(pairs: PairSet, climber: Climber, start: float, max_iter: int) -> tuple[float, np.ndarray, np.ndarray]:
     """The best quotient of a set of pairs over all their steps, with its pair."""
     rule, state, f = pairs.rule, pairs.state, pairs.rule.f
     best = best_ends = None
@@ -91,10 +108,8 @@ def _climb(pairs: PairSet, start: float, max_iter: int) -> tuple[float, np.ndarr
         progress = min(1.0, i / (0.7 * max_iter))
         distance = max(rule.least, rule.separation * start * (_END / start) ** progress)
         # Centres keep moving when the pair is already short.
-        step = 0.5 * max(distance, 0.2 * rule.separation) / distance
-        now = replace(rule, separation=distance, centre_step=step)
-        ends = now.ends(state)
-        quotients = now.quotients_of(ends, f.forward(ends))
+        centre_step = 0.5 * max(distance, 0.2 * rule.separation) / distance
+        ends, quotients, state = climber(*state, distance, centre_step)
         column = f.reshape(quotients, (-1, *[1] * (len(state[0].shape) - 1)))
         if best is None:
             best, best_ends = column, ends
@@ -102,8 +117,6 @@ def _climb(pairs: PairSet, start: float, max_iter: int) -> tuple[float, np.ndarr
             better = column > best
             best_ends = f.where(f.concat([better, better]), ends, best_ends)
             best = f.where(better, column, best)
-        if i < max_iter:
-            state = now.ascend(state)
     steepest = int(np.argmax(f.to_numpy([best])))
     ends = f.host(best_ends)
     u, v = ends[steepest], ends[len(ends) // 2 + steepest]

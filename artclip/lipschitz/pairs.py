@@ -39,7 +39,7 @@ class PairRule:
         separation: distance h = ‖u - v‖ in ``norm``, > 0.
         least: separation below which quotients would be rounding noise.
         low, high: box that holds u and v, broadcastable to one input; ``None`` for no box.
-        narrowest: shortest side of the box; only a longer h needs limiting to it.
+        narrow: whether some side of the box may be shorter than h, so that h has to be limited to it.
         centre_step: how far a centre moves along its own gradient in one ascent, as a share of h, >= 0.
     """
 
@@ -50,7 +50,7 @@ class PairRule:
     least: float = 0.0
     low: Tensor | None = None
     high: Tensor | None = None
-    narrowest: float = math.inf
+    narrow: bool = False
     centre_step: float = 0.5
 
     def ends(self, state: State) -> Tensor:
@@ -64,7 +64,7 @@ class PairRule:
         half = w * (self.separation / 2)
         if self.low is None:
             return c, half
-        if self.separation > self.narrowest:
+        if self.narrow:
             limit = (self.high - self.low) / 2
             half = self.f.clip(half, -limit, limit)
         margin = abs(half)
@@ -90,12 +90,11 @@ class PairRule:
         # The old direction, as good as weightless, is what remains where the gradient is 0.
         steepest, length = self._direction(slope + state[1] * TINY)
         w = steepest / length
-        if self.centre_step:
-            steepest, length = self._direction(bend)
-            # Where f is straight between u and v, what the two gradients differ by is rounding: no place to go to.
-            size = f.norm(bend, 2)
-            sure = size / (size + f.norm(slope, 2) * LEAST_BEND + TINY)
-            c = c + steepest * (sure * self.centre_step * self.separation / (length + TINY))
+        steepest, length = self._direction(bend)
+        # Where f is straight between u and v, what the two gradients differ by is rounding: no place to go to.
+        size = f.norm(bend, 2)
+        sure = size / (size + f.norm(slope, 2) * LEAST_BEND + TINY)
+        c = c + steepest * (sure * self.centre_step * self.separation / (length + TINY))
         return c, w
 
     def quotients(self, state: State) -> Tensor:
@@ -190,7 +189,7 @@ class PairSet:
     def _current(self) -> PairRule:
         if self._spread == 1.0:
             return self.rule
-        return replace(self.rule, separation=self.rule.separation * self._spread)
+        return replace(self.rule, separation=self.rule.separation * self._spread, narrow=True)
 
     @property
     def u(self) -> Tensor:
@@ -278,7 +277,7 @@ def make_rule(
         )
     if not bounded:
         return PairRule(f, p, q, separation, least), low, high
-    box = f.tensor(low), f.tensor(high), float((high - low).min())
+    box = f.tensor(low), f.tensor(high), separation > float((high - low).min())
     return PairRule(f, p, q, separation, least, *box), low, high
 
 

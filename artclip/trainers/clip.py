@@ -105,7 +105,11 @@ class PairPenalty:
             at = self.rule.start(x[:nb_pairs], state[1])
         else:
             due = (count > 0) & (count % REFRESH_INTERVAL == 0) & (f.rows(x) >= nb_pairs)
-            at = f.cond(due, lambda: self.rule.refresh(state, x[:nb_pairs], REFRESH_SHARE), lambda: state)
+
+            def renewed() -> State:
+                return self.rule.refresh(state, x[:nb_pairs], REFRESH_SHARE)
+
+            at = f.cond(due, renewed, lambda: state)
         for _ in range(self._options.pair_steps):
             at = self.rule.ascend(at)
         return (state if fresh else at), self.rule.ends(at)

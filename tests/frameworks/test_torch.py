@@ -278,3 +278,35 @@ def test_penalty_takes_tensors_to_start_from():
     x, _ = nets.data()
     values = [float(LipschitzPenalty(nets.classifier(), v, seed=0)().detach()) for v in (x, torch.from_numpy(x))]
     assert values[0] == values[1]
+
+
+@pytest.mark.parametrize("processor", [None, lambda t: torch.nn.functional.interpolate(t, size=8)])
+def test_hugging_face_classifier(processor):
+    transformers = pytest.importorskip("transformers")
+    from art.estimators.classification.hugging_face import HuggingFaceClassifierPyTorch
+
+    side = 8 if processor is None else 4
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = transformers.ViTConfig(image_size=8, patch_size=4, num_channels=1, num_labels=3, **sizes)
+    torch.manual_seed(0)
+    model = transformers.ViTForImageClassification(config)
+    classifier = HuggingFaceClassifierPyTorch(
+        model,
+        loss=nn.CrossEntropyLoss(),
+        input_shape=(1, side, side),
+        nb_classes=3,
+        optimizer=torch.optim.Adam(model.parameters(), lr=3e-3),
+        clip_values=(0.0, 1.0),
+        processor=processor,
+        device_type="cpu",
+    )
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(size=(90, 1, side, side)).astype(np.float32), np.arange(90) % 3
+    x[np.arange(90), 0, :, y] += 0.5  # a bright column tells the class
+    x = np.clip(x, 0, 1)
+    f = trainable_of(classifier)
+    np.testing.assert_allclose(f.forward(f.tensor(x)).detach().numpy(), classifier.predict(x), atol=1e-5)
+    trainer = CLIPTrainer(classifier, lamda=1e-3, seed=0)
+    trainer.fit(x, y, batch_size=15, nb_epochs=25)
+    assert trainer.history[-1]["accuracy"] > 0.8
+    assert trainer.history[-1]["lipschitz"] > 0

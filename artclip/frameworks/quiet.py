@@ -1,0 +1,43 @@
+"""TensorFlow without its start-up messages, for the command line."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def start_tensorflow() -> None:
+    """Import TensorFlow and let it look for devices, and print what it says only if that fails.
+
+    Afterwards it reports errors only: ART's ``predict`` retraces for each new size of batch, and TensorFlow would warn.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _held_back():
+        import tensorflow as tf
+
+        tf.config.list_logical_devices()
+    for name in ("tensorflow", "absl"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Hold back what is written to file descriptor 2, by native code too; show it if an exception comes."""
+    sys.stderr.flush()
+    descriptor = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(descriptor, 2)
+            held.seek(0)
+            os.write(2, held.read())
+            raise
+        finally:
+            os.dup2(descriptor, 2)
+            os.close(descriptor)
