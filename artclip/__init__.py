@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "CLIPTrainer": "artclip.trainers.clip",
-    "LipschitzPenalty": "artclip.trainers.clip",
+    "LipschitzPenalty": "artclip.trainers.penalty",
     "WeightRegularizationTrainer": "artclip.trainers.weight",
     "PairSet": "artclip.lipschitz.pairs",
     "LipschitzEstimate": "artclip.lipschitz.estimate",
@@ -39,7 +39,8 @@ if TYPE_CHECKING:  # for editors and type checkers
     from artclip.lipschitz.estimate import LipschitzEstimate
     from artclip.lipschitz.lower import lipschitz_lower_bound
     from artclip.lipschitz.pairs import PairSet
-    from artclip.trainers.clip import CLIPTrainer, LipschitzPenalty
+    from artclip.trainers.clip import CLIPTrainer
+    from artclip.trainers.penalty import LipschitzPenalty
     from artclip.trainers.weight import WeightRegularizationTrainer
 
 

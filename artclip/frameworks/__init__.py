@@ -50,7 +50,22 @@ _REFUSED = {
         "its update_func makes the whole step, so there is no gradient that a penalty could be added to"
     ),
 }
-_ESTIMATORS = "an ART PyTorchClassifier, PyTorchRegressor, TensorFlowV2Classifier or KerasClassifier"
+# What an error offers, of the frameworks that are there.
+_ESTIMATORS = {
+    "torch": "PyTorchClassifier or PyTorchRegressor",
+    "tensorflow": "TensorFlowV2Classifier or KerasClassifier",
+}
+_BARE = {"torch": "torch.nn.Module", "tensorflow": "Keras model"}
+_WRAP = {
+    "torch": "PyTorchClassifier(model, loss, input_shape, nb_classes, optimizer=...)",
+    "tensorflow": "TensorFlowV2Classifier(model, nb_classes, input_shape, loss_object=..., optimizer=...)",
+}
+
+
+def _installed(names: dict[str, str]) -> str:
+    """The names of the frameworks that are there, joined by "or"."""
+    there = [name for framework, name in names.items() if find_spec(FRAMEWORKS[framework][0]) is not None]
+    return " or ".join(there or names.values())
 
 
 def _bases(model: Any) -> list[str]:
@@ -71,8 +86,8 @@ def function_of(model: Any) -> Function:
     adapter = _adapter(model)
     if adapter is None:
         raise TypeError(
-            f"cannot work with a {_bases(model)[0]}; {_refusal(model)}expected {_ESTIMATORS}, a torch.nn.Module or a "
-            "Keras model"
+            f"cannot work with a {_bases(model)[0]}; {_refusal(model)}expected an ART {_installed(_ESTIMATORS)}, or a "
+            f"bare {_installed(_BARE)}"
         )
     return adapter(model)
 
@@ -85,12 +100,11 @@ def trainable_of(estimator: Any) -> Trainable:
     """
     adapter = _adapter(estimator)
     if adapter is None or not issubclass(adapter, Trainable):
-        hint = _refusal(estimator) + f"expected {_ESTIMATORS}"
+        hint = f"{_refusal(estimator)}expected an ART {_installed(_ESTIMATORS)}"
         if adapter is not None and not _refusal(estimator):
             hint = (
-                "wrap the model first, as PyTorchClassifier(model, loss, input_shape, nb_classes, optimizer=...) or "
-                "TensorFlowV2Classifier(model, nb_classes, input_shape, loss_object=..., optimizer=...) of "
-                "art.estimators.classification, or train it in a loop of your own with artclip.LipschitzPenalty"
+                f"wrap the model first, as {_WRAP[adapter.name]} of art.estimators.classification, or train it in a "
+                "loop of your own with artclip.LipschitzPenalty"
             )
         raise TypeError(f"classifier is a {_bases(estimator)[0]}, which artclip cannot train; {hint}")
     return adapter(estimator)

@@ -10,7 +10,7 @@ from artclip import CLIPTrainer, lipschitz_lower_bound
 from artclip.frameworks import trainable_of
 from artclip.lipschitz.pairs import DOMAINS, INITS, PairRule
 from artclip.trainers import epochs
-from artclip.trainers.clip import MOST_STEP_WEIGHT, PENALTIES, REDUCTIONS
+from artclip.trainers.penalty import MOST_STEP_WEIGHT, PENALTIES, REDUCTIONS
 from tests.nets import default as nets
 
 

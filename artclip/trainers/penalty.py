@@ -1,0 +1,215 @@
+"""The penalty of CLIP: quotients of the pairs X_Lip, in our training loop or in one of yours."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from artclip import checks
+from artclip.frameworks import Function, Trainable, function_of
+from artclip.frameworks.base import Tensor
+from artclip.lipschitz.pairs import DOMAINS, INITS, PairRule, PairSet, State
+
+PENALTIES = ("squared", "linear")
+REDUCTIONS = ("mean", "max")
+# λ·interval up to which a penalised step was stable on ReLU nets at usual learning rates (benchmarks/mnist_mlp.py).
+MOST_STEP_WEIGHT = 0.4
+# Largest penalty of a lazy step, as a share of what guessing costs. It acts while a net is still steep: without it such
+# a step could throw a ReLU net into a state from which it never returns.
+MOST_PENALTY = 0.5
+REFRESH_INTERVAL, REFRESH_SHARE = 12, 0.25  # in penalised steps
+
+
+@dataclass(frozen=True)
+class PairOptions:
+    """The arguments that say how pairs are placed, climb and are penalised; see :class:`CLIPTrainer`.
+
+    Raises:
+        ValueError: one of them is out of its range.
+    """
+
+    nb_pairs: int
+    pair_interval: int
+    pair_steps: int
+    pair_init: str
+    norm: float | str
+    output_norm: float | str
+    penalty: str
+    reduction: str
+    domain: str
+    separation: float | None
+
+    def __post_init__(self) -> None:
+        checks.positive_integer("nb_pairs", self.nb_pairs)
+        checks.positive_integer("pair_interval", self.pair_interval)
+        checks.positive_integer("pair_steps", self.pair_steps, least=0)
+        checks.one_of("pair_init", self.pair_init, INITS)
+        checks.norm("norm", self.norm)
+        checks.norm("output_norm", self.output_norm)
+        checks.one_of("penalty", self.penalty, PENALTIES)
+        checks.one_of("reduction", self.reduction, REDUCTIONS)
+        checks.one_of("domain", self.domain, DOMAINS)
+        if self.separation is not None:
+            checks.positive("separation", self.separation)
+
+    def pairs(self, f: Function, x: np.ndarray, seed: int | None) -> PairSet:
+        """The first X_Lip, around points x of shape (n, *input_shape)."""
+        return PairSet(
+            f,
+            x,
+            self.nb_pairs,
+            init=self.pair_init,
+            norm=self.norm,
+            output_norm=self.output_norm,
+            domain=self.domain,
+            separation=self.separation,
+            seed=seed,
+        )
+
+
+class PairPenalty:
+    """The penalty Q² (or Q) of X_Lip, as the training loop asks for it.
+
+    With ``pair_init="batch"`` the pairs are anchored anew in each batch; otherwise they are carried on, and the
+    flattest quarter is given new places now and then.
+    """
+
+    records_as = "lipschitz"
+
+    def __init__(self, pairs: PairSet, options: PairOptions, most: float = math.inf) -> None:
+        self.most = most
+        self.rule: PairRule = pairs.rule
+        self.state: State = pairs.state
+        self._start, self._options = pairs, options
+
+    def interval(self, lamda: float) -> int:
+        """``pair_interval``, or less where a step would carry more weight than training bears."""
+        return max(1, min(self._options.pair_interval, int(MOST_STEP_WEIGHT / lamda)))
+
+    def begin(self) -> None:
+        """Settle the pairs: not before the first penalised step, so that no pair work is done while λ = 0."""
+        self.state = self._start.settle().state
+
+    def advance(self, state: State, x: Tensor, count: Any) -> tuple[State, Tensor]:
+        """Pairs that have climbed on the current weights, and their ends."""
+        f, nb_pairs = self.rule.f, self._options.nb_pairs
+        fresh = self._options.pair_init == "batch"
+        if fresh:
+            at = self.rule.start(x[:nb_pairs], state[1])
+        else:
+            due = (count > 0) & (count % REFRESH_INTERVAL == 0) & (f.rows(x) >= nb_pairs)
+
+            def renewed() -> State:
+                return self.rule.refresh(state, x[:nb_pairs], REFRESH_SHARE)
+
+            at = f.cond(due, renewed, lambda: state)
+        for _ in range(self._options.pair_steps):
+            at = self.rule.ascend(at)
+        return (state if fresh else at), self.rule.ends(at)
+
+    def penalty(self, state: State, points: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """The penalty as a scalar, and Q of each pair."""
+        quotients, f = self.rule.quotients_of(points, outputs), self.rule.f
+        values = quotients * quotients if self._options.penalty == "squared" else quotients
+        return (f.mean(values) if self._options.reduction == "mean" else f.max(values)), quotients
+
+
+class LipschitzPenalty:
+    """CLIP's penalty for a training loop of your own: ``loss = criterion(model(x), y) + lamda * penalty()``.
+
+    Each call moves the pairs one update up and returns the penalty of their quotients, a scalar tensor that carries a
+    gradient in the model's parameters alone. The model is seen in eval mode and left in the mode it was in. In
+    TensorFlow, call it under the ``GradientTape``, in a ``tf.function`` or not; for ``keras.Model.fit`` see
+    :meth:`keras_model`.
+
+    Args:
+        model: ``torch.nn.Module`` or Keras model on inputs (n, *shape), or an ART estimator of one.
+        x_init: shape (n, *shape), array or tensor: data to place the pairs in.
+        clip_values: (low, high) of valid inputs, or ``None`` for those of an estimator, if it has any.
+        seed: of the start, or ``None``.
+        nb_pairs, pair_steps, pair_init, norm, output_norm, penalty, reduction, domain, separation: as for
+            :class:`CLIPTrainer`.
+
+    Raises:
+        TypeError: a model of an unknown kind.
+        ValueError: an argument out of its range.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        x_init: Any,
+        nb_pairs: int = 16,
+        pair_steps: int = 2,
+        pair_init: str = "batch",
+        norm: float | str = 2,
+        output_norm: float | str = 2,
+        penalty: str = "squared",
+        reduction: str = "mean",
+        domain: str = "clip_values",
+        separation: float | None = None,
+        clip_values: tuple[float, float] | None = None,
+        seed: int | None = None,
+    ) -> None:
+        options = PairOptions(
+            nb_pairs, 1, pair_steps, pair_init, norm, output_norm, penalty, reduction, domain, separation
+        )
+        f = function_of(model)
+        if clip_values is not None:
+            f.clip_values = checks.clip_values(clip_values)
+        x = checks.inputs(f.host(x_init), f.input_shape or None, "x_init")
+        self._f, self._options, self._penalty = f, options, PairPenalty(options.pairs(f, x, seed), options)
+        self._penalty.begin()
+        # Points to start from when none are given: a window that moves along a random order, and around its end.
+        self._nb_points = min(len(x), 4096)
+        order = np.random.default_rng(seed).permutation(len(x))[: self._nb_points]
+        self._points = f.tensor(x[np.resize(order, self._nb_points + nb_pairs)])
+        # In cells, so that a call may be part of a compiled step.
+        self._count, self._state = f.cell(0), [f.cell(t) for t in self._penalty.state]
+        self._quotients = f.cell(f.reshape(f.norm(self._penalty.state[1], 2), (-1,)) * 0, resizable=True)
+
+    def __call__(self, x: Any = None) -> Tensor:
+        """The penalty now.
+
+        Args:
+            x: shape (n, *shape): the current batch, to anchor fresh pairs in; ``None`` takes points of ``x_init``.
+
+        Returns:
+            A scalar tensor: the mean (or largest) Q² (or Q) over the pairs.
+        """
+        count = self._count.value
+        if x is None:
+            start = count * self._options.nb_pairs % self._nb_points
+            x = self._points[start : start + self._options.nb_pairs]
+        (anchors,) = self._f.constants([self._f.tensor(x)])
+        c, w = (cell.value for cell in self._state)
+        state, ends = self._penalty.advance((c, w), anchors, count)
+        value, quotients = self._penalty.penalty(state, ends, self._f.forward(ends))
+        self._count.value = count + 1
+        for cell, tensor in zip((*self._state, self._quotients), self._f.constants([*state, quotients]), strict=True):
+            cell.value = tensor
+        return value
+
+    def keras_model(self, lamda: float = 0.05) -> Any:
+        """The Keras model as one that ``compile`` and ``fit`` train on loss + λ·penalty; its layers are shared.
+
+        Args:
+            lamda: λ >= 0. It is a variable of the model returned, which callbacks may assign.
+
+        Raises:
+            TypeError: the penalty was not made for a bare Keras model.
+            ValueError: λ is out of its range.
+        """
+        checks.non_negative("lamda", lamda)
+        if self._f.name != "tensorflow" or isinstance(self._f, Trainable):
+            raise TypeError("keras_model() needs a LipschitzPenalty of a bare Keras model")
+        from artclip.frameworks.keras_fit import PenalisedModel
+
+        return PenalisedModel(getattr(self._f, "model"), self, lamda)  # noqa: B009
+
+    def quotients(self) -> np.ndarray:
+        """Q of each pair at the last call, shape (P,). Lower bounds of the Lipschitz constant, weak ones."""
+        return self._f.to_numpy([self._quotients.value])
