@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 from art.estimators.classification import PyTorchClassifier
-from common import mlp, mnist, save
+from common import mnist, save
+from torch_mlp import mlp
 
 from artclip import CLIPTrainer, lipschitz_lower_bound
 from artclip.evaluation.attacks import pgd
@@ -124,7 +125,9 @@ def main() -> None:
         results[activation] = {"optimizer": optimizer, "choice": choice, "test": rows}
     results["stability of ReLU nets"] = {"settings": STABILITY, "runs": stability(training, validation)}
     settings = {"net": "784-200-80-10 on logits", "nb_epochs": NB_EPOCHS, "schedule": "cosine", "batch_size": 128}
-    save("mnist_mlp", {**settings, "attacked images": NB_ATTACKED, "threads": torch.get_num_threads()}, results)
+    save(
+        "mnist_mlp", {**settings, "attacked images": NB_ATTACKED, "threads": torch.get_num_threads()}, results, "torch"
+    )
 
 
 if __name__ == "__main__":

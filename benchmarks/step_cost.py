@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import interleaved, mlp, mnist, ratio, save
+from common import interleaved, mnist, ratio, save
+from torch_mlp import mlp
 
 from artclip import CLIPTrainer
 from artclip.frameworks import trainable_of
@@ -135,7 +136,7 @@ def main() -> None:
         "steps per round": STEPS,
         "CLIP settings": SETTINGS,
     }
-    save("step_cost", settings, results)
+    save("step_cost", settings, results, "torch")
 
 
 if __name__ == "__main__":

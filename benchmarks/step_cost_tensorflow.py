@@ -25,7 +25,7 @@ from artclip import CLIPTrainer
 from artclip.frameworks import trainable_of
 from artclip.trainers.epochs import Epochs
 
-BATCH_SIZE, STEPS, ROUNDS, EPOCH_ROUNDS = 128, 24, 21, 3
+BATCH_SIZE, STEPS, ROUNDS, EPOCH_ROUNDS = 128, 24, 41, 7
 SETTINGS: dict[str, dict[str, Any]] = {
     "default": {},
     "cheap": {"lamda": 0.03, "nb_pairs": 16, "pair_interval": 12},
@@ -135,7 +135,7 @@ def main() -> None:
         "steps per round": STEPS,
         "CLIP settings": SETTINGS,
     }
-    save("step_cost_tensorflow", settings, results, framework="tensorflow")
+    save("step_cost_tensorflow", settings, results, "tensorflow", "keras")
 
 
 if __name__ == "__main__":

@@ -48,8 +48,39 @@ def cost(results: list[dict[str, Any]]) -> str:
     return table(rows)
 
 
+def cost_tensorflow(results: list[dict[str, Any]]) -> str:
+    rows = [["net, threads", "plain, concrete", "λ = 0", "defaults", "cheap", "epoch, defaults, over ART `fit`"]]
+    for row in results:
+        steps = row["step over plain"]
+        medians = [steps[name]["median"] for name in ("plain, concrete", "artclip λ=0", "default", "cheap")]
+        figures = [*medians, row["epoch over ART fit"]["median"]]
+        rows.append([f"{row['activation']}, {row['threads']}", *(f"{v:.2f}" for v in figures)])
+    return table(rows)
+
+
+FRAMEWORKS = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
+METRICS = {"test": ("test", 100, ".1f"), "pgd": ("PGD-40", 100, ".1f"), "lipschitz_lower": ("Lip ≥", 1, ".2f")}
+
+
+def both(results: dict[str, Any]) -> str:
+    columns = [f"{title}, {name}" for title, *_ in METRICS.values() for name in FRAMEWORKS.values()]
+    rows = [["data, training", *columns]]
+    for data, tables in results.items():
+        for pair in zip(*(tables[f] for f in FRAMEWORKS), strict=True):
+            cells = [
+                f"{format(scale * row[metric]['mean'], form)} ± {format(scale * row[metric]['std'], form)}"
+                for metric, (_, scale, form) in METRICS.items()
+                for row in pair
+            ]
+            rows.append([f"{data}, {pair[0]['defence']}", *cells])
+    return table(rows)
+
+
+SHOWN = {"mnist_mlp": mnist, "step_cost": cost, "step_cost_tensorflow": cost_tensorflow, "both_frameworks": both}
+
+
 def main() -> None:
-    for name, show in (("mnist_mlp", mnist), ("step_cost", cost)):
+    for name, show in SHOWN.items():
         print(f"\n{name}\n\n{show(json.loads((RESULTS / f'{name}.json').read_text())['results'])}")
 
 

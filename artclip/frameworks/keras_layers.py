@@ -1,4 +1,4 @@
-"""What the layers of a Keras model tell: modes, weight matrices, random seeds."""
+"""What a Keras model and its loss tell: shapes, modes, weight matrices, random seeds, classes or targets."""
 
 from __future__ import annotations
 
@@ -21,6 +21,36 @@ _MODELESS = frozenset(
 )
 
 
+# Losses of a regressor, without underscores; all others are losses of a classifier.
+_REGRESSION = ("mse", "mae", "msle", "meansquared", "meanabsolute", "huber", "logcosh")
+
+
+def loss_name(loss: Any) -> str:
+    """Name of a loss, whether given as a string, a function or an object: ``meansquarederror``."""
+    name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+    return name.lower().replace("_", "")
+
+
+def is_regression(loss: Any) -> bool:
+    """Whether the loss measures a distance to targets."""
+    return loss_name(loss).startswith(_REGRESSION)
+
+
+def input_shape(model: Any) -> tuple[int, ...]:
+    """Shape of one input, or () where the model does not tell."""
+    try:
+        shape = model.input_shape
+    except (AttributeError, ValueError):
+        return ()
+    return tuple(shape[1:]) if isinstance(shape, tuple) and None not in shape[1:] else ()
+
+
+def build(model: Any, input_shape: tuple[int, ...]) -> None:
+    """Give the model its variables, if it has none yet."""
+    if not getattr(model, "built", True):
+        model(tf.zeros((1, *input_shape)), training=False)
+
+
 def layers_of(model: Any) -> Iterator[Any]:
     """The model and all its layers, nested ones included; nothing for a callable that is not Keras."""
     return iter(model._flatten_layers()) if isinstance(model, keras.layers.Layer) else iter(())
@@ -40,7 +70,9 @@ def _is_kerass(layer: Any) -> bool:
 def outputs_are_linear(model: Any) -> bool:
     """Whether the last layer has no activation, so that outputs are no probabilities."""
     layers = [layer for layer in layers_of(model) if not layer._layers]
-    return bool(layers) and getattr(layers[-1], "activation", None) in (None, keras.activations.linear)
+    if not layers or ".activations." in type(layers[-1]).__module__:  # as layers.Softmax
+        return False
+    return getattr(layers[-1], "activation", None) in (None, keras.activations.linear)
 
 
 def seed_states(model: Any) -> list[Any]:

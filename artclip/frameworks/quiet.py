@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,7 @@ def start_tensorflow() -> None:
     Afterwards it reports errors only: ART's ``predict`` retraces for each new size of batch, and TensorFlow would warn.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.filterwarnings("ignore", message="PyTorch not found", category=UserWarning)  # from art.estimators
     with _held_back():
         import tensorflow as tf
 

@@ -12,13 +12,10 @@ import tensorflow as tf
 from art.defences.preprocessor.preprocessor import PreprocessorTensorFlowV2
 from tensorflow.python.eager import context
 
+from artclip.frameworks import keras_layers
 from artclip.frameworks.base import Function, Objective, Trainable
-from artclip.frameworks.keras_layers import has_modes, matrices, outputs_are_linear, seed_states
 from artclip.frameworks.own_step import own_step
 from artclip.frameworks.preprocessing import Preprocessing
-
-# Losses of a regressor, without underscores; all others are losses of a classifier.
-_REGRESSION = ("mse", "mae", "msle", "meansquared", "meanabsolute", "huber", "logcosh")
 
 
 class _Cell:
@@ -47,10 +44,11 @@ class TensorFlowFunction(Function):
 
     def __init__(self, model: Any, input_shape: tuple[int, ...] | None = None) -> None:
         self.model = model
-        self.input_shape = _input_shape(model) if input_shape is None else input_shape
+        self.input_shape = keras_layers.input_shape(model) if input_shape is None else input_shape
         self.clip_values = None
         self.compiled: list[Any] = []  # every tf.function made, so that their traces can be counted
-        self.dtype = next((tf.as_dtype(v.dtype) for v in model.trainable_variables if _is_float(v)), tf.float32)
+        dtypes = (tf.as_dtype(v.dtype) for v in model.trainable_variables)
+        self.dtype = next((dtype for dtype in dtypes if dtype.is_floating), tf.float32)
 
     def _deployed(self, x: tf.Tensor) -> tf.Tensor:
         return self.model(x, training=False)
@@ -76,7 +74,7 @@ class TensorFlowFunction(Function):
     @contextmanager
     def seeded(self, seed: int) -> Iterator[None]:
         # Keras layers carry generators of their own; TensorFlow's operations follow the global seed.
-        states, eager = seed_states(self.model), context.context()
+        states, eager = keras_layers.seed_states(self.model), context.context()
         found = [state.numpy() for state in states], {k: vars(eager).get(k) for k in ("_seed", "_rng")}
         seeds = np.random.SeedSequence(seed).generate_state(len(states) + 1)
         tf.random.set_seed(int(seeds[0]))
@@ -184,7 +182,7 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
 
     def __init__(self, estimator: Any) -> None:
         self.estimator = estimator
-        _build(estimator.model, tuple(estimator.input_shape))
+        keras_layers.build(estimator.model, tuple(estimator.input_shape))
         super().__init__(estimator.model, tuple(estimator.input_shape))
         if estimator.clip_values is not None:
             low, high = (np.asarray(v, dtype=np.float64) for v in estimator.clip_values)
@@ -195,11 +193,11 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         self.optimizer: Any = getattr(self.model, "optimizer", None) if self._compiled else estimator.optimizer
         self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorTensorFlowV2)
         self._width = int(math.prod(self._deployed(self.tensor(np.zeros((1, *self.input_shape)))).shape[1:]))
-        regression = _name(self._loss).startswith(_REGRESSION)
-        linear = self._width == 1 or outputs_are_linear(self.model)
-        self.nb_classes = None if regression and linear else estimator.nb_classes
+        linear = self._width == 1 or keras_layers.outputs_are_linear(self.model)
+        self.nb_classes = None if linear and keras_layers.is_regression(self._loss) else estimator.nb_classes
+        self._sparse = keras_layers.loss_name(self._loss).startswith("sparse")
         # In train mode, on a batch, the model is f itself: points may ride along with the batch.
-        self._joint = not has_modes(self.model) and not self._preprocessing.has_predict_defences
+        self._joint = not keras_layers.has_modes(self.model) and not self._preprocessing.has_predict_defences
 
     def _deployed(self, x: tf.Tensor) -> tf.Tensor:
         return self.model(self._preprocessing.deployed(x), training=False)
@@ -241,7 +239,7 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
     def labels(self, y: np.ndarray) -> np.ndarray:
         if self.nb_classes is None:
             return y.reshape(len(y), -1)
-        if _name(self._loss).startswith("sparse") or self._width == 1:
+        if self._sparse or self._width == 1:
             index = y.argmax(1) if y.ndim == 2 else y
             return index.astype(np.int64) if self._width > 1 else index.astype(np.float32)[:, None]
         return self._probabilities(y)
@@ -312,7 +310,7 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         return float(self._loss_of(None, mean, targets, False)[0])
 
     def weights(self) -> list[tf.Tensor]:
-        return matrices(self.model)
+        return keras_layers.matrices(self.model)
 
     def matmul(self, a: tf.Tensor, b: tf.Tensor, transpose: bool = False) -> tf.Tensor:
         return tf.matmul(a, b, transpose_b=transpose)
@@ -343,27 +341,3 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
     def is_finite(self) -> bool:
         norms = [tf.norm(v) for v in self.model.trainable_variables]
         return bool(np.isfinite(self.to_numpy(norms)).all())
-
-
-def _is_float(variable: Any) -> bool:
-    return tf.as_dtype(variable.dtype).is_floating
-
-
-def _input_shape(model: Any) -> tuple[int, ...]:
-    """Shape of one input, or () where the model does not tell."""
-    try:
-        shape = model.input_shape
-    except (AttributeError, ValueError):
-        return ()
-    return tuple(shape[1:]) if isinstance(shape, tuple) and None not in shape[1:] else ()
-
-
-def _build(model: Any, input_shape: tuple[int, ...]) -> None:
-    if not getattr(model, "built", True):
-        model(tf.zeros((1, *input_shape)), training=False)
-
-
-def _name(loss: Any) -> str:
-    """Name of a loss, whether given as a string, a function or an object: ``meansquarederror``."""
-    name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
-    return name.lower().replace("_", "")

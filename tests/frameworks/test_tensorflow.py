@@ -270,6 +270,17 @@ def test_regression_with_a_keras_classifier(loss):
             CLIPTrainer(regressor, target_accuracy=0.9)
 
 
+def test_a_mean_squared_error_makes_a_regressor_only_of_linear_outputs():
+    def classes(*last):
+        net = keras.Sequential([keras.Input((6,)), *last])
+        return trainable_of(nets.wrap(net, (6,), loss=keras.losses.MeanSquaredError())).nb_classes
+
+    dense, softmax = keras.layers.Dense, keras.layers.Softmax
+    assert classes(dense(3)) is classes(dense(1)) is classes(dense(1, "sigmoid")) is None
+    assert classes(dense(3, "softmax")) == classes(dense(3), softmax()) == 3
+    assert classes(dense(3), keras.layers.Activation("softmax")) == 3
+
+
 def test_what_a_classifier_lacks_is_named():
     net = mlp()
     with pytest.raises(ValueError, match=r"no loss.*loss_object"):

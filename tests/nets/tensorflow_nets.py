@@ -44,6 +44,9 @@ def _functional(shape):
     return make
 
 
+# Relative difference that quotients may have between a compiled pass, as ART's, and one that is not.
+ROUNDING = 5e-4
+WEIGHTS_FILE = "model.weights.h5"
 REPLAYS = False  # whether a seed alone decides what random operations draw
 
 # Name -> (input shape, maker of the net)
@@ -209,13 +212,6 @@ def nudge(estimator, index, at, step):
     array = variable.numpy().copy()
     array[at] += step
     variable.assign(array)
-
-
-def small_relu_net(seed):
-    """A bare net 2-8-1, and its layers (weight, bias, last weight) as numpy arrays."""
-    net = _seeded(_sequential((2,), _dense(8, activation="relu"), _dense(1)), (2,), seed)
-    first, bias, last, _ = net.get_weights()
-    return net, [first.T, bias, last.T]
 
 
 def loop(classifier, x, y, nb_steps, penalty):

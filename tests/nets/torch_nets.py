@@ -28,6 +28,8 @@ def _frozen():
     return net
 
 
+ROUNDING = 1e-6  # relative difference that quotients may have between two ways to compute them
+WEIGHTS_FILE = "model.pt"
 REPLAYS = True  # whether a seed alone decides what random operations draw
 
 # Name -> (input shape, maker of the net)

@@ -69,11 +69,15 @@ def test_every_init_and_domain_flattens(init, domain):
 
 
 def test_penalised_every_kth_step_with_k_times_the_weight(monkeypatch):
-    weights = []
-    original = epochs.Epochs._penalised
-    monkeypatch.setattr(epochs.Epochs, "_penalised", lambda s, *a: (weights.append(a[-1]), original(s, *a))[1])
-    CLIPTrainer(nets.classifier(), lamda=0.01, pair_interval=5).fit(*nets.data(n=40), batch_size=4, nb_epochs=1)
-    assert weights == [pytest.approx(0.05)] * 2
+    classifier, calls = nets.classifier(), []
+
+    def compiled(adapter, step):
+        return lambda *arguments: (calls.append((step.__name__, *arguments[2:])), step(*arguments))[1]
+
+    monkeypatch.setattr(type(trainable_of(classifier)), "compile", compiled)
+    CLIPTrainer(classifier, lamda=0.01, pair_interval=5).fit(*nets.data(n=40), batch_size=4, nb_epochs=1)
+    assert [name for name, *_ in calls] == ["_penalised", *["_plain"] * 4] * 2
+    assert [heaviest for name, *_, heaviest in calls[::5]] == [pytest.approx(0.05)] * 2
 
 
 def test_guard_lowers_the_interval_where_a_step_would_carry_too_much():
