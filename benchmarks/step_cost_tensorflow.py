@@ -25,7 +25,7 @@ from artclip import CLIPTrainer
 from artclip.frameworks import trainable_of
 from artclip.trainers.epochs import Epochs
 
-BATCH_SIZE, STEPS, ROUNDS, EPOCH_ROUNDS = 128, 24, 41, 7
+BATCH_SIZE, STEPS, ROUNDS, NB_EPOCHS, EPOCH_ROUNDS = 128, 24, 41, 3, 5
 SETTINGS: dict[str, dict[str, Any]] = {
     "default": {},
     "cheap": {"lamda": 0.03, "nb_pairs": 16, "pair_interval": 12},
@@ -90,10 +90,11 @@ def clip_step(activation: str, x: np.ndarray, y: np.ndarray, **options: Any) -> 
 
 
 def epochs(activation: str, x: np.ndarray, y: np.ndarray) -> dict[str, Callable[[], None]]:
+    """Calls of ``fit`` that trace their steps anew, ART's and ours."""
     art, clip = mlp(activation), CLIPTrainer(mlp(activation), seed=0)
     return {
-        "ART fit": lambda: art.fit(x, y, batch_size=BATCH_SIZE, nb_epochs=1),
-        "CLIP fit": lambda: clip.fit(x, y, batch_size=BATCH_SIZE, nb_epochs=1),
+        "ART fit": lambda: art.fit(x, y, batch_size=BATCH_SIZE, nb_epochs=NB_EPOCHS),
+        "CLIP fit": lambda: clip.fit(x, y, batch_size=BATCH_SIZE, nb_epochs=NB_EPOCHS),
     }
 
 
@@ -133,6 +134,7 @@ def main() -> None:
         "batch_size": BATCH_SIZE,
         "optimizer": "SGD 0.1, momentum 0.9",
         "steps per round": STEPS,
+        "epochs per fit": NB_EPOCHS,
         "CLIP settings": SETTINGS,
     }
     save("step_cost_tensorflow", settings, results, "tensorflow", "keras")

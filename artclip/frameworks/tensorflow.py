@@ -18,6 +18,13 @@ from artclip.frameworks.own_step import own_step
 from artclip.frameworks.preprocessing import Preprocessing
 
 
+@tf.custom_gradient
+def _root(squared: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """Square root with gradient 0 at 0."""
+    root = tf.sqrt(squared)
+    return root, lambda upstream: tf.math.divide_no_nan(upstream, 2 * root)
+
+
 class _Cell:
     def __init__(self, value: Any, resizable: bool) -> None:
         start = tf.convert_to_tensor(value)
@@ -108,9 +115,7 @@ class TensorFlowFunction(Function):
             return tf.reduce_sum(tf.abs(t), axes, keepdims=True)
         if p == math.inf:
             return tf.reduce_max(tf.abs(t), axes, keepdims=True)
-        squared = tf.reduce_sum(t * t, axes, keepdims=True)
-        zero = squared == 0  # where the root has no gradient
-        return tf.where(zero, 0 * squared, tf.sqrt(tf.where(zero, tf.ones_like(squared), squared)))
+        return _root(tf.reduce_sum(t * t, axes, keepdims=True))
 
     def sign(self, t: tf.Tensor) -> tf.Tensor:
         return tf.sign(t)
