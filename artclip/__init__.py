@@ -16,29 +16,42 @@ _HOME = {
     "WeightRegularizationTrainer": "artclip.trainers.weight",
     "PairSet": "artclip.lipschitz.pairs",
     "LipschitzEstimate": "artclip.lipschitz.estimate",
+    "CleverScore": "artclip.lipschitz.clever",
+    "clever": "artclip.lipschitz.clever",
     "compare": "artclip.evaluation.compare",
+    "certified_radius": "artclip.lipschitz.certificate",
+    "lipschitz_bracket": "artclip.lipschitz.upper",
     "lipschitz_lower_bound": "artclip.lipschitz.lower",
+    "lipschitz_upper_bound": "artclip.lipschitz.upper",
     "load_data": "artclip.data",
 }
 
 __all__ = [
     "CLIPTrainer",
+    "CleverScore",
     "LipschitzEstimate",
     "LipschitzPenalty",
     "PairSet",
     "WeightRegularizationTrainer",
     "__version__",
+    "certified_radius",
+    "clever",
     "compare",
+    "lipschitz_bracket",
     "lipschitz_lower_bound",
+    "lipschitz_upper_bound",
     "load_data",
 ]
 
 if TYPE_CHECKING:  # for editors and type checkers
     from artclip.data import load_data
     from artclip.evaluation.compare import compare
+    from artclip.lipschitz.certificate import certified_radius
+    from artclip.lipschitz.clever import CleverScore, clever
     from artclip.lipschitz.estimate import LipschitzEstimate
     from artclip.lipschitz.lower import lipschitz_lower_bound
     from artclip.lipschitz.pairs import PairSet
+    from artclip.lipschitz.upper import lipschitz_bracket, lipschitz_upper_bound
     from artclip.trainers.clip import CLIPTrainer
     from artclip.trainers.penalty import LipschitzPenalty
     from artclip.trainers.weight import WeightRegularizationTrainer

@@ -14,6 +14,7 @@ __all__ = [
     "Trainable",
     "default_framework",
     "function_of",
+    "graph_of",
     "nets_of",
     "require",
     "trainable_of",
@@ -33,6 +34,7 @@ _ADAPTERS = {
     "art.estimators.classification.tensorflow.TensorFlowV2Classifier": (_TENSORFLOW, "TensorFlowEstimator"),
     "art.estimators.classification.keras.KerasClassifier": (_TENSORFLOW, "TensorFlowEstimator"),
     "art.experimental.estimators.classification.jax.JaxClassifier": ("artclip.frameworks.jax", "JaxFunction"),
+    "art.estimators.estimator.BaseEstimator": ("artclip.frameworks.numpy", "NumpyFunction"),  # any other
     "torch.nn.modules.module.Module": (_TORCH, "TorchFunction"),
     "keras.src.layers.layer.Layer": (_TENSORFLOW, "TensorFlowFunction"),
     "tensorflow.python.module.module.Module": (_TENSORFLOW, "TensorFlowFunction"),
@@ -86,10 +88,26 @@ def function_of(model: Any) -> Function:
     adapter = _adapter(model)
     if adapter is None:
         raise TypeError(
-            f"cannot work with a {_bases(model)[0]}; {_refusal(model)}expected an ART {_installed(_ESTIMATORS)}, or a "
+            f"cannot work with a {_bases(model)[0]}; {_refusal(model)}expected an ART estimator, or a "
             f"bare {_installed(_BARE)}"
         )
     return adapter(model)
+
+
+def graph_of(estimator: Any) -> tuple[list[Any], int]:
+    """The layers of an ART PyTorch classifier, ART's scaling included, as a graph; and the number of inputs.
+
+    Raises:
+        TypeError: an estimator whose layers cannot be read.
+        ValueError: a layer without a rule, by its name.
+    """
+    adapter = _adapter(estimator)
+    if adapter is None or adapter.__name__ != "TorchEstimator":
+        raise TypeError(
+            f"cannot read the layers of a {_bases(estimator)[0]}; upper bounds are there for ART's PyTorch classifiers "
+            "and regressors so far. lipschitz_lower_bound takes any estimator"
+        )
+    return import_module("artclip.frameworks.torch_graph").of_estimator(adapter(estimator))
 
 
 def trainable_of(estimator: Any) -> Trainable:
@@ -101,7 +119,7 @@ def trainable_of(estimator: Any) -> Trainable:
     adapter = _adapter(estimator)
     if adapter is None or not issubclass(adapter, Trainable):
         hint = f"{_refusal(estimator)}expected an ART {_installed(_ESTIMATORS)}"
-        if adapter is not None and not _refusal(estimator):
+        if adapter is not None and adapter.name in _WRAP and not _refusal(estimator):
             hint = (
                 f"wrap the model first, as {_WRAP[adapter.name]} of art.estimators.classification, or train it in a "
                 "loop of your own with artclip.LipschitzPenalty"

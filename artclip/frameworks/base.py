@@ -35,8 +35,14 @@ class Function(abc.ABC):
     name: str
     input_shape: tuple[int, ...]
     clip_values: tuple[np.ndarray, np.ndarray] | None
+    access = "backpropagation"
+    """How gradients are had: ``"backpropagation"``, ``"class_gradient"`` or ``"predict alone"``."""
 
     # f
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """f(x) in float64, shape (n, k), rounded as the user's own ``predict`` rounds it."""
+        return self.to_numpy(self.constants([self.forward(self.tensor(x))])).reshape(len(x), -1)
+
     @abc.abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """Outputs f(x), flattened to shape (n, k); differentiable in x and in the parameters."""

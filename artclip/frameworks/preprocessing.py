@@ -40,6 +40,11 @@ class Preprocessing:
             self._mean, self._std = tensor(np.array(mean)), tensor(np.array(std))
 
     @property
+    def scaling(self) -> Tensor | None:
+        """What inputs are divided by, or ``None``."""
+        return self._std
+
+    @property
     def has_fit_defences(self) -> bool:
         """Whether :meth:`defended` does anything."""
         return bool(self._at_fit)

@@ -207,6 +207,13 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
     def _deployed(self, x: tf.Tensor) -> tf.Tensor:
         return self.model(self._preprocessing.deployed(x), training=False)
 
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        if self.estimator.postprocessing_defences:  # what they do is not part of f
+            return super().predict(x)
+        # Compiled by ART: it does not round as an eager pass does.
+        outputs = self.estimator.predict(x.astype(self.dtype.as_numpy_dtype))
+        return np.asarray(outputs, dtype=np.float64).reshape(len(x), -1)
+
     def check_trainable(self) -> None:
         if self._loss is None:
             where = "model.compile(loss=...)" if self._compiled else "TensorFlowV2Classifier(..., loss_object=...)"

@@ -24,6 +24,9 @@ class LipschitzEstimate:
         seed: of the search, or ``None``.
         u: for a lower bound, the first point of the pair that attains it, input-shaped.
         v: the second point.
+        layers: for an upper bound, name and factor of each part of the network that was bounded alone.
+        gram: for some upper bounds in L2, a matrix M of shape (k, k) with |h·(f(u) - f(v))| <= √(hᵀ M h)·‖u - v‖ for
+            every h: a constant for each pair of classes.
     """
 
     value: float
@@ -36,6 +39,8 @@ class LipschitzEstimate:
     seed: int | None = None
     u: np.ndarray | None = None
     v: np.ndarray | None = None
+    layers: list[tuple[str, float]] | None = None
+    gram: np.ndarray | None = None
 
     def __float__(self) -> float:
         return self.value

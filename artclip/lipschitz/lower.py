@@ -10,14 +10,19 @@ from typing import Any
 import numpy as np
 
 from artclip import checks
-from artclip.frameworks import function_of
+from artclip.frameworks import Function, function_of
 from artclip.frameworks.base import Tensor
 from artclip.lipschitz.estimate import LipschitzEstimate
-from artclip.lipschitz.pairs import PairRule, PairSet, State
+from artclip.lipschitz.pairs import PairRule, State, make_rule
 
 # Distances to start from, in units of the default separation, and the distance to end at: far starts see over the
 # flat spots of sigmoids and the kinks of ReLUs, close ends see the Jacobian.
 _STARTS, _END = (1.0, 3.0, 10.0), 0.02
+_CANDIDATES = 16  # points looked at per restart, before the best of them climb
+_REACH = (0.3, 1.0, 3.0, 10.0, 30.0)  # how far from the data they may lie on a free domain, in units of its width
+_FINALISTS, _FINISH = 16, 30  # pairs that are finished by power iteration, and its steps
+_DOUBT = 4  # units of rounding that a quotient may be off by
+_ELEMENTS = 1 << 25  # numbers that candidates may hold
 
 Climber = Callable[..., tuple[Tensor, Tensor, State]]
 
@@ -36,11 +41,15 @@ def lipschitz_lower_bound(
 ) -> LipschitzEstimate:
     """A lower bound of the Lipschitz constant: the largest quotient that pair ascent finds.
 
-    Pairs around points of x climb while their distance shrinks, from several distances; see
-    :class:`artclip.lipschitz.pairs.PairRule` for the step. The search knows nothing of training: its pairs start anew.
+    Three rounds. Many points, data and places far from it, are looked at with a few steps of the power iteration. From
+    half of the restarts' worth of the steepest, and as many chosen by chance, pairs climb while their distance shrinks,
+    from several distances; :class:`artclip.lipschitz.pairs.PairRule` is the step. The steepest are finished by power
+    iteration on the Jacobian where they are. The search knows nothing of training.
 
     Args:
-        estimator: ART PyTorch, TensorFlow or Keras estimator, or a bare ``torch.nn.Module`` or Keras model.
+        estimator: ART PyTorch, TensorFlow, Keras or JAX estimator, or a bare ``torch.nn.Module`` or Keras model, with
+            gradients by backpropagation; any other ART estimator, through its ``class_gradient``, or where it has
+            none through differences of its predictions. f is what ``predict`` returns.
         x: shape (n, *input_shape): data to start from.
         norm, output_norm: 1, 2 or inf, on flattened inputs and outputs.
         domain: ``"clip_values"`` searches among valid inputs, ``"free"`` everywhere; without ``clip_values`` both do.
@@ -51,80 +60,152 @@ def lipschitz_lower_bound(
         verbose: show a progress bar.
 
     Returns:
-        An estimate of kind ``"lower"`` with the pair (u, v) that attains it.
+        An estimate of kind ``"lower"`` with the pair (u, v) that attains it; ``method`` says how gradients were had.
 
     Raises:
         TypeError, ValueError: bad input.
     """
     from tqdm.auto import tqdm
 
-    for name, value in (("nb_restarts", nb_restarts), ("max_iter", max_iter), ("batch_size", batch_size)):
-        checks.positive_integer(name, value)
+    for name, number in (("nb_restarts", nb_restarts), ("max_iter", max_iter), ("batch_size", batch_size)):
+        checks.positive_integer(name, number)
     began, f = time.perf_counter(), function_of(estimator)
     x = checks.inputs(x, f.input_shape or None)
-    options: dict[str, Any] = {"norm": norm, "output_norm": output_norm, "domain": domain}
-    sizes = [min(batch_size, nb_restarts - done) for done in range(0, nb_restarts, batch_size)]
-    best, pair, bounded = -1.0, (x[0], x[0]), False
-    climber: Climber | None = None
-    rng = np.random.default_rng(seed)
-    for start in tqdm(_STARTS, disable=not verbose, desc="Lipschitz lower bound"):
-        for size in sizes:
-            pairs = PairSet(f, x, size, seed=int(rng.integers(2**32)), **options)
-            bounded = pairs.rule.low is not None
-            climber = climber or _climber(pairs.rule)
-            found, u, v = _climb(pairs, climber, start, max_iter)
-            if found > best:
-                best, pair = found, (u, v)
+    rule, low, high = make_rule(f, x, norm, output_norm, domain)
+    search = _Search(rule, x, (low, high), batch_size, np.random.default_rng(seed))
+    with f.seeded(0 if seed is None else seed):
+        pairs = search.screen(nb_restarts * (_CANDIDATES if f.access == "backpropagation" else 2), nb_restarts)
+        for start in tqdm(_STARTS, disable=not verbose, desc="Lipschitz lower bound"):
+            search.climb(pairs, start, max_iter)
+        search.finish()
+        value, u, v = search.steepest()
     return LipschitzEstimate(
-        value=best,
+        value=value,
         kind="lower",
-        norm=checks.norm("norm", norm),
-        output_norm=checks.norm("output_norm", output_norm),
-        domain="clip_values" if bounded else "free",
-        method=f"pair ascent, {nb_restarts}×{len(_STARTS)} restarts, {max_iter} steps",
+        norm=rule.norm,
+        output_norm=rule.output_norm,
+        domain="free" if rule.low is None else "clip_values",
+        method=f"pair ascent by {f.access}, {nb_restarts}×{len(_STARTS)} restarts, {max_iter} steps",
         seconds=time.perf_counter() - began,
         seed=seed,
-        u=pair[0],
-        v=pair[1],
+        u=u,
+        v=v,
     )
 
 
-def _climber(rule: PairRule) -> Climber:
-    """One step of the search, compiled where the framework gains by it."""
+class _Search:
+    """The rounds of the search, and the best pairs so far, as numpy arrays."""
+
+    def __init__(
+        self,
+        rule: PairRule,
+        x: np.ndarray,
+        box: tuple[np.ndarray, np.ndarray],
+        batch_size: int,
+        rng: np.random.Generator,
+    ) -> None:
+        self._rule, self._f, self._batch_size, self._rng = rule, rule.f, batch_size, rng
+        self._x, (self._low, self._high) = x, box
+        self._step = _step(rule)
+        self._found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # quotients, u, v
+
+    def screen(self, nb_candidates: int, nb_restarts: int) -> tuple[np.ndarray, np.ndarray]:
+        """Centres and directions to climb from: half the steepest of the candidates, half by chance."""
+        size = int(np.prod(self._x.shape[1:]))
+        c = self._candidates(max(nb_restarts, min(nb_candidates, _ELEMENTS // size)))
+        w = self._rng.standard_normal(c.shape)
+        w /= np.linalg.norm(w.reshape(len(w), -1), axis=1).reshape(-1, *[1] * (w.ndim - 1))
+        quotients, c, w = self._ascend(c, w, lambda i: (self._rule.separation * 0.3, 0.0), 3)
+        order = np.argsort(-quotients)
+        best = order[: (nb_restarts + 1) // 2]
+        others = self._rng.permutation(order[len(best) :])[: nb_restarts - len(best)]
+        chosen = np.concatenate([best, others])
+        return c[chosen], w[chosen]
+
+    def _candidates(self, nb: int) -> np.ndarray:
+        rng, x, shape = self._rng, self._x, self._x.shape[1:]
+        data = x[rng.choice(len(x), nb, replace=len(x) < nb)].astype(np.float64)
+        if self._rule.low is not None:
+            noise = rng.uniform(self._low, self._high, (nb, *shape))
+            share = rng.uniform(size=(nb, *[1] * len(shape))) * (rng.uniform(size=(nb, *[1] * len(shape))) < 0.5)
+            return data + share * (noise - data)
+        away = rng.standard_normal((nb, *shape))
+        away /= np.linalg.norm(away.reshape(nb, -1), axis=1).reshape(-1, *[1] * len(shape))
+        width = float(np.linalg.norm(np.ravel(self._high - self._low))) or 1.0
+        reach = rng.choice((0.0, *_REACH), nb).reshape(-1, *[1] * len(shape)) * width
+        return data + reach * away
+
+    def climb(self, pairs: tuple[np.ndarray, np.ndarray], start: float, max_iter: int) -> None:
+        """All pairs climb from a distance of ``start`` separations down to the last one."""
+        rule = self._rule
+
+        def schedule(i: int) -> tuple[float, float]:
+            progress = min(1.0, i / (0.7 * max_iter))
+            distance = max(rule.least, rule.separation * start * (_END / start) ** progress)
+            return distance, 0.5 * max(
+                distance, 0.2 * rule.separation
+            ) / distance  # centres move on when pairs are short
+
+        self._ascend(*pairs, schedule, max_iter)
+
+    def finish(self) -> None:
+        """Power iteration on the Jacobian: the steepest pairs turn, but stay where they are."""
+        quotients, u, v = (np.concatenate(parts) for parts in zip(*self._found, strict=True))
+        best = np.argsort(-quotients)[:_FINALISTS]
+        c, w = (u[best] + v[best]) / 2, v[best] - u[best]
+        length = float(np.median(np.linalg.norm(w.reshape(len(w), -1), ord=self._rule.norm, axis=1)))
+        w = w / np.linalg.norm(w.reshape(len(w), -1), ord=self._rule.norm, axis=1).reshape(-1, *[1] * (w.ndim - 1))
+        self._ascend(c, w, lambda i: (length, 0.0), _FINISH)
+
+    def _ascend(
+        self, c: np.ndarray, w: np.ndarray, schedule: Callable[[int], tuple[float, float]], nb_steps: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Climb in batches; keeps each pair's best ends, and returns best quotients, and centres and directions now."""
+        f, results = self._f, []
+        for first in range(0, len(c), self._batch_size):
+            part = slice(first, first + self._batch_size)
+            state: State = (f.tensor(c[part]), f.tensor(w[part]))
+            best = best_ends = None
+            for i in range(nb_steps + 1):
+                ends, quotients, state = self._step(*state, *schedule(i))
+                column = f.reshape(quotients, (-1, *[1] * (c.ndim - 1)))
+                if best is None:
+                    best, best_ends = column, ends
+                else:
+                    better = column > best
+                    best_ends = f.where(f.concat([better, better]), ends, best_ends)
+                    best = f.where(better, column, best)
+            found, ends = f.to_numpy([best]), f.host(f.constants([best_ends])[0])
+            top = np.argsort(-found)[:_FINALISTS]
+            self._found.append((found[top], ends[: len(found)][top], ends[len(found) :][top]))
+            results.append((found, *(f.host(t) for t in f.constants(list(state)))))
+        joined = [np.concatenate(parts) for parts in zip(*results, strict=True)]
+        return joined[0], joined[1], joined[2]
+
+    def steepest(self) -> tuple[float, np.ndarray, np.ndarray]:
+        """The best pair, and its quotient as one would have it by hand from ``predict``."""
+        quotients, u, v = (np.concatenate(parts) for parts in zip(*self._found, strict=True))
+        best = int(np.argmax(quotients))
+        return quotient_by_predict(self._f, u[best], v[best], self._rule.norm, self._rule.output_norm), u[best], v[best]
+
+
+def _step(rule: PairRule) -> Climber:
+    """One step of the search, compiled where that pays: ends, quotients less their doubt, next state."""
+    f = rule.f
 
     def step(c: Tensor, w: Tensor, distance: Any, centre_step: Any) -> tuple[Tensor, Tensor, State]:
         now = replace(rule, separation=distance, centre_step=centre_step, narrow=True)
         ends = now.ends((c, w))
-        return ends, now.quotients_of(ends, now.f.forward(ends)), now.ascend((c, w))
+        # Outputs are rounded to about eps·Q·‖c‖. What of a quotient may be that does not count: far from the origin and
+        # close together, rounding alone would win the search.
+        doubt = _DOUBT * f.precision * f.reshape(f.norm(c, rule.norm), (-1,)) / distance
+        return ends, now.quotients_of(ends, f.forward(ends)) * (1 - doubt), now.ascend((c, w))
 
     return rule.f.compile(step)
 
 
-def _climb(pairs: PairSet, climber: Climber, start: float, max_iter: int) -> tuple[float, np.ndarray, np.ndarray]:
-    """The best quotient of a set of pairs over all their steps, with its pair."""
-    rule, state, f = pairs.rule, pairs.state, pairs.rule.f
-    best = best_ends = None
-    for i in range(max_iter + 1):
-        progress = min(1.0, i / (0.7 * max_iter))
-        distance = max(rule.least, rule.separation * start * (_END / start) ** progress)
-        # Centres keep moving when the pair is already short.
-        centre_step = 0.5 * max(distance, 0.2 * rule.separation) / distance
-        ends, quotients, state = climber(*state, distance, centre_step)
-        column = f.reshape(quotients, (-1, *[1] * (len(state[0].shape) - 1)))
-        if best is None:
-            best, best_ends = column, ends
-        else:
-            better = column > best
-            best_ends = f.where(f.concat([better, better]), ends, best_ends)
-            best = f.where(better, column, best)
-    steepest = int(np.argmax(f.to_numpy([best])))
-    ends = f.host(best_ends)
-    u, v = ends[steepest], ends[len(ends) // 2 + steepest]
-    return _quotient(f, u, v, rule.norm, rule.output_norm), u, v
-
-
-def _quotient(f: Any, u: np.ndarray, v: np.ndarray, norm: float, output_norm: float) -> float:
-    """Q(u, v) with differences and norms in float64, as one would by hand with ``predict``."""
-    outputs = f.to_numpy([f.forward(f.tensor(np.stack([u, v])))]).reshape(2, -1)
-    distance = np.linalg.norm(np.ravel(v.astype(np.float64) - u.astype(np.float64)), norm)
-    return float(np.linalg.norm(outputs[1] - outputs[0], output_norm) / distance)
+def quotient_by_predict(f: Function, u: np.ndarray, v: np.ndarray, norm: float, output_norm: float) -> float:
+    """Q(u, v) of two inputs of shape input_shape, with differences and norms in float64."""
+    outputs = f.predict(np.stack([u, v]))
+    run = np.linalg.norm(np.ravel(v.astype(np.float64) - u), norm)
+    return float(np.linalg.norm(outputs[1] - outputs[0], output_norm) / run)

@@ -74,7 +74,7 @@ class PairRule:
         """Pairs anchored at x, each pointing to its neighbour in x, or along w (P or more) where that is equal."""
         neighbour = self.f.concat([x[1:], x[:1]]) - x
         length = self.f.norm(neighbour, self.norm)
-        return x, self.f.where(length > 0, neighbour / length, w[: self.f.rows(x)])
+        return x, self.f.where(length > 0, neighbour / (length + TINY), w[: self.f.rows(x)])
 
     def ascend(self, state: State) -> State:
         """One step of all pairs up their quotients. A pair in a flat spot keeps its direction."""

@@ -33,16 +33,21 @@ def test_reaches_the_spectral_norm_of_linear_models():
         assert np.linalg.norm(matrix, 2) * (1 - 1e-3) < est.value < np.linalg.norm(matrix, 2) * (1 + 1e-4)
 
 
-def exact_constant(layers, resolution=200):
-    """Of a two-input ReLU net with one hidden layer over all of R²: the largest norm over its activation patterns."""
+def exact_constant(layers):
+    """Of a two-input ReLU net with one hidden layer over all of R²: the largest norm over its activation patterns.
+
+    The units are lines in the plane. Every cell between them has a corner where two lines meet, and the four cells
+    around a corner are found by a small step from it.
+    """
     w, b, last = (t.astype(float) for t in layers)
     best = 0.0
-    # Directions between breaking angles name every pattern far out; a fine grid adds those near the origin.
-    grid = np.stack(np.meshgrid(*[np.linspace(-20, 20, resolution)] * 2), -1).reshape(-1, 2)
-    patterns = {tuple(p) for p in (grid @ w.T + b > 0)}
-    for pattern in patterns:
-        jacobian = last @ (np.array(pattern)[:, None] * w)
-        best = max(best, np.linalg.norm(jacobian, 2))
+    for i, j in itertools.combinations(range(len(w)), 2):
+        corner = np.linalg.solve(w[[i, j]], -b[[i, j]])
+        along = [np.array([-w[k][1], w[k][0]]) / np.linalg.norm(w[k]) for k in (i, j)]
+        for signs in itertools.product((-1, 1), repeat=2):
+            point = corner + 1e-7 * max(1.0, abs(corner).max()) * (signs[0] * along[0] + signs[1] * along[1])
+            active = (w @ point + b > 0)[:, None]
+            best = max(best, np.linalg.norm(last @ (active * w), 2))
     return best
 
 

@@ -1,0 +1,208 @@
+"""A network as a graph of layers that no framework owns: float64 weights, and the Lipschitz factor of each layer.
+
+Images are flattened channels first. Shapes are those of one sample.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from artclip.lipschitz import convolution
+
+MOST_ELEMENTS = 1 << 22  # of a matrix that stands for a convolution
+
+
+class Operation(Protocol):
+    """What a node of the graph does to its inputs."""
+
+    def factor(self, p: float) -> float:
+        """Upper bound of its Lipschitz constant from the p-norm to the p-norm; ``math.inf`` where it has none."""
+
+
+class Linear(Operation, Protocol):
+    """An operation that is a matrix, up to a shift."""
+
+    def after(self, matrix: np.ndarray | None, size: int) -> np.ndarray | None:
+        """Its matrix times ``matrix`` (``None``: the identity of ``size``), or ``None`` where that is too large."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation of the graph.
+
+    Attributes:
+        name: of the layer, as the framework has it.
+        operation: what it does.
+        parents: indices of the nodes whose outputs it takes; -1 is the input of the network.
+        size: number of its outputs.
+    """
+
+    name: str
+    operation: Operation
+    parents: tuple[int, ...]
+    size: int
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A matrix (outputs, inputs), applied to each of ``copies`` parts of the input."""
+
+    weight: np.ndarray
+    copies: int = 1
+
+    def factor(self, p: float) -> float:
+        return float(np.linalg.norm(self.weight, p))
+
+    def after(self, matrix: np.ndarray | None, size: int) -> np.ndarray | None:
+        if self.copies > 1:
+            return None
+        return self.weight if matrix is None else self.weight @ matrix
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A zero-padded convolution, or with ``transposed`` the adjoint of one: shape is then that of the output."""
+
+    kernel: np.ndarray
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    dilation: tuple[int, ...]
+    groups: int = 1
+    transposed: bool = False
+
+    def _matrix(self) -> np.ndarray | None:
+        inputs = self.kernel.shape[1] * self.groups * math.prod(self.shape)
+        outputs = len(self.kernel) * math.prod(n // s + 1 for n, s in zip(self.shape, self.stride, strict=True))
+        if inputs * outputs > MOST_ELEMENTS:
+            return None
+        dense = convolution.matrix(self.kernel, self.shape, self.stride, self.padding, self.dilation, self.groups)
+        return dense.T if self.transposed else dense
+
+    def factor(self, p: float) -> float:
+        if p != 2:
+            q = {1: math.inf, math.inf: 1}[p] if self.transposed else p
+            return convolution.absolute_norm(self.kernel, self.stride, self.dilation, q, self.groups)
+        dense = self._matrix()
+        if dense is not None and min(dense.shape) <= 1024:
+            return float(np.linalg.norm(dense, 2))
+        return convolution.spectral_norm(self.kernel, self.shape, self.stride, self.padding, self.dilation, self.groups)
+
+    def after(self, matrix: np.ndarray | None, size: int) -> np.ndarray | None:
+        dense = self._matrix()
+        return dense if dense is None or matrix is None else dense @ matrix
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Each entry times a number: BatchNorm in eval mode, or ART's division by std."""
+
+    factors: np.ndarray
+
+    def factor(self, p: float) -> float:
+        return float(np.abs(self.factors).max())
+
+    def after(self, matrix: np.ndarray | None, size: int) -> np.ndarray | None:
+        factors = np.broadcast_to(self.factors, (size,))
+        if matrix is not None:
+            return factors[:, None] * matrix
+        return np.diag(factors) if size * size <= MOST_ELEMENTS else None
+
+
+@dataclass(frozen=True)
+class Reorder:
+    """Entries in another order, or some of them; ``index`` is ``None`` where the order stays."""
+
+    index: np.ndarray | None = None
+
+    def factor(self, p: float) -> float:
+        return 1.0
+
+    def after(self, matrix: np.ndarray | None, size: int) -> np.ndarray | None:
+        if matrix is None:
+            if size * size > MOST_ELEMENTS:
+                return None
+            matrix = np.eye(size)
+        return matrix if self.index is None else matrix[self.index]
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A function of each entry alone, with slopes in [low, high]."""
+
+    low: float
+    high: float
+
+    def factor(self, p: float) -> float:
+        return max(abs(self.low), abs(self.high))
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """An operation of which nothing is known but its Lipschitz factors in the norms 1, 2 and inf."""
+
+    factors: dict[float, float] = field(hash=False)
+
+    def factor(self, p: float) -> float:
+        return self.factors[p]
+
+
+@dataclass(frozen=True)
+class Add:
+    """Sum of its parents, each times a number."""
+
+    weights: tuple[float, ...] = (1.0, 1.0)
+
+    def factor(self, p: float) -> float:
+        return 1.0  # the weights count where the parents are combined
+
+
+@dataclass(frozen=True)
+class Concat:
+    """Outputs of its parents side by side."""
+
+    def factor(self, p: float) -> float:
+        return 1.0
+
+
+def max_pool(overlap: int) -> Bounded:
+    """Maximum over windows, of which an input is in ``overlap`` at most."""
+    return Bounded({1: float(overlap), 2: math.sqrt(overlap), math.inf: 1.0})
+
+
+def average_all(n: int) -> Bounded:
+    """Mean over n entries, channel by channel."""
+    return Bounded({1: 1 / n, 2: 1 / math.sqrt(n), math.inf: 1.0})
+
+
+# The Jacobian of softmax, diag(p) - p·pᵀ, has rows and columns of size 2·p·(1 - p) <= 1/2 in sum.
+SOFTMAX = Bounded({1: 0.5, 2: 0.5, math.inf: 0.5})
+
+
+def log_softmax(k: int) -> Bounded:
+    """Of k outputs; the Jacobian is I - 1·pᵀ."""
+    columns, rows = float(max(1, k - 1)), 2.0
+    return Bounded({1: columns, 2: math.sqrt(columns * rows), math.inf: rows})
+
+
+# Slopes of activations, by their usual names.
+SLOPES: dict[str, tuple[float, float]] = {
+    "relu": (0, 1),
+    "relu6": (0, 1),
+    "hardtanh": (0, 1),
+    "tanh": (0, 1),
+    "softplus": (0, 1),
+    "sigmoid": (0, 0.25),
+    "hardsigmoid": (0, 1 / 6),
+    "elu": (0, 1),
+    "selu": (0, 1.7580993408473766),
+    "softsign": (0, 1),
+    "gelu": (-0.12905, 1.12905),
+    "silu": (-0.09985, 1.09985),
+    "mish": (-0.11310, 1.08859),
+    "hardswish": (-0.5, 1.5),
+}

@@ -1,0 +1,181 @@
+"""Upper bounds hold: over random nets of every layer, lower <= LipSDP <= ECLipsE-Fast <= product."""
+
+import math
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from art.estimators.classification import PyTorchClassifier
+from torch import nn
+
+from artclip import lipschitz_bracket, lipschitz_lower_bound, lipschitz_upper_bound
+from artclip.frameworks import graph_of
+from artclip.lipschitz import layers
+from tests.nets import torch_nets as nets
+
+
+class Residual(nn.Module):
+    def __init__(self, inside):
+        super().__init__()
+        self.inside = inside
+
+    def forward(self, x):
+        return x + 0.5 * self.inside(x)
+
+
+class Parallel(nn.Module):
+    def __init__(self, *parts):
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, x):
+        return torch.cat([part(x) for part in self.parts], 1)
+
+
+class Odd(nn.Module):
+    """Scaling, permutation, subtraction, a mean, functional activations."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.scale = nn.Conv2d(2, 4, 3, padding="same"), nn.Parameter(torch.randn(4, 1, 1))
+
+    def forward(self, x):
+        y = torch.tanh(self.convolution(x / 2)) * self.scale
+        y = y.permute(0, 2, 3, 1).transpose(1, 3) - nn.functional.silu(y.transpose(2, 3))
+        return -y.mean((2, 3))
+
+
+IMAGES = {
+    "dense": lambda: [nn.Flatten(), nn.Linear(72, 9), nn.ReLU(), nn.Linear(9, 8), nn.Tanh(), nn.Linear(8, 3)],
+    "smooth": lambda: [nn.Flatten(), nn.Linear(72, 9), nn.GELU(), nn.Linear(9, 8), nn.Softplus(), nn.Linear(8, 3)],
+    "strided": lambda: [nn.Conv2d(2, 4, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(36, 3)],
+    "groups": lambda: [nn.Conv2d(2, 4, 3, groups=2, dilation=2), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(16, 3)],
+    "pools": lambda: [
+        nn.Conv2d(2, 3, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 1),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(3, 3),
+    ],
+    "norm": lambda: [nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()],
+    "transposed": lambda: [
+        nn.ConvTranspose2d(2, 3, 3, stride=2, padding=1),
+        nn.SiLU(),
+        nn.Flatten(),
+        nn.Linear(363, 3),
+    ],
+    "residual": lambda: [
+        Residual(nn.Sequential(nn.Conv2d(2, 2, 3, padding=1), nn.ReLU())),
+        nn.Flatten(),
+        nn.Linear(72, 3),
+    ],
+    "parallel": lambda: [Parallel(nn.Conv2d(2, 2, 3), nn.Conv2d(2, 1, 3)), nn.ReLU(), nn.Flatten(), nn.Linear(48, 3)],
+    "softmax": lambda: [nn.Flatten(), nn.Linear(72, 5), nn.Sigmoid(), nn.Dropout(0.5), nn.Linear(5, 3), nn.Softmax(1)],
+    "odd": lambda: [Odd()],
+}
+
+
+def classifier(name, seed, **kwargs):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = nn.Sequential(*IMAGES[name]())
+        for module in net.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.uniform_(module.weight, -2, 2)
+                nn.init.uniform_(module.running_var, 0.2, 2)
+    return PyTorchClassifier(net, nn.CrossEntropyLoss(), (2, 6, 6), 3, device_type="cpu", **kwargs)
+
+
+@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("norm", [1, 2, "inf"])
+def test_order_of_the_bounds(name, norm):
+    x = np.random.default_rng(0).standard_normal((40, 2, 6, 6))
+    for seed in range(6):
+        model = classifier(name, seed, preprocessing=(0.1, 0.4) if seed % 2 else (0.0, 1.0))
+        found = [
+            lipschitz_upper_bound(model, norm, norm, m, max_iter=40).value for m in ("product", "eclipse", "lipsdp")
+        ]
+        auto = lipschitz_upper_bound(model, norm, norm, max_iter=40)
+        lower = lipschitz_lower_bound(model, x, norm, norm, nb_restarts=8, max_iter=20, seed=seed)
+        assert lower.value <= found[2] * (1 + 1e-6) <= found[1] * (1 + 2e-6)
+        assert auto.value <= min(found) * (1 + 1e-6)
+        if norm == 2:
+            assert found[1] <= found[0] * (1 + 1e-6)
+        assert auto.kind == "upper"
+
+
+def test_linear_models_are_exact():
+    matrix = np.random.default_rng(0).standard_normal((4, 9))
+    model = nets.linear_classifier(matrix, preprocessing=(0.3, 0.25))
+    for norm, value in (
+        (1, np.abs(matrix).sum(0).max()),
+        (2, np.linalg.norm(matrix, 2)),
+        (np.inf, np.abs(matrix).sum(1).max()),
+    ):
+        assert lipschitz_upper_bound(model, norm, norm).value == pytest.approx(value / 0.25, rel=1e-5)
+    lower, upper = lipschitz_bracket(model, np.random.default_rng(1).uniform(size=(20, 9)), seed=0, method="auto")
+    assert lower.value <= upper.value <= lower.value * 1.001
+
+
+@pytest.mark.parametrize(("p", "q"), [(1, 2), (2, 1), (2, "inf"), ("inf", 2), ("inf", 1), (1, "inf")])
+def test_mixed_norms_hold(p, q):
+    x = np.random.default_rng(0).standard_normal((40, 2, 6, 6))
+    model = classifier("dense", 1)
+    lower = lipschitz_lower_bound(model, x, p, q, nb_restarts=16, seed=0)
+    assert lower.value <= lipschitz_upper_bound(model, p, q).value
+
+
+def test_layers_multiply_to_the_value():
+    est = lipschitz_upper_bound(classifier("pools", 0))
+    assert math.prod(factor for _, factor in est.layers) == pytest.approx(est.value, rel=1e-6)
+    assert any("max_pool" in name for name, _ in est.layers)
+
+
+class Attention(nn.Module):
+    def forward(self, x):
+        x = x.flatten(2)
+        return nn.functional.scaled_dot_product_attention(x, x, x).flatten(1)
+
+
+class Product(nn.Module):
+    def forward(self, x):
+        return (x * torch.sigmoid(x)).flatten(1)
+
+
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        (Attention(), "no rule for 'scaled_dot_product_attention'"),
+        (Product(), "a product of two activations is not globally Lipschitz"),
+        (nn.Sequential(nn.Flatten(), nn.LayerNorm(72)), "no rule for 'layer_norm'"),
+    ],
+)
+def test_layers_without_a_constant_are_named(last, message):
+    model = PyTorchClassifier(nn.Sequential(nn.ReLU(), last), nn.CrossEntropyLoss(), (2, 6, 6), 72, device_type="cpu")
+    with pytest.raises(ValueError, match=f"layer .*{message}"):
+        lipschitz_upper_bound(model)
+
+
+def test_other_estimators_are_refused_with_a_way_out():
+    from art.estimators.classification import BlackBoxClassifier
+
+    with pytest.raises(TypeError, match=r"cannot read the layers of a .*lipschitz_lower_bound takes any"):
+        lipschitz_upper_bound(BlackBoxClassifier(lambda x: x, (3,), 3))
+
+
+def test_mode_is_left_as_found_and_running_statistics_are_used():
+    model = classifier("norm", 0)
+    model.model.train()
+    nodes, size = graph_of(model)
+    assert size == 72
+    assert all(m.training for m in model.model.modules())
+    assert any(isinstance(node.operation, layers.Scale) for node in nodes)
+
+
+@pytest.mark.parametrize("options", [{"method": "guess"}, {"norm": 3}, {"max_iter": 0}, {"max_seconds": 0}])
+def test_bad_options(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        lipschitz_upper_bound(classifier("dense", 0), **options)
