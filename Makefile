@@ -33,6 +33,7 @@ benchmark: $(VENV)/.dev
 	$(BIN)/python benchmarks/step_cost_tensorflow.py
 	$(BIN)/python benchmarks/mnist_mlp.py
 	$(BIN)/python benchmarks/both_frameworks.py
+	$(BIN)/python benchmarks/bounds.py
 	$(BIN)/python benchmarks/tables.py
 
 clean:

@@ -76,7 +76,27 @@ def both(results: dict[str, Any]) -> str:
     return table(rows)
 
 
-SHOWN = {"mnist_mlp": mnist, "step_cost": cost, "step_cost_tensorflow": cost_tensorflow, "both_frameworks": both}
+def bounds(results: list[dict[str, Any]]) -> str:
+    titles = ["net", "Jacobian ≥", "Lip ≥, box", "Lip ≥, free", "LipSDP ≤", "ECLipsE-Fast ≤", "product ≤"]
+    rows = [[*titles, "LipSDP / lower", "s, lower", "s, LipSDP", "certified at 0.3"]]
+    for row in results:
+        lower, upper = row["lower, free"], row["upper"]
+        figures = [row["Jacobian norm on 10,000 points"], row["lower, clip_values"], lower]
+        figures += [upper[m] for m in ("lipsdp", "eclipse", "product")]
+        seconds = [lower["seconds"], upper["lipsdp"]["seconds"]]
+        shares = " / ".join(f"{100 * v:.0f}" for v in row["certified at 0.3"].values())
+        cells = [f"{f['value']:.2f}" for f in figures] + [f"{row['upper over lower']:.2f}"]
+        rows.append([row["net"], *cells, *(f"{s:.1f}" for s in seconds), f"{shares} %"])
+    return table(rows)
+
+
+SHOWN = {
+    "mnist_mlp": mnist,
+    "step_cost": cost,
+    "step_cost_tensorflow": cost_tensorflow,
+    "both_frameworks": both,
+    "bounds": bounds,
+}
 
 
 def main() -> None:

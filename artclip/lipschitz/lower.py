@@ -132,7 +132,7 @@ class _Search:
         away = rng.standard_normal((nb, *shape))
         away /= np.linalg.norm(away.reshape(nb, -1), axis=1).reshape(-1, *[1] * len(shape))
         width = float(np.linalg.norm(np.ravel(self._high - self._low))) or 1.0
-        reach = rng.choice((0.0, *_REACH), nb).reshape(-1, *[1] * len(shape)) * width
+        reach = np.where(rng.uniform(size=nb) < 0.5, 0.0, rng.choice(_REACH, nb)).reshape(-1, *[1] * len(shape)) * width
         return data + reach * away
 
     def climb(self, pairs: tuple[np.ndarray, np.ndarray], start: float, max_iter: int) -> None:
