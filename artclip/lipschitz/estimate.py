@@ -25,8 +25,8 @@ class LipschitzEstimate:
         u: for a lower bound, the first point of the pair that attains it, input-shaped.
         v: the second point.
         layers: for an upper bound, name and factor of each part of the network that was bounded alone.
-        gram: for some upper bounds in L2, a matrix M of shape (k, k) with |h·(f(u) - f(v))| <= √(hᵀ M h)·‖u - v‖ for
-            every h: a constant for each pair of classes.
+        gram: for some upper bounds in L2, a matrix M of shape (k, k) with ``|h·(f(u) - f(v))| <= √(hᵀ M h)·‖u - v‖``
+            for every h: a constant for each pair of classes.
     """
 
     value: float

@@ -27,7 +27,7 @@ class ChainBound:
 
     Attributes:
         value: the least bound of all iterates, rounded up.
-        gram: M_L of that iterate, shape (k, k): |h·(f(u) - f(v))| <= √(hᵀ M h)·‖u - v‖ for every h.
+        gram: M_L of that iterate, shape (k, k): ``|h·(f(u) - f(v))| <= √(hᵀ M h)·‖u - v‖`` for every h.
         history: the bound at each iterate.
     """
 
