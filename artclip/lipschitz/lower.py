@@ -22,7 +22,7 @@ _CANDIDATES = 16  # points looked at per restart, before the best of them climb
 _REACH = (0.3, 1.0, 3.0, 10.0, 30.0)  # how far from the data they may lie on a free domain, in units of its width
 _FINALISTS, _FINISH = 16, 30  # pairs that are finished by power iteration, and its steps
 _DOUBT = 4  # units of rounding that a quotient may be off by
-_ELEMENTS = 1 << 25  # numbers that candidates may hold
+_ELEMENTS = 1 << 23  # numbers that candidates may hold
 
 Climber = Callable[..., tuple[Tensor, Tensor, State]]
 
