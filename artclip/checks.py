@@ -23,6 +23,11 @@ def norm(name: str, value: Any) -> float:
     return p if p == math.inf else int(p)
 
 
+def dual_norm(p: float) -> float:
+    """The norm that gradients are measured in where inputs are in the p-norm."""
+    return {1: math.inf, 2: 2, math.inf: 1}[p]
+
+
 def one_of(name: str, value: Any, allowed: Iterable[str]) -> None:
     """The value is one of the names."""
     if value not in tuple(allowed):

@@ -29,6 +29,14 @@ class Cell(Protocol):
     value: Any
 
 
+def box_of(estimator: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """The ``clip_values`` of an ART estimator in float64, or ``None``."""
+    if estimator.clip_values is None:
+        return None
+    low, high = (np.asarray(v, dtype=np.float64) for v in estimator.clip_values)
+    return low, high
+
+
 class Function(abc.ABC):
     """A model as the function f that is deployed: in eval mode, on raw inputs, preprocessing included."""
 

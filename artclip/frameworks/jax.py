@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from artclip.frameworks.base import Function
+from artclip.frameworks.base import Function, box_of
 from artclip.frameworks.preprocessing import Preprocessing
 
 
@@ -27,10 +27,7 @@ class JaxFunction(Function):
     def __init__(self, estimator: Any) -> None:
         self.estimator = estimator
         self.input_shape = tuple(estimator.input_shape)
-        self.clip_values = None
-        if estimator.clip_values is not None:
-            low, high = (np.asarray(v, dtype=np.float64) for v in estimator.clip_values)
-            self.clip_values = (low, high)
+        self.clip_values = box_of(estimator)
         leaves = [leaf.dtype for leaf in jax.tree.leaves(estimator.model) if hasattr(leaf, "dtype")]
         self.dtype = jnp.result_type(*leaves) if leaves else jnp.float32
         self._preprocessing = Preprocessing(estimator, self.tensor, _NoDefence)

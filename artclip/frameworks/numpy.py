@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from art.config import ART_NUMPY_DTYPE
 
-from artclip.frameworks.base import Function
+from artclip.frameworks.base import Function, box_of
 
 # Directions per gradient where there is none but differences of predictions: all axes of a small input, else as many
 # random ones, orthogonal to each other.
@@ -35,13 +35,12 @@ class NumpyFunction(Function):
     def __init__(self, estimator: Any) -> None:
         self.estimator = estimator
         self.input_shape = tuple(estimator.input_shape or ())
-        self.clip_values = None
+        self.clip_values = box_of(estimator)
         self.dtype = np.dtype(ART_NUMPY_DTYPE)
-        width = 1.0
-        if estimator.clip_values is not None:
-            low, high = (np.asarray(v, dtype=np.float64) for v in estimator.clip_values)
-            self.clip_values, width = (low, high), float(np.max(high - low))
-        self._step = _STEP * width
+        self._step = _STEP
+        if self.clip_values is not None:
+            low, high = self.clip_values
+            self._step *= float(np.max(high - low))
         self._rng = np.random.default_rng(0)
         self._has_gradient = self._try_gradient()
         self.access = "class_gradient" if self._has_gradient else "predict alone"

@@ -13,7 +13,7 @@ from art.defences.preprocessor.preprocessor import PreprocessorTensorFlowV2
 from tensorflow.python.eager import context
 
 from artclip.frameworks import keras_layers
-from artclip.frameworks.base import Function, Objective, Trainable
+from artclip.frameworks.base import Function, Objective, Trainable, box_of
 from artclip.frameworks.own_step import own_step
 from artclip.frameworks.preprocessing import Preprocessing
 
@@ -189,9 +189,7 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         self.estimator = estimator
         keras_layers.build(estimator.model, tuple(estimator.input_shape))
         super().__init__(estimator.model, tuple(estimator.input_shape))
-        if estimator.clip_values is not None:
-            low, high = (np.asarray(v, dtype=np.float64) for v in estimator.clip_values)
-            self.clip_values = (low, high)
+        self.clip_values = box_of(estimator)
         self._compiled = not hasattr(estimator, "loss_object")  # a KerasClassifier: loss and optimizer are the model's
         self._loss: Any = getattr(self.model, "loss", None) if self._compiled else estimator.loss_object
         self._train_step = None if self._compiled else estimator.train_step

@@ -15,7 +15,7 @@ from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
 from art.utils import check_and_transform_label_format
 from torch import nn
 
-from artclip.frameworks.base import Function, Objective, Trainable
+from artclip.frameworks.base import Function, Objective, Trainable, box_of
 from artclip.frameworks.preprocessing import Preprocessing
 
 # Modules of which train and eval mode are the same function, so that switching them is wasted time.
@@ -179,9 +179,7 @@ class TorchEstimator(TorchFunction, Trainable):
         self.input_shape = tuple(estimator.input_shape)
         self.nb_classes = getattr(estimator, "nb_classes", None)
         self.device = estimator.device
-        if estimator.clip_values is not None:
-            low, high = (np.asarray(v, dtype=np.float64) for v in estimator.clip_values)
-            self.clip_values = (low, high)
+        self.clip_values = box_of(estimator)
         self._parameters = [p for p in self.module.parameters() if p.requires_grad]
         self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorPyTorch)
         # In train mode, on a batch, the model is f itself: points may ride along with the batch.

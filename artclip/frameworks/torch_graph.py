@@ -61,7 +61,6 @@ class _Reader:
         self._program, self._nodes = program, list[L.Node]()
         self._place: dict[str, int] = {}
         self._constants: dict[str, Any] = {}
-        self._index: dict[int, np.ndarray] = {}
         signature = program.graph_signature
         names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         constants = getattr(signature, "inputs_to_lifted_tensor_constants", {})

@@ -94,7 +94,7 @@ def clever(
     if f.clip_values is not None:
         pool = np.clip(pool, *f.clip_values)
     jacobians = _jacobians(f, pool, [predicted, *targets])
-    dual = {1: math.inf, 2: 2, math.inf: 1}[p]
+    dual = checks.dual_norm(p)
     scores = {}
     for index, j in enumerate(targets, 1):
         norms = np.linalg.norm(jacobians[:, 0] - jacobians[:, index], ord=dual, axis=1)

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from artclip import checks
 from artclip.lipschitz import convolution
 
 MOST_ELEMENTS = 1 << 22  # of a matrix that stands for a convolution
@@ -85,7 +86,7 @@ class Convolution:
 
     def factor(self, p: float) -> float:
         if p != 2:
-            q = {1: math.inf, math.inf: 1}[p] if self.transposed else p
+            q = checks.dual_norm(p) if self.transposed else p
             return convolution.absolute_norm(self.kernel, self.stride, self.dilation, q, self.groups)
         dense = self._matrix()
         if dense is not None and min(dense.shape) <= 1024:

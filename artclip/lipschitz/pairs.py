@@ -120,7 +120,7 @@ class PairRule:
 
     def _direction(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Direction of steepest ascent in ``norm`` (the gradient of the dual norm), and its length."""
-        steepest = self._norm_gradient(gradient, {1: math.inf, 2: 2, math.inf: 1}[self.norm])
+        steepest = self._norm_gradient(gradient, checks.dual_norm(self.norm))
         return steepest, self.f.norm(steepest, self.norm)
 
     def _norm_gradient(self, t: Tensor, p: float) -> Tensor:
