@@ -10,18 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from clip_step import BATCH_SIZE, SETTINGS, STEPS, clip_step
 from common import interleaved, mnist, ratio, save
 from torch_mlp import mlp
 
 from artclip import CLIPTrainer
-from artclip.frameworks import trainable_of
-from artclip.trainers.epochs import Epochs
 
-BATCH_SIZE, STEPS, ROUNDS, EPOCH_ROUNDS = 128, 24, 41, 7
-SETTINGS: dict[str, dict[str, Any]] = {
-    "default": {},
-    "cheap": {"lamda": 0.03, "nb_pairs": 16, "pair_interval": 12},
-}
+ROUNDS, EPOCH_ROUNDS = 41, 7
 
 
 def plain_step(activation: str, x: np.ndarray, y: np.ndarray) -> Callable[[], None]:
@@ -38,22 +33,6 @@ def plain_step(activation: str, x: np.ndarray, y: np.ndarray) -> Callable[[], No
             optimizer.zero_grad()
             loss(model(xt.index_select(0, index)), yt.index_select(0, index)).backward()
             optimizer.step()
-
-    return steps
-
-
-def clip_step(activation: str, x: np.ndarray, y: np.ndarray, **options: Any) -> Callable[[], None]:
-    """The steps of :class:`artclip.CLIPTrainer`, batches included; STEPS is a multiple of every interval used."""
-    trainer = CLIPTrainer(mlp(activation, 0), seed=0, **options)
-    f = trainable_of(trainer.classifier)
-    epoch = Epochs(f, None, trainer._regularizer(f, (x[:1000], y[:1000]), 0), None)  # type: ignore[arg-type]
-    rng = np.random.default_rng(0)
-
-    def steps() -> None:
-        order = rng.permutation(len(x))[: STEPS * BATCH_SIZE]
-        for i in range(STEPS):
-            index = order[i * BATCH_SIZE : (i + 1) * BATCH_SIZE]
-            epoch._step(*f.batch(x, y, index), trainer.lamda)
 
     return steps
 
@@ -115,8 +94,8 @@ def main() -> None:
         for activation in ("relu", "sigmoid"):
             functions = {
                 "plain": plain_step(activation, x, y),
-                "artclip λ=0": clip_step(activation, x, y, lamda=0.0),
-                **{name: clip_step(activation, x, y, **options) for name, options in SETTINGS.items()},
+                "artclip λ=0": clip_step(mlp(activation, 0), x, y, lamda=0.0),
+                **{name: clip_step(mlp(activation, 0), x, y, **options) for name, options in SETTINGS.items()},
                 "published": published_step(activation, x, y),
             }
             seconds = interleaved(functions, ROUNDS)

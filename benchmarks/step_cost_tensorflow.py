@@ -19,17 +19,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 from art.estimators.classification import TensorFlowV2Classifier
+from clip_step import BATCH_SIZE, SETTINGS, STEPS, clip_step
 from common import interleaved, mnist, ratio, save
 
 from artclip import CLIPTrainer
-from artclip.frameworks import trainable_of
-from artclip.trainers.epochs import Epochs
 
-BATCH_SIZE, STEPS, ROUNDS, NB_EPOCHS, EPOCH_ROUNDS = 128, 24, 41, 3, 5
-SETTINGS: dict[str, dict[str, Any]] = {
-    "default": {},
-    "cheap": {"lamda": 0.03, "nb_pairs": 16, "pair_interval": 12},
-}
+ROUNDS, NB_EPOCHS, EPOCH_ROUNDS = 41, 3, 5
 
 
 def mlp(activation: str) -> TensorFlowV2Classifier:
@@ -73,22 +68,6 @@ def plain_step(activation: str, x: np.ndarray, y: np.ndarray, concrete: bool = F
     return steps
 
 
-def clip_step(activation: str, x: np.ndarray, y: np.ndarray, **options: Any) -> Callable[[], None]:
-    """The steps of :class:`artclip.CLIPTrainer`, batches included; STEPS is a multiple of every interval used."""
-    trainer = CLIPTrainer(mlp(activation), seed=0, **options)
-    f = trainable_of(trainer.classifier)
-    epoch = Epochs(f, None, trainer._regularizer(f, (x[:1000], y[:1000]), 0), None)  # type: ignore[arg-type]
-    rng = np.random.default_rng(0)
-
-    def steps() -> None:
-        order = rng.permutation(len(x))[: STEPS * BATCH_SIZE]
-        for i in range(STEPS):
-            index = order[i * BATCH_SIZE : (i + 1) * BATCH_SIZE]
-            epoch._step(*f.batch(x, y, index), trainer.lamda)
-
-    return steps
-
-
 def epochs(activation: str, x: np.ndarray, y: np.ndarray) -> dict[str, Callable[[], None]]:
     """Calls of ``fit`` that trace their steps anew, ART's and ours."""
     art, clip = mlp(activation), CLIPTrainer(mlp(activation), seed=0)
@@ -107,8 +86,8 @@ def measure(threads: int) -> list[dict[str, Any]]:
         functions = {
             "plain": plain_step(activation, x, y),
             "plain, concrete": plain_step(activation, x, y, concrete=True),
-            "artclip λ=0": clip_step(activation, x, y, lamda=0.0),
-            **{name: clip_step(activation, x, y, **options) for name, options in SETTINGS.items()},
+            "artclip λ=0": clip_step(mlp(activation), x, y, lamda=0.0),
+            **{name: clip_step(mlp(activation), x, y, **options) for name, options in SETTINGS.items()},
         }
         seconds = interleaved(functions, ROUNDS)
         row: dict[str, Any] = {"threads": threads, "activation": activation}
