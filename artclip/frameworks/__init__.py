@@ -39,6 +39,8 @@ _ADAPTERS = {
     "keras.src.layers.layer.Layer": (_TENSORFLOW, "TensorFlowFunction"),
     "tensorflow.python.module.module.Module": (_TENSORFLOW, "TensorFlowFunction"),
 }
+# Where the layers of an adapter's model are read.
+_GRAPHS = {"TorchEstimator": "artclip.frameworks.torch_graph", "TensorFlowEstimator": "artclip.frameworks.keras_graph"}
 # ART estimators that artclip cannot serve, or cannot train, and why.
 _REFUSED = {
     "art.estimators.regression.keras.KerasRegressor": (
@@ -95,19 +97,19 @@ def function_of(model: Any) -> Function:
 
 
 def graph_of(estimator: Any) -> tuple[list[Any], int]:
-    """The layers of an ART PyTorch classifier, ART's scaling included, as a graph; and the number of inputs.
+    """The layers of an ART estimator, ART's scaling included, as a graph; and the number of inputs.
 
     Raises:
         TypeError: an estimator whose layers cannot be read.
         ValueError: a layer without a rule, by its name.
     """
     adapter = _adapter(estimator)
-    if adapter is None or adapter.__name__ != "TorchEstimator":
+    if adapter is None or adapter.__name__ not in _GRAPHS:
         raise TypeError(
-            f"cannot read the layers of a {_bases(estimator)[0]}; upper bounds are there for ART's PyTorch classifiers "
-            "and regressors so far. lipschitz_lower_bound takes any estimator"
+            f"cannot read the layers of a {_bases(estimator)[0]}; expected an ART {_installed(_ESTIMATORS)}. "
+            "lipschitz_lower_bound takes any estimator"
         )
-    return import_module("artclip.frameworks.torch_graph").of_estimator(adapter(estimator))
+    return import_module(_GRAPHS[adapter.__name__]).of_estimator(adapter(estimator))
 
 
 def trainable_of(estimator: Any) -> Trainable:

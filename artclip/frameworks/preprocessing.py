@@ -40,9 +40,9 @@ class Preprocessing:
             self._mean, self._std = tensor(np.array(mean)), tensor(np.array(std))
 
     @property
-    def scaling(self) -> Tensor | None:
-        """What inputs are divided by, or ``None``."""
-        return self._std
+    def scaling(self) -> tuple[Tensor, Tensor] | None:
+        """Mean and std, or ``None``."""
+        return None if self._mean is None else (self._mean, self._std)
 
     @property
     def has_fit_defences(self) -> bool:

@@ -51,9 +51,8 @@ def of_estimator(f: Any) -> tuple[list[L.Node], int]:
         raise ValueError("a preprocessing defence at predict has no rule, so there is no upper bound")
     if scaling is None:
         return nodes, size
-    factors = np.broadcast_to(1 / scaling.detach().cpu().double().numpy(), (1, *f.input_shape)).ravel()
-    shifted = [L.Node(n.name, n.operation, tuple(p + 1 for p in n.parents), n.size) for n in nodes]
-    return [L.Node("preprocessing", L.Scale(factors), (-1,), size), *shifted], size
+    mean, std = (np.broadcast_to(t.detach().cpu().double().numpy(), (1, *f.input_shape)).ravel() for t in scaling)
+    return L.behind(L.Node("preprocessing", L.Scale(1 / std, -mean / std), (-1,), size), nodes), size
 
 
 class _Reader:
@@ -118,8 +117,8 @@ class _Reader:
         self, kind: str, name: str, a: dict[str, Any], shape: tuple[int, ...], node: Any, parents: tuple[int, ...]
     ) -> L.Operation:
         rule = getattr(self, f"rule_{kind}", None)
-        if kind in L.SLOPES:
-            return L.Activation(*map(float, L.SLOPES[kind]))
+        if kind in L.ACTIVATIONS:
+            return L.ACTIVATIONS[kind]
         if rule is None:
             raise ValueError(
                 f"layer {name}: no rule for {kind!r}, so there is no upper bound. Use lipschitz_lower_bound, or write "
@@ -128,7 +127,7 @@ class _Reader:
         return rule(name, a, shape, node, parents)
 
     def rule_linear(self, name: str, a: dict[str, Any], shape: tuple[int, ...], *_: Any) -> L.Operation:
-        return L.Dense(self._needed(a["weight"], name), math.prod(shape[1:-1]))
+        return L.Dense(self._needed(a["weight"], name), math.prod(shape[1:-1]), self._shift(a, name, 1))
 
     def _needed(self, argument: Any, name: str) -> np.ndarray:
         value = self._value(argument)
@@ -136,7 +135,12 @@ class _Reader:
             raise ValueError(f"layer {name}: its weight depends on the input, so it is not globally Lipschitz")
         return value
 
-    def _convolution_of(self, name: str, a: dict[str, Any], spatial: tuple[int, ...], transposed: bool) -> L.Operation:
+    def _shift(self, a: dict[str, Any], name: str, repeats: int) -> np.ndarray | float:
+        return 0.0 if a.get("bias") is None else np.repeat(self._needed(a["bias"], name), repeats)
+
+    def _convolution_of(
+        self, name: str, a: dict[str, Any], spatial: tuple[int, ...], node: Any, transposed: bool
+    ) -> L.Operation:
         d = len(spatial)
         padding = a.get("padding", 0)
         kernel = self._needed(a["weight"], name)
@@ -146,19 +150,19 @@ class _Reader:
             both = tuple((t // 2, t - t // 2) for t in total)
         else:
             both = tuple((p, p) for p in _each(padding, d))
-        return L.Convolution(
-            kernel, spatial, _each(a.get("stride", 1), d), both, dilation, int(a.get("groups", 1)), transposed
-        )
+        stride, groups = _each(a.get("stride", 1), d), int(a.get("groups", 1))
+        shift = self._shift(a, name, math.prod(node.meta["val"].shape[2:]))
+        return L.Convolution(kernel, spatial, stride, both, dilation, groups, transposed, shift)
 
-    def rule_conv2d(self, name: str, a: dict[str, Any], shape: tuple[int, ...], *_: Any) -> L.Operation:
-        return self._convolution_of(name, a, shape[2:], transposed=False)
+    def rule_conv2d(self, name: str, a: dict[str, Any], shape: tuple[int, ...], node: Any, *_: Any) -> L.Operation:
+        return self._convolution_of(name, a, shape[2:], node, transposed=False)
 
     rule_conv1d = rule_conv3d = rule_conv2d
 
     def rule_conv_transpose2d(
         self, name: str, a: dict[str, Any], shape: tuple[int, ...], node: Any, *_: Any
     ) -> L.Operation:
-        return self._convolution_of(name, a, tuple(node.meta["val"].shape[2:]), transposed=True)
+        return self._convolution_of(name, a, tuple(node.meta["val"].shape[2:]), node, transposed=True)
 
     rule_conv_transpose1d = rule_conv_transpose3d = rule_conv_transpose2d
 
@@ -168,11 +172,14 @@ class _Reader:
         variance = self._needed(a["running_var"], name)
         weight = np.ones_like(variance) if a["weight"] is None else self._needed(a["weight"], name)
         factors = weight / np.sqrt(variance + a["eps"])
-        return L.Scale(np.repeat(factors, math.prod(shape[2:])))
+        shift = (0.0 if a["bias"] is None else self._needed(a["bias"], name)) - factors * self._needed(
+            a["running_mean"], name
+        )
+        return L.Scale(*(np.repeat(t, math.prod(shape[2:])) for t in (factors, shift)))
 
     def rule_leaky_relu(self, name: str, a: dict[str, Any], *_: Any) -> L.Operation:
         slope = float(a.get("negative_slope", 0.01))
-        return L.Activation(min(0.0, slope), max(1.0, slope))
+        return L.leaky_relu(slope)
 
     def rule_elu(self, name: str, a: dict[str, Any], *_: Any) -> L.Operation:
         alpha, scale, inner = (float(a.get(k, 1)) for k in ("alpha", "scale", "input_scale"))
@@ -234,14 +241,21 @@ class _Reader:
             raise ValueError(f"layer {name}: it moves the axis of the batch")
         return self._permuted(shape, lambda t: t.swapaxes(first, second))
 
-    def _sum(self, name: str, a: dict[str, Any], parents: tuple[int, ...], sign: float) -> L.Operation:
-        return L.Add((1.0, sign * float(a.get("alpha", 1)))) if len(parents) == 2 else L.Reorder()
+    def _sum(self, node: Any, first: float, second: float) -> L.Operation:
+        """Two arguments, each times a number; one of them may be a constant."""
+        a, b = (self._value(argument) for argument in node.args[:2])
+        if a is not None:
+            return self._scaled(node, np.asarray(second), first * a)
+        return L.Add((first, second)) if b is None else self._scaled(node, np.asarray(first), second * b)
 
-    def rule_add(self, name: str, a: dict[str, Any], shape: Any, node: Any, parents: tuple[int, ...]) -> L.Operation:
-        return self._sum(name, a, parents, 1.0)
+    def rule_add(self, name: str, a: dict[str, Any], shape: Any, node: Any, *_: Any) -> L.Operation:
+        return self._sum(node, 1.0, float(a.get("alpha", 1)))
 
-    def rule_sub(self, name: str, a: dict[str, Any], shape: Any, node: Any, parents: tuple[int, ...]) -> L.Operation:
-        return self._sum(name, a, parents, -1.0)
+    def rule_sub(self, name: str, a: dict[str, Any], shape: Any, node: Any, *_: Any) -> L.Operation:
+        return self._sum(node, 1.0, -float(a.get("alpha", 1)))
+
+    def rule_rsub(self, name: str, a: dict[str, Any], shape: Any, node: Any, *_: Any) -> L.Operation:
+        return self._sum(node, -float(a.get("alpha", 1)), 1.0)
 
     def rule_mul(self, name: str, a: dict[str, Any], shape: Any, node: Any, parents: tuple[int, ...]) -> L.Operation:
         if len(parents) == 2:
@@ -257,8 +271,8 @@ class _Reader:
     def rule_neg(self, name: str, a: dict[str, Any], shape: Any, node: Any, *_: Any) -> L.Operation:
         return self._scaled(node, np.asarray(-1.0))
 
-    def _scaled(self, node: Any, factors: np.ndarray) -> L.Operation:
-        return L.Scale(np.broadcast_to(factors, node.meta["val"].shape)[0].ravel())
+    def _scaled(self, node: Any, factors: np.ndarray, shift: np.ndarray | float = 0.0) -> L.Operation:
+        return L.Scale(*(np.broadcast_to(t, node.meta["val"].shape)[0].ravel() for t in (factors, shift)))
 
     def rule_cat(self, *_: Any) -> L.Operation:
         return L.Concat()

@@ -6,7 +6,7 @@ Images are flattened channels first. Shapes are those of one sample.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -25,7 +25,11 @@ class Operation(Protocol):
 
 
 class Linear(Operation, Protocol):
-    """An operation that is a matrix, up to a shift."""
+    """An operation that is a matrix and a shift."""
+
+    @property
+    def shift(self) -> np.ndarray | float:
+        """What is added: one number for each output, or one for all."""
 
     def after(self, matrix: np.ndarray | None, size: int) -> np.ndarray | None:
         """Its matrix times ``matrix`` (``None``: the identity of ``size``), or ``None`` where that is too large."""
@@ -50,10 +54,11 @@ class Node:
 
 @dataclass(frozen=True)
 class Dense:
-    """A matrix (outputs, inputs), applied to each of ``copies`` parts of the input."""
+    """A matrix (outputs, inputs), applied to each of ``copies`` parts of the input; ``shift`` is added."""
 
     weight: np.ndarray
     copies: int = 1
+    shift: np.ndarray | float = 0.0
 
     def factor(self, p: float) -> float:
         return float(np.linalg.norm(self.weight, p))
@@ -75,6 +80,7 @@ class Convolution:
     dilation: tuple[int, ...]
     groups: int = 1
     transposed: bool = False
+    shift: np.ndarray | float = 0.0
 
     def _matrix(self) -> np.ndarray | None:
         inputs = self.kernel.shape[1] * self.groups * math.prod(self.shape)
@@ -100,9 +106,10 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Scale:
-    """Each entry times a number: BatchNorm in eval mode, or ART's division by std."""
+    """Each entry times a number, plus a number: BatchNorm in eval mode, or ART's scaling."""
 
     factors: np.ndarray
+    shift: np.ndarray | float = 0.0
 
     def factor(self, p: float) -> float:
         return float(np.abs(self.factors).max())
@@ -119,6 +126,7 @@ class Reorder:
     """Entries in another order, or some of them; ``index`` is ``None`` where the order stays."""
 
     index: np.ndarray | None = None
+    shift = 0.0
 
     def factor(self, p: float) -> float:
         return 1.0
@@ -133,10 +141,16 @@ class Reorder:
 
 @dataclass(frozen=True)
 class Activation:
-    """A function of each entry alone, with slopes in [low, high]."""
+    """A function of each entry alone, with slopes in [low, high].
+
+    Attributes:
+        low, high: the least and the largest slope.
+        kinked: whether it is linear with slope ``low`` below 0 and ``high`` above, and 0 at 0.
+    """
 
     low: float
     high: float
+    kinked: bool = False
 
     def factor(self, p: float) -> float:
         return max(abs(self.low), abs(self.high))
@@ -190,20 +204,30 @@ def log_softmax(k: int) -> Bounded:
     return Bounded({1: columns, 2: math.sqrt(columns * rows), math.inf: rows})
 
 
-# Slopes of activations, by their usual names.
-SLOPES: dict[str, tuple[float, float]] = {
-    "relu": (0, 1),
-    "relu6": (0, 1),
-    "hardtanh": (0, 1),
-    "tanh": (0, 1),
-    "softplus": (0, 1),
-    "sigmoid": (0, 0.25),
-    "hardsigmoid": (0, 1 / 6),
-    "elu": (0, 1),
-    "selu": (0, 1.7580993408473766),
-    "softsign": (0, 1),
-    "gelu": (-0.12905, 1.12905),
-    "silu": (-0.09985, 1.09985),
-    "mish": (-0.11310, 1.08859),
-    "hardswish": (-0.5, 1.5),
+def leaky_relu(slope: float) -> Activation:
+    """x above 0, ``slope``·x below; bounds alone where the slope exceeds 1."""
+    return Activation(min(1.0, slope), max(1.0, slope), kinked=slope <= 1)
+
+
+def behind(first: Node, nodes: list[Node]) -> list[Node]:
+    """The graph of ``nodes`` with ``first`` before it."""
+    return [first, *(replace(n, parents=tuple(p + 1 for p in n.parents)) for n in nodes)]
+
+
+# Activations without parameters, by their usual names.
+ACTIVATIONS = {
+    "relu": Activation(0.0, 1.0, kinked=True),
+    "relu6": Activation(0.0, 1.0),
+    "hardtanh": Activation(0.0, 1.0),
+    "tanh": Activation(0.0, 1.0),
+    "softplus": Activation(0.0, 1.0),
+    "sigmoid": Activation(0.0, 0.25),
+    "hardsigmoid": Activation(0.0, 1 / 6),
+    "elu": Activation(0.0, 1.0),
+    "selu": Activation(0.0, 1.7580993408473766),
+    "softsign": Activation(0.0, 1.0),
+    "gelu": Activation(-0.12905, 1.12905),
+    "silu": Activation(-0.09985, 1.09985),
+    "mish": Activation(-0.11310, 1.08859),
+    "hardswish": Activation(-0.5, 1.5),
 }

@@ -34,7 +34,7 @@ def lipschitz_upper_bound(
     (convolutions on small images among them) are bounded together by LipSDP, which is tighter than their product.
 
     Args:
-        estimator: ART PyTorch estimator, or a bare ``torch.nn.Module`` with an ``input_shape``.
+        estimator: ART PyTorch or TensorFlow estimator.
         norm, output_norm: 1, 2 or inf, on flattened inputs and outputs.
         method: ``"product"`` of the layers' exact norms (for convolutions a bound within a few per cent);
             ``"eclipse"`` (ECLipsE-Fast, closed form) or ``"lipsdp"`` for stretches of dense layers; ``"auto"`` for the
