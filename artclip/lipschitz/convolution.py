@@ -19,11 +19,14 @@ def spectral_norm(
     dilation: tuple[int, ...],
     groups: int = 1,
 ) -> float:
-    """An upper bound of the L2 norm of a zero-padded convolution, within a few per cent of it.
+    """An upper bound of the L2 norm of a zero-padded convolution, within a few per cent of it for images well above the
+    kernel's size.
 
-    The convolution is a part of the circulant one on a torus that holds the padded image and the kernel, whose norm is
-    the largest over all frequencies (Sedghi, Gupta, Long 2019). A stride becomes channels: pixels of one phase of the
-    stride are one channel of a smaller image.
+    The convolution is a part of a circulant one on a torus, whose norm is the largest over all frequencies (Sedghi,
+    Gupta, Long 2019). The torus need hold no more than the image and the wider padding: zeros before the image serve as
+    zeros after it. What crosses the seam may be multiplied by a phase, which shifts the frequencies; the least of the
+    bounds so had is taken. A stride becomes channels: pixels of one phase of the stride are one channel of a smaller
+    image.
 
     Args:
         kernel: shape (outputs, inputs / groups, *sizes).
@@ -35,10 +38,12 @@ def spectral_norm(
     outputs = len(kernel) // groups
     torus = []
     for size, k, s, (before, after) in zip(shape, kernel.shape[2:], stride, padding, strict=True):
-        torus.append(math.ceil((size + before + after) / s) + math.ceil(k / s) - 1)
-    return max(
-        _circulant_norm(_phases(kernel[g * outputs : (g + 1) * outputs], stride), tuple(torus)) for g in range(groups)
-    )
+        places = (size + before + after - k) // s + 1  # of outputs
+        torus.append(max(math.ceil((size + max(before, after)) / s), math.ceil(k / s), places))
+    parts = [_phases(kernel[g * outputs : (g + 1) * outputs], stride) for g in range(groups)]
+    large = parts[0].shape[0] * parts[0].shape[1] * math.prod(torus) > _ELEMENTS
+    shifts = [(0.0,) * len(torus)] if large else list(itertools.product((0.0, 0.5), repeat=len(torus)))
+    return max(min(_circulant_norm(part, tuple(torus), shift) for shift in shifts) for part in parts)
 
 
 def _spaced(before: tuple[Any, ...], first: tuple[int, ...], steps: tuple[int, ...]) -> tuple[Any, ...]:
@@ -68,13 +73,16 @@ def _phases(kernel: np.ndarray, stride: tuple[int, ...]) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
-def _circulant_norm(kernel: np.ndarray, torus: tuple[int, ...]) -> float:
+def _circulant_norm(kernel: np.ndarray, torus: tuple[int, ...], shift: tuple[float, ...]) -> float:
     outputs, inputs, *sizes = kernel.shape
-    torus = tuple(max(n, k) for n, k in zip(torus, sizes, strict=True))
     axes = tuple(range(2, kernel.ndim))
     if outputs * inputs * math.prod(torus) > _ELEMENTS:  # one row of the torus after the other
         return _in_slabs(kernel, torus)
-    spectrum = np.fft.rfftn(kernel, s=torus, axes=axes)  # a real kernel: the other half are conjugates
+    if not any(shift):
+        spectrum = np.fft.rfftn(kernel, s=torus, axes=axes)  # a real kernel: the other half are conjugates
+    else:
+        grid = np.meshgrid(*(np.arange(k) * t / n for k, n, t in zip(sizes, torus, shift, strict=True)), indexing="ij")
+        spectrum = np.fft.fftn(kernel * np.exp(-2j * np.pi * sum(grid)), s=torus, axes=axes)
     return _largest(spectrum.reshape(outputs, inputs, -1))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class LipschitzEstimate:
         layers: for an upper bound, name and factor of each part of the network that was bounded alone.
         gram: for some upper bounds in L2, a matrix M of shape (k, k) with ``|h·(f(u) - f(v))| <= √(hᵀ M h)·‖u - v‖``
             for every h: a constant for each pair of classes.
+        history: (seconds, value) as the search or the optimisation went on.
     """
 
     value: float
@@ -41,6 +42,7 @@ class LipschitzEstimate:
     v: np.ndarray | None = None
     layers: list[tuple[str, float]] | None = None
     gram: np.ndarray | None = None
+    history: list[tuple[float, float]] = field(default_factory=list)
 
     def __float__(self) -> float:
         return self.value

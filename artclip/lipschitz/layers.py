@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +15,8 @@ import numpy as np
 from artclip import checks
 from artclip.lipschitz import convolution
 
-MOST_ELEMENTS = 1 << 22  # of a matrix that stands for a convolution
+MOST_ELEMENTS = 1 << 24  # of a matrix that stands for a convolution
+_EXACT = 2048  # rows or columns up to which its norm is computed
 
 
 class Operation(Protocol):
@@ -82,6 +84,7 @@ class Convolution:
     transposed: bool = False
     shift: np.ndarray | float = 0.0
 
+    @cached_property
     def _matrix(self) -> np.ndarray | None:
         inputs = self.kernel.shape[1] * self.groups * math.prod(self.shape)
         outputs = len(self.kernel) * math.prod(n // s + 1 for n, s in zip(self.shape, self.stride, strict=True))
@@ -94,13 +97,14 @@ class Convolution:
         if p != 2:
             q = checks.dual_norm(p) if self.transposed else p
             return convolution.absolute_norm(self.kernel, self.stride, self.dilation, q, self.groups)
-        dense = self._matrix()
-        if dense is not None and min(dense.shape) <= 1024:
-            return float(np.linalg.norm(dense, 2))
+        dense = self._matrix
+        if dense is not None and min(dense.shape) <= _EXACT:
+            gram = dense @ dense.T if dense.shape[0] <= dense.shape[1] else dense.T @ dense
+            return math.sqrt(max(0.0, float(np.linalg.eigvalsh(gram)[-1])))
         return convolution.spectral_norm(self.kernel, self.shape, self.stride, self.padding, self.dilation, self.groups)
 
     def after(self, matrix: np.ndarray | None, size: int) -> np.ndarray | None:
-        dense = self._matrix()
+        dense = self._matrix
         return dense if dense is None or matrix is None else dense @ matrix
 
 

@@ -20,6 +20,8 @@ from artclip.lipschitz.pairs import PairRule, State, make_rule
 _STARTS, _END = (1.0, 3.0, 10.0), 0.02
 _CANDIDATES = 16  # points looked at per restart, before the best of them climb
 _REACH = (0.3, 1.0, 3.0, 10.0, 30.0)  # how far from the data they may lie on a free domain, in units of its width
+_ROUNDS, _BEST = 6, 8  # later climbs, from around so many of the best pairs
+_AROUND = (3.0, 10.0)  # how far from those pairs, and the distance to start from, in units of the default separation
 _FINALISTS, _FINISH = 16, 30  # pairs that are finished by power iteration, and its steps
 _DOUBT = 4  # units of rounding that a quotient may be off by
 _ELEMENTS = 1 << 23  # numbers that candidates may hold
@@ -41,10 +43,11 @@ def lipschitz_lower_bound(
 ) -> LipschitzEstimate:
     """A lower bound of the Lipschitz constant: the largest quotient that pair ascent finds.
 
-    Three rounds. Many points, data and places far from it, are looked at with a few steps of the power iteration. From
-    half of the restarts' worth of the steepest, and as many chosen by chance, pairs climb while their distance shrinks,
-    from several distances; :class:`artclip.lipschitz.pairs.PairRule` is the step. The steepest are finished by power
-    iteration on the Jacobian where they are. The search knows nothing of training.
+    Many points, data and places far from it, are looked at with a few steps of the power iteration. From half of the
+    restarts' worth of the steepest, and as many chosen by chance, pairs climb while their distance shrinks, from
+    several distances; :class:`artclip.lipschitz.pairs.PairRule` is the step. Copies of the best, moved a little, climb
+    again, a few times. The steepest are finished by power iteration on the Jacobian where they are. A search on a free
+    domain searches among valid inputs first. The search knows nothing of training.
 
     Args:
         estimator: ART PyTorch, TensorFlow, Keras or JAX estimator, or a bare ``torch.nn.Module`` or Keras model, with
@@ -73,11 +76,19 @@ def lipschitz_lower_bound(
     x = checks.inputs(x, f.input_shape or None)
     rule, low, high = make_rule(f, x, norm, output_norm, domain)
     search = _Search(rule, x, (low, high), batch_size, np.random.default_rng(seed))
-    with f.seeded(0 if seed is None else seed):
-        pairs = search.screen(nb_restarts * (_CANDIDATES if f.access == "backpropagation" else 2), nb_restarts)
-        for start in tqdm(_STARTS, disable=not verbose, desc="Lipschitz lower bound"):
-            search.climb(pairs, start, max_iter)
-        search.finish()
+    candidates, rounds = (_CANDIDATES, _ROUNDS) if f.access == "backpropagation" else (2, 1)
+    searches = [search.among(x, "clip_values"), search] if rule.low is None and f.clip_values is not None else [search]
+    bar = tqdm(total=len(searches) * (len(_STARTS) + rounds), disable=not verbose, desc="Lipschitz lower bound")
+    with f.seeded(0 if seed is None else seed), bar:
+        for part in searches:
+            pairs = part.screen(nb_restarts * candidates, nb_restarts)
+            for start in _STARTS:
+                part.climb(pairs, start, max_iter)
+                bar.update()
+            for i in range(rounds):
+                part.climb(part.around_the_best(nb_restarts, _AROUND[i % len(_AROUND)]), _AROUND[0], max_iter)
+                bar.update()
+            part.finish()
         value, u, v = search.steepest()
     return LipschitzEstimate(
         value=value,
@@ -90,6 +101,7 @@ def lipschitz_lower_bound(
         seed=seed,
         u=u,
         v=v,
+        history=search.history,
     )
 
 
@@ -108,13 +120,42 @@ class _Search:
         self._x, (self._low, self._high) = x, box
         self._step = _step(rule)
         self._found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # quotients, u, v
+        self._began = time.perf_counter()
+        self.history: list[tuple[float, float]] = []  # seconds, best quotient so far
+
+    def among(self, x: np.ndarray, domain: str) -> _Search:
+        """A search of another domain, whose pairs are this one's too."""
+        rule, low, high = make_rule(self._f, x, self._rule.norm, self._rule.output_norm, domain)
+        other = _Search(rule, x, (low, high), self._batch_size, self._rng)
+        other._found, other.history, other._began = self._found, self.history, self._began
+        return other
+
+    def around_the_best(self, nb_pairs: int, scale: float) -> tuple[np.ndarray, np.ndarray]:
+        """Centres and directions of the best pairs that are apart, and of copies moved by some separations."""
+        quotients, u, v = (np.concatenate(parts) for parts in zip(*self._found, strict=True))
+        order = np.argsort(-quotients)
+        c, w = (u[order] + v[order]) / 2, v[order] - u[order]
+        kept: list[int] = []
+        for i in range(len(c)):
+            if all(np.linalg.norm(np.ravel(c[i] - c[j])) > 0.3 * self._rule.separation for j in kept):
+                kept.append(i)
+            if len(kept) == _BEST:
+                break
+        copies = max(1, nb_pairs // len(kept))
+        c, w = np.repeat(c[kept], copies, axis=0), np.repeat(w[kept], copies, axis=0)
+        away = self._unit(self._rng.standard_normal(c.shape), 2)
+        reach = self._rng.uniform(0, 2, (len(c), *[1] * (c.ndim - 1))) * scale * self._rule.separation
+        reach[::copies] = 0
+        return c + reach * away, self._unit(w, self._rule.norm)
+
+    def _unit(self, w: np.ndarray, p: float) -> np.ndarray:
+        return w / np.linalg.norm(w.reshape(len(w), -1), ord=p, axis=1).reshape(-1, *[1] * (w.ndim - 1))
 
     def screen(self, nb_candidates: int, nb_restarts: int) -> tuple[np.ndarray, np.ndarray]:
         """Centres and directions to climb from: half the steepest of the candidates, half by chance."""
         size = int(np.prod(self._x.shape[1:]))
         c = self._candidates(max(nb_restarts, min(nb_candidates, _ELEMENTS // size)))
-        w = self._rng.standard_normal(c.shape)
-        w /= np.linalg.norm(w.reshape(len(w), -1), axis=1).reshape(-1, *[1] * (w.ndim - 1))
+        w = self._unit(self._rng.standard_normal(c.shape), 2)
         quotients, c, w = self._ascend(c, w, lambda i: (self._rule.separation * 0.3, 0.0), 3)
         order = np.argsort(-quotients)
         best = order[: (nb_restarts + 1) // 2]
@@ -129,8 +170,7 @@ class _Search:
             noise = rng.uniform(self._low, self._high, (nb, *shape))
             share = rng.uniform(size=(nb, *[1] * len(shape))) * (rng.uniform(size=(nb, *[1] * len(shape))) < 0.5)
             return data + share * (noise - data)
-        away = rng.standard_normal((nb, *shape))
-        away /= np.linalg.norm(away.reshape(nb, -1), axis=1).reshape(-1, *[1] * len(shape))
+        away = self._unit(rng.standard_normal((nb, *shape)), 2)
         width = float(np.linalg.norm(np.ravel(self._high - self._low))) or 1.0
         reach = np.where(rng.uniform(size=nb) < 0.5, 0.0, rng.choice(_REACH, nb)).reshape(-1, *[1] * len(shape)) * width
         return data + reach * away
@@ -154,8 +194,7 @@ class _Search:
         best = np.argsort(-quotients)[:_FINALISTS]
         c, w = (u[best] + v[best]) / 2, v[best] - u[best]
         length = float(np.median(np.linalg.norm(w.reshape(len(w), -1), ord=self._rule.norm, axis=1)))
-        w = w / np.linalg.norm(w.reshape(len(w), -1), ord=self._rule.norm, axis=1).reshape(-1, *[1] * (w.ndim - 1))
-        self._ascend(c, w, lambda i: (length, 0.0), _FINISH)
+        self._ascend(c, self._unit(w, self._rule.norm), lambda i: (length, 0.0), _FINISH)
 
     def _ascend(
         self, c: np.ndarray, w: np.ndarray, schedule: Callable[[int], tuple[float, float]], nb_steps: int
@@ -178,6 +217,8 @@ class _Search:
             found, ends = f.to_numpy([best]), f.host(f.constants([best_ends])[0])
             top = np.argsort(-found)[:_FINALISTS]
             self._found.append((found[top], ends[: len(found)][top], ends[len(found) :][top]))
+            best_so_far = max(float(found[top[0]]), self.history[-1][1] if self.history else 0.0)
+            self.history.append((time.perf_counter() - self._began, best_so_far))
             results.append((found, *(f.host(t) for t in f.constants(list(state)))))
         joined = [np.concatenate(parts) for parts in zip(*results, strict=True)]
         return joined[0], joined[1], joined[2]

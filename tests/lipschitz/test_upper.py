@@ -104,7 +104,7 @@ def test_order_of_the_bounds(name, norm):
         assert auto.value <= min(found) * (1 + 1e-6)
         if norm == 2:
             assert found[1] <= found[0] * (1 + 1e-6)
-        assert auto.kind == "upper"
+        assert lower.value <= auto.value * (1 + 1e-6)
 
 
 def test_linear_models_are_exact():
