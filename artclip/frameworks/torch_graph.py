@@ -19,6 +19,9 @@ _SAME = frozenset(
         *("alias", "detach", "dropout", "feature_dropout", "alpha_dropout", "to", "_to_copy", "lift_fresh_copy"),
     )
 )
+# Operations with two arguments, that are broadcast to one shape.
+_ENTRYWISE = frozenset(("add", "sub", "rsub", "mul", "div"))
+_BATCH = 3  # samples that the model is traced with
 
 
 def read(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[list[L.Node], int]:
@@ -33,7 +36,7 @@ def read(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[list[L.Node],
     try:
         with torch.no_grad():
             program = torch.export.export(
-                module, (torch.zeros((2, *input_shape), dtype=like.dtype, device=like.device),), strict=False
+                module, (torch.zeros((_BATCH, *input_shape), dtype=like.dtype, device=like.device),), strict=False
             )
     except Exception as error:
         raise ValueError(f"the model cannot be read as a graph of layers: torch.export says {error}") from error
@@ -101,23 +104,49 @@ class _Reader:
     def _read(self, node: Any) -> None:
         kind = str(node.target).split("::")[-1].split(".")[1 if str(node.target).startswith("aten") else 0].rstrip("_")
         name = _layer_name(node)
+        if kind.startswith("_assert"):  # has no result
+            return
         inputs = [a for a in torch.utils._pytree.tree_leaves((node.args, node.kwargs)) if isinstance(a, torch.fx.Node)]
         parents = tuple(self._place[a.name] for a in inputs if a.name in self._place)
         if not parents:  # computed from constants alone
-            raise ValueError(f"layer {name}: no rule for {kind} of constants")
-        arguments = _arguments(node)
+            args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda a: self._constants[a.name])
+            with torch.no_grad():
+                self._constants[node.name] = node.target(*args, **kwargs)
+            return
+        arguments, result = _arguments(node), node.meta["val"]
         shape = tuple(node.args[0].meta["val"].shape) if isinstance(node.args[0], torch.fx.Node) else ()
+        if isinstance(result, torch.Tensor) and (result.shape[:1] != (_BATCH,) or not result.is_floating_point()):
+            raise ValueError(f"layer {name}: {kind} mixes samples, or rounds, so it is not Lipschitz")
         if kind in _SAME:
             self._place[node.name] = parents[0]
             return
+        if kind in _ENTRYWISE:
+            parents = tuple(self._expanded(name, a, result.shape) for a in inputs if a.name in self._place)
         operation = self._operation(kind, name, arguments, shape, node, parents)
-        self._place[node.name] = self._append(name, operation, parents, math.prod(node.meta["val"].shape[1:]))
+        place = self._append(name, operation, parents, math.prod(result.shape[1:]))
+        if kind == "cat":  # the parents one after the other; then as they lie along the axis
+            place = self._append(name, self._along(inputs, int(arguments["dim"])), (place,), self._nodes[place].size)
+        self._place[node.name] = place
+
+    def _expanded(self, name: str, argument: Any, shape: tuple[int, ...]) -> int:
+        """The place of an argument as it is broadcast to a shape."""
+        own, place = tuple(argument.meta["val"].shape), self._place[argument.name]
+        if math.prod(own) == math.prod(shape):
+            return place
+        index = np.broadcast_to(np.arange(math.prod(own)).reshape(own), shape)[0].ravel()
+        return self._append(f"{name} (broadcast)", L.repeated(index), (place,), len(index))
+
+    def _along(self, inputs: list[Any], axis: int) -> L.Operation:
+        shapes = [tuple(a.meta["val"].shape[1:]) for a in inputs]
+        starts = np.cumsum([0, *map(math.prod, shapes)])
+        index = [np.arange(math.prod(s)).reshape(1, *s) + a for s, a in zip(shapes, starts[:-1], strict=True)]
+        return L.Reorder(np.concatenate(index, axis).ravel())
 
     def _operation(
         self, kind: str, name: str, a: dict[str, Any], shape: tuple[int, ...], node: Any, parents: tuple[int, ...]
     ) -> L.Operation:
         rule = getattr(self, f"rule_{kind}", None)
-        if kind in L.ACTIVATIONS:
+        if rule is None and kind in L.ACTIVATIONS:
             return L.ACTIVATIONS[kind]
         if rule is None:
             raise ValueError(
@@ -127,7 +156,9 @@ class _Reader:
         return rule(name, a, shape, node, parents)
 
     def rule_linear(self, name: str, a: dict[str, Any], shape: tuple[int, ...], *_: Any) -> L.Operation:
-        return L.Dense(self._needed(a["weight"], name), math.prod(shape[1:-1]), self._shift(a, name, 1))
+        copies = math.prod(shape[1:-1])
+        bias = 0.0 if a["bias"] is None else np.tile(self._needed(a["bias"], name), copies)
+        return L.Dense(self._needed(a["weight"], name), copies, bias)
 
     def _needed(self, argument: Any, name: str) -> np.ndarray:
         value = self._value(argument)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from typing import Any
@@ -35,15 +36,16 @@ def spectral_norm(
         groups: channels are split into so many independent convolutions, whose norms have a maximum.
     """
     kernel = dilated(np.asarray(kernel, dtype=np.float64), dilation)
-    outputs = len(kernel) // groups
     torus = []
     for size, k, s, (before, after) in zip(shape, kernel.shape[2:], stride, padding, strict=True):
         places = (size + before + after - k) // s + 1  # of outputs
-        torus.append(max(math.ceil((size + max(before, after)) / s), math.ceil(k / s), places))
-    parts = [_phases(kernel[g * outputs : (g + 1) * outputs], stride) for g in range(groups)]
-    large = parts[0].shape[0] * parts[0].shape[1] * math.prod(torus) > _ELEMENTS
-    shifts = [(0.0,) * len(torus)] if large else list(itertools.product((0.0, 0.5), repeat=len(torus)))
-    return max(min(_circulant_norm(part, tuple(torus), shift) for shift in shifts) for part in parts)
+        torus.append(1 if k <= s else max(math.ceil((size + max(before, after)) / s), math.ceil(k / s), places))
+    phases = _phases(kernel, stride)
+    parts = phases.reshape(groups, len(kernel) // groups, *phases.shape[1:])
+    if math.prod(parts.shape[:3]) * math.prod(torus) > _ELEMENTS:  # one row of the torus after the other
+        return max(_in_slabs(part, tuple(torus)) for part in parts)
+    shifts = itertools.product(*((0.0, 0.5) if n > 1 else (0.0,) for n in torus))
+    return float(np.min([_circulant_norms(parts, tuple(torus), shift) for shift in shifts], axis=0).max())
 
 
 def _spaced(before: tuple[Any, ...], first: tuple[int, ...], steps: tuple[int, ...]) -> tuple[Any, ...]:
@@ -73,17 +75,16 @@ def _phases(kernel: np.ndarray, stride: tuple[int, ...]) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
-def _circulant_norm(kernel: np.ndarray, torus: tuple[int, ...], shift: tuple[float, ...]) -> float:
-    outputs, inputs, *sizes = kernel.shape
-    axes = tuple(range(2, kernel.ndim))
-    if outputs * inputs * math.prod(torus) > _ELEMENTS:  # one row of the torus after the other
-        return _in_slabs(kernel, torus)
+def _circulant_norms(kernels: np.ndarray, torus: tuple[int, ...], shift: tuple[float, ...]) -> np.ndarray:
+    """Norms on one torus of several kernels, shape (kernels, outputs, inputs, *sizes)."""
+    axes = tuple(range(3, kernels.ndim))
     if not any(shift):
-        spectrum = np.fft.rfftn(kernel, s=torus, axes=axes)  # a real kernel: the other half are conjugates
+        spectrum = np.fft.rfftn(kernels, s=torus, axes=axes)  # real kernels: the other half are conjugates
     else:
-        grid = np.meshgrid(*(np.arange(k) * t / n for k, n, t in zip(sizes, torus, shift, strict=True)), indexing="ij")
-        spectrum = np.fft.fftn(kernel * np.exp(-2j * np.pi * sum(grid)), s=torus, axes=axes)
-    return _largest(spectrum.reshape(outputs, inputs, -1))
+        turns = (np.arange(k) * t / n for k, n, t in zip(kernels.shape[3:], torus, shift, strict=True))
+        grid = functools.reduce(np.add.outer, turns)
+        spectrum = np.fft.fftn(kernels * np.exp(-2j * np.pi * grid), s=torus, axes=axes)
+    return _largest(spectrum.reshape(*kernels.shape[:3], -1))
 
 
 def _in_slabs(kernel: np.ndarray, torus: tuple[int, ...]) -> float:
@@ -93,16 +94,16 @@ def _in_slabs(kernel: np.ndarray, torus: tuple[int, ...]) -> float:
     for row in angles:
         slab = np.tensordot(kernel, row, axes=([2], [0]))
         spectrum = np.fft.fftn(slab, s=rest, axes=tuple(range(2, slab.ndim))) if rest else slab[..., None]
-        best = max(best, _largest(spectrum.reshape(*kernel.shape[:2], -1)))
+        best = max(best, float(_largest(spectrum.reshape(*kernel.shape[:2], -1))))
     return best
 
 
-def _largest(spectrum: np.ndarray) -> float:
-    """Largest singular value over the last axis, from the smaller of the two Gram matrices."""
-    matrices = np.moveaxis(spectrum, -1, 0)
-    adjoint = np.conj(np.swapaxes(matrices, 1, 2))
-    gram = matrices @ adjoint if matrices.shape[1] <= matrices.shape[2] else adjoint @ matrices
-    return float(np.sqrt(max(0.0, np.linalg.eigvalsh(gram)[:, -1].max())))
+def _largest(spectrum: np.ndarray) -> np.ndarray:
+    """Largest singular value of matrices over the last axis, from the smaller of the two Gram matrices."""
+    matrices = np.moveaxis(spectrum, -1, -3)
+    adjoint = np.conj(np.swapaxes(matrices, -1, -2))
+    gram = matrices @ adjoint if matrices.shape[-2] <= matrices.shape[-1] else adjoint @ matrices
+    return np.sqrt(np.linalg.eigvalsh(gram)[..., -1].max(-1).clip(0))
 
 
 def absolute_norm(

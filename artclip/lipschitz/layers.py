@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -16,7 +15,7 @@ from artclip import checks
 from artclip.lipschitz import convolution
 
 MOST_ELEMENTS = 1 << 24  # of a matrix that stands for a convolution
-_EXACT = 2048  # rows or columns up to which its norm is computed
+_EXACT = 1 << 22  # the same, where its norm is computed from it
 
 
 class Operation(Protocol):
@@ -66,9 +65,13 @@ class Dense:
         return float(np.linalg.norm(self.weight, p))
 
     def after(self, matrix: np.ndarray | None, size: int) -> np.ndarray | None:
-        if self.copies > 1:
-            return None
-        return self.weight if matrix is None else self.weight @ matrix
+        rows, columns = self.weight.shape
+        if matrix is None:
+            if self.copies == 1:
+                return self.weight
+            return np.kron(np.eye(self.copies), self.weight) if rows * self.copies * size <= MOST_ELEMENTS else None
+        parts = matrix.reshape(self.copies, columns, -1)
+        return (self.weight @ parts).reshape(self.copies * rows, -1)
 
 
 @dataclass(frozen=True)
@@ -84,28 +87,36 @@ class Convolution:
     transposed: bool = False
     shift: np.ndarray | float = 0.0
 
-    @cached_property
-    def _matrix(self) -> np.ndarray | None:
+    def _elements(self) -> int:
+        """Of its matrix; of those of all groups, where it has several."""
         inputs = self.kernel.shape[1] * self.groups * math.prod(self.shape)
-        outputs = len(self.kernel) * math.prod(n // s + 1 for n, s in zip(self.shape, self.stride, strict=True))
-        if inputs * outputs > MOST_ELEMENTS:
-            return None
-        dense = convolution.matrix(self.kernel, self.shape, self.stride, self.padding, self.dilation, self.groups)
-        return dense.T if self.transposed else dense
+        sizes = zip(self.shape, self.kernel.shape[2:], self.stride, self.padding, self.dilation, strict=True)
+        return inputs * len(self.kernel) * math.prod((n + sum(p) - (k - 1) * d - 1) // s + 1 for n, k, s, p, d in sizes)
+
+    def _matrices(self) -> list[np.ndarray]:
+        """One for each group."""
+        kernels = np.split(self.kernel, self.groups)
+        return [convolution.matrix(k, self.shape, self.stride, self.padding, self.dilation) for k in kernels]
 
     def factor(self, p: float) -> float:
         if p != 2:
             q = checks.dual_norm(p) if self.transposed else p
             return convolution.absolute_norm(self.kernel, self.stride, self.dilation, q, self.groups)
-        dense = self._matrix
-        if dense is not None and min(dense.shape) <= _EXACT:
-            gram = dense @ dense.T if dense.shape[0] <= dense.shape[1] else dense.T @ dense
-            return math.sqrt(max(0.0, float(np.linalg.eigvalsh(gram)[-1])))
+        if self._elements() <= _EXACT * self.groups:
+            return max(_largest_singular_value(m) for m in self._matrices())
         return convolution.spectral_norm(self.kernel, self.shape, self.stride, self.padding, self.dilation, self.groups)
 
     def after(self, matrix: np.ndarray | None, size: int) -> np.ndarray | None:
-        dense = self._matrix
-        return dense if dense is None or matrix is None else dense @ matrix
+        if self._elements() > MOST_ELEMENTS:
+            return None
+        dense = convolution.matrix(self.kernel, self.shape, self.stride, self.padding, self.dilation, self.groups)
+        dense = dense.T if self.transposed else dense
+        return dense if matrix is None else dense @ matrix
+
+
+def _largest_singular_value(matrix: np.ndarray) -> float:
+    gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
+    return math.sqrt(max(0.0, float(np.linalg.eigvalsh(gram)[-1])))
 
 
 @dataclass(frozen=True)
@@ -191,6 +202,12 @@ class Concat:
 def max_pool(overlap: int) -> Bounded:
     """Maximum over windows, of which an input is in ``overlap`` at most."""
     return Bounded({1: float(overlap), 2: math.sqrt(overlap), math.inf: 1.0})
+
+
+def repeated(index: np.ndarray) -> Operation:
+    """The entries at an index, some of them more than once, as an input is in several windows of a pool."""
+    most = int(np.bincount(index).max())
+    return Reorder(index) if most == 1 else max_pool(most)
 
 
 def average_all(n: int) -> Bounded:

@@ -23,6 +23,7 @@ _REACH = (0.3, 1.0, 3.0, 10.0, 30.0)  # how far from the data they may lie on a 
 _ROUNDS, _BEST = 6, 8  # later climbs, from around so many of the best pairs
 _AROUND = (3.0, 10.0)  # how far from those pairs, and the distance to start from, in units of the default separation
 _FINALISTS, _FINISH = 16, 30  # pairs that are finished by power iteration, and its steps
+_APART = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # how much further apart the best pair is tried
 _DOUBT = 4  # units of rounding that a quotient may be off by
 _ELEMENTS = 1 << 23  # numbers that candidates may hold
 
@@ -224,10 +225,24 @@ class _Search:
         return joined[0], joined[1], joined[2]
 
     def steepest(self) -> tuple[float, np.ndarray, np.ndarray]:
-        """The best pair, and its quotient as one would have it by hand from ``predict``."""
+        """The best pair, and its quotient as one would have it by hand from ``predict``.
+
+        Predictions are rounded, and a pair may be as steep further apart, where that counts for less; so it is put as
+        far apart as its quotient allows.
+        """
+        rule, chosen = self._rule, None
         quotients, u, v = (np.concatenate(parts) for parts in zip(*self._found, strict=True))
         best = int(np.argmax(quotients))
-        return quotient_by_predict(self._f, u[best], v[best], self._rule.norm, self._rule.output_norm), u[best], v[best]
+        for factor in _APART:
+            c, half = (u[best] + v[best]) / 2, factor * (v[best] - u[best]) / 2
+            ends = (u[best], v[best]) if factor == 1 else (c - half, c + half)
+            if rule.low is not None and any(np.any(e < self._low) or np.any(e > self._high) for e in ends):
+                ends = (u[best], v[best])
+            value = quotient_by_predict(self._f, *ends, rule.norm, rule.output_norm)
+            if chosen is None or value >= chosen[0] * (1 - 1e-5):
+                chosen = (value, *ends)
+        assert chosen is not None
+        return chosen
 
 
 def _step(rule: PairRule) -> Climber:

@@ -243,7 +243,7 @@ class _Rows:
 
                     found = bound(part, report)
                     values[i] = found.value
-                    self._gram = found.gram if part is self.parts[-1][-1] else None
+                    self._gram = found.gram if self.parts[-1] and part is self.parts[-1][-1] else None
 
     def value(self) -> float:
         """The bound of the whole."""

@@ -69,5 +69,5 @@ def test_a_torus_that_is_too_small_would_be_too_low():
 @pytest.mark.parametrize("torus", [(7,), (8, 5)])
 def test_slabs_give_what_one_transform_gives(torus):
     kernel = np.random.default_rng(0).standard_normal((3, 2, 4, 3)[: 2 + len(torus)])
-    expected = convolution._circulant_norm(kernel, torus, (0.0,) * len(torus))
+    expected = convolution._circulant_norms(kernel[None], torus, (0.0,) * len(torus))[0]
     assert convolution._in_slabs(kernel, torus) == pytest.approx(expected, rel=1e-12)
