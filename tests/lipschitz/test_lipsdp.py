@@ -90,3 +90,31 @@ def test_one_layer_and_dead_layers():
     weight = np.random.default_rng(0).standard_normal((3, 5))
     assert lipsdp.chain_bound([weight], []).value == pytest.approx(np.linalg.norm(weight, 2), rel=1e-6)
     assert lipsdp.chain_bound([weight * 0, np.ones((2, 3))], [(0.0, 1.0)]).value < 1e-6
+
+
+def interior_point(weights, slopes):
+    """LipSDP-Neuron as a semidefinite program: γ‖Δ₀‖² - ‖W_L Δ_{L-1}‖² - Σ Λ-weighted slope conditions >= 0."""
+    cp = pytest.importorskip("cvxpy")
+    sizes = [weights[0].shape[1], *(len(w) for w in weights[:-1])]
+    picks = np.split(np.eye(sum(sizes)), np.cumsum(sizes)[:-1])
+    gamma = cp.Variable(nonneg=True)
+    last = weights[-1] @ picks[-1]
+    matrix = gamma * (picks[0].T @ picks[0]) - last.T @ last
+    for k, (low, high) in enumerate(slopes):
+        multipliers, before, after = (
+            cp.diag(cp.Variable(sizes[k + 1], nonneg=True)),
+            weights[k] @ picks[k],
+            picks[k + 1],
+        )
+        cross = before.T @ multipliers @ after
+        matrix += low * high * before.T @ multipliers @ before + after.T @ multipliers @ after
+        matrix -= (low + high) / 2 * (cross + cross.T)
+    cp.Problem(cp.Minimize(gamma), [matrix >> 0]).solve(solver=cp.CLARABEL)
+    return float(np.sqrt(gamma.value))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_reaches_what_an_interior_point_solver_finds(seed):
+    weights, slopes = random_chain(seed, depth=2 + seed % 3, widest=12)
+    expected, found = interior_point(weights, slopes), lipsdp.chain_bound(weights, slopes, 1000).value
+    assert expected * (1 - 1e-4) <= found <= expected * 1.01
