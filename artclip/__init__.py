@@ -24,6 +24,7 @@ _HOME = {
     "lipschitz_lower_bound": "artclip.lipschitz.lower",
     "lipschitz_upper_bound": "artclip.lipschitz.upper",
     "load_data": "artclip.data",
+    "load_model": "artclip.models",
 }
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "lipschitz_lower_bound",
     "lipschitz_upper_bound",
     "load_data",
+    "load_model",
 ]
 
 if TYPE_CHECKING:  # for editors and type checkers
@@ -52,6 +54,7 @@ if TYPE_CHECKING:  # for editors and type checkers
     from artclip.lipschitz.lower import lipschitz_lower_bound
     from artclip.lipschitz.pairs import PairSet
     from artclip.lipschitz.upper import lipschitz_bracket, lipschitz_upper_bound
+    from artclip.models import load_model
     from artclip.trainers.clip import CLIPTrainer
     from artclip.trainers.penalty import LipschitzPenalty
     from artclip.trainers.weight import WeightRegularizationTrainer

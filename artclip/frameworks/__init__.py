@@ -15,6 +15,7 @@ __all__ = [
     "default_framework",
     "function_of",
     "graph_of",
+    "models_of",
     "nets_of",
     "require",
     "trainable_of",
@@ -153,6 +154,16 @@ def require(framework: str) -> None:
     package, title, _ = FRAMEWORKS[framework]
     if find_spec(package) is None:
         raise ImportError(f"{title} is not installed; pip install 'artclip[{framework}]'")
+
+
+def models_of(framework: str) -> Any:
+    """The module that reads and wraps models of ``"torch"`` or ``"tensorflow"``.
+
+    Raises:
+        ImportError: that framework is not installed.
+    """
+    require(framework)
+    return import_module(f"artclip.frameworks.{framework}_models")
 
 
 def nets_of(framework: str) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +47,12 @@ class LipschitzEstimate:
 
     def __float__(self) -> float:
         return self.value
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the arrays, for JSON."""
+        arrays = ("u", "v", "gram")
+        record = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in arrays}
+        return {**record, "norm": str(self.norm), "output_norm": str(self.output_norm)}
 
     def __str__(self) -> str:
         norms = f"L{self.norm} to L{self.output_norm}, {self.domain}"

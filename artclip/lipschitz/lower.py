@@ -18,7 +18,7 @@ from artclip.lipschitz.pairs import PairRule, State, make_rule
 # Distances to start from, in units of the default separation, and the distance to end at: far starts see over the
 # flat spots of sigmoids and the kinks of ReLUs, close ends see the Jacobian.
 _STARTS, _END = (1.0, 3.0, 10.0), 0.02
-_CANDIDATES = 16  # points looked at per restart, before the best of them climb
+_CANDIDATES, _NUMBERS = (16, 256), 1 << 14  # points looked at per restart, before the best climb, and their numbers
 _REACH = (0.3, 1.0, 3.0, 10.0, 30.0)  # how far from the data they may lie on a free domain, in units of its width
 _ROUNDS, _BEST = 6, 8  # later climbs, from around so many of the best pairs
 _AROUND = (3.0, 10.0)  # how far from those pairs, and the distance to start from, in units of the default separation
@@ -77,7 +77,8 @@ def lipschitz_lower_bound(
     x = checks.inputs(x, f.input_shape or None)
     rule, low, high = make_rule(f, x, norm, output_norm, domain)
     search = _Search(rule, x, (low, high), batch_size, np.random.default_rng(seed))
-    candidates, rounds = (_CANDIDATES, _ROUNDS) if f.access == "backpropagation" else (2, 1)
+    candidates = int(np.clip(_NUMBERS / np.prod(x.shape[1:]), *_CANDIDATES))
+    candidates, rounds = (candidates, _ROUNDS) if f.access == "backpropagation" else (2, 1)
     searches = [search.among(x, "clip_values"), search] if rule.low is None and f.clip_values is not None else [search]
     bar = tqdm(total=len(searches) * (len(_STARTS) + rounds), disable=not verbose, desc="Lipschitz lower bound")
     with f.seeded(0 if seed is None else seed), bar:
@@ -157,7 +158,7 @@ class _Search:
         size = int(np.prod(self._x.shape[1:]))
         c = self._candidates(max(nb_restarts, min(nb_candidates, _ELEMENTS // size)))
         w = self._unit(self._rng.standard_normal(c.shape), 2)
-        quotients, c, w = self._ascend(c, w, lambda i: (self._rule.separation * 0.3, 0.0), 3)
+        quotients, c, w = self._ascend(c, w, lambda i: (max(self._rule.least, self._rule.separation * _END), 0.0), 3)
         order = np.argsort(-quotients)
         best = order[: (nb_restarts + 1) // 2]
         others = self._rng.permutation(order[len(best) :])[: nb_restarts - len(best)]

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from artclip.frameworks import trainable_of
-
-RECORD = "training.json"
+from artclip.models import RECORD
 
 
 def folder(path: str | os.PathLike[str]) -> Path:
@@ -32,7 +31,9 @@ def weights_file(trainer: Any) -> str:
 
 def write(path: Path, trainer: Any, **more: Any) -> None:
     """Write the weights and a JSON record of λ, seed and history; each file is whole or not there."""
-    record = {**more, "lamda": trainer.lamda, "seed": trainer.seed, "history": trainer.history}
+    classifier = trainer.classifier
+    shape = {"input_shape": list(classifier.input_shape), "nb_classes": getattr(classifier, "nb_classes", None)}
+    record = {**more, **shape, "lamda": trainer.lamda, "seed": trainer.seed, "history": trainer.history}
     text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     _whole(path / weights_file(trainer), trainable_of(trainer.classifier).save_weights)
     _whole(path / RECORD, lambda part: Path(part).write_text(text))

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from artclip import lipschitz_lower_bound
+from artclip import lipschitz_lower_bound, lipschitz_upper_bound
 from tests.nets import NAMES
 from tests.nets import default as nets
 
@@ -64,6 +64,38 @@ def test_reaches_the_exact_constant_of_small_relu_nets():
         assert est.value <= exact * 1.001
         close += est.value >= 0.99 * exact
     assert close >= 9
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_reaches_the_exact_constant_of_tiny_deep_relu_nets(trained):
+    pytest.importorskip("torch")
+    from tests.nets import torch_nets
+
+    ratios = []
+    for seed in range(10):
+        net, x = torch_nets.tiny_deep_net(seed, trained)
+        exact = lipschitz_upper_bound(net, method="exact")
+        assert exact.kind == "exact"
+        ratios.append(lipschitz_lower_bound(net, x, domain="free", seed=0).value / exact.value)
+    assert max(ratios) < 1 + 1e-3
+    assert sum(r > 0.99 for r in ratios) >= 9, ratios
+
+
+def test_a_free_search_finds_what_one_among_valid_inputs_finds():
+    for seed in range(3):
+        classifier, (x, _) = nets.classifier("cnn", seed=seed), nets.data("cnn")
+        inside = lipschitz_lower_bound(classifier, x, nb_restarts=8, seed=0).value
+        free = lipschitz_lower_bound(classifier, x, domain="free", nb_restarts=8, seed=0).value
+        assert free >= inside * (1 - nets.ROUNDING)
+
+
+def test_history_climbs_to_the_value():
+    classifier, (x, _) = nets.classifier(), nets.data()
+    est = lipschitz_lower_bound(classifier, x, nb_restarts=8, seed=0)
+    seconds, values = zip(*est.history, strict=True)
+    assert list(seconds) == sorted(seconds)
+    assert list(values) == sorted(values)
+    assert est.value == pytest.approx(values[-1], rel=1e-2)
 
 
 def test_more_restarts_and_a_larger_domain_never_hurt_much():

@@ -178,6 +178,25 @@ def nudge(estimator, index, at, step):
         [p for p in estimator.model.parameters() if p.requires_grad][index][at] += step
 
 
+def tiny_deep_net(seed, trained):
+    """A 2-8-8-1 ReLU net, with random weights or fitted to a function with a jump, and inputs."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 1))
+        x = 2 * torch.rand(256, 2) - 1
+        if trained:
+            y = torch.sin(3 * x[:, :1]) * torch.cos(2 * x[:, 1:]) + (x[:, :1] * x[:, 1:] > 0)
+            optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+            for _ in range(400):
+                optimizer.zero_grad()
+                nn.functional.mse_loss(net(x), y).backward()
+                optimizer.step()
+        else:
+            for parameter in net.parameters():
+                nn.init.normal_(parameter, std=0.7)
+    return PyTorchClassifier(net, nn.MSELoss(), (2,), 2, clip_values=(-1.0, 1.0), device_type="cpu"), x.numpy()
+
+
 def small_relu_net(seed):
     """A bare net 2-8-1, and its layers (weight, bias, last weight) as numpy arrays."""
     with torch.random.fork_rng(devices=[]):

@@ -1,0 +1,147 @@
+"""Models in: by what they were saved as, with errors that say what to do."""
+
+import json
+
+import numpy as np
+import pytest
+
+from artclip import load_model
+from artclip.cli import main
+from tests.nets import FRAMEWORKS
+
+TRAIN = ["train", "--data", "digits", "--nb-epochs", "1", "--attack-samples", "10"]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def shape_of(framework):
+    return (1, 8, 8) if framework == "torch" else (8, 8, 1)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_trained_model_comes_back(here, framework, capsys):
+    assert main([*TRAIN, "--framework", framework, "--model", "cnn", "--activation", "sigmoid", "-o", "out"]) == 0
+    first, again = load_model("out"), load_model(here / "out", framework=framework)
+    x = np.random.default_rng(0).uniform(size=(5, *shape_of(framework))).astype(np.float32)
+    np.testing.assert_array_equal(first.predict(x), again.predict(x))
+    accuracy = np.mean(first.predict(load(framework)[0]).argmax(1) == load(framework)[1])
+    shown = float(capsys.readouterr().out.splitlines()[2].split("|")[3])
+    assert accuracy == pytest.approx(shown / 100, abs=6e-4)
+    other = "tensorflow" if framework == "torch" else "torch"
+    with pytest.raises(ValueError, match="holds a model of"):
+        load_model("out", framework=other)
+
+
+def load(framework):
+    from artclip import load_data
+
+    return load_data("digits", channels_first=framework == "torch")[1]
+
+
+def test_a_factory_of_torch(here):
+    torch = pytest.importorskip("torch")
+    (here / "mine_torch.py").write_text(
+        "from torch import nn\n"
+        "def net():\n    return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(6, 4))\n"
+        "def wrong():\n    return 7\n"
+        "def broken():\n    raise KeyError('no such thing')\n"
+    )
+    net = torch.nn.Linear(6, 4)
+    torch.save({"2.weight": net.weight, "2.bias": net.bias}, "w.pt")
+    model = load_model("mine_torch:net", weights="w.pt", input_shape=(2, 3), clip_values=(0, 2), preprocessing=(1, 2))
+    x = np.random.default_rng(0).uniform(size=(5, 2, 3)).astype(np.float32)
+    expected = net(torch.from_numpy((x.reshape(5, 6) - 1) / 2)).detach().numpy()
+    np.testing.assert_allclose(model.predict(x), expected, rtol=1e-5, atol=1e-6)
+    assert (model.nb_classes, model.input_shape) == (4, (2, 3))
+    with pytest.raises(ValueError, match="give input_shape"):
+        load_model("mine_torch:net")
+    with pytest.raises(ValueError, match=r"mine_torch:wrong gives a int; expected a torch.nn.Module or a Keras model"):
+        load_model("mine_torch:wrong")
+    with pytest.raises(ValueError, match="mine_torch:broken failed: 'no such thing'"):
+        load_model("mine_torch:broken")
+    with pytest.raises(ValueError, match="module mine_torch has no 'other'"):
+        load_model("mine_torch:other")
+    with pytest.raises(FileNotFoundError, match=r"weights other.pt do not exist"):
+        load_model("mine_torch:net", weights="other.pt", input_shape=(2, 3))
+    torch.save({"weight": net.weight}, "w.pt")
+    with pytest.raises(ValueError, match=r"cannot read the weights w.pt: Error\(s\) in loading"):
+        load_model("mine_torch:net", weights="w.pt", input_shape=(2, 3))
+
+
+def test_pickled_code_is_not_run(here):
+    torch = pytest.importorskip("torch")
+    (here / "mine_again.py").write_text("from torch import nn\ndef net():\n    return nn.Linear(6, 4)\n")
+    torch.save(torch.nn.Linear(6, 4), "whole.pt")
+    with pytest.raises(ValueError, match=r"cannot read the weights whole.pt: it holds pickled objects"):
+        load_model("mine_again:net", weights="whole.pt", input_shape=(6,))
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("activation", [None, "softmax"])
+def test_a_keras_file(here, suffix, activation):
+    pytest.importorskip("tensorflow")
+    import keras
+
+    model = keras.Sequential([keras.Input((2, 3)), keras.layers.Flatten(), keras.layers.Dense(4, activation)])
+    model.save(f"m{suffix}")
+    classifier = load_model(f"m{suffix}")
+    x = np.random.default_rng(0).uniform(size=(5, 2, 3)).astype(np.float32)
+    np.testing.assert_allclose(classifier.predict(x), model(x).numpy(), rtol=1e-6)
+    assert (classifier.nb_classes, classifier.input_shape) == (4, (2, 3))
+    assert classifier.loss_object.get_config()["from_logits"] == (activation is None)
+    with pytest.raises(ValueError, match="is a model of TensorFlow, not of PyTorch"):
+        load_model(f"m{suffix}", framework="torch")
+
+
+def test_what_is_no_model_is_said(here):
+    (here / "bad").mkdir()
+    (here / "bad" / "training.json").write_text(json.dumps({"history": []}))
+    for model, error, message in (
+        ("nothing", ValueError, r"model 'nothing' is not known; expected a folder .*, FILE.keras"),
+        ("no.keras", FileNotFoundError, r"model file no.keras does not exist"),
+        ("bad", ValueError, r"lacks 'settings': it was not written by artclip train"),
+        ("no_such_module:net", ImportError, "no_such_module"),
+    ):
+        with pytest.raises(error, match=message):
+            load_model(model)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_the_command_tells_how_steep_a_model_is(here, framework, capsys):
+    pytest.importorskip("matplotlib")
+    assert main([*TRAIN, "--framework", framework, "-o", "out"]) == 0
+    capsys.readouterr()
+    assert main(["lipschitz", "out", "--data", "digits", "-o", "steep.png"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    low, high = (float(line.split()[2]) for line in lines[:2])
+    assert lines[0].startswith("Lip >= ")
+    assert lines[1].startswith("Lip <= ")
+    assert low <= high
+    assert float(lines[2].removeprefix("upper / lower")) == pytest.approx(high / low, rel=1e-2)
+    assert (here / "steep.png").stat().st_size > 10_000
+    assert main(["lipschitz", "out", "--data", "digits", "--norm", "inf", "--json", "--method", "product"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["lower"]["kind"] == "lower"
+    assert record["lower"]["norm"] == "inf"
+    assert record["upper"]["method"] == "product of layer norms"
+    assert record["lower"]["value"] <= record["upper"]["value"]
+
+
+def test_a_model_without_an_upper_bound_still_has_a_lower_one(here, capsys):
+    pytest.importorskip("torch")
+    (here / "mine_norm.py").write_text(
+        "from torch import nn\ndef net():\n    return nn.Sequential(nn.Flatten(), nn.LayerNorm(64), nn.Linear(64, 10))\n"
+    )
+    words = ["lipschitz", "mine_norm:net", "--data", "digits", "--framework", "torch"]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("Lip >= ")
+    assert "no upper bound: layer 1 (layer_norm): no rule for 'layer_norm'" in out
+    assert main([*words, "--method", "lipsdp"]) == 2
+    assert capsys.readouterr().err.startswith("artclip: layer 1 (layer_norm)")
+    assert main(["lipschitz", "nothing", "--data", "digits"]) == 2
+    assert capsys.readouterr().err.startswith("artclip: model 'nothing' is not known")
