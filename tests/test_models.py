@@ -134,7 +134,8 @@ def test_the_command_tells_how_steep_a_model_is(here, framework, capsys):
 def test_a_model_without_an_upper_bound_still_has_a_lower_one(here, capsys):
     pytest.importorskip("torch")
     (here / "mine_norm.py").write_text(
-        "from torch import nn\ndef net():\n    return nn.Sequential(nn.Flatten(), nn.LayerNorm(64), nn.Linear(64, 10))\n"
+        "from torch import nn\n"
+        "def net():\n    return nn.Sequential(nn.Flatten(), nn.LayerNorm(64), nn.Linear(64, 10))\n"
     )
     words = ["lipschitz", "mine_norm:net", "--data", "digits", "--framework", "torch"]
     assert main(words) == 0

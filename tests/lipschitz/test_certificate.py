@@ -5,8 +5,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from artclip import CLIPTrainer, certified_radius, lipschitz_lower_bound, lipschitz_upper_bound
+from art.attacks.evasion import ProjectedGradientDescent
+from art.estimators.classification import PyTorchClassifier
+from torch import nn
+
+from artclip import CLIPTrainer, certified_radius, lipschitz_lower_bound, lipschitz_upper_bound, load_data
 from artclip.evaluation.attacks import pgd
+from artclip.frameworks.torch_nets import make_classifier
 from tests.nets import torch_nets as nets
 
 
@@ -37,6 +42,41 @@ def test_no_attack_breaks_a_certified_sample(name):
         held = radii >= eps
         adversarial = pgd(model, x[held], y[held], 2, float(eps), seed=0, steps=100)
         assert (model.predict(adversarial).argmax(1) == y[held]).all()
+
+
+class Margin(nn.Module):
+    """The largest wrong logit less the right one, which does not saturate."""
+
+    def forward(self, outputs, labels):
+        labels = labels if labels.ndim == 1 else labels.argmax(1)
+        right = outputs.gather(1, labels[:, None])[:, 0]
+        return (outputs.scatter(1, labels[:, None], -torch.inf).amax(1) - right).mean()
+
+
+def test_no_strong_attack_breaks_a_certified_sample():
+    """PGD on the margin, 200 steps and 10 restarts, at the least radius of each tenth of 600 digits."""
+    (x, y), _ = load_data("digits")
+    model = make_classifier("mlp", (1, 8, 8), 10)
+    CLIPTrainer(model, lamda=0.02, seed=0).fit(x, y, batch_size=64, nb_epochs=20)
+    x, y = x[:600], y[:600]
+    radii = certified_radius(model, x, y)
+    assert np.mean(radii > 0.1) > 0.5
+    margin = PyTorchClassifier(
+        model.model, Margin(), (1, 8, 8), 10, clip_values=(0.0, 1.0), device_type="cpu", preprocessing=(0.0, 1.0)
+    )
+    order = np.argsort(radii)
+    order, attacked = order[radii[order] > 0], 0
+    for tenth in np.array_split(order, 10):
+        eps = float(radii[tenth].min())
+        attack = ProjectedGradientDescent(
+            margin, 2, eps, 2.5 * eps / 200, max_iter=200, num_random_init=10, batch_size=len(tenth), verbose=False
+        )
+        adversarial = attack.generate(x[tenth], np.eye(10, dtype=np.float32)[y[tenth]])
+        assert (model.predict(adversarial).argmax(1) == y[tenth]).all()
+        attacked += len(tenth)
+    assert attacked >= 500
+    far = ProjectedGradientDescent(margin, 2, 3.0, 0.1, max_iter=50, verbose=False)  # the attack does attack
+    assert np.mean(model.predict(far.generate(x, np.eye(10, dtype=np.float32)[y])).argmax(1) == y) < 0.1
 
 
 def test_constants_for_pairs_certify_more_than_one_for_all():
