@@ -77,16 +77,40 @@ def both(results: dict[str, Any]) -> str:
 
 
 def bounds(results: list[dict[str, Any]]) -> str:
-    titles = ["net", "Jacobian ≥", "Lip ≥, box", "Lip ≥, free", "LipSDP ≤", "ECLipsE-Fast ≤", "product ≤"]
-    rows = [[*titles, "LipSDP / lower", "s, lower", "s, LipSDP", "certified at 0.3"]]
+    titles = ["net", "Jacobian ≥", "ART ≥", "deel ≥", "Lip ≥, box", "Lip ≥, free", "LipSDP ≤", "ECLipsE-Fast ≤"]
+    rows = [[*titles, "product ≤", "LipSDP / lower", "patterns / lower", "s, box", "s, LipSDP", "certified at 0.3"]]
+    for name in dict.fromkeys(row["net"] for row in results):
+        seeds = [row for row in results if row["net"] == name]
+
+        def mean(get: Any, seeds: list[Any] = seeds) -> float:
+            return sum(map(get, seeds)) / len(seeds)
+
+        values = [lambda r, k=k: r["rivals from below"][k]["value"] for k in seeds[0]["rivals from below"]]
+        values += [lambda r, k=k: r["lower"][k]["value"] for k in ("clip_values", "free")]
+        values += [lambda r, k=k: r["upper"][k]["value"] for k in ("lipsdp", "eclipse", "product")]
+        cells = [f"{mean(get):.2f}" for get in values]
+        cells.append(" ".join(f"{row['upper over lower']:.2f}" for row in seeds))
+        at_will = "patterns at will" in seeds[0] and "relu" in name
+        steepest = [max(bound["value"] for bound in row["lower"].values()) for row in seeds]
+        cells.append(
+            " ".join(f"{r['patterns at will'] / s:.2f}" for r, s in zip(seeds, steepest, strict=True))
+            if at_will
+            else ""
+        )
+        cells.append(f"{mean(lambda r: r['lower']['clip_values']['seconds']):.1f}")
+        cells.append(f"{mean(lambda r: r['upper']['lipsdp']['seconds']):.1f}")
+        shares = [mean(lambda r, k=k: 100 * r["certified at 0.3"][k]) for k in seeds[0]["certified at 0.3"]]
+        rows.append([name, *cells, " / ".join(f"{v:.0f}" for v in shares) + " %"])
+    return table(rows)
+
+
+def clever(results: list[dict[str, Any]]) -> str:
+    rows = [["net", "batches × size", "artclip, 5 seeds", "ART", "ART's seconds over artclip's"]]
     for row in results:
-        lower, upper = row["lower, free"], row["upper"]
-        figures = [row["Jacobian norm on 10,000 points"], row["lower, clip_values"], lower]
-        figures += [upper[m] for m in ("lipsdp", "eclipse", "product")]
-        seconds = [lower["seconds"], upper["lipsdp"]["seconds"]]
-        shares = " / ".join(f"{100 * v:.0f}" for v in row["certified at 0.3"].values())
-        cells = [f"{f['value']:.2f}" for f in figures] + [f"{row['upper over lower']:.2f}"]
-        rows.append([row["net"], *cells, *(f"{s:.1f}" for s in seconds), f"{shares} %"])
+        for c in row.get("CLEVER", []):
+            values = " ".join(f"{v:.2g}" for v in c["artclip"]["values"])
+            size = f"{c['batches']} × {c['batch size']}"
+            rows.append([row["net"], size, values, f"{c['ART']['value']:.2g}", f"{c['ratio of seconds']:.1f}"])
     return table(rows)
 
 
@@ -95,7 +119,7 @@ SHOWN = {
     "step_cost": cost,
     "step_cost_tensorflow": cost_tensorflow,
     "both_frameworks": both,
-    "bounds": bounds,
+    "bounds": lambda results: f"{bounds(results)}\n\n{clever(results)}",
 }
 
 

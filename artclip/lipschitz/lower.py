@@ -19,7 +19,7 @@ from artclip.lipschitz.pairs import PairRule, State, make_rule
 # flat spots of sigmoids and the kinks of ReLUs, close ends see the Jacobian.
 _STARTS, _END = (1.0, 3.0, 10.0), 0.02
 _CANDIDATES, _NUMBERS = (16, 256), 1 << 14  # points looked at per restart, before the best climb, and their numbers
-_REACH = (0.3, 1.0, 3.0, 10.0, 30.0)  # how far from the data they may lie on a free domain, in units of its width
+_REACH = (0.01, 30.0)  # how near and far from the data they may lie on a free domain, in units of its width
 _ROUNDS, _BEST = 6, 8  # later climbs, from around so many of the best pairs
 _AROUND = (3.0, 10.0)  # how far from those pairs, and the distance to start from, in units of the default separation
 _FINALISTS, _FINISH = 16, 30  # pairs that are finished by power iteration, and its steps
@@ -166,16 +166,17 @@ class _Search:
         return c[chosen], w[chosen]
 
     def _candidates(self, nb: int) -> np.ndarray:
+        """Data, half of them or all there are; then points on the way to noise, or at any distance from data."""
         rng, x, shape = self._rng, self._x, self._x.shape[1:]
-        data = x[rng.choice(len(x), nb, replace=len(x) < nb)].astype(np.float64)
+        data = x[np.resize(rng.permutation(len(x)), nb)].astype(np.float64)
+        share = rng.uniform(size=(nb, *[1] * len(shape)))
+        share[: min(nb // 2, len(x))] = 0
         if self._rule.low is not None:
-            noise = rng.uniform(self._low, self._high, (nb, *shape))
-            share = rng.uniform(size=(nb, *[1] * len(shape))) * (rng.uniform(size=(nb, *[1] * len(shape))) < 0.5)
-            return data + share * (noise - data)
-        away = self._unit(rng.standard_normal((nb, *shape)), 2)
+            return data + share * (rng.uniform(self._low, self._high, (nb, *shape)) - data)
         width = float(np.linalg.norm(np.ravel(self._high - self._low))) or 1.0
-        reach = np.where(rng.uniform(size=nb) < 0.5, 0.0, rng.choice(_REACH, nb)).reshape(-1, *[1] * len(shape)) * width
-        return data + reach * away
+        near, far = _REACH
+        reach = np.where(share > 0, near * (far / near) ** share, 0) * width
+        return data + reach * self._unit(rng.standard_normal((nb, *shape)), 2)
 
     def climb(self, pairs: tuple[np.ndarray, np.ndarray], start: float, max_iter: int) -> None:
         """All pairs climb from a distance of ``start`` separations down to the last one."""

@@ -66,19 +66,19 @@ def test_reaches_the_exact_constant_of_small_relu_nets():
     assert close >= 9
 
 
-@pytest.mark.parametrize("trained", [False, True])
-def test_reaches_the_exact_constant_of_tiny_deep_relu_nets(trained):
+@pytest.mark.parametrize(("trained", "nb"), [(False, 20), (True, 10)])
+def test_reaches_the_exact_constant_of_tiny_deep_relu_nets(trained, nb):
     pytest.importorskip("torch")
     from tests.nets import torch_nets
 
     ratios = []
-    for seed in range(10):
+    for seed in range(nb):
         net, x = torch_nets.tiny_deep_net(seed, trained)
         exact = lipschitz_upper_bound(net, method="exact")
         assert exact.kind == "exact"
         ratios.append(lipschitz_lower_bound(net, x, domain="free", seed=0).value / exact.value)
     assert max(ratios) < 1 + 1e-3
-    assert sum(r > 0.99 for r in ratios) >= 9, ratios
+    assert np.mean(np.array(ratios) > 0.99) >= 0.9, ratios
 
 
 def test_a_free_search_finds_what_one_among_valid_inputs_finds():
