@@ -262,7 +262,8 @@ def test_checkpoint_holds_the_weights_and_the_history_so_far(nets, tmp_path):
     trainer = CLIPTrainer(classifier, checkpoint=tmp_path / "run", callbacks=[look], seed=3)
     trainer.fit(*nets.data(), batch_size=16, nb_epochs=3)
     assert [len(s["history"]) for s in seen] == [1, 2, 3]
-    assert seen[-1] == {"lamda": trainer.lamda, "seed": 3, "history": trainer.history}
+    shape = {"input_shape": [6], "nb_classes": 3}
+    assert seen[-1] == {**shape, "lamda": trainer.lamda, "seed": 3, "history": trainer.history}
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == sorted([nets.WEIGHTS_FILE, "training.json"])
     other = nets.classifier(seed=9)
     nets.load_weights(other, tmp_path / "run" / nets.WEIGHTS_FILE)

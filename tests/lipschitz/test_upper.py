@@ -117,7 +117,9 @@ def test_linear_models_are_exact():
     ):
         assert lipschitz_upper_bound(model, norm, norm).value == pytest.approx(value / 0.25, rel=1e-5)
     lower, upper = lipschitz_bracket(model, np.random.default_rng(1).uniform(size=(20, 9)), seed=0, method="auto")
-    assert lower.value <= upper.value <= lower.value * 1.001
+    assert upper.kind == "exact"
+    assert lower.value <= upper.value * (1 + nets.ROUNDING)  # what float32 predictions round
+    assert upper.value <= lower.value * 1.001
 
 
 @pytest.mark.parametrize(("p", "q"), [(1, 2), (2, 1), (2, "inf"), ("inf", 2), ("inf", 1), (1, "inf")])
