@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from artclip.frameworks import FRAMEWORKS, models_of, nets_of, require
+from artclip.frameworks import FRAMEWORKS, models_of, nets_of, require, trainable_of
 
 RECORD = "training.json"
 _KERAS = (".keras", ".h5")
@@ -112,5 +112,5 @@ def _trained(folder: Path, framework: str | None) -> Any:
     if framework not in (None, kind):
         raise ValueError(f"{folder} holds a model of {FRAMEWORKS[kind][1]}, not of {FRAMEWORKS[str(framework)][1]}")
     classifier = nets_of(kind).make_classifier(settings["model"], shape, k, activation=settings["activation"])
-    _read_weights(classifier.model, kind, folder / ("model.pt" if kind == "torch" else "model.weights.h5"))
+    _read_weights(classifier.model, kind, folder / trainable_of(classifier).weights_file)
     return classifier

@@ -78,14 +78,6 @@ class Chain:
             self.shifts.append(np.zeros(n))
         return self
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Outputs (n, k) for inputs (n, d); all activations must be kinked."""
-        for weight, shift, activation in zip(self.weights, self.shifts, [*self.activations, None], strict=True):
-            x = x @ weight.T + shift
-            if activation is not None:
-                x = np.where(x > 0, activation.high, activation.low) * x
-        return x
-
 
 def split(nodes: Iterable[Node], inputs: int) -> list[Chain | Node]:
     """A row of nodes, each the only parent of the next, as chains and what lies between them."""

@@ -99,11 +99,15 @@ def _in_slabs(kernel: np.ndarray, torus: tuple[int, ...]) -> float:
 
 
 def _largest(spectrum: np.ndarray) -> np.ndarray:
-    """Largest singular value of matrices over the last axis, from the smaller of the two Gram matrices."""
-    matrices = np.moveaxis(spectrum, -1, -3)
+    """Largest singular value of matrices over the last axis."""
+    return largest_singular_values(np.moveaxis(spectrum, -1, -3)).max(-1)
+
+
+def largest_singular_values(matrices: np.ndarray) -> np.ndarray:
+    """Of matrices (..., m, n), from the smaller of the two Gram matrices."""
     adjoint = np.conj(np.swapaxes(matrices, -1, -2))
     gram = matrices @ adjoint if matrices.shape[-2] <= matrices.shape[-1] else adjoint @ matrices
-    return np.sqrt(np.linalg.eigvalsh(gram)[..., -1].max(-1).clip(0))
+    return np.sqrt(np.linalg.eigvalsh(gram)[..., -1].clip(0))
 
 
 def absolute_norm(

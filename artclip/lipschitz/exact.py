@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from artclip.lipschitz.chain import Chain
+from artclip.lipschitz.convolution import largest_singular_values
 
 MOST_UNITS = 16
 _TOLERANCE = 1e-8  # radius of a ball that a piece must hold, in input units
@@ -106,10 +107,7 @@ def _norms(chain: Chain, patterns: np.ndarray, p: float, q: float) -> np.ndarray
         slopes = _slopes(chain, layer, patterns[:, start : start + width])
         jacobians, start = weight @ (slopes[:, :, None] * jacobians), start + width
     if p == q == 2:
-        gram = jacobians @ jacobians.transpose(0, 2, 1)
-        if gram.shape[1] > jacobians.shape[2]:
-            gram = jacobians.transpose(0, 2, 1) @ jacobians
-        norms = np.sqrt(np.linalg.eigvalsh(gram)[:, -1].clip(0))
+        norms = largest_singular_values(jacobians)
     elif p == 1:
         norms = np.linalg.norm(jacobians, ord=q, axis=1).max(1)
     else:

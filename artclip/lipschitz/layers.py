@@ -103,7 +103,7 @@ class Convolution:
             q = checks.dual_norm(p) if self.transposed else p
             return convolution.absolute_norm(self.kernel, self.stride, self.dilation, q, self.groups)
         if self._elements() <= _EXACT * self.groups:
-            return max(_largest_singular_value(m) for m in self._matrices())
+            return float(max(convolution.largest_singular_values(m) for m in self._matrices()))
         return convolution.spectral_norm(self.kernel, self.shape, self.stride, self.padding, self.dilation, self.groups)
 
     def after(self, matrix: np.ndarray | None, size: int) -> np.ndarray | None:
@@ -112,11 +112,6 @@ class Convolution:
         dense = convolution.matrix(self.kernel, self.shape, self.stride, self.padding, self.dilation, self.groups)
         dense = dense.T if self.transposed else dense
         return dense if matrix is None else dense @ matrix
-
-
-def _largest_singular_value(matrix: np.ndarray) -> float:
-    gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
-    return math.sqrt(max(0.0, float(np.linalg.eigvalsh(gram)[-1])))
 
 
 @dataclass(frozen=True)

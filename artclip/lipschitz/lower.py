@@ -13,7 +13,7 @@ from artclip import checks
 from artclip.frameworks import Function, function_of
 from artclip.frameworks.base import Tensor
 from artclip.lipschitz.estimate import LipschitzEstimate
-from artclip.lipschitz.pairs import PairRule, State, make_rule
+from artclip.lipschitz.pairs import PairRule, State, lengths, make_rule, unit
 
 # Distances to start from, in units of the default separation, and the distance to end at: far starts see over the
 # flat spots of sigmoids and the kinks of ReLUs, close ends see the Jacobian.
@@ -134,9 +134,7 @@ class _Search:
 
     def around_the_best(self, nb_pairs: int, scale: float) -> tuple[np.ndarray, np.ndarray]:
         """Centres and directions of the best pairs that are apart, and of copies moved by some separations."""
-        quotients, u, v = (np.concatenate(parts) for parts in zip(*self._found, strict=True))
-        order = np.argsort(-quotients)
-        c, w = (u[order] + v[order]) / 2, v[order] - u[order]
+        _, c, w = self._pairs()
         kept: list[int] = []
         for i in range(len(c)):
             if all(np.linalg.norm(np.ravel(c[i] - c[j])) > 0.3 * self._rule.separation for j in kept):
@@ -145,19 +143,22 @@ class _Search:
                 break
         copies = max(1, nb_pairs // len(kept))
         c, w = np.repeat(c[kept], copies, axis=0), np.repeat(w[kept], copies, axis=0)
-        away = self._unit(self._rng.standard_normal(c.shape), 2)
+        away = unit(self._rng.standard_normal(c.shape), 2)
         reach = self._rng.uniform(0, 2, (len(c), *[1] * (c.ndim - 1))) * scale * self._rule.separation
         reach[::copies] = 0
-        return c + reach * away, self._unit(w, self._rule.norm)
+        return c + reach * away, unit(w, self._rule.norm)
 
-    def _unit(self, w: np.ndarray, p: float) -> np.ndarray:
-        return w / np.linalg.norm(w.reshape(len(w), -1), ord=p, axis=1).reshape(-1, *[1] * (w.ndim - 1))
+    def _pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Quotients, centres and differences of all pairs so far, the steepest first."""
+        quotients, u, v = (np.concatenate(parts) for parts in zip(*self._found, strict=True))
+        order = np.argsort(-quotients)
+        return quotients[order], (u[order] + v[order]) / 2, v[order] - u[order]
 
     def screen(self, nb_candidates: int, nb_restarts: int) -> tuple[np.ndarray, np.ndarray]:
         """Centres and directions to climb from: half the steepest of the candidates, half by chance."""
         size = int(np.prod(self._x.shape[1:]))
         c = self._candidates(max(nb_restarts, min(nb_candidates, _ELEMENTS // size)))
-        w = self._unit(self._rng.standard_normal(c.shape), 2)
+        w = unit(self._rng.standard_normal(c.shape), 2)
         quotients, c, w = self._ascend(c, w, lambda i: (max(self._rule.least, self._rule.separation * _END), 0.0), 3)
         order = np.argsort(-quotients)
         best = order[: (nb_restarts + 1) // 2]
@@ -176,7 +177,7 @@ class _Search:
         width = float(np.linalg.norm(np.ravel(self._high - self._low))) or 1.0
         near, far = _REACH
         reach = np.where(share > 0, near * (far / near) ** share, 0) * width
-        return data + reach * self._unit(rng.standard_normal((nb, *shape)), 2)
+        return data + reach * unit(rng.standard_normal((nb, *shape)), 2)
 
     def climb(self, pairs: tuple[np.ndarray, np.ndarray], start: float, max_iter: int) -> None:
         """All pairs climb from a distance of ``start`` separations down to the last one."""
@@ -193,11 +194,9 @@ class _Search:
 
     def finish(self) -> None:
         """Power iteration on the Jacobian: the steepest pairs turn, but stay where they are."""
-        quotients, u, v = (np.concatenate(parts) for parts in zip(*self._found, strict=True))
-        best = np.argsort(-quotients)[:_FINALISTS]
-        c, w = (u[best] + v[best]) / 2, v[best] - u[best]
-        length = float(np.median(np.linalg.norm(w.reshape(len(w), -1), ord=self._rule.norm, axis=1)))
-        self._ascend(c, self._unit(w, self._rule.norm), lambda i: (length, 0.0), _FINISH)
+        _, c, w = (t[:_FINALISTS] for t in self._pairs())
+        length = float(np.median(lengths(w, self._rule.norm)))
+        self._ascend(c, unit(w, self._rule.norm), lambda i: (length, 0.0), _FINISH)
 
     def _ascend(
         self, c: np.ndarray, w: np.ndarray, schedule: Callable[[int], tuple[float, float]], nb_steps: int

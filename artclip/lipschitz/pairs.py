@@ -178,12 +178,12 @@ class PairSet:
             anchors = rng.uniform(low, high, anchors.shape)
         elif init == "data":
             others = x[rng.choice(len(x), nb_pairs, replace=len(x) < nb_pairs)] - anchors
-            distances = _lengths(others, self.rule.norm)
+            distances = lengths(others, self.rule.norm)
             apart = distances > 0
-            directions = np.where(_column(apart, others), others, directions)
-            anchors = anchors + _column(apart, others) * others / 2
+            directions = np.where(column(apart, others), others, directions)
+            anchors = anchors + column(apart, others) * others / 2
             self._spread = max(1.0, float(np.median(distances)) / self.rule.separation)
-        directions /= _column(_lengths(directions, self.rule.norm), directions)
+        directions = unit(directions, self.rule.norm)
         self.state: State = (f.tensor(anchors), f.tensor(directions))
 
     def _current(self) -> PairRule:
@@ -264,12 +264,12 @@ def make_rule(
     low, high = (np.broadcast_to(b, x.shape[1:]).astype(np.float64) for b in bounds)
     if separation is None:
         width = np.maximum(high - low, 0)
-        diagonal = float(_lengths(width[None], p)[0]) or 1.0
+        diagonal = float(lengths(width[None], p)[0]) or 1.0
         separation = min(diagonal / 28, float(width.max()) or 1.0)
     checks.positive("separation", separation)
     # Outputs are rounded to about eps·‖x‖, times the slope; a difference over h must stand well above that.
     scale = max(float(np.abs(low).max()), float(np.abs(high).max()), 1e-30)
-    least = 16 * f.precision * scale * float(_lengths(np.ones((1, *x.shape[1:])), p)[0])
+    least = 16 * f.precision * scale * float(lengths(np.ones((1, *x.shape[1:])), p)[0])
     if separation < least:
         raise ValueError(
             f"separation={separation:g} is so small that quotients would be rounding noise; use at least {least:.2g}, "
@@ -281,9 +281,16 @@ def make_rule(
     return PairRule(f, p, q, separation, least, *box), low, high
 
 
-def _lengths(t: np.ndarray, p: float) -> np.ndarray:
+def lengths(t: np.ndarray, p: float) -> np.ndarray:
+    """p-norms (n,) of arrays (n, *shape)."""
     return np.linalg.norm(t.reshape(len(t), -1), ord=p, axis=1)
 
 
-def _column(values: np.ndarray, like: np.ndarray) -> np.ndarray:
+def unit(w: np.ndarray, p: float) -> np.ndarray:
+    """Directions (n, *shape) with a p-norm of 1."""
+    return w / column(lengths(w, p), w)
+
+
+def column(values: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Values (n,) with as many axes as ``like``."""
     return values.reshape(-1, *[1] * (like.ndim - 1))

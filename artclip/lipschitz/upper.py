@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -103,9 +104,13 @@ class _Graph:
         """Since it was made."""
         return time.perf_counter() - self._began
 
+    @cached_property
+    def _rows(self) -> _Rows:
+        return _Rows(self._nodes, self._inputs)
+
     def exact(self, p: float, q: float, max_seconds: float) -> _Bound:
         """The constant by enumeration."""
-        rows = _Rows(self._nodes, self._inputs)
+        rows = self._rows
         chain = rows.parts[0][0] if len(rows.parts) == 1 and len(rows.parts[0]) == 1 else None
         try:
             if not isinstance(chain, Chain):
@@ -149,7 +154,7 @@ class _Graph:
         """Nodes in a row by LipSDP where they are dense; the rest of the graph by factors."""
         from tqdm.auto import tqdm
 
-        rows = _Rows(self._nodes, self._inputs)
+        rows = self._rows
         rows.bound_chains(lambda chain, report: chain_bound(*_matrices(chain), 0))
         history = [(self.seconds(), rows.value())]
         if max_iter:
