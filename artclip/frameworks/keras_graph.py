@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from artclip.frameworks.keras_rules import JOINS, Call, Rules, Tensor, array
+from artclip.frameworks.preprocessing import graph_with_scaling
 from artclip.lipschitz import layers as L
 
 # In eval mode these hand on their input.
@@ -54,13 +55,7 @@ def read(model: Any, input_shape: tuple[int, ...]) -> tuple[list[L.Node], int]:
 
 def of_estimator(f: Any) -> tuple[list[L.Node], int]:
     """The graph of an adapter of an ART estimator: raw inputs in, its scaling first."""
-    if f._preprocessing.has_predict_defences:
-        raise ValueError("a preprocessing defence at predict has no rule, so there is no upper bound")
-    nodes, size = read(f.model, f.input_shape)
-    if f._preprocessing.scaling is None:
-        return nodes, size
-    mean, std = (np.broadcast_to(array(t), (1, *f.input_shape)).ravel() for t in f._preprocessing.scaling)
-    return L.behind(L.Node("preprocessing", L.Scale(1 / std, -mean / std), (-1,), size), nodes), size
+    return graph_with_scaling(f, read)
 
 
 def _root(thing: Any) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from artclip.frameworks.preprocessing import graph_with_scaling
 from artclip.lipschitz import layers as L
 
 # Operations that hand on their first argument: in eval mode, entries and their order stay.
@@ -48,14 +49,7 @@ def read(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[list[L.Node],
 
 def of_estimator(f: Any) -> tuple[list[L.Node], int]:
     """The graph of an adapter of an ART estimator: raw inputs in, its scaling first."""
-    nodes, size = read(f.estimator.model, f.input_shape)
-    scaling = f._preprocessing.scaling
-    if f._preprocessing.has_predict_defences:
-        raise ValueError("a preprocessing defence at predict has no rule, so there is no upper bound")
-    if scaling is None:
-        return nodes, size
-    mean, std = (np.broadcast_to(t.detach().cpu().double().numpy(), (1, *f.input_shape)).ravel() for t in scaling)
-    return L.behind(L.Node("preprocessing", L.Scale(1 / std, -mean / std), (-1,), size), nodes), size
+    return graph_with_scaling(f, read)
 
 
 class _Reader:
