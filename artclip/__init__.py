@@ -19,6 +19,10 @@ _HOME = {
     "CleverScore": "artclip.lipschitz.clever",
     "clever": "artclip.lipschitz.clever",
     "compare": "artclip.evaluation.compare",
+    "evaluate": "artclip.evaluation.evaluate",
+    "noise_curve": "artclip.evaluation.curves",
+    "robustness_curve": "artclip.evaluation.curves",
+    "Evaluation": "artclip.evaluation.result",
     "certified_radius": "artclip.lipschitz.certificate",
     "lipschitz_bracket": "artclip.lipschitz.upper",
     "lipschitz_lower_bound": "artclip.lipschitz.lower",
@@ -30,6 +34,7 @@ _HOME = {
 __all__ = [
     "CLIPTrainer",
     "CleverScore",
+    "Evaluation",
     "LipschitzEstimate",
     "LipschitzPenalty",
     "PairSet",
@@ -38,16 +43,22 @@ __all__ = [
     "certified_radius",
     "clever",
     "compare",
+    "evaluate",
     "lipschitz_bracket",
     "lipschitz_lower_bound",
     "lipschitz_upper_bound",
     "load_data",
     "load_model",
+    "noise_curve",
+    "robustness_curve",
 ]
 
 if TYPE_CHECKING:  # for editors and type checkers
     from artclip.data import load_data
     from artclip.evaluation.compare import compare
+    from artclip.evaluation.curves import noise_curve, robustness_curve
+    from artclip.evaluation.evaluate import evaluate
+    from artclip.evaluation.result import Evaluation
     from artclip.lipschitz.certificate import certified_radius
     from artclip.lipschitz.clever import CleverScore, clever
     from artclip.lipschitz.estimate import LipschitzEstimate

@@ -1,4 +1,4 @@
-"""The command line: ``artclip train``, ``artclip compare`` and ``artclip lipschitz``."""
+"""The command line: ``artclip train`` and ``artclip compare``; the commands on a model are in ``cli_models``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import math
 import sys
 from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
-from artclip import __version__
+from artclip import __version__, cli_models
+from artclip.cli_models import writable
 
 DONE, FAILURE, BAD_INPUT = 0, 1, 2
 
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="artclip", description="Cheap Lipschitz training for ART classifiers.")
     parser.add_argument("--version", action="version", version=f"artclip {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument(
@@ -80,22 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("-o", "--output", metavar="FILE", help="also write the JSON here")
     compare.set_defaults(run=_compare)
 
-    lipschitz = commands.add_parser("lipschitz", help="how steep is this model? a lower and an upper bound")
-    lipschitz.add_argument("model", help="folder of artclip train, FILE.keras, FILE.h5, or package.module:factory")
-    lipschitz.add_argument("--data", required=True, help="where to start the search; as for artclip train")
-    lipschitz.add_argument("--weights", metavar="FILE", help="state dict or .weights.h5, for package.module:factory")
-    lipschitz.add_argument("--framework", choices=("torch", "tensorflow"), help="of the model, where it must be that")
-    lipschitz.add_argument("--norm", default="2", help="of the inputs: 1, 2 or inf (default: 2)")
-    lipschitz.add_argument("--output-norm", default="2", help="of the outputs: 1, 2 or inf (default: 2)")
-    lipschitz.add_argument(
-        "--domain", default="clip_values", help="of the search: clip_values or free (default: first)"
-    )
-    lipschitz.add_argument("--method", default="auto", help="auto, product, eclipse, lipsdp or exact (default: auto)")
-    lipschitz.add_argument("--max-seconds", type=_number, default=60.0, help="for the upper bound (default: 60)")
-    lipschitz.add_argument("--seed", type=int, default=0, help="of the search (default: 0)")
-    lipschitz.add_argument("-o", "--output", metavar="FIGURE", help="also draw the steepest pair and the bounds here")
-    lipschitz.add_argument("--json", action="store_true", help="print JSON, and nothing else, on stdout")
-    lipschitz.set_defaults(run=_lipschitz)
+    cli_models.add(commands, _number)
     return parser
 
 
@@ -114,12 +99,10 @@ def _start(arguments: argparse.Namespace) -> None:
     from artclip.frameworks import default_framework, require
     from artclip.frameworks.quiet import start_tensorflow
 
-    if arguments.run is _lipschitz:
-        kerass = arguments.framework == "tensorflow" or Path(arguments.model).suffix in (".keras", ".h5")
-        kerass = kerass or (Path(arguments.model) / "model.weights.h5").is_file()
-        arguments.framework = "tensorflow" if kerass else arguments.framework
-    else:
+    if arguments.command in ("train", "compare"):
         arguments.framework = arguments.framework or default_framework()
+    elif cli_models.of_keras(arguments):
+        arguments.framework = "tensorflow"
     if arguments.framework is not None:
         require(arguments.framework)
     if arguments.framework == "tensorflow":
@@ -146,7 +129,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     from artclip.evaluation.compare import compare
 
     defences = [d.strip() for d in arguments.defences.split(",") if d.strip()]
-    output = _writable(arguments.output)
+    output = writable(arguments.output)
     result = compare(
         arguments.data,
         defences=defences,
@@ -185,61 +168,3 @@ def _train(arguments: argparse.Namespace) -> None:
         print(result.to_markdown())
         if folder is not None:
             print(f"\nwritten: {folder / checkpoint.weights_file(trainer)} (weights), {folder / checkpoint.RECORD}")
-
-
-def _lipschitz(arguments: argparse.Namespace) -> None:
-    from artclip.data import load_data
-    from artclip.lipschitz.lower import lipschitz_lower_bound
-    from artclip.lipschitz.upper import lipschitz_upper_bound
-    from artclip.models import load_model
-
-    output = _writable(arguments.output)
-    if output is not None:
-        from artclip.evaluation.plots import plot_bracket
-    first = arguments.framework != "tensorflow"
-    (x, _), _ = load_data(arguments.data, channels_first=first)
-    classifier = load_model(arguments.model, arguments.weights, arguments.framework, input_shape=x.shape[1:])
-    norms = {"norm": arguments.norm, "output_norm": arguments.output_norm}
-    verbose = sys.stderr.isatty()
-    lower = lipschitz_lower_bound(classifier, x, **norms, domain=arguments.domain, seed=arguments.seed, verbose=verbose)
-    try:
-        upper, why = (
-            lipschitz_upper_bound(
-                classifier, **norms, method=arguments.method, max_seconds=arguments.max_seconds, verbose=verbose
-            ),
-            "",
-        )
-    except (ValueError, TypeError) as error:
-        if arguments.method != "auto":
-            raise
-        upper, why = None, str(error)
-    if output is not None:
-        plot_bracket(classifier, lower, upper).savefig(output, dpi=150)
-    if arguments.json:
-        print(json.dumps({"lower": lower.to_dict(), "upper": upper and upper.to_dict(), "no upper": why}, indent=1))
-        return
-    print(f"{lower}   {lower.seconds:.1f} s, pair {_distance(lower):.3g} apart")
-    if upper is None:
-        print(f"no upper bound: {why}")
-    else:
-        print(f"{upper}   {upper.seconds:.1f} s")
-        print(f"upper / lower  {upper.value / lower.value:.3g}")
-        for name, factor in upper.layers or []:
-            print(f"  {factor:10.4g}  {name}")
-    if output is not None:
-        print(f"\nwritten: {output}")
-
-
-def _distance(lower: Any) -> float:
-    import numpy as np
-
-    return float(np.linalg.norm(np.ravel(lower.v.astype(np.float64) - lower.u), lower.norm))
-
-
-def _writable(path: str | None) -> Path | None:
-    """The path of an output file, or an error now rather than after the training."""
-    if path is None:
-        return None
-    if Path(path).is_dir() or not Path(path).absolute().parent.is_dir():
-        raise ValueError(f"cannot write to {path}: it is a folder, or its folder does not exist")
-    return Path(path)

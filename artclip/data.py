@@ -25,9 +25,10 @@ def load_data(data: str | os.PathLike[str], channels_first: bool = True) -> tupl
         data: ``"digits"`` (shipped with scikit-learn, 1,437 + 360 images of 8×8); ``"mnist"`` or
             ``"fashion-mnist"`` (60,000 + 10,000 of 28×28), read from the folder that the environment variable
             ``ARTCLIP_DATA`` names, else fetched from OpenML by scikit-learn, which keeps a cache; an ``.npz`` file
-            with ``x_train``, ``y_train``, ``x_test``, ``y_test``; or a folder with four IDX ``.gz`` files.
+            with ``x_train``, ``y_train``, ``x_test``, ``y_test``; a folder with four IDX ``.gz`` files; or
+            ``package.module:function``, your own function that returns these arrays.
         channels_first: images as (n, channels, height, width), else (n, height, width, channels). An ``.npz`` file
-            is returned as it is.
+            and what your own function gives are returned as they are.
 
     Returns:
         ``(x_train, y_train), (x_test, y_test)``: images float32 in [0, 1], labels int64 class indices.
@@ -47,9 +48,45 @@ def load_data(data: str | os.PathLike[str], channels_first: bool = True) -> tupl
         return _npz(path)
     if path.is_dir():
         return _images(_idx_folder(path), channels_first)
+    if ":" in name:
+        return _from_module(name)
     raise ValueError(
-        f"data {name!r} is not known; use one of {', '.join(NAMES)}, an .npz file, or a folder of IDX files"
+        f"data {name!r} is not known; use one of {', '.join(NAMES)}, an .npz file, a folder of IDX files, or "
+        "package.module:function"
     )
+
+
+def _from_module(name: str) -> tuple[Split, Split]:
+    from artclip.models import from_module
+
+    found = from_module(name)
+    try:
+        (x_train, y_train), (x_test, y_test) = found
+        return (np.asarray(x_train), np.asarray(y_train)), (np.asarray(x_test), np.asarray(y_test))
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must return (x_train, y_train), (x_test, y_test)") from None
+
+
+def fit_to(x: np.ndarray, input_shape: tuple[int, ...] | None) -> np.ndarray:
+    """Inputs in the shape that a model wants: channels moved to the other end, or pixels in one row.
+
+    Args:
+        x: inputs, shape (n, ...).
+        input_shape: of one sample, as the model wants it; ``None`` or () to leave x as it is.
+
+    Raises:
+        ValueError: x cannot be brought into that shape without changing what it shows.
+    """
+    shape = tuple(input_shape or x.shape[1:])
+    moved = {x.shape[1:]: x}
+    if x.ndim == 4:
+        for turned in (np.moveaxis(x, 1, -1), np.moveaxis(x, -1, 1)):
+            moved.setdefault(turned.shape[1:], turned)
+    if shape in moved:
+        return moved[shape]
+    if len(shape) == 1 and shape[0] == math.prod(x.shape[1:]):
+        return x.reshape(len(x), -1)
+    raise ValueError(f"the data have inputs of shape {x.shape[1:]}, but the model wants {shape}")
 
 
 def _images(parts: tuple[Split, Split], channels_first: bool) -> tuple[Split, Split]:

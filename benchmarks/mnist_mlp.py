@@ -15,12 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from art.estimators.classification import PyTorchClassifier
 from common import mnist, save
 from torch_mlp import mlp
 
-from artclip import CLIPTrainer, lipschitz_lower_bound
-from artclip.evaluation.attacks import pgd
+from artclip import CLIPTrainer, evaluate, lipschitz_lower_bound
 
 NB_EPOCHS, SEEDS, CHOICE_SEED, NB_ATTACKED = 10, (0, 1, 2), 100, 1000
 GRID = (0.03, 0.05, 0.07, 0.1)
@@ -31,15 +29,6 @@ OPTIMIZERS = {
 }
 CHEAP = {"lamda": 0.03, "nb_pairs": 16, "pair_interval": 12}
 Arrays = tuple[np.ndarray, np.ndarray]
-
-
-class Margin(torch.nn.Module):
-    """Mean over the batch of (largest wrong logit - right logit), which does not saturate as cross-entropy does."""
-
-    def forward(self, logits: torch.Tensor, one_hot: torch.Tensor) -> torch.Tensor:
-        """Logits and one-hot labels, both (n, k)."""
-        right = (logits * one_hot).sum(1)
-        return ((logits - 1e9 * one_hot).max(1).values - right).mean()
 
 
 def train(activation: str, seed: int, data: Arrays, nb_epochs: int = NB_EPOCHS, **options: Any) -> CLIPTrainer:
@@ -57,11 +46,19 @@ def clean(classifier: Any, data: Arrays) -> float:
 
 def attacked(classifier: Any, data: Arrays, eps: float, steps: int, margin: bool, seed: int) -> float:
     """Accuracy in % on the first images under ART's L2 PGD with one random start."""
-    x, y = data[0][:NB_ATTACKED], data[1][:NB_ATTACKED]
-    target = classifier
-    if margin:
-        target = PyTorchClassifier(classifier.model, Margin(), (784,), 10, clip_values=(0.0, 1.0), device_type="cpu")
-    return clean(classifier, (pgd(target, x, y, 2, eps, seed, steps, batch_size=500), y))
+    attack = f"pgd{'-margin' if margin else ''}:max_iter={steps},nb_restarts=1"
+    found = evaluate(
+        classifier,
+        data[0][:NB_ATTACKED],
+        data[1][:NB_ATTACKED],
+        eps=eps,
+        attacks=[attack],
+        lipschitz=False,
+        masking=False,
+        seed=seed,
+        verbose=False,
+    )
+    return 100 * found.robust_accuracy
 
 
 def figures(trainer: CLIPTrainer, data: Arrays, seed: int) -> dict[str, float]:

@@ -105,3 +105,55 @@ def test_the_installed_command_runs():
     result = subprocess.run([sys.executable, "-m", "artclip", "--version"], capture_output=True, text=True, check=False)
     assert result.returncode == 0
     assert result.stdout.startswith("artclip ")
+
+
+def test_evaluate_prints_and_writes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--data", "digits", "--nb-epochs", "3", "--attack-samples", "10", "-o", "out"]) == 0
+    capsys.readouterr()
+    command = ["evaluate", "out", "--data", "digits", "--eps", "0.3", "--attacks", "fgsm+pgd:max_iter=5,nb_restarts=1"]
+    command += ["--samples", "50", "--no-lipschitz"]
+    assert main([*command, "--html", "r.html", "-o", "e.json", "--cache", "kept"]) == 0
+    text = capsys.readouterr().out
+    assert "clean accuracy" in text
+    assert "| out |" in text
+    assert "written: r.html" in text
+    assert (tmp_path / "r.html").read_text().startswith("<!DOCTYPE html>")
+    assert list((tmp_path / "kept").glob("*.npz"))
+    assert main([*command, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    written = json.loads((tmp_path / "e.json").read_text())
+    assert record["accuracy"] == written["accuracy"]
+    assert record["preflight"]["accuracy"] == record["accuracy"]["clean"]
+
+
+def test_attacks_are_listed(capsys):
+    assert main(["attacks"]) == 0
+    text = capsys.readouterr().out
+    from artclip.evaluation.attacks import ATTACKS
+
+    assert all(f"\n{name} " in text for name in ATTACKS)
+    assert main(["attacks", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["attacks"]) == len(ATTACKS)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nothing", "--data", "digits"], "model 'nothing' is not known"),
+        (["m.pt2", "--data", "digits"], "model file m.pt2 does not exist"),
+        (["m.pt2", "--data", "nowhere"], "data 'nowhere' is not known"),
+        (["m.pt2", "--data", "digits", "--attacks", "pgdd"], "attack 'pgdd' is not known"),
+        (["m.pt2", "--data", "digits", "--samples", "0"], "samples=0"),
+        (["m.pt2", "--data", "digits", "--mean", "0.5"], "give both --mean and --std"),
+        (["m.pt2", "--data", "digits", "--html", "no/such/folder.html"], "cannot write to"),
+        (["json:loads", "--data", "digits"], "json:loads failed"),
+        (["m.pt2", "--data", "json:loads"], "json:loads failed"),
+    ],
+)
+def test_evaluate_says_what_is_wrong(words, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", *words]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1

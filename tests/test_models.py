@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from artclip import load_model
+from artclip import evaluate, load_model
 from artclip.cli import main
 from tests.nets import FRAMEWORKS
 
@@ -146,3 +146,36 @@ def test_a_model_without_an_upper_bound_still_has_a_lower_one(here, capsys):
     assert capsys.readouterr().err.startswith("artclip: layer 1 (layer_norm)")
     assert main(["lipschitz", "nothing", "--data", "digits"]) == 2
     assert capsys.readouterr().err.startswith("artclip: model 'nothing' is not known")
+
+
+def test_a_saved_model_only_with_trust(here):
+    keras = pytest.importorskip("keras")
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    model.export("saved", verbose=False)
+    with pytest.raises(ValueError, match="is a SavedModel, a program that may read and write files"):
+        load_model("saved")
+    loaded = load_model("saved", trust=True)
+    x = np.random.default_rng(0).uniform(size=(5, 4, 4, 1)).astype(np.float32)
+    y = np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1]]
+    np.testing.assert_allclose(loaded.predict(x), model(x), atol=1e-6)
+    model.save("same.keras")
+    same = load_model("same.keras")
+    np.testing.assert_allclose(loaded.loss_gradient(x, y), same.loss_gradient(x, y), atol=1e-6)
+    found = evaluate(loaded, x, y.argmax(1), eps=0.5, attacks="quick", lipschitz=False, seed=0, verbose=False)
+    assert not [r for r in found.records() if r["error"]]
+
+
+def test_safetensors_weights(here):
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file
+
+    (here / "mine_safe.py").write_text("from torch import nn\ndef net():\n    return nn.Linear(6, 4)\n")
+    other = torch.nn.Linear(6, 4)
+    save_file(other.state_dict(), here / "w.safetensors")
+    loaded = load_model("mine_safe:net", "w.safetensors", input_shape=(6,))
+    x = torch.rand(3, 6)
+    np.testing.assert_array_equal(loaded.predict(x.numpy()), other(x).detach())
+    (here / "w.safetensors").write_bytes(b"\xff" * 40)
+    with pytest.raises(ValueError, match=r"cannot read the weights w\.safetensors"):
+        load_model("mine_safe:net", "w.safetensors", input_shape=(6,))

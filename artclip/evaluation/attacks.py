@@ -1,74 +1,228 @@
-"""Accuracy on clean, noisy and attacked inputs. The attacks are ART's."""
+"""Attacks by name: what each may see, in which norms it works, who published it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-import numpy as np
+from artclip import checks
+from artclip.evaluation import art_attacks as art
 
-from artclip.frameworks import function_of
-
-PGD_STEPS = 40
-
-
-def accuracy(classifier: Any, x: np.ndarray, y: np.ndarray) -> float:
-    """Share of x, shape (n, *input_shape), that the classifier labels as the indices y, shape (n,)."""
-    return float(np.mean(classifier.predict(x, batch_size=1024).argmax(1) == y))
+WHITE, CLOSED, NONE = "white box", "closed box", "no attack"
+_ALL, _L2, _L2_INF = (1, 2, math.inf), (2,), (2, math.inf)
 
 
-def noisy(x: np.ndarray, sigma: float, clip_values: tuple[float, float], seed: int) -> np.ndarray:
-    """x with Gaussian noise of standard deviation sigma >= 0, clipped to the valid range."""
-    noise = np.random.default_rng(seed).normal(0, sigma, x.shape)
-    return np.clip(x + noise, *clip_values).astype(np.float32)
+@dataclass(frozen=True)
+class Attack:
+    """One way to look for adversarial examples.
+
+    Attributes:
+        title: what a table calls it.
+        access: ``"white box"`` (gradients), ``"closed box"`` (outputs alone) or ``"no attack"``.
+        norms: of the budgets that it keeps to; () where its changes are not measured in a norm.
+        paper: where it comes from.
+        stages: makes its stages from a :class:`~artclip.evaluation.art_attacks.Task` and the options.
+        options: settings and their defaults.
+        together: whether all samples must be attacked at once.
+    """
+
+    title: str
+    access: str
+    norms: tuple[float, ...]
+    paper: str
+    stages: Callable[..., list[art.Stage]]
+    options: dict[str, float] = field(default_factory=dict)
+    together: bool = False
+
+    @property
+    def in_budget(self) -> bool:
+        """Whether its examples count against the budget in a norm."""
+        return bool(self.norms)
 
 
-def pgd(
-    classifier: Any,
-    x: np.ndarray,
-    y: np.ndarray,
-    norm: float,
-    eps: float,
-    seed: int,
-    steps: int = PGD_STEPS,
-    batch_size: int = 256,
-) -> np.ndarray:
-    """ART's projected gradient ascent on the classifier's loss: steps of 2.5·eps/steps and one random start.
+_PGD: dict[str, float] = {"max_iter": 100, "nb_restarts": 5}
+_MADRY, _CROCE = "Madry et al. 2018, arXiv 1706.06083", "Croce, Hein 2020, arXiv 2003.01690"
+
+# From cheap to dear: the order in which they are tried. An attack more is a line more. ART's APGD is left out in L1:
+# its dense steps hardly attack there; the sparse ones of "pgd" do.
+ATTACKS: dict[str, Attack] = {
+    "noise": Attack("noise", NONE, (), "Gaussian, one draw", art.noise, {"sigma": 0.5}),
+    "fgsm": Attack("FGSM", WHITE, _ALL, "Goodfellow et al. 2015, arXiv 1412.6572", art.fgsm),
+    "pgd": Attack("PGD", WHITE, _ALL, _MADRY, partial(art.pgd, loss="cross-entropy"), _PGD),
+    "pgd-margin": Attack("PGD margin", WHITE, _ALL, _MADRY, partial(art.pgd, loss="margin"), _PGD),
+    "apgd-ce": Attack("APGD-CE", WHITE, _L2_INF, _CROCE, partial(art.apgd, loss="cross-entropy"), {"max_iter": 100}),
+    "apgd-dlr": Attack("APGD-DLR", WHITE, _L2_INF, _CROCE, partial(art.apgd, loss="DLR"), {"max_iter": 100}),
+    "apgd-t": Attack("APGD-T", WHITE, _L2_INF, _CROCE, partial(art.apgd, loss="targeted DLR"), {"max_iter": 100}),
+    "deepfool": Attack(
+        "DeepFool", WHITE, _L2, "Moosavi-Dezfooli et al. 2016, arXiv 1511.04599", art.deepfool, {"max_iter": 50}
+    ),
+    "carlini": Attack(
+        "Carlini-Wagner",
+        WHITE,
+        _L2_INF,
+        "Carlini, Wagner 2017, arXiv 1608.04644",
+        art.carlini,
+        {"max_iter": 100, "binary_search_steps": 5, "learning_rate": 0.05},
+    ),
+    "square": Attack(
+        "Square", CLOSED, _L2_INF, "Andriushchenko et al. 2020, arXiv 1912.00049", art.square, {"max_iter": 1000}
+    ),
+    "autoattack": Attack(
+        "AutoAttack set of ART", WHITE, _L2_INF, _CROCE, art.autoattack, {"max_iter": 100, "square_queries": 5000}
+    ),
+    "autoattack-art": Attack("AutoAttack, ART's default", WHITE, _L2_INF, _CROCE, art.arts_autoattack),
+    "nes": Attack(
+        "NES-PGD",
+        CLOSED,
+        _ALL,
+        "Ilyas et al. 2018, arXiv 1804.08598",
+        art.nes,
+        {"max_iter": 20, "num_basis": 50, "sigma": 0.01},
+    ),
+    "hopskipjump": Attack(
+        "HopSkipJump",
+        CLOSED,
+        _L2_INF,
+        "Chen et al. 2020, arXiv 1904.02144",
+        art.hopskipjump,
+        {"max_iter": 20, "max_eval": 1000},
+    ),
+    "universal": Attack(
+        "universal",
+        WHITE,
+        _ALL,
+        "Moosavi-Dezfooli et al. 2017, arXiv 1610.08401",
+        art.universal,
+        {"max_iter": 3},
+        together=True,
+    ),
+    "spatial": Attack(
+        "spatial",
+        CLOSED,
+        (),
+        "Engstrom et al. 2019, arXiv 1712.02779",
+        art.spatial,
+        {"max_translation": 10.0, "max_rotation": 30.0},
+    ),
+    "patch": Attack(
+        "patch",
+        WHITE,
+        (),
+        "Brown et al. 2017, arXiv 1712.09665",
+        art.patch,
+        {"scale": 0.3, "max_iter": 50, "nb_targets": 3},
+        together=True,
+    ),
+}
+
+SETS: dict[str, tuple[str, ...]] = {
+    "quick": ("noise", "pgd:max_iter=40,nb_restarts=1"),
+    "standard": ("noise", "pgd", "pgd-margin", "square", "autoattack"),
+}
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An attack with its settings, as a user asked for it.
+
+    Attributes:
+        name: as the user gave it: the key of its results.
+        attack: what it is.
+        options: its settings.
+        given: an attack object of ART, where the user brought one.
+    """
+
+    name: str
+    attack: Attack
+    options: dict[str, Any]
+    given: Any = None
+
+    @property
+    def title(self) -> str:
+        """As ``PGD-100 ×5`` or ``noise 0.5``."""
+        title, o = self.attack.title, self.options
+        if "nb_restarts" in o:
+            return f"{title}-{o['max_iter']:g} ×{o['nb_restarts']:g}"
+        return f"{title} {o['sigma']:g}" if title == "noise" else title
+
+    def stages(self, task: art.Task) -> list[art.Stage]:
+        """Its stages for a task; ``ValueError`` where it cannot be run on such a model."""
+        if self.attack.access == WHITE and self.given is None and not task.victim.has_gradients:
+            raise ValueError("the model gives no gradients; only closed-box attacks apply")
+        if self.given is not None:
+            return art.of_art(task, self.given)
+        return self.attack.stages(task, **self.options)
+
+
+def choose(attacks: Any, norm: float) -> list[Chosen]:
+    """Attacks in the order in which they are tried.
 
     Args:
-        classifier: ART classifier with loss gradients.
-        x, y: inputs (n, *input_shape) and class indices (n,).
-        norm, eps: the budget ‖x' - x‖ <= eps, eps > 0.
-        steps: how many, >= 1.
-        batch_size: samples attacked together, >= 1.
-        seed: of the random start; the global RNGs are left as found.
+        attacks: a name of :data:`SETS`, names of :data:`ATTACKS` with settings as ``"pgd:max_iter=20"``, or a dict from
+            names to ART attack objects, or to such names.
+        norm: of the budget; attacks of a set that do not work in it are left out.
 
-    Returns:
-        Adversarial inputs, in shape and range of x.
+    Raises:
+        ValueError: an unknown name or setting, or a named attack that does not work in the norm.
+        TypeError: an object that is no attack.
     """
-    from art.attacks.evasion import ProjectedGradientDescent
+    if isinstance(attacks, str):
+        if attacks in SETS:
+            chosen = [_named(name) for name in SETS[attacks]]
+            return [c for c in chosen if _fits(c, norm)]
+        attacks = [attacks]
+    named = attacks if isinstance(attacks, dict) else {str(a): a for a in attacks}
+    chosen = [_one(name, value) for name, value in named.items() if name != "clean"]
+    if not named:
+        raise ValueError("attacks is empty; give 'standard', 'quick', or names as 'pgd'")
+    for one in chosen:
+        if not _fits(one, norm):
+            norms = ", ".join(f"L{p}" for p in one.attack.norms)
+            raise ValueError(f"attack {one.name!r} works in {norms}, not in L{norm}; leave it out or change norm")
+    places = list(ATTACKS.values())
+    return sorted(chosen, key=lambda c: places.index(c.attack) if c.attack in places else -1)
 
-    attack = ProjectedGradientDescent(
-        classifier,
-        norm=norm,
-        eps=eps,
-        eps_step=2.5 * eps / steps,
-        max_iter=steps,
-        num_random_init=1,
-        batch_size=batch_size,
-        verbose=False,
-    )
-    # ART draws from numpy's global RNG, and from the framework's when it makes batches.
-    with _numpy_seed(seed), function_of(classifier).seeded(seed):
-        return attack.generate(x, np.eye(classifier.nb_classes, dtype=np.float32)[y])
+
+def _fits(chosen: Chosen, norm: float) -> bool:
+    return not chosen.attack.in_budget or norm in chosen.attack.norms
 
 
-@contextmanager
-def _numpy_seed(seed: int) -> Iterator[None]:
-    state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(seed)  # noqa: NPY002
+def _one(name: str, value: Any) -> Chosen:
+    if isinstance(value, str):
+        return _named(value, name)
+    from art.attacks import EvasionAttack
+
+    if not isinstance(value, EvasionAttack):
+        raise TypeError(f"attack {name!r} is a {type(value).__name__}; expected a name or an ART evasion attack")
+    kind = type(value).__name__
+    closed = kind in ("SquareAttack", "HopSkipJump", "BoundaryAttack", "SignOPTAttack", "SimBA", "ZooAttack")
+    attack = Attack(name, CLOSED if closed else WHITE, _ALL, f"{kind}, given by the user", art.of_art, together=True)
+    settings = {k: v for k in value.attack_params if isinstance(v := getattr(value, k, None), (int, float, str))}
+    return Chosen(name, attack, settings, value)
+
+
+def _named(text: str, name: str | None = None) -> Chosen:
+    key, _, settings = text.partition(":")
+    if key not in ATTACKS:
+        raise ValueError(f"attack {text!r} is not known; use one of {', '.join((*SETS, *ATTACKS))}")
+    attack = ATTACKS[key]
+    options = dict(attack.options)
+    for setting in filter(None, settings.split(",")):
+        option, _, value = setting.partition("=")
+        if option not in options:
+            known = ", ".join(options) or "none"
+            raise ValueError(f"attack {text!r} has the setting {option!r}; known for {key}: {known}")
+        options[option] = _setting(text, option, value, attack.options[option])
+    return Chosen(name or text, attack, options)
+
+
+def _setting(text: str, option: str, value: str, default: float) -> float:
     try:
-        yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
+        number: float = int(value) if isinstance(default, int) else float(value)
+    except ValueError:
+        raise ValueError(f"attack {text!r}: {option}={value!r} is not a number") from None
+    (checks.non_negative if option == "sigma" else checks.positive)(f"{option} of {text}", number)
+    return number

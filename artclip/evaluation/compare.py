@@ -12,9 +12,8 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from artclip import checks
-from artclip.evaluation.attacks import PGD_STEPS
 from artclip.evaluation.defences import parse
-from artclip.evaluation.experiment import METRICS, Data, Experiment
+from artclip.evaluation.experiment import METRICS, PGD_STEPS, Data, Experiment
 
 
 @dataclass

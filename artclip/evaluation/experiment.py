@@ -11,12 +11,13 @@ import numpy as np
 
 from artclip import checks
 from artclip.data import load_data
-from artclip.evaluation.attacks import PGD_STEPS, accuracy, noisy, pgd
 from artclip.evaluation.defences import parse
+from artclip.evaluation.evaluate import evaluate
 from artclip.frameworks import FRAMEWORKS, default_framework, nets_of
 from artclip.lipschitz.lower import lipschitz_lower_bound
 
 Data = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+PGD_STEPS = 40
 METRICS = ("train", "test", "noise", "pgd", "lamda", "lipschitz_lower", "seconds_per_epoch")
 
 
@@ -69,7 +70,7 @@ class Experiment:
             **asdict(self),
             "norm": str(self.norm),
             "optimizer": "Adam, cosine schedule",
-            "attack": f"ART ProjectedGradientDescent, {PGD_STEPS} steps, one random start, cross-entropy",
+            "attack": f"ART ProjectedGradientDescent, {PGD_STEPS} steps, one random start, cross-entropy on logits",
             "machine": f"{platform.system()} {platform.machine()}",
             "versions": {n: version(n) for n in packages},
         }
@@ -95,13 +96,30 @@ class Experiment:
         """The :data:`METRICS` of a trained model: accuracies in [0, 1]."""
         (x_train, y_train), (x_test, y_test) = data
         classifier, norm = trainer.classifier, checks.norm("norm", self.norm)
-        x, y = x_test[: self.attack_samples], y_test[: self.attack_samples]
+        n = self.attack_samples
+        quiet: Any = {
+            "norm": norm,
+            "eps": self.eps,
+            "seed": seed,
+            "lipschitz": False,
+            "masking": False,
+            "verbose": False,
+        }
+        attacked = evaluate(
+            classifier, x_test[:n], y_test[:n], attacks=[f"pgd:max_iter={PGD_STEPS},nb_restarts=1"], **quiet
+        )
+        noisy = evaluate(classifier, x_test, y_test, attacks={"noise": f"noise:sigma={self.noise}"}, **quiet)
         return {
             "train": accuracy(classifier, x_train, y_train),
-            "test": accuracy(classifier, x_test, y_test),
-            "noise": accuracy(classifier, noisy(x_test, self.noise, classifier.clip_values, seed), y_test),
-            "pgd": accuracy(classifier, pgd(classifier, x, y, norm, self.eps, seed), y),
+            "test": noisy.accuracy["clean"],
+            "noise": noisy.accuracy["noise"],
+            "pgd": attacked.robust_accuracy,
             "lamda": trainer.lamda,
             "lipschitz_lower": lipschitz_lower_bound(classifier, x_train[:2000], norm, seed=seed).value,
             "seconds_per_epoch": float(np.median([record["seconds"] for record in trainer.history])),
         }
+
+
+def accuracy(classifier: Any, x: np.ndarray, y: np.ndarray) -> float:
+    """Share of x, shape (n, *input_shape), that the classifier labels as the indices y, shape (n,)."""
+    return float(np.mean(classifier.predict(x, batch_size=1024).argmax(1) == y))

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from artclip import checks
+from artclip.evaluation.attacks import NONE
+from artclip.evaluation.pictures import draw_example, draw_input, short, varied
 from artclip.lipschitz.estimate import LipschitzEstimate
 
+if TYPE_CHECKING:  # both modules draw by this one
+    from artclip.evaluation.curves import Curve
+    from artclip.evaluation.result import Evaluation
+
 _LOWER, _UPPER = "#1b6ca8", "#b5482a"
+_COLOURS = {
+    "no attack": "#8a8f98",
+    "within the budget": _LOWER,
+    "outside the budget": "#d9a441",
+    "worst case": _UPPER,
+    "certified": "#2a8c7d",
+}
+_LINES = (_LOWER, _UPPER, "#2a8c7d", "#d9a441", "#7d5ba6", "#6b7280")
+_MARKERS = "osD^vP"
 
 
 def plot_bracket(classifier: Any, lower: LipschitzEstimate, upper: LipschitzEstimate | None = None) -> Any:
@@ -25,54 +41,160 @@ def plot_bracket(classifier: Any, lower: LipschitzEstimate, upper: LipschitzEsti
     Raises:
         ImportError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError("matplotlib is not installed; pip install 'artclip[report]'") from None
     if lower.u is None or lower.v is None:
         raise ValueError("a figure needs a lower bound with its pair, from lipschitz_lower_bound")
-    figure = Figure(figsize=(11, 6), layout="constrained")
+    figure = _figure(11, 6)
     axes: Any = figure.subplot_mosaic([["u", "v", "difference"], ["outputs", "bounds", "bounds"]])
     difference = lower.v.astype(np.float64) - lower.u
     low, high = min(lower.u.min(), lower.v.min()), max(lower.u.max(), lower.v.max())
-    _input(axes["u"], lower.u, "u", low, high)
-    _input(axes["v"], lower.v, "v", low, high)
+    draw_input(axes["u"], lower.u, "u", low, high)
+    draw_input(axes["v"], lower.v, "v", low, high)
     largest = float(np.abs(difference).max())
     distance = np.linalg.norm(difference.ravel(), lower.norm)
-    _input(axes["difference"], difference, f"v - u, L{lower.norm} length {distance:.3g}", -largest, largest, "RdBu_r")
+    draw_input(
+        axes["difference"], difference, f"v - u, L{lower.norm} length {distance:.3g}", -largest, largest, "RdBu_r"
+    )
     outputs = np.asarray(classifier.predict(np.stack([lower.u, lower.v]))).reshape(2, -1)
     _outputs(axes["outputs"], outputs)
     _bounds(axes["bounds"], lower, upper)
     return figure
 
 
-def _input(axes: Any, x: np.ndarray, title: str, low: float, high: float, colours: str = "gray") -> None:
-    axes.set_title(title)
-    image = _image(x)
-    if image is None:
-        axes.plot(np.ravel(x), color=_LOWER, linewidth=1)
-        axes.set_xlabel("feature")
-        return
-    if image.ndim == 3 and colours != "gray":
-        image = image.mean(axis=2)
-    if image.ndim == 3:
-        image = (image - low) / ((high - low) or 1.0)
-    shown = axes.imshow(image, cmap=colours, vmin=low, vmax=high)
-    axes.set_xticks([]), axes.set_yticks([])
-    if colours != "gray":
-        axes.figure.colorbar(shown, ax=axes, shrink=0.8)
+def plot_evaluation(ev: Evaluation) -> Any:
+    """Accuracy by attack, and of short attacks over eps where there was a probe.
+
+    Args:
+        ev: what :func:`artclip.evaluate` returned.
+
+    Returns:
+        A ``matplotlib.figure.Figure``.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    bars = _bars(ev)
+    figure = _figure(11 if ev.curve else 6.5, max(3.2, 0.34 * len(bars) + 1.3))
+    from matplotlib.patches import Patch  # there is a matplotlib
+
+    axes = figure.subplots(1, 2 if ev.curve else 1, squeeze=False)[0]
+    _draw_bars(axes[0], bars)
+    axes[0].set_title(f"Accuracy on {ev.settings['nb_samples']} samples")
+    axes[0].set_xlabel(f"accuracy in %, budget L{ev.settings['norm']} ≤ {ev.settings['eps']:g}")
+    present = [kind for kind in _COLOURS if any(bar[2] == kind for bar in bars)]
+    handles = [Patch(color=_COLOURS[kind]) for kind in present]
+    figure.legend(handles, present, loc="outside lower center", ncols=len(present), frameon=False, fontsize=9)
+    if ev.curve:
+        _draw_probe(axes[1], ev)
+    return figure
 
 
-def _image(x: np.ndarray) -> np.ndarray | None:
-    """Grey (h, w) or coloured (h, w, 3), whichever axis the channels are on; ``None`` for what is no image."""
-    if x.ndim == 3 and x.shape[0] in (1, 3):
-        x = np.moveaxis(x, 0, -1)
-    if x.ndim == 3 and x.shape[2] in (1, 3):
-        return x[:, :, 0] if x.shape[2] == 1 else x
-    side = round(np.sqrt(x.size))
-    if x.ndim == 1 and side > 4 and side * side == x.size:
-        return x.reshape(side, side)
-    return x if x.ndim == 2 else None
+def plot_examples(ev: Evaluation, nb: int = 4) -> Any:
+    """Samples, what an attack added, and the adversarial examples, with the model's answers; a sample in each row.
+
+    Args:
+        ev: what :func:`artclip.evaluate` returned.
+        nb: rows at most, >= 1; attacks within the budget go first, each sample is shown once.
+
+    Returns:
+        A ``matplotlib.figure.Figure``.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: there are no adversarial examples.
+    """
+    checks.positive_integer("nb", nb)
+    if not ev.examples:
+        raise ValueError("no attack found an adversarial example, so there is none to show")
+    chosen = varied(ev, nb)
+    figure = _figure(6.8, 2.35 * len(chosen) + 0.2)
+    for row, example in zip(figure.subplots(len(chosen), 3, squeeze=False), chosen, strict=True):
+        draw_example(row, ev, example)
+    return figure
+
+
+def plot_curves(*curves: Curve) -> Any:
+    """Accuracy over eps or sigma: one axes a curve, one line a model; a band of ± one standard deviation for noise.
+
+    Args:
+        *curves: what :func:`~artclip.evaluation.curves.robustness_curve` and
+            :func:`~artclip.evaluation.curves.noise_curve` returned.
+
+    Returns:
+        A ``matplotlib.figure.Figure``.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: no curves.
+    """
+    if not curves:
+        raise ValueError("give at least one curve")
+    figure = _figure(5.5 * len(curves), 3.8)
+    names = list(dict.fromkeys(name for curve in curves for name in curve.accuracy))
+    for axes, curve in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
+        for name, accuracy in curve.accuracy.items():
+            place = names.index(name)  # a model looks the same in every axes
+            colour, marker = _LINES[place % len(_LINES)], _MARKERS[place % len(_MARKERS)]
+            percent = 100 * np.array(accuracy)
+            axes.plot(curve.values, percent, marker=marker, markersize=4, color=colour, label=short(name))
+            if name in curve.spread:
+                band = 100 * np.array(curve.spread[name])
+                axes.fill_between(curve.values, percent - band, percent + band, color=colour, alpha=0.2, linewidth=0)
+        axes.set_title(short(curve.title, 60)), axes.set_xlabel(curve.label), axes.set_ylabel("accuracy in %")
+        axes.set_ylim(-3, 103), axes.grid(alpha=0.3), axes.legend(frameon=False)
+    return figure
+
+
+def _figure(width: float, height: float) -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError("matplotlib is not installed; pip install 'artclip[report]'") from None
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _bars(ev: Evaluation) -> list[tuple[str, float | None, str, str]]:
+    """Title, accuracy in % or ``None``, class, and what stands before the figure or for it, from top to bottom."""
+    accuracy = ev.accuracy
+    bars: list[tuple[str, float | None, str, str]] = [("clean", 100 * accuracy["clean"], "no attack", "")]
+    for o in ev.outcomes:
+        kind = "within the budget" if o.chosen.attack.in_budget else "outside the budget"
+        kind = "no attack" if o.chosen.attack.access == NONE else kind
+        figure = 100 * accuracy[o.chosen.name] if o.chosen.name in accuracy else None
+        without = "" if figure is not None else "failed" if o.tried.any() else "not run"
+        bars.append((short(o.chosen.title), figure, kind, without))
+    bars.append(("worst case", 100 * ev.robust_accuracy, "worst case", "≤ "))
+    if ev.certified_accuracy is not None:
+        bars.append(("certified", 100 * ev.certified_accuracy, "certified", "≥ "))
+    return bars
+
+
+def _draw_bars(axes: Any, bars: list[tuple[str, float | None, str, str]]) -> None:
+    for place, (_, accuracy, kind, sign) in enumerate(bars):
+        if accuracy is not None:
+            axes.barh(place, accuracy, 0.72, color=_COLOURS[kind])
+        said = sign if accuracy is None else f"{sign}{accuracy:.1f}"
+        style = "italic" if accuracy is None else "normal"
+        axes.text((accuracy or 0) + 1, place, said, va="center", fontsize=9, style=style)
+    axes.set_yticks(range(len(bars)), [title for title, *_ in bars])
+    axes.set_xlim(0, 114), axes.set_xticks(range(0, 101, 20)), axes.set_ylim(len(bars) - 0.4, -0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_probe(axes: Any, ev: Evaluation) -> None:
+    eps, accuracy = np.array(ev.curve).T
+    budget = ev.settings["eps"]
+    if eps[-1] > 4 * budget:  # it doubles from step to step, and 0 has no place on such an axis
+        eps, accuracy = eps[1:], accuracy[1:]
+        axes.set_xscale("log")
+        apart = [e for e, before in zip(eps, [0, *eps], strict=False) if e > 1.4 * before]
+        axes.set_xticks(apart, [f"{e:.3g}" for e in apart]), axes.set_xticks([], minor=True)
+    axes.plot(eps, 100 * accuracy, "o-", color=_LOWER, markersize=4)
+    axes.axvline(budget, color=_UPPER, linestyle="--", linewidth=1)
+    axes.annotate(f"budget {budget:g}", (budget, 112), (4, -4), textcoords="offset points", color=_UPPER, va="top")
+    axes.set_ylim(-3, 112), axes.grid(alpha=0.3)
+    few = ev.settings["nb_probed"]
+    axes.set_title(f"Probe: short PGD on {few} samples\nthat the model gets right", fontsize=11)
+    axes.set_xlabel(f"eps, L{ev.settings['norm']}"), axes.set_ylabel("accuracy in %")
 
 
 def _outputs(axes: Any, outputs: np.ndarray) -> None:

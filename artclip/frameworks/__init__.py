@@ -42,6 +42,8 @@ _ADAPTERS = {
 }
 # Where the layers of an adapter's model are read.
 _GRAPHS = {"TorchEstimator": "artclip.frameworks.torch_graph", "TensorFlowEstimator": "artclip.frameworks.keras_graph"}
+# Where the last activation of an adapter's model is found.
+_HEADS = {"torch": "artclip.frameworks.torch_head", "tensorflow": "artclip.frameworks.keras_head"}
 # ART estimators that artclip cannot serve, or cannot train, and why.
 _REFUSED = {
     "art.estimators.regression.keras.KerasRegressor": (
@@ -111,6 +113,16 @@ def graph_of(estimator: Any) -> tuple[list[Any], int]:
             "lipschitz_lower_bound takes any estimator"
         )
     return import_module(_GRAPHS[adapter.__name__]).of_estimator(adapter(estimator))
+
+
+def head_of(f: Function, x: Any) -> Any:
+    """A maker of contexts in which f ends before its last sigmoid, softmax or ReLU; ``None`` if none is found.
+
+    Args:
+        f: an adapter, from :func:`function_of`.
+        x: a few inputs, shape (n, *input_shape).
+    """
+    return import_module(_HEADS[f.name]).find(f, x) if f.name in _HEADS else None
 
 
 def trainable_of(estimator: Any) -> Trainable:

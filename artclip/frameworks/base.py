@@ -13,7 +13,7 @@ Adding a framework: one file that subclasses :class:`Trainable`, and one line in
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -51,6 +51,10 @@ class Function(abc.ABC):
         """f(x) in float64, shape (n, k), rounded as the user's own ``predict`` rounds it."""
         return self.to_numpy(self.constants([self.forward(self.tensor(x))])).reshape(len(x), -1)
 
+    def state(self) -> Iterator[np.ndarray]:
+        """Parameters and buffers, where the model shows them: what a change of the model changes."""
+        return iter(())
+
     @abc.abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """Outputs f(x), flattened to shape (n, k); differentiable in x and in the parameters."""
@@ -61,6 +65,18 @@ class Function(abc.ABC):
 
         No gradient is taken in the parameters.
         """
+
+    def linearise(self) -> Callable[[np.ndarray], tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]]:
+        """:meth:`pullback` on arrays, for many calls: outputs in float64, gradients in the model's dtype.
+
+        What it pulls back is lost once gradients were taken.
+        """
+
+        def at(x: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+            outputs, pull = self.pullback(self.tensor(x))
+            return self.to_numpy([outputs]).reshape(len(x), -1), lambda c: np.asarray(self.host(pull(self.tensor(c))))
+
+        return at
 
     @abc.abstractmethod
     def seeded(self, seed: int) -> AbstractContextManager[None]:

@@ -57,6 +57,10 @@ class TensorFlowFunction(Function):
         dtypes = (tf.as_dtype(v.dtype) for v in model.trainable_variables)
         self.dtype = next((dtype for dtype in dtypes if dtype.is_floating), tf.float32)
 
+    def state(self) -> Iterator[np.ndarray]:
+        for variable in getattr(self.model, "weights", self.model.trainable_variables):
+            yield np.asarray(variable)
+
     def _deployed(self, x: tf.Tensor) -> tf.Tensor:
         return self.model(x, training=False)
 
@@ -77,6 +81,18 @@ class TensorFlowFunction(Function):
             return tf.stop_gradient(gradient)
 
         return tf.stop_gradient(outputs), pull
+
+    def linearise(self) -> Callable[[np.ndarray], tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]]:
+        # Two compiled functions, of which the second repeats the forward pass, are faster than one eager pass.
+        forward = self.compile(lambda x, _: self.forward(x))
+        backward = self.compile(lambda x, cotangents: self.pullback(x)[1](cotangents))
+
+        def at(x: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+            points = self.tensor(x)
+            outputs = self.to_numpy([forward(points, points)]).reshape(len(x), -1)
+            return outputs, lambda cotangents: np.asarray(backward(points, self.tensor(cotangents)))
+
+        return at
 
     @contextmanager
     def seeded(self, seed: int) -> Iterator[None]:

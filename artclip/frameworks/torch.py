@@ -79,6 +79,11 @@ class TorchFunction(Function):
         self.dtype = like.dtype if like is not None else torch.float32
         self._eval_mode = _EvalMode(module)
 
+    def state(self) -> Iterator[np.ndarray]:
+        for value in self.module.state_dict().values():
+            if isinstance(value, torch.Tensor):
+                yield value.detach().cpu().contiguous().view(torch.uint8 if value.ndim else value.dtype).numpy()
+
     def _deployed(self, x: torch.Tensor) -> torch.Tensor:
         return self.module(x)
 

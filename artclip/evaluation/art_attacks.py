@@ -1,0 +1,323 @@
+"""ART's attacks as stages: functions from samples that still stand to adversarial candidates.
+
+An attack is a list of stages. Each later stage, a restart, a target, or another member of a set, is tried only on what
+the earlier ones left standing; so restarts cost as much as there is left to attack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from artclip.evaluation.victim import Victim, image_shape
+
+Stage = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Adversarial candidates from samples x (n, *shape) and class indices y (n,)."""
+
+
+_PATCH_SAMPLES = 64  # that a patch is made on
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is attacked, and how far the attacker may go: ‖x' − x‖ <= eps in the norm, within ``clip_values``."""
+
+    victim: Victim
+    norm: float
+    eps: float
+
+    def labels(self, y: np.ndarray) -> np.ndarray:
+        """One-hot labels of class indices (n,)."""
+        return np.eye(self.victim.nb_classes, dtype=np.float32)[y]
+
+    def into_ball(self, x: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        """The candidates, those too far from x moved towards it until they lie in the ball."""
+        difference = np.asarray(candidates, np.float64) - x
+        lengths = np.linalg.norm(difference.reshape(len(x), -1), self.norm, axis=1)
+        scale = np.minimum(1, self.eps / np.maximum(lengths, 1e-30))
+        return (x + difference * scale.reshape(-1, *[1] * (x.ndim - 1))).astype(np.float32)
+
+    def into_range(self, candidates: np.ndarray) -> np.ndarray:
+        """The candidates, clipped to ``clip_values``."""
+        if self.victim.clip_values is not None:
+            candidates = np.clip(candidates, *self.victim.clip_values)
+        return candidates.astype(np.float32)
+
+    def on_images(self, stage: Stage, least: int = 4) -> Stage:
+        """The stage for inputs of the model's own shape, where it wants images of some pixels a side."""
+        shape = image_shape(self.victim.true_shape, self.victim.channels_first)
+        if shape is None or sorted(shape)[1] < least:
+            raise ValueError(
+                f"it needs images of {least}×{least} or more, not inputs of shape {self.victim.true_shape}"
+            )
+
+        def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+            self.victim.as_shape(shape)
+            try:
+                return np.asarray(stage(x.reshape(-1, *shape), y)).reshape(x.shape)
+            finally:
+                self.victim.as_shape(self.victim.true_shape)
+
+        return run
+
+
+def noise(task: Task, sigma: float) -> list[Stage]:
+    """Gaussian noise, clipped; one draw."""
+    return [lambda x, y: task.into_range(x + np.random.normal(0, sigma, x.shape))]  # noqa: NPY002
+
+
+def fgsm(task: Task) -> list[Stage]:
+    """One step to the edge of the ball."""
+    from art.attacks.evasion import FastGradientMethod
+
+    def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        victim = task.victim.with_loss("cross-entropy")
+        attack = FastGradientMethod(
+            victim, norm=task.norm, eps=task.eps, eps_step=task.eps, batch_size=victim.batch_size
+        )
+        return np.asarray(attack.generate(x, task.labels(y)))
+
+    return [run]
+
+
+def pgd(task: Task, loss: str, max_iter: int, nb_restarts: int, eps_step: float | None = None) -> list[Stage]:
+    """Restarts from random points, after a short run that spares the easy samples the long ones."""
+    short = [(10, 1)] if nb_restarts * max_iter > 40 else []
+    return [_pgd(task, loss, steps, eps_step) for steps, n in (*short, (max_iter, nb_restarts)) for _ in range(n)]
+
+
+def _pgd(task: Task, loss: str, max_iter: int, eps_step: float | None) -> Stage:
+    from art.attacks.evasion.projected_gradient_descent.projected_gradient_descent_numpy import (
+        ProjectedGradientDescentNumpy,
+    )
+
+    from artclip.evaluation.sparse import SparseProjectedGradientDescent
+
+    kind = SparseProjectedGradientDescent if task.norm == 1 else ProjectedGradientDescentNumpy
+
+    def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        attack = kind(
+            task.victim.with_loss(loss),
+            norm=task.norm,
+            eps=task.eps,
+            eps_step=eps_step or 2.5 * task.eps / max_iter,
+            max_iter=max_iter,
+            num_random_init=1,
+            batch_size=task.victim.batch_size,
+            verbose=False,
+        )
+        return np.asarray(attack.generate(x, task.labels(y)))
+
+    return run
+
+
+def apgd(task: Task, loss: str, max_iter: int, nb_restarts: int = 1) -> list[Stage]:
+    """Auto-PGD, which sets its own steps; targeted DLR goes for the most likely wrong classes, one stage each."""
+    from art.attacks.evasion import AutoProjectedGradientDescent
+
+    if "DLR" in loss and task.victim.nb_classes < 3 + loss.startswith("targeted"):
+        raise ValueError(f"the {loss} loss compares more logits than the {task.victim.nb_classes} of this model")
+
+    def stage(rank: int | None) -> Stage:
+        def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+            labels = task.labels(y)
+            if rank is not None:  # a label row names its class, and the target as the second largest entry
+                logits = task.victim.predict(x)
+                logits[np.arange(len(y)), y] = np.inf
+                targets = np.argsort(-logits, axis=1)[:, rank]
+                labels[np.arange(len(y)), targets] = 0.5
+            attack = AutoProjectedGradientDescent(
+                task.victim.with_loss(loss),
+                norm=task.norm,
+                eps=task.eps,
+                eps_step=2 * task.eps,
+                max_iter=max_iter,
+                nb_random_init=1,
+                batch_size=task.victim.batch_size,
+                loss_type=None,
+                verbose=False,
+            )
+            return np.asarray(attack.generate(x, labels))
+
+        return run
+
+    ranks = range(1, min(10, task.victim.nb_classes)) if loss.startswith("targeted") else [None]
+    return [stage(rank) for rank in ranks for _ in range(nb_restarts)]
+
+
+def autoattack(task: Task, max_iter: int, square_queries: int) -> list[Stage]:
+    """The standard set as far as ART has it: APGD-CE, targeted APGD-DLR, and Square on images; no FAB."""
+    victim = task.victim
+    loss = "targeted DLR" if victim.nb_classes >= 4 else "margin"
+    stages = [*apgd(task, "cross-entropy", max_iter), *apgd(task, loss, max_iter)]
+    if image_shape(victim.true_shape, victim.channels_first):
+        stages += square(task, square_queries)
+    return stages
+
+
+def arts_autoattack(task: Task) -> list[Stage]:
+    """ART's set as its AutoAttack class makes it: APGD-CE and APGD-DLR of five starts, DeepFool, Square of five."""
+    stages = [*apgd(task, "cross-entropy", 100, 5), *apgd(task, "DLR", 100, 5)]
+    if task.norm == 2:
+        stages += deepfool(task, 100)
+    return stages + [s for _ in range(5) for s in square(task, 5000)]
+
+
+def deepfool(task: Task, max_iter: int) -> list[Stage]:
+    """Steps to the nearest linearised boundary; what ends outside the ball is scaled back into it."""
+    from art.attacks.evasion import DeepFool
+
+    def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        attack = DeepFool(task.victim, max_iter, 1e-3, batch_size=task.victim.batch_size, verbose=False)
+        return task.into_ball(x, attack.generate(x))
+
+    return [run]
+
+
+def carlini(task: Task, max_iter: int, binary_search_steps: int, learning_rate: float) -> list[Stage]:
+    """The smallest perturbation by a penalty, with Adam; what ends outside the ball is scaled back into it."""
+    from art.attacks.evasion import CarliniL2Method, CarliniLInfMethod
+
+    def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        options: dict[str, Any] = {"learning_rate": learning_rate, "max_iter": max_iter, "verbose": False}
+        options["batch_size"] = task.victim.batch_size
+        if task.norm == 2:
+            attack = CarliniL2Method(task.victim, binary_search_steps=binary_search_steps, initial_const=1.0, **options)
+        else:
+            attack = CarliniLInfMethod(task.victim, initial_const=1.0, largest_const=20.0, **options)
+        return task.into_ball(x, attack.generate(x, task.labels(y)))
+
+    return [run]
+
+
+def square(task: Task, max_iter: int) -> list[Stage]:
+    """Random squares, kept where they lower the margin."""
+    from art.attacks.evasion import SquareAttack
+
+    def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        box, size = task.victim.black_box(), max(task.victim.batch_size, 1024)
+        attack = SquareAttack(box, norm=task.norm, eps=task.eps, max_iter=max_iter, batch_size=size, verbose=False)
+        with np.errstate(invalid="ignore", divide="ignore"):  # on images of 8×8 its first tiles are empty
+            return np.asarray(attack.generate(x.copy(), task.labels(y)))
+
+    return [task.on_images(run, 8)]
+
+
+def hopskipjump(task: Task, max_iter: int, max_eval: int) -> list[Stage]:
+    """Walks along the boundary by labels alone; what ends outside the ball is scaled back into it."""
+    from art.attacks.evasion import HopSkipJump
+
+    def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        attack = HopSkipJump(
+            task.victim.black_box(), norm=task.norm, max_iter=max_iter, max_eval=max_eval, init_eval=50, verbose=False
+        )
+        return task.into_ball(x, attack.generate(x, task.labels(y)))
+
+    return [run]
+
+
+def nes(task: Task, max_iter: int, num_basis: int, sigma: float) -> list[Stage]:
+    """PGD on gradients estimated from outputs in random directions."""
+    from art.attacks.evasion.projected_gradient_descent.projected_gradient_descent_numpy import (
+        ProjectedGradientDescentNumpy,
+    )
+    from art.estimators.classification import QueryEfficientGradientEstimationClassifier
+
+    def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        # ART's estimate is of the cross-entropy of probabilities.
+        box = QueryEfficientGradientEstimationClassifier(task.victim.black_box(True), num_basis, sigma)
+        attack = ProjectedGradientDescentNumpy(
+            box,
+            norm=task.norm,
+            eps=task.eps,
+            eps_step=2.5 * task.eps / max_iter,
+            max_iter=max_iter,
+            num_random_init=0,
+            batch_size=task.victim.batch_size,
+            verbose=False,
+        )
+        return np.asarray(attack.generate(x, task.labels(y)))
+
+    return [run]
+
+
+def universal(task: Task, max_iter: int) -> list[Stage]:
+    """One perturbation for all samples."""
+    from art.attacks.evasion import UniversalPerturbation
+
+    def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        victim = task.victim.with_loss("cross-entropy")
+        attack = UniversalPerturbation(
+            victim,
+            "pgd",
+            {"norm": task.norm, "eps": task.eps, "eps_step": task.eps / 4, "max_iter": 10, "verbose": False},
+            delta=0.01,
+            max_iter=max_iter,
+            eps=task.eps,
+            norm=task.norm,
+            batch_size=victim.batch_size,
+            verbose=False,
+        )
+        return np.asarray(attack.generate(x, task.labels(y)))
+
+    return [run]
+
+
+def spatial(task: Task, max_translation: float, max_rotation: float) -> list[Stage]:
+    """Shifts and turns on a grid, the mildest first; a stage each, so that every sample meets its own worst."""
+    from art.attacks.evasion import SpatialTransformation
+
+    shape = image_shape(task.victim.true_shape, task.victim.channels_first) or (0, 0, 0)
+    height, width = shape[1:] if task.victim.channels_first else shape[:2]
+
+    def stage(down: float, right: float, turn: float) -> Stage:
+        def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+            attack = SpatialTransformation(task.victim, verbose=False)
+            # Its own search takes one transformation for all samples, and channels for rows where they come first.
+            attack.attack_trans_x = round(down * max_translation / 100 * height)
+            attack.attack_trans_y = round(right * max_translation / 100 * width)
+            attack.attack_rot = turn * max_rotation
+            return task.into_range(attack.generate(x))
+
+        return task.on_images(run)
+
+    sides = (-1, 0, 1)
+    grid = [(a, b, c) for a in sides for b in sides for c in (-1, -0.5, 0, 0.5, 1) if (a, b, c) != (0, 0, 0)]
+    return [stage(*move) for move in sorted(grid, key=lambda move: sum(map(abs, move)))]
+
+
+def patch(task: Task, scale: float, max_iter: int, nb_targets: int) -> list[Stage]:
+    """A round patch for all samples, made to be seen as one class; a stage for each of some classes."""
+    from art.attacks.evasion.adversarial_patch.adversarial_patch_numpy import AdversarialPatchNumpy
+
+    def stage(target: int) -> Stage:
+        def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+            victim = task.victim.with_loss("cross-entropy")
+            attack = AdversarialPatchNumpy(
+                victim,
+                rotation_max=22.5,
+                scale_min=scale * 0.9,
+                scale_max=scale,
+                learning_rate=float(np.ptp(victim.clip_values)) / 10,
+                max_iter=max_iter,
+                batch_size=victim.batch_size,
+                verbose=False,
+            )
+            few = x[:_PATCH_SAMPLES]
+            attack.generate(few, task.labels(np.full(len(few), target)))
+            return task.into_range(attack.apply_patch(x, scale))
+
+        return task.on_images(run)
+
+    if task.victim.clip_values is None:
+        raise ValueError("a patch needs clip_values")
+    k = task.victim.nb_classes
+    return [stage(target) for target in np.linspace(0, k - 1, min(nb_targets, k)).round().astype(int)]
+
+
+def of_art(task: Task, attack: Any) -> list[Stage]:
+    """An attack object of ART that the user made, on the estimator that the user gave it."""
+    return [lambda x, y: np.asarray(attack.generate(x, task.labels(y)))]

@@ -1,0 +1,229 @@
+"""Accuracy over the strength of an attack, or of noise: for one model, or for several side by side."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from artclip import checks
+from artclip.evaluation.attacks import Chosen, choose
+from artclip.evaluation.cache import digest
+from artclip.evaluation.result import describe
+from artclip.evaluation.subject import Subject, seed_of
+
+
+@dataclass
+class Curve:
+    """Accuracies over eps or sigma.
+
+    Attributes:
+        settings: everything that the figures depend on, with versions and machine.
+        title: what was done to the samples.
+        label: of the axis that ``values`` are on.
+        values: eps or sigma, rising from 0.
+        nb_samples: how many samples the accuracies are of.
+        accuracy: by model, shares in [0, 1], one for each of ``values``.
+        spread: by model, their standard deviations over draws of noise; empty where nothing was drawn anew.
+        seconds: in all.
+    """
+
+    settings: dict[str, Any]
+    title: str
+    label: str
+    values: list[float]
+    nb_samples: int
+    accuracy: dict[str, list[float]]
+    spread: dict[str, list[float]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        return dict(vars(self))
+
+    def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
+        """:meth:`to_dict` as JSON; also written to ``path`` where given."""
+        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, default=float)
+        if path is not None:
+            Path(path).write_text(text + "\n", encoding="utf-8")
+        return text
+
+    def plot(self) -> Any:
+        """One line a model, as a ``matplotlib.figure.Figure``."""
+        from artclip.evaluation.plots import plot_curves
+
+        return plot_curves(self)
+
+
+def robustness_curve(
+    estimators: Any,
+    x: np.ndarray,
+    y: np.ndarray,
+    norm: float | str = 2,
+    eps: Sequence[float] = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0),
+    attack: str = "pgd-margin:max_iter=50,nb_restarts=1",
+    batch_size: int | None = None,
+    seed: int | None = None,
+    verbose: bool = True,
+) -> Curve:
+    """Accuracy under an attack of growing budget.
+
+    A sample that falls at some eps counts as fallen at every larger one, where its adversarial example is still valid;
+    so accuracies never rise. Each is an upper bound of the robust accuracy at its eps.
+
+    Args:
+        estimators: an ART classifier, a bare ``torch.nn.Module`` or Keras model; or a dict from names to those.
+        x: inputs, shape (n, *input_shape), in the units of ``clip_values``.
+        y: class indices of shape (n,), or one-hot labels.
+        norm: of the budgets: 1, 2 or inf.
+        eps: the budgets, >= 0, in units of the inputs; 0, the accuracy on clean samples, is always among them.
+        attack: name of an attack within a budget, with settings; one of
+            :data:`artclip.evaluation.attacks.ATTACKS`.
+        batch_size: samples in one pass, >= 1; ``None`` for one that suits the inputs.
+        seed: of all randomness; ``None`` draws one.
+        verbose: show progress.
+
+    Returns:
+        The :class:`Curve`.
+
+    Raises:
+        ValueError, TypeError: bad input, before any attack; or a model that the attack cannot be run on.
+    """
+    started, norm = time.perf_counter(), checks.norm("norm", norm)
+    values, chosen = _values("eps", eps), _chosen(attack, norm)
+    models, seed = _models(estimators, x, y, batch_size), seed_of(seed)
+    accuracy = {}
+    with tqdm(total=len(models) * (len(values) - 1), disable=not verbose, unit="eps") as progress:
+        for model in models:
+            progress.set_description(model.name)
+            standing = model.right.copy()
+            shares = [standing.mean()]
+            for budget in values[1:]:
+                standing &= ~_broken(model, chosen, standing, norm, budget, seed)
+                shares.append(standing.mean())
+                progress.update()
+            accuracy[model.name] = [float(s) for s in shares]
+    settings = {"norm": str(norm), "attack": attack, "parameters": chosen.options, "seed": seed}
+    return Curve(
+        settings={**settings, **_described(models)},
+        title=f"{chosen.title} on {len(x)} samples",
+        label=f"eps, L{norm}",
+        values=values,
+        nb_samples=len(x),
+        accuracy=accuracy,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def noise_curve(
+    estimators: Any,
+    x: np.ndarray,
+    y: np.ndarray,
+    sigma: Sequence[float] = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0),
+    nb_draws: int = 3,
+    batch_size: int | None = None,
+    seed: int | None = None,
+    verbose: bool = True,
+) -> Curve:
+    """Accuracy under Gaussian noise, clipped to ``clip_values``: the mean over draws, and their standard deviation.
+
+    All models get the same noise.
+
+    Args:
+        estimators: an ART classifier, a bare ``torch.nn.Module`` or Keras model; or a dict from names to those.
+        x: inputs, shape (n, *input_shape), in the units of ``clip_values``.
+        y: class indices of shape (n,), or one-hot labels.
+        sigma: standard deviations, >= 0, in units of the inputs; 0, the clean samples, is always among them.
+        nb_draws: how often noise is drawn, >= 1.
+        batch_size: samples in one pass, >= 1; ``None`` for one that suits the inputs.
+        seed: of all randomness; ``None`` draws one.
+        verbose: show progress.
+
+    Returns:
+        The :class:`Curve`.
+
+    Raises:
+        ValueError, TypeError: bad input.
+    """
+    started, values = time.perf_counter(), _values("sigma", sigma)
+    checks.positive_integer("nb_draws", nb_draws)
+    models, seed = _models(estimators, x, y, batch_size), seed_of(seed)
+    everything, accuracy, spread = np.ones(len(x), bool), {}, {}
+    with tqdm(total=len(models) * (len(values) - 1), disable=not verbose, unit="sigma") as progress:
+        for model in models:
+            progress.set_description(model.name)
+            draws = []
+            for width in values[1:]:
+                noise = choose([f"noise:sigma={width!r}"], 2)[0]
+                found = (_broken(model, noise, everything, 2, width, seed + draw) for draw in range(nb_draws))
+                draws.append([float(1 - broken.mean()) for broken in found])
+                progress.update()
+            accuracy[model.name] = [float(model.right.mean()), *(float(np.mean(d)) for d in draws)]
+            spread[model.name] = [0.0, *(float(np.std(d)) for d in draws)]
+    return Curve(
+        settings={"nb_draws": nb_draws, "seed": seed, **_described(models)},
+        title=f"Gaussian noise on {len(x)} samples, mean of {nb_draws} draw{'s' * (nb_draws > 1)}",
+        label="sigma",
+        values=values,
+        nb_samples=len(x),
+        accuracy=accuracy,
+        spread=spread,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _broken(model: Subject, chosen: Chosen, standing: np.ndarray, norm: float, eps: float, seed: int) -> np.ndarray:
+    """Which of the samples that stand an attack breaks, shape (n,)."""
+    outcome = model.arena(norm, eps, seed).attack(chosen, standing)
+    if outcome.error:
+        raise ValueError(f"{chosen.title} could not be run on {model.name}: {outcome.error}")
+    return outcome.broken
+
+
+def _models(estimators: Any, x: np.ndarray, y: np.ndarray, batch_size: int | None) -> list[Subject]:
+    named = estimators if isinstance(estimators, dict) else {None: estimators}
+    if not named:
+        raise ValueError("estimators is empty; give a classifier, or a dict from names to classifiers")
+    return [
+        Subject(estimator, x, y, batch_size, None if name is None else str(name)) for name, estimator in named.items()
+    ]
+
+
+def _values(name: str, values: Any) -> list[float]:
+    """Rising, each once, from 0."""
+    found = [values] if np.ndim(values) == 0 else list(values)
+    if not found:
+        raise ValueError(f"{name} is empty; give numbers > 0")
+    for value in found:
+        checks.non_negative(name, value)
+    return sorted({0.0, *(float(value) for value in found)})
+
+
+def _chosen(attack: str, norm: float) -> Chosen:
+    if not isinstance(attack, str):
+        raise TypeError(f"attack is a {type(attack).__name__}; expected a name, as 'pgd:max_iter=20'")
+    chosen = choose([attack], norm)[0]
+    if not chosen.attack.in_budget:
+        raise ValueError(f"attack {attack!r} keeps to no eps; use an attack that does, or noise_curve for noise")
+    return chosen
+
+
+def _described(models: list[Subject]) -> dict[str, Any]:
+    """What all curves say of the models, the data and the machine."""
+    found = [describe(m.package) for m in models]
+    versions = {package: v for one in found for package, v in one["versions"].items()}
+    return {
+        "models": [m.name for m in models],
+        "outputs": {m.name: m.victim.kind for m in models},
+        "batch_size": {m.name: m.victim.batch_size for m in models},
+        "data_sha256": digest(models[0].x, models[0].y),
+        **found[0],
+        "versions": versions,
+    }

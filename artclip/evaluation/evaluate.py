@@ -1,0 +1,164 @@
+"""How robust is this model? Attacks from cheap to dear, the worst case per sample, and whether to believe it."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from artclip import checks
+from artclip.evaluation.attacks import NONE, Chosen, choose
+from artclip.evaluation.cache import Cache, digest, fingerprint
+from artclip.evaluation.masking import PROBED, Probe, signs
+from artclip.evaluation.result import Evaluation, Example, describe
+from artclip.evaluation.run import Outcome, Range
+from artclip.evaluation.subject import Subject, seed_of
+from artclip.lipschitz.certificate import certified_radius
+from artclip.lipschitz.lower import lipschitz_lower_bound
+from artclip.lipschitz.upper import lipschitz_upper_bound
+
+_STARTS = 2000  # samples that the Lipschitz search starts from
+_SECONDS = 60.0  # for the upper bound
+_LARGE = 64  # samples in one pass, below which a model is too large for a whole search
+_EXAMPLES = 8  # kept of each attack
+
+
+def evaluate(
+    estimator: Any,
+    x: np.ndarray,
+    y: np.ndarray,
+    norm: float | str = 2,
+    eps: float = 2.0,
+    attacks: Any = "standard",
+    lipschitz: bool = True,
+    batch_size: int | None = None,
+    seed: int | None = None,
+    verbose: bool = True,
+    full: bool = False,
+    masking: bool = True,
+    cache: str | os.PathLike[str] | None = None,
+    name: str | None = None,
+    data: str | None = None,
+    class_names: list[str] | None = None,
+) -> Evaluation:
+    """Attack a classifier, bound its Lipschitz constant, and look for signs that the figures are too good.
+
+    Attacks are ART's, run on the logits through an own view of the model: a sigmoid, softmax or ReLU at its end
+    is taken off first. They go from cheap to dear, each on the samples that still stand.
+
+    Args:
+        estimator: an ART classifier, or a bare ``torch.nn.Module`` or Keras model; as deployed.
+        x: inputs, shape (n, *input_shape), in the units of ``clip_values``.
+        y: class indices of shape (n,), or one-hot labels.
+        norm: of the budget: 1, 2 or inf.
+        eps: the budget ‖x' − x‖ <= eps, > 0, in units of the inputs.
+        attacks: ``"standard"``, ``"quick"``, or names as ``["pgd:max_iter=20", "square"]``; or a dict from names to ART
+            attack objects, which are run as they are. :data:`artclip.evaluation.attacks.ATTACKS` lists the names.
+        lipschitz: whether to bound the Lipschitz constant, and to certify in L2.
+        batch_size: samples in one pass, >= 1; ``None`` for one that suits the inputs. It is halved where memory ends.
+        seed: of all randomness; ``None`` draws one.
+        verbose: show progress.
+        full: run each attack on all samples that the model gets right, so that ``accuracy`` is each attack's own.
+        masking: look for signs of gradient masking, by short attacks on up to 100 samples.
+        cache: folder for outcomes; an interrupted evaluation resumes from it.
+        name: of the model, for tables.
+        data: name of the data, for tables.
+        class_names: names of the classes, for the report.
+
+    Returns:
+        The :class:`Evaluation`.
+
+    Raises:
+        ValueError, TypeError: bad input, before any attack.
+    """
+    started, norm = time.perf_counter(), checks.norm("norm", norm)
+    checks.positive("eps", eps)
+    chosen, seed = choose(attacks, norm), seed_of(seed)
+    kept, subject = Cache(cache), Subject(estimator, x, y, batch_size, name)
+    if class_names is not None and len(class_names) != subject.nb_classes:
+        raise ValueError(f"class_names has {len(class_names)} names for {subject.nb_classes} classes")
+    about = describe(subject.package)
+    x, labels = subject.x, subject.y
+    key = digest(fingerprint(subject.f, x[:PROBED]), x, labels, about["versions"]) if cache is not None else ""
+    arena = subject.arena(norm, eps, seed, key=key, cache=kept, nb_examples=_EXAMPLES)
+    outcomes = _attack(arena, chosen, subject.right, full, verbose)
+    inside = [o.broken for o in outcomes if o.chosen.attack.in_budget]
+    broken = np.logical_or.reduce(inside) if inside else np.zeros(len(x), bool)
+    bounds, radii, why = _lipschitz(subject, norm, seed, verbose) if lipschitz else ({}, None, "")
+    probe = None
+    if masking:
+        few = np.flatnonzero(subject.right)[:PROBED]
+        probe = Probe(estimator, subject.arena(norm, eps, seed, few), outcomes, broken, radii)
+    return Evaluation(
+        settings={
+            "name": subject.name,
+            "data": data or "arrays",
+            "data_sha256": digest(x, labels),
+            "nb_samples": len(x),
+            "nb_classes": subject.nb_classes,
+            "norm": str(norm),
+            "eps": float(eps),
+            "seed": seed,
+            "batch_size": subject.victim.batch_size,
+            "full": full,
+            "outputs": subject.victim.kind,
+            "access": subject.f.access,
+            "device": str(getattr(subject.f, "device", "cpu")),
+            "no_upper_bound": why,
+            "nb_probed": 0 if probe is None else len(probe.arena.x),
+            **about,
+        },
+        outcomes=outcomes,
+        right=subject.right,
+        warnings=[] if probe is None else signs(probe),
+        lipschitz=bounds,
+        certified=None if radii is None else radii >= eps,
+        curve=[] if probe is None else probe.curve,
+        seconds=time.perf_counter() - started,
+        examples=_examples(subject, outcomes),
+        class_names=class_names,
+    )
+
+
+def _attack(arena: Range, chosen: list[Chosen], right: np.ndarray, full: bool, verbose: bool) -> list[Outcome]:
+    outcomes, standing = [], right.copy()
+    with tqdm(total=len(chosen) * len(right), disable=not verbose, unit="sample") as progress:
+        for one in chosen:
+            progress.set_description(one.title)
+            alone = full or one.given is not None or not one.attack.in_budget
+            tried = np.ones_like(right) if one.attack.access == NONE else right if alone else standing
+            outcome = arena.attack(one, tried, progress)
+            outcomes.append(outcome)
+            if one.attack.in_budget:
+                standing &= ~outcome.broken
+    return outcomes
+
+
+def _lipschitz(
+    subject: Subject, norm: float, seed: int, verbose: bool
+) -> tuple[dict[str, Any], np.ndarray | None, str]:
+    """Bounds, certified L2 radii where there is an upper bound in L2, and why there is none."""
+    estimator, x, size = subject.estimator, subject.x, subject.victim.batch_size
+    effort: dict[str, Any] = {} if size >= _LARGE else {"nb_restarts": 2, "max_iter": 5}  # else hours, for photos
+    lower = lipschitz_lower_bound(
+        estimator, x[:_STARTS], norm, seed=seed, verbose=verbose, batch_size=min(128, size), **effort
+    )
+    try:
+        upper = lipschitz_upper_bound(estimator, norm, max_seconds=_SECONDS, verbose=verbose)
+    except (ValueError, TypeError, MemoryError) as error:
+        return {"lower": lower, "upper": None}, None, str(error)
+    radii = certified_radius(estimator, x, subject.y, upper) if norm == 2 else None
+    return {"lower": lower, "upper": upper}, radii, ""
+
+
+def _examples(subject: Subject, outcomes: list[Outcome]) -> list[Example]:
+    """What the attacks made of the first samples they broke."""
+    found = []
+    for outcome in outcomes:
+        for i, example in outcome.examples.items():
+            outputs = subject.outputs(np.stack([subject.x[i], example]))
+            found.append(Example(outcome.chosen.title, i, subject.x[i], example, int(subject.y[i]), *outputs))
+    return found

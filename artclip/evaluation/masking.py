@@ -1,0 +1,326 @@
+"""Signs that a robust accuracy is not what it seems, each with what was seen and what to try.
+
+After Carlini et al. 2019 (arXiv 1902.06705) and Athalye et al. 2018 (arXiv 1802.00420). Most signs come from probes:
+short attacks on a few samples that the model gets right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from artclip.evaluation.art_attacks import Task
+from artclip.evaluation.attacks import CLOSED, WHITE, Chosen, choose
+from artclip.evaluation.run import Outcome, Range
+
+PROBED = 100  # samples at most
+_CLEAR = 0.1  # differences of accuracy that are no accident
+_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Sign:
+    """A sign of gradient masking, or of an attack that is too weak.
+
+    Attributes:
+        name: which sign.
+        finding: what was seen, with figures.
+        advice: what to try.
+        doubtful: whether the worst case of the evaluation itself may be too high; else it is about other figures.
+    """
+
+    name: str
+    finding: str
+    advice: str
+    doubtful: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.finding}. {self.advice}."
+
+
+@dataclass
+class Probe:
+    """A few samples that the model gets right, and short attacks on them.
+
+    Args:
+        estimator: as the user gave it.
+        arena: those samples and the victim.
+        outcomes: of the evaluation, in the order in which they were run.
+        broken: samples of the evaluation that some attack within the budget broke, shape (n,).
+        certified: certified L2 radii of the evaluation's samples, shape (n,), or ``None``.
+    """
+
+    estimator: Any
+    arena: Range
+    outcomes: list[Outcome]
+    broken: np.ndarray
+    certified: np.ndarray | None = None
+    curve: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def enough(self) -> bool:
+        """Whether there is something to attack by gradients."""
+        return len(self.arena.x) > 0 and self.arena.task.victim.has_gradients
+
+    def accuracy(self, attack: str, eps: float | None = None, standing: np.ndarray | None = None) -> float:
+        """Accuracy on the samples under an attack by name."""
+        return float(1 - self.outcome(attack, eps, standing).broken.mean())
+
+    def outcome(self, attack: str, eps: float | None = None, standing: np.ndarray | None = None) -> Outcome:
+        """What an attack by name does to the samples, or to those that stand."""
+        a = self.arena
+        task = a.task if eps is None else Task(a.task.victim, a.task.norm, eps)
+        arena = Range(task, a.decide, a.x, a.y, a.seed, nb_examples=0)
+        return arena.attack(choose([attack], task.norm)[0], np.ones(len(a.x), bool) if standing is None else standing)
+
+    @cached_property
+    def reference(self) -> float:
+        """Accuracy under a short PGD on the margin: what other short attacks are held against."""
+        return self.accuracy(f"pgd-margin:max_iter={_STEPS},nb_restarts=1")
+
+    @cached_property
+    def flat_margin(self) -> float:
+        """Share of samples at which the margin of the logits has a gradient of exactly zero."""
+        a = self.arena
+        return _share_of_zeros(a.task.victim.with_loss("margin").loss_gradient(a.x, a.task.labels(a.y)))
+
+
+def random_outputs(p: Probe) -> Sign | None:
+    """Two calls, two answers."""
+    x = p.arena.x
+    if not len(x):
+        return None
+    first, second = (p.arena.task.victim.f.predict(x) for _ in range(2))
+    apart = float(np.abs(first - second).max() / max(np.abs(first).max(), 1e-12))
+    if apart <= 1e-3:
+        return None
+    return Sign(
+        "random outputs",
+        f"two calls on the same inputs differ by {apart:.1%} of the largest output",
+        "Attack the mean of many calls (expectation over transformation), or switch the randomness off",
+    )
+
+
+def zero_gradients(p: Probe) -> Sign | None:
+    """The margin of the logits does not change with the input."""
+    if not p.enough or (zero := p.flat_margin) <= 0.05:
+        return None
+    return Sign(
+        "zero gradients",
+        f"the margin of the logits has a gradient of exactly zero at {zero:.0%} of {len(p.arena.x)} samples",
+        "Gradient attacks find nothing there: look for rounding, steps or saturated units; try closed-box attacks",
+    )
+
+
+def saturated_loss(p: Probe) -> Sign | None:
+    """An attack through the model's own loss sees less than there is."""
+    gradient = getattr(p.estimator, "loss_gradient", None)
+    if gradient is None or not p.enough:
+        return None
+    a = p.arena
+    try:
+        zero = _share_of_zeros(np.asarray(gradient(a.x, a.task.labels(a.y))))
+        ordinary = _through_own_loss(p)
+    except Exception:  # an estimator without a loss, or whose gradient fails: nothing to compare
+        return None
+    if zero - p.flat_margin <= 0.05 and ordinary - p.reference <= _CLEAR:
+        return None
+    victim = a.task.victim
+    logits = np.sort(victim.predict(a.x), axis=1)
+    return Sign(
+        "saturated loss",
+        f"through the model's own loss, PGD of {_STEPS} steps leaves {ordinary:.0%} of {len(a.x)} samples standing, on "
+        f"the margin of the logits {p.reference:.0%}; the loss gradient is exactly zero at {zero:.0%} of them; outputs "
+        f"are {victim.kind}, with a median margin of {np.median(logits[:, -1] - logits[:, -2]):.3g} in the logits",
+        "Do not trust attacks through that loss; those of this evaluation, but for any of your own, are on the logits",
+        doubtful=False,
+    )
+
+
+def _share_of_zeros(gradients: np.ndarray) -> float:
+    return float((np.abs(gradients.reshape(len(gradients), -1)).max(1) == 0).mean())
+
+
+def _through_own_loss(p: Probe) -> float:
+    from art.attacks.evasion import ProjectedGradientDescent
+
+    task = p.arena.task
+    attack = ProjectedGradientDescent(
+        p.estimator,
+        norm=task.norm,
+        eps=task.eps,
+        eps_step=2.5 * task.eps / _STEPS,
+        max_iter=_STEPS,
+        num_random_init=1,
+        batch_size=task.victim.batch_size,
+        verbose=False,
+    )
+    given = Chosen("own loss", choose(["pgd"], task.norm)[0].attack, {}, attack)
+    return float(1 - p.arena.attack(given, np.ones(len(p.arena.x), bool)).broken.mean())
+
+
+def closed_box_beats_white_box(p: Probe) -> Sign | None:
+    """Attacks without gradients break what those with gradients could not."""
+    inside = [o for o in p.outcomes if o.chosen.attack.in_budget and not o.error]
+    white = [o for o in inside if o.chosen.attack.access == WHITE and o.chosen.given is None]
+    closed = [o for o in inside if o.chosen.attack.access == CLOSED]
+    if not white or not closed:
+        return None
+    found = np.logical_or.reduce([o.broken for o in closed]) & ~np.logical_or.reduce([o.broken for o in white])
+    earlier = [o for o in white if p.outcomes.index(o) < p.outcomes.index(closed[0])]
+    if not earlier or found.sum() <= max(2, 0.02 * len(found)):
+        return None
+    return Sign(
+        "closed box beats white box",
+        f"{found.sum()} samples that the gradient attacks left standing fell to {closed[0].chosen.title}",
+        "Gradients lead nowhere: look for rounding, steps or saturated parts, and attack a smooth stand-in",
+    )
+
+
+def single_step_beats_many(p: Probe) -> Sign | None:
+    """FGSM finds more than PGD."""
+    if not p.enough:
+        return None
+    one = p.accuracy("fgsm")
+    if p.reference - one <= _CLEAR / 2 or (p.reference - one) * len(p.arena.x) < 3:
+        return None
+    return Sign(
+        "one step beats many",
+        f"FGSM leaves {one:.0%} standing, PGD of {_STEPS} steps {p.reference:.0%}",
+        "Gradients near the samples mislead: try larger steps, restarts, and closed-box attacks",
+    )
+
+
+def more_steps(p: Probe) -> Sign | None:
+    """More steps, or more restarts, do not make the attack stronger, or still make it much stronger."""
+    if not p.enough or p.reference == 0:
+        return None
+    longer = p.accuracy(f"pgd-margin:max_iter={5 * _STEPS},nb_restarts=1")
+    if longer > p.reference + _CLEAR / 2:
+        return Sign(
+            "more steps attack less",
+            f"PGD of {5 * _STEPS} steps leaves {longer:.0%} standing, of {_STEPS} steps {p.reference:.0%}",
+            "The gradients are rough: try other step sizes, restarts, and closed-box attacks",
+        )
+    again = p.accuracy(f"pgd-margin:max_iter={5 * _STEPS},nb_restarts=5")
+    if longer - again > _CLEAR:
+        return Sign(
+            "restarts still find more",
+            f"five starts leave {again:.0%} standing, one {longer:.0%}",
+            "The figure depends on luck: use many more restarts, as pgd-margin:nb_restarts=20",
+        )
+    return None
+
+
+def budget(p: Probe) -> Sign | None:
+    """Accuracy must fall as eps grows, and reach 0: every image of another class comes into reach."""
+    if not p.enough:
+        return None
+    task = p.arena.task
+    clip = task.victim.clip_values
+    wide = 1.0 if clip is None else float(np.max(np.subtract(clip[1], clip[0])))
+    largest = wide * (1.0 if task.norm == np.inf else p.arena.x[0].size ** (1 / task.norm))
+    multiples = [m for m in (0.25, 0.5) if m * task.eps < largest]
+    p.curve[:] = [(0.0, 1.0)]
+    attack = f"pgd-margin:max_iter={_STEPS},nb_restarts=1"
+    p.curve += [(m * task.eps, p.accuracy(attack, m * task.eps)) for m in multiples]
+    p.curve.append((task.eps, p.reference))
+    eps = task.eps
+    while p.curve[-1][1] > 0 and eps < largest:
+        eps = min(2 * eps, largest)
+        p.curve.append((eps, p.accuracy(attack, eps)))
+    steps = [(a, b) for a, b in zip(p.curve, p.curve[1:], strict=False) if b[1] > a[1] + _CLEAR / 2]
+    if steps:
+        (low, before), (high, after) = steps[0]
+        return Sign(
+            "a larger budget attacks less",
+            f"PGD leaves {before:.0%} standing at eps = {low:.3g}, but {after:.0%} at eps = {high:.3g}",
+            "The attack gets lost: try smaller steps, restarts, and closed-box attacks",
+        )
+    if p.curve[-1][1] > 0.02:
+        return Sign(
+            "a large budget does not suffice",
+            f"at eps = {eps:.3g}, which reaches every valid input, PGD still leaves {p.curve[-1][1]:.0%} standing",
+            "No model is that robust, so the attack fails: its gradients are masked; try closed-box attacks",
+        )
+    return None
+
+
+def no_gradients(p: Probe) -> Sign | None:
+    """Nothing but closed-box attacks could be run."""
+    if p.arena.task.victim.has_gradients:
+        return None
+    return Sign(
+        "no gradients",
+        "the estimator gives none, so only closed-box attacks were run",
+        "Read the robust accuracy as an optimistic one; attack a differentiable model trained to imitate this one",
+    )
+
+
+def weak_attack(p: Probe) -> Sign | None:
+    """An attack that the user brought overstates the robustness."""
+    worst = 1 - p.broken.mean()
+    for outcome in p.outcomes:
+        own = 1 - outcome.broken[outcome.tried].mean() if outcome.tried.any() else 0.0
+        gap = own * outcome.tried.mean() - (worst - (1 - outcome.tried).mean())
+        if outcome.chosen.given is not None and not outcome.error and gap > _CLEAR / 2:
+            return Sign(
+                "weak attack",
+                f"{outcome.chosen.name} leaves {own * outcome.tried.mean():.1%} of all samples standing, the attacks "
+                f"together {own * outcome.tried.mean() - gap:.1%}",
+                "Do not report its figure as the robust accuracy",
+                doubtful=False,
+            )
+    return None
+
+
+def rejected_examples(p: Probe) -> Sign | None:
+    """Examples that break the rules do not count."""
+    for o in p.outcomes:
+        if sum(o.violations.values()) > 0.01 * len(o.tried):
+            faults = ", ".join(f"{count} {reason}" for reason, count in o.violations.items())
+            return Sign(
+                "examples that do not count",
+                f"of {o.chosen.title}: {faults}",
+                "Check the eps, the norm and the clip_values that the attack was given",
+            )
+    return None
+
+
+def contradiction(p: Probe) -> Sign | None:
+    """An adversarial example inside a certified radius cannot be: one of our figures is wrong."""
+    if p.certified is None:
+        return None
+    wrong = p.broken & (p.certified > p.arena.task.eps * (1 + 1e-3))
+    if not wrong.any():
+        return None
+    return Sign(
+        "contradiction, an error of artclip's",
+        f"{wrong.sum()} samples are certified at this eps and broken as well, first sample {int(np.argmax(wrong))}",
+        "Please report it: the certificate, the attack's check or a layer's rule is wrong",
+    )
+
+
+# A sign more is a function more.
+SIGNS: tuple[Callable[[Probe], Sign | None], ...] = (
+    contradiction,
+    no_gradients,
+    random_outputs,
+    zero_gradients,
+    saturated_loss,
+    closed_box_beats_white_box,
+    single_step_beats_many,
+    more_steps,
+    budget,
+    weak_attack,
+    rejected_examples,
+)
+
+
+def signs(probe: Probe) -> list[Sign]:
+    """All signs that show."""
+    return [found for sign in SIGNS if (found := sign(probe)) is not None]

@@ -1,0 +1,179 @@
+"""A look at a model before it is measured: does it fit the data, or was it wrapped with the wrong preprocessing?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from artclip import checks
+from artclip.evaluation.victim import output_kind
+from artclip.frameworks import function_of
+
+_LOOKED_AT = 500  # samples
+_ROWS = 64
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as most of its models want it
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What a model and data are to each other.
+
+    Attributes:
+        accuracy: share of right labels through the estimator, in [0, 1].
+        bare_accuracy: through the model inside it, without ART's preprocessing; ``None`` where it cannot be called.
+        nb_samples: how many samples these are of.
+        nb_classes: outputs of the model.
+        outputs: ``"logits"``, ``"probabilities"`` (rows sum to one), ``"sigmoid"`` (in [0, 1]) or ``"rectified"`` (not
+            negative, some exactly zero).
+        input_shape: of one sample.
+        data_range: least and largest value of the samples.
+        clip_values: the estimator's, or ``None``.
+        in_training_mode: whether the model is; ``None`` where a model does not tell.
+        alternatives: accuracy on changed inputs, by change.
+        mistakes: what is likely wrong, each with what to try.
+    """
+
+    accuracy: float
+    bare_accuracy: float | None
+    nb_samples: int
+    nb_classes: int
+    outputs: str
+    input_shape: tuple[int, ...]
+    data_range: tuple[float, float]
+    clip_values: tuple[Any, Any] | None
+    in_training_mode: bool | None
+    alternatives: dict[str, float] = field(default_factory=dict)
+    mistakes: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        bare = "" if self.bare_accuracy is None else f", {self.bare_accuracy:.1%} without ART's preprocessing"
+        clip = "none" if self.clip_values is None else f"{self.clip_values[0]} to {self.clip_values[1]}"
+        found = " for the measurement; the model was in training mode" if self.in_training_mode else ""
+        lines = [
+            f"clean accuracy  {self.accuracy:.1%}{bare} ({self.nb_samples} samples)",
+            f"inputs          shape {self.input_shape}, values {self.data_range[0]:.4g} to {self.data_range[1]:.4g}, "
+            f"clip_values {clip}",
+            f"outputs         {self.nb_classes} classes, {self.outputs}",
+            f"mode            eval{found}",
+        ]
+        return "\n".join([*lines, *(f"likely mistake  {m}" for m in self.mistakes)])
+
+
+def preflight(estimator: Any, x: np.ndarray, y: np.ndarray) -> Preflight:
+    """Measure clean accuracy, and find out whether other preprocessing would raise it.
+
+    Args:
+        estimator: as for :func:`artclip.evaluate`.
+        x: inputs, shape (n, *input_shape); up to 500 are looked at.
+        y: class indices of shape (n,), or one-hot labels.
+
+    Returns:
+        The :class:`Preflight`.
+
+    Raises:
+        ValueError, TypeError: bad input, or inputs of another shape than the model's.
+    """
+    f = function_of(estimator)
+    x = checks.inputs(np.asarray(x)[:_LOOKED_AT], f.input_shape or None).astype(np.float32)
+    outputs = _outputs(f, x)
+    k = outputs.shape[1]
+    y = checks.data(x, np.asarray(y)[:_LOOKED_AT], x.shape[1:], k)[1]
+    y = y.argmax(1) if y.ndim == 2 else y
+    accuracy = float((outputs.argmax(1) == y).mean())
+    others = {name: _accuracy(f, change(x), y) for name, change in _changes(f, x).items()}
+    model = getattr(estimator, "model", None)
+    clip = getattr(estimator, "clip_values", None)
+    return Preflight(
+        accuracy=accuracy,
+        bare_accuracy=_bare(estimator, x, y),
+        nb_samples=len(x),
+        nb_classes=k,
+        outputs=output_kind(outputs),
+        input_shape=x.shape[1:],
+        data_range=(float(x.min()), float(x.max())),
+        clip_values=None if clip is None else tuple(np.asarray(v).tolist() for v in clip),
+        in_training_mode=getattr(model, "training", None),
+        alternatives=others,
+        mistakes=_mistakes(accuracy, others, k, x, f.clip_values),
+    )
+
+
+def _mistakes(
+    accuracy: float, others: dict[str, float], k: int, x: np.ndarray, clip: tuple[np.ndarray, np.ndarray] | None
+) -> list[str]:
+    n, found = len(x), []
+    best = max(others, key=lambda name: others[name], default=None)
+    spread = 3 * math.sqrt(max(accuracy * (1 - accuracy), 1 / (4 * n)) / n)
+    if best is not None and others[best] > accuracy + max(0.1, spread):
+        found.append(
+            f"{best} raises the accuracy from {accuracy:.1%} to {others[best]:.1%}: the model seems to expect that; "
+            f"{_ADVICE[best]}"
+        )
+    if accuracy < 1 / k + 3 * math.sqrt(1 / k * (1 - 1 / k) / n) and accuracy < 0.5:
+        found.append(
+            f"an accuracy of {accuracy:.1%} is near chance ({1 / k:.1%} for {k} classes): check the order of the "
+            "classes, the preprocessing, and the order of the channels"
+        )
+    if clip is not None:
+        low, high = float(np.min(clip[0])), float(np.max(clip[1]))
+        if x.min() < low - 1e-6 or x.max() > high + 1e-6:
+            found.append(f"data lie outside clip_values ({low:g}, {high:g}); give the clip_values of the data")
+        elif x.max() - x.min() < 0.02 * (high - low):
+            found.append(
+                f"data fill {x.max() - x.min():.3g} of a range of {high - low:g}; give the clip_values of the data"
+            )
+    return found
+
+
+_ADVICE = {
+    "reversing the channels": "give it the channels in the other order (RGB or BGR)",
+    "multiplying by 255": "wrap it with preprocessing=(0, 1/255)",
+    "dividing by 255": "wrap it with preprocessing=(0, 255)",
+    "the mean and std of ImageNet": f"wrap it with preprocessing=({_MEAN}, {_STD})",
+    "scaling to [-1, 1]": "wrap it with preprocessing=(0.5, 0.5)",
+    "inverting": "wrap it with preprocessing=(1, -1), or invert the images",
+}
+
+
+def _changes(f: Any, x: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """What preprocessing often forgets, by name."""
+    scale = float(np.max(np.subtract(f.clip_values[1], 0))) if f.clip_values is not None else 1.0
+    found: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "scaling to [-1, 1]": lambda a: 2 * a / scale - 1,
+        "inverting": lambda a: scale - a,
+    }
+    found["multiplying by 255" if x.max() <= 1 else "dividing by 255"] = lambda a: (
+        a * (255 if x.max() <= 1 else 1 / 255)
+    )
+    axis = next((i for i in (1, x.ndim - 1) if x.ndim == 4 and x.shape[i] == 3), None)
+    if axis is not None:
+        shape = [3 if i == axis else 1 for i in range(4)]
+        mean, std = np.reshape(_MEAN, shape), np.reshape(_STD, shape)
+        found["reversing the channels"] = lambda a: np.flip(a, axis)
+        found["the mean and std of ImageNet"] = lambda a: (a / scale - mean) / std
+    return found
+
+
+def _outputs(f: Any, x: np.ndarray) -> np.ndarray:
+    x = np.ascontiguousarray(x, np.float32)
+    return np.concatenate([f.predict(x[i : i + _ROWS]) for i in range(0, len(x), _ROWS)])
+
+
+def _accuracy(f: Any, x: np.ndarray, y: np.ndarray) -> float:
+    return float((_outputs(f, x).argmax(1) == y).mean())
+
+
+def _bare(estimator: Any, x: np.ndarray, y: np.ndarray) -> float | None:
+    model = getattr(estimator, "model", None)
+    try:
+        return None if model is None else _accuracy(function_of(model), x, y)
+    except Exception:  # a model that only its estimator knows how to call
+        return None

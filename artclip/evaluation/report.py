@@ -1,0 +1,258 @@
+"""An evaluation as one HTML file: no network, no scripts, and nothing from outside that is not escaped."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Callable
+from html import escape
+from typing import Any
+
+from artclip.evaluation.attacks import ATTACKS, Chosen, choose
+from artclip.evaluation.result import Evaluation
+from artclip.evaluation.run import Outcome
+from artclip.evaluation.style import PAGE
+
+_KINDS = {
+    "lower": "lower bound: at least this",
+    "upper": "upper bound: at most this",
+    "exact": "exact value",
+}
+_DOMAINS = {"clip_values": "within clip_values", "free": "all"}
+_SETTINGS = {
+    "data_sha256": "SHA-256 of the data",
+    "nb_samples": "samples",
+    "nb_classes": "classes",
+    "eps": "budget eps",
+    "full": "each attack on all samples",
+    "access": "gradients by",
+    "no_upper_bound": "why no upper bound",
+    "nb_probed": "samples probed for masking",
+    "python": "version of Python",
+}
+_ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")
+
+
+def evaluation_page(ev: Evaluation) -> str:
+    """The report of an evaluation.
+
+    Args:
+        ev: what :func:`artclip.evaluate` returned.
+
+    Returns:
+        A whole HTML page that needs no other file. Without matplotlib it comes without figures, and says so.
+    """
+    s = ev.settings
+    return PAGE.substitute(
+        title=escape(f"Robustness of {s['name']}"),
+        model=escape(str(s["name"])),
+        data=escape(f"{s['nb_samples']} samples of {s['data']}, {s['nb_classes']} classes"),
+        budget=escape(_budget(ev)),
+        headline=_headline(ev),
+        signs=_signs(ev),
+        attacks=_attacks(ev),
+        notes="".join(f"<li>{escape(line)}</li>" for line in ev.notes()),
+        figures=_figures(ev),
+        lipschitz=_lipschitz(ev),
+        rerun=escape(rerun(ev)),
+        settings=_settings(ev),
+    )
+
+
+def rerun(ev: Evaluation) -> str:
+    """Python code that evaluates in the same way; attack objects that the user brought are left to fill in."""
+    s, given = ev.settings, [o.chosen for o in ev.outcomes if o.chosen.given is not None]
+    arguments: dict[str, Any] = {
+        "norm": s["norm"] if s["norm"] == "inf" else _Name(s["norm"]),
+        "eps": s["eps"],
+        "attacks": _asked_for([o.chosen for o in ev.outcomes], float(s["norm"])),
+        "lipschitz": bool(ev.lipschitz),
+        "batch_size": s["batch_size"],
+        "seed": s["seed"],
+        "full": s["full"],
+        "masking": s["nb_probed"] > 0,
+        "name": s["name"],
+        "data": s["data"],
+        **({} if ev.class_names is None else {"class_names": ev.class_names}),
+    }
+    lines = ["from artclip import evaluate", ""]
+    lines += [f"attack_{i} = ...  # {' '.join(c.attack.paper.split())}: {c.options!r}" for i, c in enumerate(given)]
+    lines += ["evaluation = evaluate(", "    estimator,", "    x,", "    y,"]
+    return "\n".join([*lines, *(f"    {key}={value!r}," for key, value in arguments.items()), ")"])
+
+
+class _Name(str):
+    """Code, not text: it is written without quotes."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+def _asked_for(chosen: list[Chosen], norm: float) -> Any:
+    """Names as a list where they say everything, else a dict from names to what they stood for."""
+    asked: dict[str, str] = {}
+    for c in chosen:
+        if c.given is not None:
+            asked[c.name] = _Name(f"attack_{len(asked)}")  # they come first
+            continue
+        key = next((name for name, attack in ATTACKS.items() if attack.title == c.attack.title), c.name)
+        changed = ",".join(f"{k}={v!r}" for k, v in c.options.items() if v != c.attack.options.get(k))
+        asked[c.name] = f"{key}:{changed}" if changed else key
+    try:
+        meant = choose(list(asked), norm)
+    except ValueError:  # names of the user's own
+        return asked
+    same = [(c.name, c.title, c.options) for c in meant] == [(c.name, c.title, c.options) for c in chosen]
+    return list(asked) if same else asked
+
+
+def _budget(ev: Evaluation) -> str:
+    return f"L{ev.settings['norm']} ≤ {ev.settings['eps']:g}"
+
+
+def _headline(ev: Evaluation) -> str:
+    ran = sum(o.chosen.attack.in_budget and not o.error for o in ev.outcomes)
+    worst = f"Robust accuracy: the worst case of {ran} attack{'s' * (ran != 1)} within the budget"
+    doubt = "May be too high: see the warnings" if ev.doubtful else ""
+    cards = [
+        _card("first", worst, "at most", ev.robust_accuracy, doubt),
+        _card("", "Clean", "", float(ev.right.mean()), ""),
+    ]
+    if ev.certified_accuracy is not None:
+        cards.append(_card("", "Certified", "at least", ev.certified_accuracy, ""))
+    return f'<div class="cards">{"".join(cards)}</div>'
+
+
+def _card(kind: str, title: str, sign: str, share: float, note: str) -> str:
+    note = note and f"<p><small>{escape(note)}</small></p>"
+    figure = f"<small>{sign}</small> <b>{100 * share:.1f} %</b>"
+    return f'<div class="card {kind}"><p class="quiet">{escape(title)}</p><p>{figure}</p>{note}</div>'
+
+
+def _signs(ev: Evaluation) -> str:
+    if not ev.warnings:
+        return "".join(f'<div class="calm"><p>{escape(line)}</p></div>' for line in ev.verdict())
+    return "".join(
+        f'<div class="sign" role="note"><h3>Warning: {escape(w.name)}</h3>'
+        f"<p>{escape(w.finding)}.</p><p>{escape(w.advice)}.</p></div>"
+        for w in ev.warnings
+    )
+
+
+def _attacks(ev: Evaluation) -> str:
+    rows = [_sum("clean", float(ev.right.mean()), "no attack")]
+    rows += [_attack(o, record) for o, record in zip(ev.outcomes, ev.records(), strict=True)]
+    rows.append(_sum("worst case", ev.robust_accuracy, "all attacks within the budget: an upper bound"))
+    if ev.certified_accuracy is not None:
+        rows.append(
+            _sum("certified", ev.certified_accuracy, "proved for every change within the budget: a lower bound")
+        )
+    head = [_column("Attack"), _column("Accuracy in %", "number"), _column("Of what", "text"), _column("Access")]
+    head += [_column("Budget"), _column("Broken of tried", "number"), _column("Not counted")]
+    head += [_column("Seconds", "number"), _column("Paper")]
+    return _table(head, rows, "wide")
+
+
+def _sum(title: str, share: float, what: str) -> str:
+    figure = _number(f"{100 * share:.1f}")
+    return f'<tr class="sum">{_head(title)}{figure}<td colspan="7">{escape(what)}</td></tr>'
+
+
+def _attack(o: Outcome, record: dict[str, Any]) -> str:
+    accuracy, what = f"{100 * (record['accuracy'] or 0):.1f}", record["of"]
+    if record["accuracy"] is None:
+        accuracy, what = "failed" if o.tried.any() else "not run", record["error"]
+    cells = [
+        _head(record["title"], ", ".join(f"{k}={v}" for k, v in record["parameters"].items())),
+        _number(accuracy),
+        _cell(what),
+        _cell(record["access"]),
+        _cell(record["budget"] or "outside"),
+        _number(f"{record['nb_broken']} of {record['nb_tried']}"),
+        _cell(", ".join(f"{count} {reason}" for reason, count in record["not_counted"].items()) or "–"),
+        _number(f"{record['seconds']:.1f}"),
+        _ARXIV.sub(r'<a href="https://arxiv.org/abs/\1">arXiv \1</a>', _cell(record["paper"])),
+    ]
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _lipschitz(ev: Evaluation) -> str:
+    bounds = [b for b in ev.lipschitz.values() if b is not None]
+    if not bounds:
+        return '<p class="quiet">Not bounded.</p>'
+    rows = [
+        f"<tr>{_head(_KINDS[b.kind])}{_number(f'{b.value:.4g}')}{_cell(f'L{b.norm} to L{b.output_norm}')}"
+        f"{_cell(_DOMAINS.get(b.domain, b.domain))}{_cell(b.method)}{_number(f'{b.seconds:.1f}')}</tr>"
+        for b in bounds
+    ]
+    head = [_column("What it is"), _column("Value", "number"), _column("Norms"), _column("Inputs")]
+    head += [_column("Method"), _column("Seconds", "number")]
+    why = ev.settings["no_upper_bound"]
+    missing = f"<p>No upper bound, and so no certificate: {escape(why.rstrip('.'))}.</p>" if why else ""
+    return _table(head, rows, "middle") + missing
+
+
+def _figures(ev: Evaluation) -> str:
+    from artclip.evaluation.plots import plot_evaluation, plot_examples
+
+    said = (f"{name} {'not run' if value is None else f'{value:.1f} %'}" for name, value in ev.columns().items())
+    try:
+        found = _figure(lambda: plot_evaluation(ev), f"Accuracy by attack: {', '.join(said)}", "")
+        if ev.examples:
+            alt = "Samples, the changes that attacks made, and the adversarial examples, each with the model's answer"
+            found += "<h2>Adversarial examples</h2>" + _figure(lambda: plot_examples(ev), alt, "tall")
+    except ImportError:
+        return "<p>No figures: matplotlib is not installed; pip install 'artclip[report]'.</p>"
+    return f"<h2>Accuracy by attack</h2>{found}"
+
+
+def _figure(draw: Callable[[], Any], alt: str, kind: str) -> str:
+    """A PNG within the page, whatever style the user has set for other figures."""
+    import matplotlib
+
+    file = io.BytesIO()
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        draw().savefig(file, format="png", dpi=130)
+    data = base64.b64encode(file.getvalue()).decode()
+    return f'<div class="figure"><img class="{kind}" alt="{escape(alt)}" src="data:image/png;base64,{data}"></div>'
+
+
+def _settings(ev: Evaluation) -> str:
+    settings = dict(ev.settings)
+    versions = {f"version of {name}": value for name, value in settings.pop("versions", {}).items()}
+    seconds = {"seconds in all": f"{ev.seconds:.1f}"}
+    rows = [
+        f"<tr>{_head(_SETTINGS.get(name, name.replace('_', ' ')))}{_cell(_said(value))}</tr>"
+        for name, value in {**settings, **versions, **seconds}.items()
+    ]
+    return _table([], rows, "narrow")
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "–" if value in (None, "") else str(value)
+
+
+def _table(head: list[str], rows: list[str], kind: str) -> str:
+    top = f"<thead><tr>{''.join(head)}</tr></thead>" if head else ""
+    return f'<div class="scroll"><table class="{kind}">{top}<tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def _column(text: str, kind: str = "") -> str:
+    return f'<th scope="col" class="{kind}">{escape(text)}</th>'
+
+
+def _head(text: str, below: str = "") -> str:
+    small = f"<br><small>{escape(below)}</small>" if below else ""
+    return f'<th scope="row">{escape(text)}{small}</th>'
+
+
+def _cell(text: str) -> str:
+    return f"<td>{escape(text)}</td>"
+
+
+def _number(text: str) -> str:
+    return f'<td class="number">{escape(text)}</td>'

@@ -1,0 +1,270 @@
+"""What an evaluation found: figures that say what they are, as text, JSON, HTML and pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from artclip.evaluation.attacks import NONE
+from artclip.evaluation.masking import Sign
+from artclip.evaluation.run import Outcome, distances
+
+
+def describe(framework: str | None) -> dict[str, Any]:
+    """Versions and machine."""
+    names = ["artclip", "adversarial-robustness-toolbox", "numpy", *([framework] if framework else [])]
+    versions = {}
+    for package in names:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    return {"versions": versions, "machine": machine, "python": platform.python_version()}
+
+
+@dataclass(frozen=True)
+class Example:
+    """An adversarial example.
+
+    Attributes:
+        attack: title of the attack that made it.
+        index: of the sample.
+        x: the sample.
+        adversarial: what the attack made of it.
+        label: its class index.
+        before: the model's outputs for the sample, shape (k,).
+        after: its outputs for the adversarial example.
+    """
+
+    attack: str
+    index: int
+    x: np.ndarray
+    adversarial: np.ndarray
+    label: int
+    before: np.ndarray
+    after: np.ndarray
+
+
+@dataclass
+class Evaluation:
+    """How robust a model is.
+
+    Attributes:
+        settings: everything that the figures depend on, with versions and machine.
+        outcomes: what each attack did.
+        right: which samples the model gets right unattacked, shape (n,).
+        warnings: signs of gradient masking and of weak attacks, each with what to try.
+        lipschitz: ``{"lower": ..., "upper": ... or None}``, or empty.
+        certified: which samples provably keep their right label within eps in L2, shape (n,), or ``None``.
+        curve: (eps, accuracy) of short PGD attacks on the probed samples, all of which the model gets right.
+        seconds: in all.
+        examples: a few adversarial examples of each attack.
+        class_names: names of the classes, or ``None``.
+    """
+
+    settings: dict[str, Any]
+    outcomes: list[Outcome]
+    right: np.ndarray
+    warnings: list[Sign] = field(default_factory=list)
+    lipschitz: dict[str, Any] = field(default_factory=dict)
+    certified: np.ndarray | None = None
+    curve: list[tuple[float, float]] = field(default_factory=list)
+    seconds: float = 0.0
+    examples: list[Example] = field(default_factory=list)
+    class_names: list[str] | None = None
+
+    @property
+    def per_sample(self) -> dict[str, np.ndarray]:
+        """Which samples kept their right label, shape (n,), clean and by attack.
+
+        After an attack within the budget: after it and those before it, unless ``full`` was set; an attack that a user
+        brought, noise, and changes that no norm measures always stand alone.
+        """
+        found, standing = {"clean": self.right}, self.right.copy()
+        for o in self.outcomes:
+            if o.chosen.attack.in_budget:
+                standing = standing & ~o.broken
+            if o.error:
+                continue
+            if o.chosen.attack.access == NONE:  # noise may put a wrong label right
+                found[o.chosen.name] = ~o.broken
+            else:
+                found[o.chosen.name] = self.right & ~o.broken if self._alone(o) else standing
+        return found
+
+    def _alone(self, o: Outcome) -> bool:
+        return bool(self.settings["full"]) or o.chosen.given is not None or not o.chosen.attack.in_budget
+
+    @property
+    def survivors(self) -> np.ndarray:
+        """Which samples kept their right label under every attack within the budget, shape (n,)."""
+        broken = [o.broken for o in self.outcomes if o.chosen.attack.in_budget]
+        return self.right & ~np.logical_or.reduce(broken) if broken else self.right
+
+    @property
+    def accuracy(self) -> dict[str, float]:
+        """Shares in [0, 1] of :attr:`per_sample`."""
+        return {name: float(kept.mean()) for name, kept in self.per_sample.items()}
+
+    @property
+    def robust_accuracy(self) -> float:
+        """Share of samples that survive every attack within the budget: an upper bound of what is true."""
+        return float(self.survivors.mean())
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether a sign says that :attr:`robust_accuracy` may be too high."""
+        return any(sign.doubtful for sign in self.warnings)
+
+    @property
+    def certified_accuracy(self) -> float | None:
+        """Share of samples that provably survive within eps: a lower bound; ``None`` where nothing was proved."""
+        return None if self.certified is None else float(self.certified.mean())
+
+    def records(self) -> list[dict[str, Any]]:
+        """What each attack was and did, for JSON."""
+        accuracy = self.accuracy
+        return [
+            {
+                "name": o.chosen.name,
+                "title": o.chosen.title,
+                "access": o.chosen.attack.access,
+                "paper": o.chosen.attack.paper,
+                "budget": f"L{self.settings['norm']} {self.settings['eps']:g}" if o.chosen.attack.in_budget else None,
+                "parameters": {k: v for k, v in o.chosen.options.items() if v is not None},
+                "accuracy": accuracy.get(o.chosen.name),
+                "of": "this attack alone" if self._alone(o) else "this attack and those before it",
+                "nb_tried": int(o.tried.sum()),
+                "nb_broken": int(o.broken.sum()),
+                "not_counted": o.violations,
+                "seconds": o.seconds,
+                "forward_passes": o.passes,
+                "error": o.error or None,
+            }
+            for o in self.outcomes
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the arrays, with the fields of a RobustBench record; accuracies there are in %, as numbers."""
+        s, accuracy = self.settings, self.accuracy
+        auto = next((n for n in accuracy if n.partition(":")[0] in ("autoattack", "autoattack-art")), None)
+        return {
+            # RobustBench
+            "name": s["name"],
+            "dataset": s["data"],
+            "threat_model": f"L{s['norm']}",
+            "eps": s["eps"],
+            "clean_acc": 100 * accuracy["clean"],
+            "autoattack_acc": None if auto is None else 100 * accuracy[auto],
+            "reported": 100 * self.robust_accuracy,
+            "unreliable": self.doubtful,
+            "architecture": s["name"],
+            "number_forward_passes": sum(o.passes for o in self.outcomes),
+            "additional_data": None,
+            "authors": None,
+            "venue": None,
+            "link": None,
+            # artclip
+            "accuracy": accuracy,
+            "robust_accuracy": self.robust_accuracy,
+            "certified_accuracy": self.certified_accuracy,
+            "attacks": self.records(),
+            "warnings": [vars(w) for w in self.warnings],
+            "lipschitz": {k: v and v.to_dict() for k, v in self.lipschitz.items()},
+            "curve": [{"eps": e, "accuracy": a} for e, a in self.curve],
+            "per_sample": {k: v.astype(int).tolist() for k, v in self.per_sample.items()},
+            "survivors": self.survivors.astype(int).tolist(),
+            "seconds": self.seconds,
+            "settings": s,
+        }
+
+    def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
+        """:meth:`to_dict` as JSON; also written to ``path`` where given."""
+        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, default=float)
+        if path is not None:
+            Path(path).write_text(text + "\n", encoding="utf-8")
+        return text
+
+    def columns(self) -> dict[str, float | None]:
+        """Titles and figures of the table, in %."""
+        accuracy = self.accuracy
+        titles = [o.chosen.title for o in self.outcomes] + ["clean", "worst case", "certified"]
+        found: dict[str, float | None] = {"clean": 100 * accuracy["clean"]}
+        for o in self.outcomes:
+            title = o.chosen.title if titles.count(o.chosen.title) == 1 else o.chosen.name
+            found[title] = 100 * accuracy[o.chosen.name] if o.chosen.name in accuracy else None
+        found["worst case"] = 100 * self.robust_accuracy
+        if self.certified_accuracy is not None:
+            found["certified"] = 100 * self.certified_accuracy
+        return found
+
+    def notes(self) -> list[str]:
+        """What must be said beside the table, one line each."""
+        s = self.settings
+        lines = [
+            f"Accuracy in % on {s['nb_samples']} samples of {s['data']}; attacks keep to L{s['norm']} <= {s['eps']:g}. "
+            "The worst case is an upper bound of the robust accuracy"
+            + (", the certified share a lower one." if self.certified is not None else ".")
+        ]
+        chain = [o for o in self.outcomes if not self._alone(o)]
+        if len(chain) > 1:
+            lines.append("Each attack ran on what those before it left standing; its column counts theirs too.")
+        if s["outputs"] != "logits":
+            lines.append(f"Outputs are {s['outputs']}; attacks ran on the logits behind them.")
+        outside = [o.chosen.title for o in self.outcomes if not o.chosen.attack.in_budget]
+        if outside:
+            lines.append(f"Outside the budget, and not in the worst case: {', '.join(outside)}.")
+        for o in self.outcomes:
+            if o.error and o.tried.any():
+                lines.append(f"{o.chosen.title} failed midway, {o.broken.sum()} samples broken: {o.error}.")
+            elif o.error:
+                lines.append(f"{o.chosen.title} was not run: {o.error}.")
+        lines += [str(v) for v in self.lipschitz.values() if v is not None]
+        if s["no_upper_bound"]:
+            lines.append(f"No upper bound of the Lipschitz constant, and no certificate: {s['no_upper_bound']}.")
+        return lines
+
+    def verdict(self) -> list[str]:
+        """The signs of gradient masking, one line each; or that there are none."""
+        if self.warnings:
+            return [str(w) for w in self.warnings]
+        return ["No signs of gradient masking." if self.settings["nb_probed"] else "Signs were not looked for."]
+
+    def to_markdown(self) -> str:
+        """The table, what it means, and the signs of gradient masking."""
+        columns = self.columns()
+        head = f"| {' | '.join(('model', *columns))} |"
+        figures = ("–" if v is None else f"{v:.1f}" for v in columns.values())
+        rows = [head, f"| --- |{' --: |' * len(columns)}", f"| {' | '.join((self.settings['name'], *figures))} |"]
+        return "\n".join([*rows, "", *(f"- {line}" for line in (*self.notes(), *self.verdict()))])
+
+    def __str__(self) -> str:
+        return self.to_markdown()
+
+    def distances(self, example: Example) -> float:
+        """How far an adversarial example lies from its sample, in the norm of the budget."""
+        norm = float(self.settings["norm"])
+        return float(distances(example.adversarial[None], example.x[None], norm)[0])
+
+    def plot(self) -> Any:
+        """Accuracy by attack and over eps, as a ``matplotlib.figure.Figure``."""
+        from artclip.evaluation.plots import plot_evaluation
+
+        return plot_evaluation(self)
+
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+        """A report in one file that needs no network; also written to ``path`` where given."""
+        from artclip.evaluation.report import evaluation_page
+
+        text = evaluation_page(self)
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text

@@ -1,0 +1,206 @@
+"""An attack run on samples: stage after stage on what still stands, every example checked before it counts."""
+
+from __future__ import annotations
+
+import random
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from artclip.evaluation.art_attacks import Stage, Task
+from artclip.evaluation.attacks import Chosen
+from artclip.evaluation.cache import Cache, digest
+
+BLOCK = 2000  # samples attacked between two visits to the cache
+_OUT_OF_MEMORY = ("out of memory", "ResourceExhausted", "OOM", "can't allocate memory")
+
+
+@dataclass
+class Outcome:
+    """What an attack did.
+
+    Attributes:
+        chosen: the attack and its settings.
+        tried: which samples it was run on, shape (n,).
+        broken: which of them it has a valid adversarial example for, shape (n,).
+        examples: adversarial examples by sample, of the first few broken.
+        violations: what came out adversarial but outside the budget or the range, or not finite, by reason.
+        seconds: how long it took.
+        passes: samples that went through the model.
+        error: why it could not be run, or "".
+    """
+
+    chosen: Chosen
+    tried: np.ndarray
+    broken: np.ndarray
+    examples: dict[int, np.ndarray] = field(default_factory=dict)
+    violations: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    passes: int = 0
+    error: str = ""
+
+
+@dataclass
+class Range:
+    """Where attacks are run: the model, the samples, and what counts.
+
+    Args:
+        task: the victim and its budget.
+        decide: labels (n,) of inputs (n, *shape), as deployed.
+        x: samples, float32, shape (n, *shape).
+        y: class indices, shape (n,).
+        seed: of all randomness.
+        key: hash of model and data, for the cache.
+        cache: of outcomes.
+        nb_examples: adversarial examples to keep of each attack.
+    """
+
+    task: Task
+    decide: Callable[[np.ndarray], np.ndarray]
+    x: np.ndarray
+    y: np.ndarray
+    seed: int
+    key: str = ""
+    cache: Cache = field(default_factory=lambda: Cache(None))
+    nb_examples: int = 8
+
+    def attack(self, chosen: Chosen, standing: np.ndarray, progress: Any = None) -> Outcome:
+        """Run an attack on the samples that stand, shape (n,) of bool."""
+        outcome = Outcome(chosen, standing.copy(), np.zeros(len(self.x), bool))
+        try:
+            stages = chosen.stages(self.task)
+        except ValueError as error:
+            outcome.error = str(error)
+            outcome.tried[:] = False
+            return outcome
+        size = len(self.x) if chosen.attack.together else BLOCK
+        for start in range(0, len(self.x), size):
+            index = start + np.flatnonzero(standing[start : start + size])
+            if len(index):
+                self._block(outcome, stages, index, start // size)
+            if progress is not None:
+                progress.update(min(size, len(self.x) - start))
+        return outcome
+
+    def _block(self, outcome: Outcome, stages: list[Stage], index: np.ndarray, block: int) -> None:
+        c, task = outcome.chosen, self.task
+        what = None if c.given is not None and not self.key else self._key(c, index, block)
+        found = self.cache.get(what) if what else None
+        if found is None:
+            found = self._fresh(c, stages, index, block)
+            if what and not str(found["error"]):
+                self.cache.put(what, **found)
+        outcome.broken[index] = found["broken"]
+        outcome.error = outcome.error or str(found["error"])
+        outcome.seconds += float(found["seconds"])
+        outcome.passes += int(found["passes"])
+        for reason, count in zip(_REASONS, found["violations"], strict=True):
+            if count:
+                outcome.violations[reason] = outcome.violations.get(reason, 0) + int(count)
+        for i, example in zip(found["kept"], found["examples"], strict=True):
+            if len(outcome.examples) < self.nb_examples:
+                outcome.examples[int(i)] = example
+        assert task is self.task
+
+    def _key(self, c: Chosen, index: np.ndarray, block: int) -> str:
+        given = None if c.given is None else type(c.given).__qualname__
+        task = [c.attack.title, c.options, given, str(self.task.norm), self.task.eps, self.seed, block]
+        return digest(self.key, task, index)
+
+    def _fresh(self, c: Chosen, stages: list[Stage], index: np.ndarray, block: int) -> dict[str, Any]:
+        started, passes = time.perf_counter(), self.task.victim.passes
+        standing, violations, error = np.ones(len(index), bool), np.zeros(len(_REASONS), np.int64), ""
+        kept: dict[int, np.ndarray] = {}
+        for number, stage in enumerate(stages):
+            left = index[standing]
+            if not len(left):
+                break
+            try:
+                with randomness(self.task.victim.f, (self.seed, zlib.crc32(c.name.encode()), block, number)):
+                    candidates = self._try(stage, self.x[left], self.y[left])
+            except Exception as problem:  # ART's attacks raise whatever they like; the other attacks go on
+                error = f"{type(problem).__name__}: {problem}".splitlines()[0]
+                break
+            wrong = self.decide(candidates) != self.y[left]
+            broken, faults = self._checked(c, candidates, self.x[left], wrong)
+            violations += faults
+            for i in np.flatnonzero(broken)[: max(0, self.nb_examples - len(kept))]:
+                kept[int(left[i])] = candidates[i]
+            standing[np.flatnonzero(standing)[broken]] = False
+        return {
+            "broken": ~standing,
+            "violations": violations,
+            "error": error,
+            "seconds": time.perf_counter() - started,
+            "passes": self.task.victim.passes - passes,
+            "kept": np.array(list(kept), np.int64),
+            "examples": np.array(list(kept.values()), np.float32).reshape(len(kept), *self.x.shape[1:]),
+        }
+
+    def _try(self, stage: Stage, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        while True:
+            try:
+                candidates = np.asarray(stage(x, y))
+            except Exception as error:
+                smaller = self.task.victim.batch_size // 2
+                if not smaller or not any(sign in f"{type(error).__name__} {error}" for sign in _OUT_OF_MEMORY):
+                    raise
+                self.task.victim.batch_size = smaller
+                continue
+            if candidates.shape != x.shape:
+                raise ValueError(f"the attack returned shape {candidates.shape} for inputs of shape {x.shape}")
+            return candidates.astype(np.float32)
+
+    def _checked(
+        self, c: Chosen, candidates: np.ndarray, x: np.ndarray, wrong: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Which candidates count as adversarial, and how many would but for each of the reasons."""
+        finite = np.isfinite(candidates.reshape(len(x), -1)).all(1)
+        inside = np.ones(len(x), bool)
+        if self.task.victim.clip_values is not None:
+            low, high = self.task.victim.clip_values
+            slack = 1e-6 * np.max(np.subtract(high, low))
+            valid = (candidates >= np.subtract(low, slack)) & (candidates <= np.add(high, slack))
+            inside = valid.reshape(len(x), -1).all(1)
+        near = np.ones(len(x), bool)
+        if c.attack.in_budget:
+            with np.errstate(invalid="ignore"):
+                lengths = distances(candidates, x, self.task.norm)
+            near = lengths <= self.task.eps * (1 + 1e-4) + rounding(x, self.task.norm)
+        faults = np.array([(wrong & ~finite).sum(), (wrong & finite & ~inside).sum(), (wrong & finite & ~near).sum()])
+        return wrong & finite & inside & near, faults
+
+
+_REASONS = ("not finite", "outside clip_values", "outside the budget")
+
+
+def distances(a: np.ndarray, b: np.ndarray, norm: float) -> np.ndarray:
+    """‖a − b‖ of each sample, shape (n,), in float64."""
+    difference = np.subtract(a, b, dtype=np.float64)
+    return np.asarray(np.linalg.norm(difference.reshape(len(a), -1), norm, axis=1))
+
+
+def rounding(x: np.ndarray, norm: float) -> float:
+    """How far rounding x to float32 may move a sample."""
+    size = x[0].size
+    return 1e-7 * max(1.0, float(np.abs(x).max())) * (1.0 if norm == np.inf else size ** (1 / norm))
+
+
+@contextmanager
+def randomness(f: Any, entropy: tuple[int, ...]) -> Iterator[None]:
+    """Inside, all that ART draws from follows from the numbers; afterwards every global generator is as found."""
+    seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+    state, pythons = np.random.get_state(), random.getstate()  # noqa: NPY002
+    np.random.seed(seed)  # noqa: NPY002
+    random.seed(seed)
+    try:
+        with f.seeded(seed):
+            yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+        random.setstate(pythons)

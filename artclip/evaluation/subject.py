@@ -1,0 +1,99 @@
+"""A model and the samples that it is measured on: checked, and as attacks see them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from artclip import checks
+from artclip.evaluation.art_attacks import Task
+from artclip.evaluation.cache import Cache
+from artclip.evaluation.run import Range
+from artclip.evaluation.victim import Victim
+from artclip.frameworks import FRAMEWORKS, function_of
+
+_NUMBERS = 1 << 22  # of inputs in one pass
+
+
+class Subject:
+    """A model with its samples.
+
+    Args:
+        estimator: an ART classifier, or a bare ``torch.nn.Module`` or Keras model.
+        x: inputs, shape (n, *input_shape), within ``clip_values``.
+        y: class indices of shape (n,), or one-hot labels.
+        batch_size: samples in one pass, >= 1; ``None`` for a power of two from 16 to 512, so that a batch of inputs has
+            up to four million numbers.
+        name: of the model; ``None`` for its class's.
+
+    Raises:
+        ValueError, TypeError: bad input.
+    """
+
+    def __init__(self, estimator: Any, x: Any, y: Any, batch_size: int | None = None, name: str | None = None) -> None:
+        if batch_size is not None:
+            checks.positive_integer("batch_size", batch_size)
+        self.estimator, self.f = estimator, function_of(estimator)
+        self.name = name or type(getattr(estimator, "model", estimator)).__name__
+        self.x = checks.inputs(x, self.f.input_shape or None).astype(np.float32)
+        self._check_range()
+        self.nb_classes = self.f.predict(self.x[:1]).shape[1]
+        if self.nb_classes < 2:
+            raise ValueError("the model has one output; give it two, as (0, z) of a log-odds z, to evaluate it")
+        y = checks.data(self.x, y, self.x.shape[1:], self.nb_classes)[1]
+        self.y = y.argmax(1) if y.ndim == 2 else y
+        suited = int(2 ** min(9, max(4, math.floor(math.log2(_NUMBERS / self.x[0].size)))))
+        self.victim = Victim(estimator, self.x[:32], self.nb_classes, batch_size or suited)
+        self.right = self.decide(self.x) == self.y
+
+    def _check_range(self) -> None:
+        if self.f.clip_values is None:
+            return
+        low, high = self.f.clip_values
+        if (self.x < low - 1e-6).any() or (self.x > high + 1e-6).any():
+            raise ValueError(
+                f"x lies in [{self.x.min():.4g}, {self.x.max():.4g}], outside the classifier's clip_values {low} to "
+                f"{high}; scale x, or wrap the model with the clip_values of its inputs"
+            )
+
+    @property
+    def package(self) -> str | None:
+        """Of the framework, or ``None``."""
+        return FRAMEWORKS[self.f.name][0] if self.f.name in FRAMEWORKS else None
+
+    def outputs(self, x: np.ndarray) -> np.ndarray:
+        """Outputs (n, k) as deployed: with what ART does to them, where it does anything."""
+        size = self.victim.batch_size
+        own = bool(getattr(self.estimator, "postprocessing_defences", None))
+        say = self.estimator.predict if own else self.f.predict
+        parts = (x[i : i + size] for i in range(0, len(x), size))
+        return np.concatenate([np.asarray(say(part)).reshape(len(part), -1) for part in parts])
+
+    def decide(self, x: np.ndarray) -> np.ndarray:
+        """Class indices (n,) of inputs, as deployed."""
+        return self.outputs(x).argmax(1)
+
+    def arena(
+        self,
+        norm: float,
+        eps: float,
+        seed: int,
+        index: np.ndarray | None = None,
+        key: str = "",
+        cache: Cache | None = None,
+        nb_examples: int = 0,
+    ) -> Range:
+        """Where attacks of a budget are run on all samples, or on those that ``index`` names."""
+        chosen = slice(None) if index is None else index
+        task = Task(self.victim, norm, float(eps))
+        return Range(task, self.decide, self.x[chosen], self.y[chosen], seed, key, cache or Cache(None), nb_examples)
+
+
+def seed_of(seed: int | None) -> int:
+    """The seed, or one that is drawn."""
+    if seed is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    checks.positive_integer("seed", seed, 0)
+    return int(seed)

@@ -1,0 +1,112 @@
+"""Curves: exact for a linear model, never rising, the clean accuracy at 0."""
+
+import json
+
+import numpy as np
+import pytest
+
+from artclip.evaluation.curves import noise_curve, robustness_curve
+from artclip.evaluation.run import Outcome, Range
+from tests.nets import default as nets
+
+MATRIX = np.array([[1.0, -2.0, 0.5, 0.1], [0.3, 0.4, -0.5, 0.0]])
+EPS = (0.1, 0.2, 0.4, 0.8)
+
+
+@pytest.fixture(scope="module")
+def linear():
+    """Two classes in a box that no attack reaches; every tenth label is wrong."""
+    classifier = nets.linear_classifier(MATRIX, clip_values=(-10.0, 10.0))
+    x = np.random.default_rng(0).uniform(-1, 1, (200, 4)).astype(np.float32)
+    y = classifier.predict(x).argmax(1)
+    y[::10] = 1 - y[::10]
+    return classifier, x, y
+
+
+@pytest.mark.parametrize(("norm", "dual"), [(1, np.inf), (2, 2), (np.inf, 1)])
+def test_the_curve_of_a_linear_model_is_exact(linear, norm, dual):
+    classifier, x, y = linear
+    normal = MATRIX[0] - MATRIX[1]
+    right = classifier.predict(x).argmax(1) == y
+    distances = np.where(right, abs(x @ normal) / np.linalg.norm(normal, dual), 0)
+    curve = robustness_curve(classifier, x, y, norm, EPS, seed=0, verbose=False)
+    (accuracy,) = curve.accuracy.values()
+    assert curve.values == [0.0, *EPS]
+    assert accuracy[0] == right.mean() == 0.9
+    exact = [(distances > eps).mean() for eps in EPS]
+    assert np.abs(np.subtract(accuracy[1:], exact)).max() <= 1.01 / len(x)
+    assert (np.diff(accuracy) <= 0).all()
+
+
+def test_a_sample_that_fell_stays_fallen(linear, monkeypatch):
+    """An attack that breaks other samples at a larger eps, and only those, tries nothing twice."""
+    classifier, x, y = linear
+    tried = []
+
+    def attack(self, chosen, standing):
+        tried.append(int(standing.sum()))
+        broken = standing & (np.arange(len(x)) // 50 == round(self.task.eps) - 1)
+        return Outcome(chosen, standing.copy(), broken)
+
+    monkeypatch.setattr(Range, "attack", attack)
+    curve = robustness_curve({"a": classifier}, x, y, eps=(1.0, 3.0, 2.0), seed=0, verbose=False)
+    assert curve.accuracy["a"] == pytest.approx([0.9, 0.675, 0.45, 0.225])
+    assert tried == [180, 135, 90]
+
+
+def test_noise_of_width_zero_changes_nothing(linear):
+    classifier, x, y = linear
+    curve = noise_curve({"a": classifier, "b": classifier}, x, y, (2.0, 0.0, 0.5), seed=0, verbose=False)
+    assert curve.values == [0.0, 0.5, 2.0]
+    assert curve.accuracy["a"][0] == 0.9
+    assert curve.spread["a"][0] == 0
+    assert curve.accuracy["a"] == curve.accuracy["b"]  # the same noise
+    assert 0.9 > curve.accuracy["a"][1] > curve.accuracy["a"][2] > 0.4
+    assert 0 < max(curve.spread["a"]) < 0.1
+    assert noise_curve(classifier, x, y, 0.5, nb_draws=1, seed=0, verbose=False).spread.popitem()[1] == [0, 0]
+
+
+def test_a_seed_gives_the_same_curve(linear):
+    classifier, x, y = linear
+    draws = [noise_curve(classifier, x, y, 0.5, seed=seed, verbose=False).accuracy for seed in (3, 3, 400)]
+    assert draws[0] == draws[1] != draws[2]
+
+
+def test_a_curve_is_kept_as_json_and_drawn(linear, tmp_path):
+    pytest.importorskip("matplotlib")
+    classifier, x, y = linear
+    models = {"a": classifier, "b": nets.linear_classifier(2 * MATRIX, clip_values=(-10.0, 10.0))}
+    curve = robustness_curve(models, x, y, eps=EPS, seed=0, verbose=False)
+    curve.to_json(tmp_path / "curve.json")
+    kept = json.loads((tmp_path / "curve.json").read_text(encoding="utf-8"))
+    assert kept["accuracy"] == curve.accuracy
+    assert kept["nb_samples"] == 200
+    assert kept["settings"]["seed"] == 0
+    assert kept["settings"]["parameters"] == {"max_iter": 50, "nb_restarts": 1}
+    assert kept["settings"]["versions"]["numpy"] == np.__version__
+    (axes,) = curve.plot().axes
+    assert len(axes.lines) == len(models)
+    assert axes.get_xlabel() == "eps, L2"
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"eps": ()}, ValueError, "eps is empty"),
+        ({"eps": (0.5, -1.0)}, ValueError, "eps=-1.0"),
+        ({"norm": 3}, ValueError, "norm=3"),
+        ({"attack": "noise"}, ValueError, "keeps to no eps"),
+        ({"attack": "pgdd"}, ValueError, "not known"),
+        ({"attack": ["pgd"]}, TypeError, "attack is a list"),
+        ({"attack": "square"}, ValueError, "Square could not be run on .*: it needs images"),
+        ({"estimators": {}}, ValueError, "estimators is empty"),
+        ({"batch_size": 0}, ValueError, "batch_size=0"),
+        ({"seed": -1}, ValueError, "seed=-1"),
+        ({"y": np.full(200, 2)}, ValueError, "label 2"),
+    ],
+)
+def test_bad_input(linear, changes, error, message):
+    classifier, x, y = linear
+    arguments = {"estimators": classifier, "x": x, "y": y, "verbose": False, **changes}
+    with pytest.raises(error, match=message):
+        robustness_curve(**arguments)

@@ -1,0 +1,86 @@
+"""A look before the measurement: what fits is let alone, what does not is named."""
+
+import numpy as np
+import pytest
+
+from artclip.evaluation.preflight import preflight
+from tests.nets import default as nets
+
+
+def coloured(n=200, seed=0):
+    """Images (n, 3, 4, 4) whose class is their strongest channel."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 3, n)
+    x = rng.uniform(0, 0.6, (n, 3, 4, 4))
+    x[np.arange(n), y] += 0.4
+    return x.astype(np.float32), y
+
+
+def channel_means(order=(0, 1, 2), scale=1.0, shift=0.0, **kwargs):
+    """A classifier that finds the strongest channel of images scaled as it wants them; confused by other scales."""
+    torch = pytest.importorskip("torch")
+    from art.estimators.classification import PyTorchClassifier
+
+    class Means(torch.nn.Module):
+        def forward(self, x):
+            means = ((x - shift) / scale).mean((2, 3))[:, list(order)]
+            odd = (means.amax(1, keepdim=True) > 1.2) | (means.amax(1, keepdim=True) < 0.05)
+            return torch.where(odd, torch.zeros_like(means), means)
+
+    model = torch.nn.Sequential(Means())
+    options = {"clip_values": (0, 1), "device_type": "cpu", **kwargs}
+    return PyTorchClassifier(model, torch.nn.CrossEntropyLoss(), (3, 4, 4), 3, **options)
+
+
+def test_a_model_that_fits():
+    found = preflight(channel_means(), *coloured())
+    assert found.accuracy == 1
+    assert found.bare_accuracy == 1
+    assert not found.mistakes
+    assert found.nb_classes == 3
+    assert "clean accuracy  100.0%" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"order": (2, 1, 0)}, "reversing the channels raises the accuracy from .* to 100.0%"),
+        ({"scale": 255.0}, r"multiplying by 255 raises the accuracy .* preprocessing=\(0, 1/255\)"),
+        ({"scale": 2.0, "shift": -1.0, "order": (0, 1, 2)}, None),
+    ],
+)
+def test_wrong_preprocessing_is_named(model, message):
+    found = preflight(channel_means(**model), *coloured())
+    if message is None:
+        assert not found.mistakes
+    else:
+        assert found.accuracy < 0.7
+        (mistake,) = [m for m in found.mistakes if "raises" in m]
+        import re
+
+        assert re.search(message, mistake)
+
+
+def test_the_bare_model_is_measured_too():
+    x, y = coloured()
+    right = channel_means(scale=255.0, preprocessing=(0.0, 1 / 255))
+    found = preflight(right, x, y)
+    assert found.accuracy == 1
+    assert found.bare_accuracy < 0.7
+    assert not found.mistakes
+
+
+def test_near_chance_and_out_of_range():
+    classifier, (x, _) = nets.classifier(), nets.data(n=300)
+    y = np.random.default_rng(0).integers(0, 3, 300)
+    assert any("near chance" in m for m in preflight(classifier, x, y).mistakes)
+    assert any("outside clip_values" in m for m in preflight(classifier, 300 * x, y).mistakes)
+    assert any("data fill" in m for m in preflight(nets.classifier(clip_values=(0.0, 255.0)), x, y).mistakes)
+
+
+def test_bad_input():
+    classifier, (x, y) = nets.classifier(), nets.data()
+    with pytest.raises(ValueError, match="input_shape asks for"):
+        preflight(classifier, x[:, :3], y)
+    with pytest.raises(ValueError, match="label 9"):
+        preflight(classifier, x, np.full(len(x), 9))
