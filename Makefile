@@ -6,11 +6,27 @@ DATA   := $(wildcard ../shared/data)
 # MNIST and Fashion-MNIST for tests and benchmarks, where they are at hand; scikit-learn's digits otherwise.
 export ARTCLIP_DATA ?= $(abspath $(DATA))
 
-.PHONY: demo test test-frameworks docs benchmark clean
+.PHONY: demo photos photos-torch photos-keras test test-frameworks docs benchmark clean
 
 demo: $(VENV)/.demo
 	$(BIN)/artclip compare --data digits --defences standard,weight@0.98,clip@0.98,weight@0.95,clip@0.95 \
 	    --nb-epochs 60 --eps 0.5 --noise 0.3 --seeds 3
+
+# Models that others trained, on photos, each with a report in out/.
+photos: photos-torch photos-keras
+
+photos-torch: $(VENV)/.photos
+	mkdir -p out
+	$(BIN)/artclip evaluate examples.photos:efficientnet_lite0 --data examples.photos:imagenet \
+	    --class-names examples.photos:imagenet_names --norm inf --eps 1/255 --no-lipschitz \
+	    --attacks noise:sigma=0.1+fgsm+pgd:max_iter=40,nb_restarts=1+pgd-margin:max_iter=40,nb_restarts=1+patch:max_iter=15,nb_targets=1 \
+	    --html out/imagenet.html -o out/imagenet.json
+
+photos-keras: $(VENV)/.photos
+	mkdir -p out
+	$(BIN)/artclip evaluate "$$($(BIN)/python -c 'from examples.photos import cifar10_cnn; print(cifar10_cnn())')" \
+	    --data examples.photos:cifar10 --class-names examples.photos:cifar10_names --mean 0 --std 1/255 \
+	    --norm inf --eps 2/255 --no-lipschitz --html out/cifar10.html -o out/cifar10.json
 
 test: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -34,10 +50,12 @@ benchmark: $(VENV)/.dev
 	$(BIN)/python benchmarks/mnist_mlp.py
 	$(BIN)/python benchmarks/both_frameworks.py
 	$(BIN)/python benchmarks/bounds.py
+	$(BIN)/python benchmarks/evaluate_speed.py
+	$(BIN)/python benchmarks/masking.py
 	$(BIN)/python benchmarks/tables.py
 
 clean:
-	rm -rf .venv .venv-* docs/_build .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* out docs/_build .mypy_cache .pytest_cache .ruff_cache
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -46,8 +64,13 @@ $(BIN)/python:
 EXTRAS_demo := torch
 EXTRAS_dev  := dev
 EXTRAS_docs := docs
+EXTRAS_models := torch,tensorflow,report
 EXTRAS_only-torch      := torch,test
 EXTRAS_only-tensorflow := tensorflow,test
+
+$(VENV)/.photos: examples/requirements.txt | $(VENV)/.models
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r examples/requirements.txt
+	touch $@
 
 $(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS_$*)]'

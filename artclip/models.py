@@ -6,12 +6,14 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from artclip.frameworks import FRAMEWORKS, models_of, nets_of, require, trainable_of
+from artclip.frameworks.found import Found, said
+from artclip.safety import ModelFileError
 
 RECORD = "training.json"
 HUBS = ("torchvision", "timm", "hf")
@@ -36,19 +38,51 @@ class Request:
         """The name as a path."""
         return Path(self.name)
 
-    def wrapped(self, model: Any, input_shape: Any = None, preprocessing: Any = None) -> Any:
-        """A model as an ART classifier; what the file or library knows of it fills in what the user left open."""
-        kind = next((k for k in FRAMEWORKS if _is_of(model, k)), None)
+    def wrapped(self, found: Found) -> Any:
+        """A model as an ART classifier; what its file or library knows of it fills in what the user left open."""
+        if found.closed_box:
+            return self._closed_box(found)
+        kind = next((k for k in FRAMEWORKS if _is_of(found.model, k)), None)
         if kind is None:
-            return self._not_a_model(model)
+            return self._not_a_model(found.model)
         if self.framework not in (None, kind):
             raise ValueError(f"{self.name} is a model of {_title(kind)}, not of {_title(str(self.framework))}")
         if self.weights is not None:
-            _read_weights(model, kind, self.weights)
-        default = isinstance(self.preprocessing, tuple) and self.preprocessing == _PLAIN
-        scaling = preprocessing if default and preprocessing is not None else self.preprocessing
-        shape = input_shape or self.input_shape
-        return models_of(kind).wrap(model, shape, self.nb_classes, self.clip_values, scaling)
+            _read_weights(found.model, kind, self.weights)
+        wrap, shape = models_of(kind).wrap, self._shape(found)
+        try:
+            return wrap(found.model, shape, self.nb_classes, self.clip_values, self._scaling(found))
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from error
+
+    def _shape(self, found: Found) -> tuple[int, ...] | None:
+        return found.input_shape if found.input_shape and all(found.input_shape) else self.input_shape
+
+    def _scaling(self, found: Found) -> Any:
+        plain = isinstance(self.preprocessing, tuple) and self.preprocessing == _PLAIN
+        if not plain or found.preprocessing is None:
+            return self.preprocessing
+        if self.clip_values is not None and not 0 <= min(self.clip_values) < max(self.clip_values) <= 1:
+            raise ValueError(
+                f"its mean and std are for inputs in [0, 1], and clip_values are {self.clip_values}; give inputs in "
+                "[0, 1], or give preprocessing"
+            )
+        return found.preprocessing
+
+    def _closed_box(self, found: Found) -> Any:
+        import numpy as np
+        from art.estimators.classification import BlackBoxClassifierNeuralNetwork
+
+        shape = self._shape(found)
+        if not shape:
+            raise ValueError(f"{self.name} does not tell the shape of one input; give input_shape, as (3, 224, 224)")
+        outputs = found.model(np.zeros((1, *shape), np.float32))
+        if outputs.ndim != 2 or self.nb_classes not in (None, outputs.shape[1]):
+            expected = f"(1, {self.nb_classes or 'classes'})"
+            raise ValueError(f"{self.name} gives outputs of shape {outputs.shape} for 1 input; expected {expected}")
+        return BlackBoxClassifierNeuralNetwork(
+            found.model, shape, outputs.shape[1], clip_values=self.clip_values, preprocessing=self.preprocessing
+        )
 
     def _not_a_model(self, found: Any) -> Any:
         from art.estimators import BaseEstimator
@@ -112,78 +146,77 @@ def load_model(
 
 def _trained(request: Request) -> Any:
     folder = request.path
-    record = json.loads((folder / RECORD).read_text())
+    if request.weights is not None:
+        raise ValueError(f"{folder} has weights of its own; give package.module:factory with weights {request.weights}")
     try:
+        record = json.loads((folder / RECORD).read_text())
         settings, shape, k = record["settings"], tuple(record["input_shape"]), int(record["nb_classes"])
-        kind = settings["framework"]
-    except KeyError as missing:
-        raise ValueError(f"{folder / RECORD} lacks {missing}: it was not written by artclip train") from None
+        kind, name, activation = (str(settings[key]) for key in ("framework", "model", "activation"))
+        nets = nets_of(kind) if kind in FRAMEWORKS else None
+    except (KeyError, TypeError, ValueError) as error:
+        what = f"lacks {error}" if isinstance(error, KeyError) else f"is not whole ({error})"
+        raise ValueError(f"{folder / RECORD} {what}: it was not written by artclip train") from None
+    if nets is None or name not in nets.NETS or activation not in nets.ACTIVATIONS:
+        raise ValueError(f"{folder / RECORD} names a net {kind} {name} {activation}; artclip has no such net")
     if request.framework not in (None, kind):
         raise ValueError(f"{folder} holds a model of {_title(kind)}, not of {_title(str(request.framework))}")
-    classifier = nets_of(kind).make_classifier(settings["model"], shape, k, activation=settings["activation"])
+    classifier = nets.make_classifier(name, shape, k, activation=activation)
     _read_weights(classifier.model, kind, folder / trainable_of(classifier).weights_file)
     return classifier
 
 
 def _made(request: Request) -> Any:
-    return request.wrapped(from_module(request.name))
-
-
-def _keras(request: Request) -> Any:
-    return request.wrapped(_read(request, "tensorflow", "load"))
-
-
-def _saved_model(request: Request) -> Any:
-    return request.wrapped(_read(request, "tensorflow", "load_saved"))
-
-
-def _exported(request: Request) -> Any:
-    return request.wrapped(*_read(request, "torch", "load_exported"))
-
-
-def _script(request: Request) -> Any:
-    return request.wrapped(_read(request, "torch", "load_script"))
-
-
-def _onnx(request: Request) -> Any:
-    require("torch")
-    hubs = import_module("artclip.frameworks.torch_hubs")
-    found = _or_say(lambda: hubs.onnx(str(_file(request))), f"cannot read {request.name}")
-    if _is_of(found.model, "torch"):
-        return request.wrapped(found.model, found.input_shape)
-    return _closed_box(request, found.model, found.input_shape)
-
-
-def _closed_box(request: Request, outputs: Any, input_shape: Any) -> Any:
-    import numpy as np
-    from art.estimators.classification import BlackBoxClassifierNeuralNetwork
-
-    shape = input_shape if input_shape and all(input_shape) else request.input_shape
-    if not shape:
-        raise ValueError(f"{request.name} does not tell the shape of one input; give input_shape, as (3, 224, 224)")
-    k = request.nb_classes or outputs(np.zeros((1, *shape), np.float32)).shape[1]
-    return BlackBoxClassifierNeuralNetwork(
-        outputs, shape, k, clip_values=request.clip_values, preprocessing=request.preprocessing
-    )
+    return request.wrapped(Found(from_module(request.name)))
 
 
 def _hub(request: Request) -> Any:
     hub, _, name = request.name.partition(":")
     require("torch")
-    load = import_module("artclip.frameworks.torch_hubs").HUBS[hub]
-    found = _or_say(lambda: load(name, request.weights is None, request.trust), f"cannot get {request.name}")
-    return request.wrapped(found.model, request.input_shape or found.input_shape, found.preprocessing)
+    load, own = import_module("artclip.frameworks.torch_hubs").HUBS[hub], request.weights is None
+    found = _or_say(lambda: load(name, own, request.nb_classes, request.trust), f"cannot get {request.name}")
+    return request.wrapped(replace(found, input_shape=request.input_shape or found.input_shape))
 
+
+def _reader(framework: str | None, room: str, function: str, write: str, weights: bool = False) -> Any:
+    """What reads a form of file: a function of a module in :mod:`artclip.frameworks`.
+
+    Args:
+        framework: that it needs.
+        room: the module.
+        function: in it, of a path and of whether the file is trusted; it returns a :class:`Found`.
+        write: how a user writes such a file, for errors.
+        weights: whether weights from another file can go into it.
+    """
+
+    def load(request: Request) -> Any:
+        path = _file(request)
+        if request.weights is not None and not weights:
+            raise ValueError(
+                f"{path} has weights of its own; weights go with package.module:factory or a model by name"
+            )
+        if framework is not None:
+            require(framework)
+        read = getattr(import_module(f"artclip.frameworks.{room}"), function)
+        return request.wrapped(_or_say(lambda: read(str(path), request.trust), f"cannot read the model {path}", write))
+
+    return load
+
+
+_SCRIPT = _reader("torch", "torch_models", "load_script", "torch.save(model.state_dict(), FILE)")
+_KERAS = _reader("tensorflow", "tensorflow_models", "load", "model.save(FILE)", weights=True)
+_SAVED = _reader("tensorflow", "tensorflow_models", "load_saved", "model.export(FOLDER)")
+_EXPORTED = _reader("torch", "torch_export", "load", "torch.export.save(torch.export.export(model, (x,)), FILE)")
+_ONNX = _reader(None, "onnx_models", "load", "torch.onnx.export(model, (x,), FILE)")
 
 # How a form is called, what it looks like, and what reads it; the first that fits. A form more is a line more.
 _FORMS: dict[str, tuple[Callable[[Path], bool], Callable[[Request], Any]]] = {
     "a folder that artclip train wrote": (lambda p: (p / RECORD).is_file(), _trained),
-    "a SavedModel folder": (lambda p: (p / "saved_model.pb").is_file(), _saved_model),
-    "FILE.keras": (lambda p: p.suffix == ".keras", _keras),
-    "FILE.h5": (lambda p: p.suffix in (".h5", ".hdf5"), _keras),
-    "FILE.pt2": (lambda p: p.suffix == ".pt2", _exported),
-    "FILE.pt": (lambda p: p.suffix in (".pt", ".pth", ".ts", ".torchscript"), _script),
-    "FILE.onnx": (lambda p: p.suffix == ".onnx", _onnx),
+    "a SavedModel folder": (lambda p: (p / "saved_model.pb").is_file(), _SAVED),
+    "FILE.keras": (lambda p: p.suffix == ".keras", _KERAS),
+    "FILE.h5": (lambda p: p.suffix in (".h5", ".hdf5"), _KERAS),
+    "FILE.pt2": (lambda p: p.suffix == ".pt2", _EXPORTED),
+    "FILE.pt": (lambda p: p.suffix in (".pt", ".pth", ".ts", ".torchscript"), _SCRIPT),
+    "FILE.onnx": (lambda p: p.suffix == ".onnx", _ONNX),
     "torchvision:NAME, timm:NAME, hf:ORG/NAME": (lambda p: str(p).partition(":")[0] in HUBS and ":" in str(p), _hub),
     "or package.module:factory": (lambda p: ":" in str(p), _made),
 }
@@ -210,17 +243,8 @@ def _file(request: Request) -> Path:
     if not request.path.exists():
         raise FileNotFoundError(f"model file {request.name} does not exist")
     if request.path.is_dir() and not (request.path / "saved_model.pb").is_file():
-        raise ValueError(f"{request.name} is a folder, not a file")
+        raise ValueError(f"{request.name} is a folder, not a file; give the file itself")
     return request.path
-
-
-def _read(request: Request, framework: str, how: str) -> Any:
-    """A model read from a file by a function of the framework."""
-    path = _file(request)
-    require(framework)
-    return _or_say(
-        lambda: getattr(models_of(framework), how)(str(path), request.trust), f"cannot read the model {request.name}"
-    )
 
 
 def _is_of(model: Any, framework: str) -> bool:
@@ -232,14 +256,14 @@ def _title(framework: str) -> str:
     return FRAMEWORKS[framework][1]
 
 
-def _or_say(make: Any, what: str) -> Any:
+def _or_say(make: Any, what: str, write: str = "") -> Any:
     try:
         return make()
-    except ImportError:
+    except (ImportError, ModelFileError):
         raise
     except Exception as error:  # loaders raise whatever they like
-        said = str(error).strip().splitlines() or [repr(error)]
-        raise ValueError(f"{what}: {said[0]}") from error
+        again = f"; it may be cut off or of another kind: write it again with {write}" if write else ""
+        raise ValueError(f"{what}: {said(error)}{again}") from error
 
 
 def _read_weights(model: Any, framework: str, path: Path) -> None:

@@ -1,42 +1,29 @@
 """Model files of others, looked at before anything in them is used.
 
 Weights are data; a model file may also hold code, and loading it may run that code. What follows refuses such files by
-what they contain, without running any of it.
+what they contain, without running any of it. It needs no framework.
 """
 
 from __future__ import annotations
 
+import builtins
 import json
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-MOST_BYTES = 32 << 30  # of an unpacked archive
-_MOST_RATIO, _SMALL = 200, 64 << 20  # weights hardly compress: more than this, beyond a small size, is a bomb
-
-# What a graph of torch.export may call: tensor operators that touch no file, and arithmetic on sizes.
-_OPERATORS = re.compile(
-    r"torch\.ops\.aten\.(?!from_file)\w+\.\w+|torch\.ops\.aten\.(?!from_file)\w+|torch\.sym_\w+|"
-    r"_operator\.(getitem|add|sub|mul|floordiv|truediv|mod|neg|pow|eq|ne|ge|gt|le|lt|and_|or_|not_)|"
-    r"math\.(ceil|floor|trunc|sqrt)"
-)
-# What its expressions of sizes may name.
-_NAMES = frozenset(
-    (
-        *("Symbol", "positive", "nonnegative", "integer", "True", "False"),
-        *("Max", "Min", "Mod", "FloorDiv", "CeilDiv", "CleanDiv", "PythonMod"),
-        *("ModularIndexing", "Eq", "Ne", "Gt", "Ge", "Lt", "Le", "And"),
-        *("Or", "Not", "Integer", "Rational", "Pow", "Add", "Mul", "Where", "TruncToInt"),
-        *("CeilToInt", "FloorToInt", "ToFloat", "L", "args", "kwargs", "size"),
-        *("stride", "and", "or", "not"),
-    )
-)
-_EXPRESSION = re.compile(r"[\w\s+\-*/%<>=!&|(),.\[\]']*")
+MOST_BYTES = 32 << 30  # of an unpacked file
+MOST_RATIO = 200  # weights hardly compress: a file that unpacks to more, and to more than the next line, is a bomb
+_SMALL = 64 << 20
 
 
-class Untrusted(ValueError):
+class ModelFileError(ValueError):
+    """A model file that cannot be taken, with what to do about it."""
+
+
+class Untrusted(ModelFileError):
     """A file that is refused unless the user trusts whoever made it."""
 
     def __init__(self, path: object, what: str) -> None:
@@ -46,121 +33,122 @@ class Untrusted(ValueError):
 
 
 def archive(path: Path) -> zipfile.ZipFile:
-    """The zip archive at a path, opened.
+    """The zip archive at a path, opened, after a look at its directory alone.
 
     Raises:
-        ValueError: it is none, is cut off, or would unpack to far more than it is.
+        ModelFileError: it is none, is cut off, names a member twice, or would unpack to far more than it is.
     """
     try:
         found = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as error:
-        raise ValueError(f"{path} is not a whole {path.suffix} file: {error}") from error
+        raise ModelFileError(
+            f"{path} is not a whole {path.suffix} file ({error}); it may be cut off or of another kind: write or fetch "
+            "it again"
+        ) from error
     members = found.infolist()
-    total, packed = sum(m.file_size for m in members), sum(m.compress_size for m in members)
-    if total > MOST_BYTES or (total > _SMALL and total > _MOST_RATIO * max(packed, 1)):
+    names = {member.filename.lower() for member in members}
+    try:
+        # Readers differ in which of two members of one name they take, so one could be shown and the other be used.
+        if len(names) < len(members):
+            raise ModelFileError(f"{path} holds two members of one name; it was made to deceive, and is not read")
+        check_size(path, sum(m.file_size for m in members), sum(m.compress_size for m in members))
+    except ModelFileError:
         found.close()
-        raise ValueError(
-            f"{path} would unpack to {total:,} bytes from {packed:,}: a zip bomb, or no model; it was not unpacked"
-        )
+        raise
     return found
 
 
-def check_exported(path: Path, safe_pickle: Any) -> None:
-    """Look through a ``torch.export`` archive for anything but tensors, tensor operators and sizes.
+def check_size(path: Path, total: int, packed: int) -> None:
+    """Refuse a file that unpacks from ``packed`` to ``total`` bytes, if that is too much to be a model.
+
+    Raises:
+        ModelFileError: it is.
+    """
+    if total > MOST_BYTES or (total > _SMALL and total > MOST_RATIO * max(packed, 1)):
+        raise ModelFileError(
+            f"{path} would unpack to {total:,} bytes from {packed:,}: a zip bomb, or no model; it was not unpacked"
+        )
+
+
+# Layers that hold code, or read files that they name.
+_LAYERS_OF_CODE = ("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
+_LAYERS_OF_FILES = ("StringLookup", "IntegerLookup", "IndexLookup", "TextVectorization")
+_VALUES = ("__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__tuple__", "__slice__", "__ellipsis__")
+# Where classes and functions of a model may come from. Other parts of Keras read files, or open addresses.
+_PARTS = "layers|models|initializers|regularizers|constraints|activations|losses|metrics|optimizers|ops|quantizers"
+_CLASSES = re.compile(rf"keras(\.src)?(\.({_PARTS}|dtype_policies|random)(\.\w+)*)?")
+_FUNCTIONS = re.compile(rf"builtins|keras(\.src)?\.({_PARTS})(\.\w+)*")
+_MAKERS = ("get", "deserialize", "serialize")  # functions in these modules that make more than they are given
+
+
+def check_keras(path: Path, registered: Callable[[str], bool] = lambda name: False) -> None:
+    """Look through a ``.keras`` or ``.h5`` model for code, for what is not Keras's, and for links to other files.
 
     Args:
         path: of the file.
-        safe_pickle: raises an exception for bytes that pickle more than tensors.
+        registered: whether a name is that of a class that the user has registered with Keras.
 
     Raises:
-        ValueError: it is no such archive; :class:`Untrusted` where it holds more than that.
+        ModelFileError: it is no such file; :class:`Untrusted` where it holds code.
     """
-    with archive(path) as file:
-        names = file.namelist()
-        graphs = [name for name in names if "/models/" in name and name.endswith(".json")]
-        if not graphs:
-            raise ValueError(f"{path} is no file of torch.export.save: it has no models/*.json")
-        for name in names:
-            if "aotinductor" in name or name.endswith((".so", ".py", ".cpp")):
-                raise Untrusted(path, f"holds compiled or source code ({name})")
-            if name.endswith(".json"):
-                _check_graph(path, json.loads(file.read(name)))
-            elif name.endswith((".pt", ".pkl")) or file.read(name)[:2] in (
-                b"PK",
-                b"\x80\x02",
-                b"\x80\x04",
-                b"\x80\x05",
-            ):
-                try:
-                    safe_pickle(file.read(name))
-                except Exception as error:
-                    raise Untrusted(path, f"holds pickled objects that are no tensors ({name})") from error
+    for item in _objects(_configuration(path)):
+        if not isinstance(item.get("registered_name"), str) or not registered(item["registered_name"]):
+            _check_object(path, item)
 
 
-def _check_graph(path: Path, record: Any) -> None:
-    for key, value in _strings(record):
-        if key == "target" and not _OPERATORS.fullmatch(value):
-            raise Untrusted(path, f"calls {value!r}, which is no tensor operator")
-        if key in ("expr_str", "guards_code") and not _is_arithmetic(value):
-            raise Untrusted(path, f"has the expression {value!r}, which is more than arithmetic on sizes")
-
-
-def _strings(record: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """All strings in a JSON record, each with the key it is under."""
-    if isinstance(record, str):
-        yield key, record
-    elif isinstance(record, dict):
-        for name, value in record.items():
-            yield from _strings(value, name)
-    elif isinstance(record, list):
-        for value in record:
-            yield from _strings(value, key)
-
-
-def _is_arithmetic(expression: str) -> bool:
-    names = re.findall(r"[A-Za-z_]\w*", re.sub(r"'\w*'", "", expression))
-    known = all(name in _NAMES or re.fullmatch(r"[su]\d+", name) for name in names)
-    return known and "__" not in expression and _EXPRESSION.fullmatch(expression) is not None
-
-
-def check_keras(path: Path) -> None:
-    """Look through the configuration of a ``.keras`` or ``.h5`` model for code and for modules that are not Keras's.
-
-    Raises:
-        ValueError: it is no such file; :class:`Untrusted` where it holds code.
-    """
-    if path.suffix == ".keras":
+def _configuration(path: Path) -> Any:
+    if path.suffix != ".keras":
+        text = check_hdf5(path, path)
+        if text is None:
+            raise ModelFileError(
+                f"{path} holds weights without a model; give package.module:factory as the model, and this file as "
+                "weights"
+            )
+    else:
         with archive(path) as file:
             if "config.json" not in file.namelist():
-                raise ValueError(f"{path} is no Keras model: it has no config.json")
-            config = file.read("config.json").decode()
-    else:
-        config = _hdf5_config(path)
+                raise ModelFileError(f"{path} is no Keras model: it has no config.json; write it with model.save")
+            for name in file.namelist():
+                if name.endswith(".h5"):
+                    with file.open(name) as weights:
+                        check_hdf5(path, weights)
+            text = file.read("config.json")
     try:
-        record = json.loads(config)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} has a configuration that is no JSON: {error}") from error
-    for layer in _objects(record):
-        kind, module = layer.get("class_name"), layer.get("module")
-        if kind in ("Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "FlaxLayer", "JaxLayer"):
-            raise Untrusted(path, f"has a {kind} layer, which holds code")
-        if isinstance(module, str) and module.split(".")[0] not in ("keras", "builtins"):
-            raise Untrusted(path, f"asks for {module}.{kind}, which is not Keras's")
+        return json.loads(text)
+    except ValueError as error:
+        raise ModelFileError(
+            f"{path} has a configuration that is no JSON ({error}); write it again with model.save"
+        ) from error
 
 
-def _hdf5_config(path: Path) -> str:
+def check_hdf5(path: Path, file: Any) -> str | bytes | None:
+    """The configuration in an HDF5 file, ``None`` if it has none; links to other files and bombs are refused.
+
+    Args:
+        path: what to call it.
+        file: its path, or a file that is open.
+
+    Raises:
+        ModelFileError: it is not a whole HDF5 file, or holds any of these.
+    """
     import h5py
 
+    links: list[tuple[str, Any]] = []
     try:
-        with h5py.File(path, "r") as file:
-            config = file.attrs.get("model_config")
-    except OSError as error:
-        raise ValueError(f"{path} is not a whole HDF5 file: {error}") from error
-    if config is None:
-        raise ValueError(
-            f"{path} holds weights without a model; give package.module:factory as the model, and this file as weights"
-        )
-    return config.decode() if isinstance(config, bytes) else str(config)
+        with h5py.File(file, "r") as opened:
+            opened.visititems_links(lambda name, link: links.append((name, link)))
+            items = {name: opened[name] if isinstance(link, h5py.HardLink) else None for name, link in links}
+            data = [item for item in items.values() if isinstance(item, h5py.Dataset)]
+            away = [name for name, item in items.items() if item is None]
+            away += [item.name for item in data if item.external or item.is_virtual]
+            if away:
+                raise ModelFileError(f"{path} takes {away[0]} from elsewhere; weights in other files are not read")
+            check_size(path, sum(d.nbytes for d in data), sum(d.id.get_storage_size() for d in data))
+            return opened.attrs.get("model_config")
+    except (OSError, RuntimeError, KeyError) as error:
+        raise ModelFileError(
+            f"{path} is not a whole HDF5 file ({error}); it may be cut off or of another kind: write or fetch it again"
+        ) from error
 
 
 def _objects(record: Any) -> Iterator[dict[str, Any]]:
@@ -169,3 +157,22 @@ def _objects(record: Any) -> Iterator[dict[str, Any]]:
         yield record
     for value in record.values() if isinstance(record, dict) else record if isinstance(record, list) else ():
         yield from _objects(value)
+
+
+def _check_object(path: Path, item: dict[str, Any]) -> None:
+    kind, module = item.get("class_name"), item.get("module")
+    if kind is None:
+        return
+    if kind in (*_LAYERS_OF_CODE, "__lambda__"):
+        raise Untrusted(path, f"has a {kind} layer, which holds code")
+    if kind in _LAYERS_OF_FILES:
+        raise Untrusted(path, f"has a {kind} layer, which may read files that it names")
+    if kind == "function":
+        name = str(item.get("config"))
+        pythons = module == "builtins" and hasattr(builtins, name)
+        known = bool(_FUNCTIONS.fullmatch(str(module))) and name not in _MAKERS and not pythons
+    else:
+        name = str(kind)
+        known = kind in _VALUES or (name[:1].isupper() and bool(_CLASSES.fullmatch(str(module or "keras"))))
+    if not known:
+        raise Untrusted(path, f"asks for {module}.{name}, which is no part of a Keras model")

@@ -14,7 +14,7 @@ from artclip.evaluation.attacks import NONE, Chosen, choose
 from artclip.evaluation.cache import Cache, digest, fingerprint
 from artclip.evaluation.masking import PROBED, Probe, signs
 from artclip.evaluation.result import Evaluation, Example, describe
-from artclip.evaluation.run import Outcome, Range
+from artclip.evaluation.run import Arena, Outcome
 from artclip.evaluation.subject import Subject, seed_of
 from artclip.lipschitz.certificate import certified_radius
 from artclip.lipschitz.lower import lipschitz_lower_bound
@@ -123,7 +123,7 @@ def evaluate(
     )
 
 
-def _attack(arena: Range, chosen: list[Chosen], right: np.ndarray, full: bool, verbose: bool) -> list[Outcome]:
+def _attack(arena: Arena, chosen: list[Chosen], right: np.ndarray, full: bool, verbose: bool) -> list[Outcome]:
     outcomes, standing = [], right.copy()
     with tqdm(total=len(chosen) * len(right), disable=not verbose, unit="sample") as progress:
         for one in chosen:
@@ -142,9 +142,16 @@ def _lipschitz(
 ) -> tuple[dict[str, Any], np.ndarray | None, str]:
     """Bounds, certified L2 radii where there is an upper bound in L2, and why there is none."""
     estimator, x, size = subject.estimator, subject.x, subject.victim.batch_size
-    effort: dict[str, Any] = {} if size >= _LARGE else {"nb_restarts": 2, "max_iter": 5}  # else hours, for photos
+    effort = (16, 40) if size >= _LARGE else (2, 5)  # a whole search takes minutes on a CNN, hours on photos
     lower = lipschitz_lower_bound(
-        estimator, x[:_STARTS], norm, seed=seed, verbose=verbose, batch_size=min(128, size), **effort
+        estimator,
+        x[:_STARTS],
+        norm,
+        nb_restarts=effort[0],
+        max_iter=effort[1],
+        batch_size=min(128, size),
+        seed=seed,
+        verbose=verbose,
     )
     try:
         upper = lipschitz_upper_bound(estimator, norm, max_seconds=_SECONDS, verbose=verbose)

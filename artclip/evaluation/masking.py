@@ -15,7 +15,7 @@ import numpy as np
 
 from artclip.evaluation.art_attacks import Task
 from artclip.evaluation.attacks import CLOSED, WHITE, Chosen, choose
-from artclip.evaluation.run import Outcome, Range
+from artclip.evaluation.run import Arena, Outcome
 
 PROBED = 100  # samples at most
 _CLEAR = 0.1  # differences of accuracy that are no accident
@@ -55,7 +55,7 @@ class Probe:
     """
 
     estimator: Any
-    arena: Range
+    arena: Arena
     outcomes: list[Outcome]
     broken: np.ndarray
     certified: np.ndarray | None = None
@@ -74,7 +74,7 @@ class Probe:
         """What an attack by name does to the samples, or to those that stand."""
         a = self.arena
         task = a.task if eps is None else Task(a.task.victim, a.task.norm, eps)
-        arena = Range(task, a.decide, a.x, a.y, a.seed, nb_examples=0)
+        arena = Arena(task, a.decide, a.x, a.y, a.seed, nb_examples=0)
         return arena.attack(choose([attack], task.norm)[0], np.ones(len(a.x), bool) if standing is None else standing)
 
     @cached_property

@@ -188,6 +188,8 @@ def _draw_probe(axes: Any, ev: Evaluation) -> None:
         axes.set_xscale("log")
         apart = [e for e, before in zip(eps, [0, *eps], strict=False) if e > 1.4 * before]
         axes.set_xticks(apart, [f"{e:.3g}" for e in apart]), axes.set_xticks([], minor=True)
+    else:
+        axes.locator_params(axis="x", nbins=5)
     axes.plot(eps, 100 * accuracy, "o-", color=_LOWER, markersize=4)
     axes.axvline(budget, color=_UPPER, linestyle="--", linewidth=1)
     axes.annotate(f"budget {budget:g}", (budget, 112), (4, -4), textcoords="offset points", color=_UPPER, va="top")

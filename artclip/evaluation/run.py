@@ -46,7 +46,7 @@ class Outcome:
 
 
 @dataclass
-class Range:
+class Arena:
     """Where attacks are run: the model, the samples, and what counts.
 
     Args:

@@ -10,7 +10,7 @@ import numpy as np
 from artclip import checks
 from artclip.evaluation.art_attacks import Task
 from artclip.evaluation.cache import Cache
-from artclip.evaluation.run import Range
+from artclip.evaluation.run import Arena
 from artclip.evaluation.victim import Victim
 from artclip.frameworks import FRAMEWORKS, function_of
 
@@ -84,11 +84,11 @@ class Subject:
         key: str = "",
         cache: Cache | None = None,
         nb_examples: int = 0,
-    ) -> Range:
+    ) -> Arena:
         """Where attacks of a budget are run on all samples, or on those that ``index`` names."""
         chosen = slice(None) if index is None else index
         task = Task(self.victim, norm, float(eps))
-        return Range(task, self.decide, self.x[chosen], self.y[chosen], seed, key, cache or Cache(None), nb_examples)
+        return Arena(task, self.decide, self.x[chosen], self.y[chosen], seed, key, cache or Cache(None), nb_examples)
 
 
 def seed_of(seed: int | None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from art.estimators.classification import TensorFlowV2Classifier
 
 from artclip import safety
 from artclip.frameworks import keras_layers
+from artclip.frameworks.found import Found, said
 
 
 class SavedModel(tf.Module):
@@ -25,13 +27,23 @@ class SavedModel(tf.Module):
         super().__init__()
         self.loaded = tf.saved_model.load(path)
         serve = self.loaded.signatures.get("serving_default")
-        if serve is None:
-            found = ", ".join(self.loaded.signatures) or "none"
-            raise ValueError(f"it has no signature serving_default; its signatures: {found}")
-        ((self._input, spec),) = serve.structured_input_signature[1].items()
-        ((self._output, outputs),) = serve.structured_outputs.items()
+        inputs = serve.structured_input_signature[1] if serve else {}
+        outputs = serve.structured_outputs if serve else {}
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise safety.ModelFileError(
+                f"{path} has signatures {', '.join(self.loaded.signatures) or 'none'}, with {len(inputs)} inputs and "
+                f"{len(outputs)} outputs in serving_default; expected it to take images and give logits: write it with "
+                "model.export(FOLDER)"
+            )
+        ((self._input, spec),) = inputs.items()
+        ((self._output, given),) = outputs.items()
+        if spec.shape.rank is None or spec.shape[0] is not None or not spec.dtype.is_floating:
+            raise safety.ModelFileError(
+                f"{path} takes inputs of {spec.dtype.name}, shape {spec.shape}; export it for float images in batches "
+                "of any size: the first dimension must be None"
+            )
         self._serve, self._dtype = serve, spec.dtype
-        self.input_shape, self.output_shape = tuple(spec.shape), tuple(outputs.shape)
+        self.input_shape, self.output_shape = tuple(spec.shape), tuple(given.shape)
 
     def __call__(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Outputs of the signature ``serving_default``; it has no train mode."""
@@ -41,22 +53,26 @@ class SavedModel(tf.Module):
 KIND = (keras.Model, SavedModel)
 
 
-def load(path: str, trust: bool) -> keras.Model:
+def load(path: str, trust: bool) -> Found:
     """A model from a ``.keras`` or ``.h5`` file; layers of pickled code only if it is trusted."""
     if not trust:
-        safety.check_keras(Path(path))
-    return keras.saving.load_model(path, compile=False, safe_mode=not trust)
+        safety.check_keras(Path(path), lambda name: keras.saving.get_registered_object(name) is not None)
+    return Found(keras.saving.load_model(path, compile=False, safe_mode=not trust))
 
 
-def load_saved(path: str, trust: bool) -> SavedModel:
+def load_saved(path: str, trust: bool) -> Found:
     """A SavedModel: a program of TensorFlow's operators, some of which read and write files."""
     if not trust:
         raise safety.Untrusted(path, "is a SavedModel, a program that may read and write files")
-    return SavedModel(path)
+    return Found(SavedModel(path))
 
 
 def load_weights(model: keras.Model, path: str) -> None:
     """Read weights that ``model.save_weights`` wrote."""
+    if zipfile.is_zipfile(path):
+        safety.archive(Path(path)).close()
+    else:
+        safety.check_hdf5(Path(path), path)
     model.load_weights(path)
 
 
@@ -68,23 +84,37 @@ def wrap(
     preprocessing: Any,
 ) -> TensorFlowV2Classifier:
     """The model as an ART classifier with cross-entropy, from logits where it gives no probabilities."""
-    input_shape = input_shape or keras_layers.input_shape(model)
+    input_shape = keras_layers.input_shape(model) or input_shape
     if not input_shape:
         raise ValueError("this model does not tell the shape of one input; give input_shape, as (28, 28, 1)")
     keras_layers.build(model, input_shape)
-    linear = _gives_logits(model, input_shape)
+    outputs = _outputs(model, input_shape)
+    if nb_classes not in (None, outputs.shape[1]):
+        raise ValueError(f"nb_classes is {nb_classes}, but the model gives {outputs.shape[1]} outputs")
     return TensorFlowV2Classifier(
         model,
-        nb_classes or int(model.output_shape[-1]),
-        input_shape,
-        loss_object=keras.losses.SparseCategoricalCrossentropy(from_logits=linear),
+        outputs.shape[1],
+        tuple(input_shape),
+        loss_object=keras.losses.SparseCategoricalCrossentropy(from_logits=_gives_logits(model, outputs)),
         clip_values=clip_values,
         preprocessing=preprocessing,
     )
 
 
-def _gives_logits(model: Any, input_shape: tuple[int, ...]) -> bool:
+def _outputs(model: Any, input_shape: tuple[int, ...]) -> np.ndarray:
+    try:
+        outputs = model(tf.zeros((2, *input_shape)), training=False)
+    except Exception as error:  # layers raise whatever they like
+        raise ValueError(
+            f"the model does not take inputs of shape {tuple(input_shape)}: {said(error)}; give its input_shape"
+        ) from error
+    if not tf.is_tensor(outputs) or outputs.shape.rank != 2:
+        what = f"shape {tuple(outputs.shape)}" if tf.is_tensor(outputs) else f"a {type(outputs).__name__}"
+        raise ValueError(f"the model gives {what} for 2 inputs; expected logits or probabilities, shape (2, classes)")
+    return np.asarray(outputs)
+
+
+def _gives_logits(model: Any, outputs: np.ndarray) -> bool:
     if isinstance(model, keras.Model):
         return keras_layers.outputs_are_linear(model)
-    outputs = np.asarray(model(tf.zeros((1, *input_shape))))
-    return bool(outputs.min() < 0 or abs(outputs.sum() - 1) > 1e-3)
+    return bool(outputs.min() < 0 or np.abs(outputs.sum(1) - 1).max() > 1e-3)

@@ -1,10 +1,8 @@
-"""PyTorch models by name, through the libraries that keep them: torchvision, timm, Hugging Face, and ONNX files."""
+"""PyTorch models by name, through the libraries that keep them: torchvision, timm and Hugging Face."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -12,35 +10,33 @@ import numpy as np
 import torch
 from torch import nn
 
-
-@dataclass(frozen=True)
-class Found:
-    """A model with what its library knows of it.
-
-    Attributes:
-        model: on raw inputs of the given scaling, with logits as outputs.
-        input_shape: of one input, or ``None``.
-        preprocessing: (mean, std), each a number or of shape (channels,), or ``None``.
-    """
-
-    model: Any
-    input_shape: tuple[int, ...] | None = None
-    preprocessing: Any = None
+from artclip.frameworks.found import Found
+from artclip.safety import Untrusted
 
 
 class Logits(nn.Module):
-    """A model of transformers that gives its logits alone."""
+    """A model of transformers that gives its logits alone.
 
-    def __init__(self, model: nn.Module) -> None:
+    Args:
+        model: an image classifier.
+        reverse: whether it wants the channels as blue, green, red.
+    """
+
+    def __init__(self, model: nn.Module, reverse: bool = False) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.reverse = model, reverse
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits of images (n, channels, height, width)."""
-        return self.model(x).logits
+        return self.model(x.flip(1) if self.reverse else x).logits
 
 
-def _library(name: str, extra: str) -> Any:
+def library(name: str, extra: str) -> Any:
+    """A module of another project.
+
+    Raises:
+        ImportError: it is missing, or does not fit the others; with the extra that names it.
+    """
     try:
         return import_module(name)
     except Exception as error:  # torchvision, beside a torch it was not made for, raises RuntimeError
@@ -51,43 +47,59 @@ def _scaling(mean: Any, std: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.array(mean, np.float32), np.array(std, np.float32)
 
 
-def torchvision(name: str, pretrained: bool, trust: bool) -> Found:
+def torchvision(name: str, pretrained: bool, nb_classes: int | None, trust: bool) -> Found:
     """``torchvision:resnet18``: its default weights, and their crop, mean and std."""
-    models = _library("torchvision.models", "torchvision")
+    models = library("torchvision.models", "torchvision")
     if not pretrained:
-        return Found(models.get_model(name))
+        return Found(models.get_model(name, weights=None, **_given("num_classes", nb_classes)))
     weights = models.get_model_weights(name).DEFAULT
     like = weights.transforms()
     size = like.crop_size[0]
     return Found(models.get_model(name, weights=weights), (3, size, size), _scaling(like.mean, like.std))
 
 
-def timm(name: str, pretrained: bool, trust: bool) -> Found:
+def timm(name: str, pretrained: bool, nb_classes: int | None, trust: bool) -> Found:
     """``timm:NAME``: its pretrained weights, and their input size, mean and std."""
-    model = _library("timm", "timm").create_model(name, pretrained=pretrained)
-    config = model.pretrained_cfg
-    scaling = _scaling(config["mean"], config["std"]) if pretrained else None
-    return Found(model, tuple(config["input_size"]) if pretrained else None, scaling)
-
-
-def huggingface(name: str, pretrained: bool, trust: bool) -> Found:
-    """``hf:ORG/NAME``: an image classifier of transformers, from its cache if it is there, else from the hub."""
-    library = _library("transformers", "huggingface")
-    options: dict[str, Any] = {"trust_remote_code": trust}
+    models = library("timm", "timm")
     if not pretrained:
-        config = _cached_first(library.AutoConfig.from_pretrained, name, **options)
-        return Found(Logits(library.AutoModelForImageClassification.from_config(config)))
-    safe = {**options, **({} if trust else {"use_safetensors": True})}
-    model = _cached_first(library.AutoModelForImageClassification.from_pretrained, name, **safe)
+        return Found(models.create_model(name, pretrained=False, **_given("num_classes", nb_classes)))
+    model = models.create_model(name, pretrained=True)
+    config = model.pretrained_cfg
+    return Found(model, tuple(config["input_size"]), _scaling(config["mean"], config["std"]))
+
+
+def _given(name: str, value: Any) -> dict[str, Any]:
+    return {} if value is None else {name: value}
+
+
+def huggingface(name: str, pretrained: bool, nb_classes: int | None, trust: bool) -> Found:
+    """``hf:ORG/NAME``: an image classifier of transformers, from its cache if it is there, else from the hub."""
+    try:
+        return _huggingface(library("transformers", "huggingface"), name, pretrained, nb_classes, trust)
+    except (OSError, ValueError) as error:
+        if not trust and "custom code" in str(error):
+            raise Untrusted(f"hf:{name}", "has a model in code of its own") from error
+        if not trust and "named model.safetensors" in str(error):
+            raise Untrusted(f"hf:{name}", "has no weights as safetensors, and others are pickled") from error
+        raise
+
+
+def _huggingface(hub: Any, name: str, pretrained: bool, nb_classes: int | None, trust: bool) -> Found:
+    classifiers, options = hub.AutoModelForImageClassification, {"trust_remote_code": trust}
+    if not pretrained:
+        options.update(_given("num_labels", nb_classes))
+        config = _cached_first(hub.AutoConfig.from_pretrained, name, **options)
+        return Found(Logits(classifiers.from_config(config, trust_remote_code=trust)))
+    if not trust:
+        options["use_safetensors"] = True
+    model = _cached_first(classifiers.from_pretrained, name, **options)
     try:
         # Only its numbers are wanted: the processor itself may need torchvision.
-        processor, _ = _cached_first(library.ImageProcessingMixin.get_image_processor_dict, name)
+        processor, _ = _cached_first(hub.ImageProcessingMixin.get_image_processor_dict, name)
     except OSError:
         return Found(Logits(model))
-    size = processor.get("crop_size") or processor.get("size") or {}
-    side = size if isinstance(size, int) else size.get("height") or size.get("shortest_edge")
-    scaling = _scaling(processor["image_mean"], processor["image_std"]) if "image_mean" in processor else None
-    return Found(Logits(model), (3, side, side) if side else None, scaling)
+    reverse = bool(processor.get("do_flip_channel_order"))
+    return Found(Logits(model, reverse), _shape(model, processor), _processing(processor))
 
 
 def _cached_first(load: Callable[..., Any], name: str, **options: Any) -> Any:
@@ -97,39 +109,30 @@ def _cached_first(load: Callable[..., Any], name: str, **options: Any) -> Any:
         return load(name, **options)
 
 
-HUBS: dict[str, Callable[[str, bool, bool], Found]] = {"torchvision": torchvision, "timm": timm, "hf": huggingface}
+def _shape(model: Any, processor: dict[str, Any]) -> tuple[int, ...] | None:
+    """Shape of one image after the processor, if it says so."""
+    size = processor.get("crop_size") if processor.get("do_center_crop", True) else None
+    size = size or processor.get("size") or {}
+    sides = {"height": size, "width": size} if isinstance(size, int) else size
+    height, width = (sides.get(side, sides.get("shortest_edge")) for side in ("height", "width"))
+    return (getattr(model.config, "num_channels", 3), height, width) if height and width else None
 
 
-def onnx(path: str) -> Found:
-    """An ONNX file as a module by onnx2torch; by onnxruntime, as outputs without gradients, where that is missing."""
-    library = _library("onnx", "onnx")
-    graph = library.load(path)
-    library.checker.check_model(graph)
-    dimensions = graph.graph.input[0].type.tensor_type.shape.dim
-    shape = tuple(d.dim_value for d in dimensions[1:])
-    batch = dimensions[0].dim_value or None
-    try:
-        convert = import_module("onnx2torch").convert
-    except Exception as error:  # it needs torchvision, which may not fit the torch that is there
-        warnings.warn(
-            f"onnx2torch cannot be imported ({error}): {path} runs in onnxruntime, without gradients, so only "
-            "closed-box attacks apply",
-            stacklevel=2,
-        )
-        return Found(_runtime(path, batch), shape)
-    from artclip.frameworks.torch_models import Exported
-
-    return Found(Exported(convert(graph).eval(), batch), shape)
+def _processing(processor: dict[str, Any]) -> Any:
+    """(mean, std) for inputs in [0, 1], from those of a processor of images in [0, 255]."""
+    factor = processor.get("rescale_factor", 1 / 255) if processor.get("do_rescale", True) else 1.0
+    scale, shift = 255 * factor, float(bool(processor.get("rescale_offset")))
+    mean, std = (processor.get(name) for name in ("image_mean", "image_std"))
+    if mean is None or std is None or not processor.get("do_normalize", True):
+        mean, std = 0.0, 1.0
+    if scale == 1 and shift == 0 and isinstance(mean, float):
+        return None
+    again = np.array(std) if processor.get("include_top") else 1.0  # EfficientNet divides by std once more
+    return _scaling((np.array(mean) + shift) / scale, np.array(std) * again / scale)
 
 
-def _runtime(path: str, batch: int | None) -> Callable[[np.ndarray], np.ndarray]:
-    session = _library("onnxruntime", "onnx").InferenceSession(path, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-
-    def outputs(x: np.ndarray) -> np.ndarray:
-        size = batch or len(x)
-        whole = np.concatenate([x, np.repeat(x[-1:], -len(x) % size, axis=0)]).astype(np.float32)
-        parts = [session.run(None, {name: whole[i : i + size]})[0] for i in range(0, len(whole), size)]
-        return np.concatenate(parts)[: len(x)]
-
-    return outputs
+HUBS: dict[str, Callable[[str, bool, int | None, bool], Found]] = {
+    "torchvision": torchvision,
+    "timm": timm,
+    "hf": huggingface,
+}

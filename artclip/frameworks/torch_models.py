@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -13,102 +11,108 @@ from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
 from artclip import safety
+from artclip.frameworks.found import Found, said
 
 KIND = nn.Module
+_STATES = ("state_dict", "model_state_dict", "model", "net")  # names that training scripts save a state dict under
 
 
 def load_weights(model: nn.Module, path: str) -> None:
-    """Read a state dict from a ``.safetensors`` file or one that ``torch.save`` wrote; pickled objects are refused."""
+    """Read a state dict from a ``.safetensors`` file or one that ``torch.save`` wrote; pickled objects are refused.
+
+    A state dict inside a dict of a training script is found, and so is one of ``DataParallel``, with ``module.``
+    before its names.
+    """
     if path.endswith(".safetensors"):
         from safetensors.torch import load_file
 
-        model.load_state_dict(load_file(path))
-        return
-    if zipfile.is_zipfile(path):
-        safety.archive(Path(path)).close()
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        raise ValueError("it holds pickled objects; write torch.save(model.state_dict(), FILE) instead") from error
-    model.load_state_dict(state)
-
-
-class Exported(nn.Module):
-    """A program of ``torch.export``, which has no train mode, and may take batches of one size only.
-
-    Args:
-        program: the module that ``torch.export.load(...).module()`` gives.
-        batch: the size that it was exported for; ``None`` for any.
-    """
-
-    def __init__(self, program: nn.Module, batch: int | None) -> None:
-        super().__init__()
-        self.program, self.batch = program, batch
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Outputs of the program, for as many samples as x has."""
-        if self.batch is None:
-            return self.program(x)
-        missing = -len(x) % self.batch
-        whole = torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) if missing else x
-        return torch.cat([self.program(part) for part in whole.split(self.batch)])[: len(x)]
-
-    def train(self, mode: bool = True) -> Exported:
-        """Nothing: a program stays in the mode that it was exported in."""
-        return self
-
-
-def load_exported(path: str, trust: bool) -> tuple[nn.Module, tuple[int, ...]]:
-    """A program of ``torch.export.save``, and the shape of one of its inputs."""
-    if not trust:
-        safety.check_exported(Path(path), lambda data: torch.load(io.BytesIO(data), weights_only=True))
-    program = torch.export.load(path)
-    (name,) = program.graph_signature.user_inputs
-    shape = next(n.meta["val"].shape for n in program.graph.nodes if n.op == "placeholder" and n.name == name)
-    batch = shape[0] if isinstance(shape[0], int) else None
-    return Exported(program.module(), batch), tuple(int(n) for n in shape[1:])
-
-
-def load_script(path: str, trust: bool) -> nn.Module:
-    """A TorchScript program, or a whole pickled module: both are code."""
-    if not zipfile.is_zipfile(path):
-        what = "is no zip archive, so it is a pickle of old, or no PyTorch file"
+        state: Any = load_file(path)
     else:
-        with safety.archive(Path(path)) as file:
-            names = [name.split("/", 1)[-1] for name in file.namelist()]
-        if any(name.startswith("code/") for name in names):
-            if not trust:
-                raise safety.Untrusted(path, "is a TorchScript program, which may read and write files")
-            return torch.jit.load(path, map_location="cpu").eval()
-        what = "holds a pickled model"
+        if _program(path):
+            raise safety.ModelFileError(f"{path} is a TorchScript program, not weights; give it as the model")
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except UnpicklingError as error:
+            raise safety.ModelFileError(
+                f"{path} holds pickled objects, which may run code; write torch.save(model.state_dict(), FILE) instead"
+            ) from error
+    for name in _STATES:
+        if isinstance(state, dict) and isinstance(state.get(name), dict):
+            state = state[name]
+    if not isinstance(state, dict):
+        raise ValueError(f"it holds a {type(state).__name__}, not a state dict")
+    if all(name.startswith("module.") for name in state):
+        state = {name.removeprefix("module."): value for name, value in state.items()}
+    wrapped = getattr(model, "model", model)  # as of transformers, in what gives its logits
+    (model if model.state_dict().keys() & state.keys() else wrapped).load_state_dict(state)
+
+
+def _program(path: str) -> bool:
+    """Whether a file is a TorchScript program; others are pickles. Bombs, and files of another kind, are refused."""
+    with open(path, "rb") as opened:
+        head = opened.read(4)
+    if head[:1] == b"\x80":  # a bare pickle, as PyTorch wrote before 1.6
+        return False
+    if head != b"PK\x03\x04":  # a tar archive, of PyTorch before 0.2, may run code where it was told not to
+        raise safety.ModelFileError(
+            f"{path} is no file of torch.save; it may be cut off or of another kind: write or fetch it again"
+        )
+    with safety.archive(Path(path)) as file:
+        names = [name.split("/", 1)[-1] for name in file.namelist()]
+    return "constants.pkl" in names or any(name.startswith("code/") for name in names)
+
+
+def load_script(path: str, trust: bool) -> Found:
+    """A TorchScript program, or a whole pickled module: both are code."""
+    if _program(path):
+        if not trust:
+            raise safety.Untrusted(path, "is a TorchScript program, which may read and write files")
+        return Found(torch.jit.load(path, map_location="cpu").eval())
     try:
-        torch.load(path, map_location="cpu", weights_only=True)
+        found = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         if not trust:
+            what = "holds a pickled model (a state dict, with package.module:factory as the model, would be data alone)"
             raise safety.Untrusted(path, what) from error
         found = torch.load(path, map_location="cpu", weights_only=False)
-        if not isinstance(found, nn.Module):
-            raise ValueError(f"{path} holds a {type(found).__name__}, not a module") from error
-        return found
-    raise ValueError(f"{path} holds weights without a model; give package.module:factory, and this file as weights")
+    if not isinstance(found, nn.Module):
+        what = "weights without a model" if isinstance(found, dict) else f"a {type(found).__name__}, not a model"
+        raise safety.ModelFileError(
+            f"{path} holds {what}; give package.module:factory as the model, and the file of its state dict as weights"
+        )
+    return Found(found)
 
 
 def wrap(
     model: nn.Module, input_shape: tuple[int, ...] | None, nb_classes: int | None, clip_values: Any, preprocessing: Any
 ) -> PyTorchClassifier:
     """The model in eval mode as an ART classifier with cross-entropy; the number of classes is that of its outputs."""
-    if input_shape is None:
+    if not input_shape:
         raise ValueError("a PyTorch model does not tell the shape of one input; give input_shape, as (1, 28, 28)")
     like = next(model.eval().parameters(), torch.zeros(()))
-    if nb_classes is None:
-        with torch.no_grad():
-            nb_classes = model(torch.zeros((2, *input_shape), dtype=like.dtype, device=like.device))[0].numel()
+    found = _nb_outputs(model, torch.zeros((2, *input_shape), dtype=like.dtype, device=like.device))
+    if nb_classes not in (None, found):
+        raise ValueError(f"nb_classes is {nb_classes}, but the model gives {found} outputs")
     return PyTorchClassifier(
         model,
         nn.CrossEntropyLoss(),
-        input_shape,
-        nb_classes,
+        tuple(input_shape),
+        found,
         clip_values=clip_values,
         preprocessing=preprocessing,
         device_type="gpu" if like.is_cuda else "cpu",
     )
+
+
+def _nb_outputs(model: nn.Module, x: torch.Tensor) -> int:
+    try:
+        with torch.no_grad():
+            outputs = model(x)
+    except Exception as error:  # layers raise whatever they like
+        raise ValueError(
+            f"the model does not take inputs of shape {tuple(x.shape[1:])}: {said(error)}; give its input_shape"
+        ) from error
+    if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2 or len(outputs) != 2:
+        what = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else f"a {type(outputs).__name__}"
+        raise ValueError(f"the model gives {what} for 2 inputs; expected one tensor of logits, of shape (2, classes)")
+    return outputs.shape[1]

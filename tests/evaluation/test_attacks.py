@@ -8,7 +8,7 @@ import pytest
 from artclip import checks, evaluate, load_data
 from artclip.evaluation.art_attacks import Task
 from artclip.evaluation.attacks import ATTACKS, SETS, choose
-from artclip.evaluation.run import Range, distances
+from artclip.evaluation.run import Arena, distances
 from artclip.evaluation.victim import Victim
 from artclip.frameworks import nets_of
 from tests.nets import FRAMEWORKS
@@ -28,7 +28,7 @@ SHORT = {
     "nes": ":max_iter=5,num_basis=40,sigma=0.05",
     "hopskipjump": ":max_iter=2,max_eval=100",
     "universal": ":max_iter=1",
-    "patch": ":max_iter=5,nb_targets=1,scale=0.5",
+    "patch": ":max_iter=10,nb_targets=3,scale=0.6",
 }
 EPS = {1: 4.0, 2: 1.0, math.inf: 0.2}
 
@@ -46,7 +46,7 @@ def trained(request):
 
 def arena(classifier, x, y, norm, eps, seed=0):
     victim = Victim(classifier, x[:4], 10, 64)
-    return Range(Task(victim, norm, eps), lambda a: classifier.predict(a).argmax(1), x, y, seed, nb_examples=100)
+    return Arena(Task(victim, norm, eps), lambda a: classifier.predict(a).argmax(1), x, y, seed, nb_examples=100)
 
 
 @pytest.mark.parametrize("name", [n for n in ATTACKS if n != "autoattack-art"])
@@ -104,7 +104,7 @@ def test_sparse_steps_in_l1_fill_the_box():
     weights = np.array([4.0, 3.0, 2.0, 1.0, 0.5])
     classifier = nets.linear_classifier(np.stack([weights, -weights]))
     x = np.full((1, 5), 0.8, np.float32)
-    here = Range(
+    here = Arena(
         Task(Victim(classifier, x, 2, 8), 1, 2.0), lambda a: np.ones(len(a), int), x, np.zeros(1, int), 0, nb_examples=1
     )
     outcome = here.attack(choose(["pgd:max_iter=200,nb_restarts=1"], 1)[0], np.ones(1, bool))
@@ -122,7 +122,7 @@ def test_a_later_stage_sees_only_what_stands():
 
     classifier = nets.linear_classifier(np.array([[1.0, -1.0], [-1.0, 1.0]]))
     x = np.tile([[0.9, 0.1]], (64, 1)).astype(np.float32)
-    here = Range(
+    here = Arena(
         Task(Victim(classifier, x[:2], 2, 64), 2, 5.0),
         lambda a: classifier.predict(a).argmax(1),
         x,
@@ -148,7 +148,7 @@ def test_examples_that_break_the_rules_do_not_count(change, reason):
     x = np.full((3, 2), [0.001, 0.0], np.float32)
     eps = 5.0 if reason == "outside clip_values" else 0.1
     decide = lambda a: np.where(np.isfinite(a).all(1), classifier.predict(a).argmax(1), 1)  # noqa: E731
-    here = Range(Task(Victim(classifier, x, 2, 64), 2, eps), decide, x, np.zeros(3, int), 0)
+    here = Arena(Task(Victim(classifier, x, 2, 64), 2, eps), decide, x, np.zeros(3, int), 0)
     one = choose(["pgd"], 2)[0]
     found = here._fresh(one, [lambda x, y: change(x)], np.arange(3), 0)
     assert not found["broken"].any()
@@ -160,7 +160,7 @@ def test_examples_that_break_the_rules_do_not_count(change, reason):
 def test_a_smaller_batch_is_taken_where_memory_ends():
     sizes = []
     classifier, (x, y) = nets.classifier(), nets.data(n=20)
-    here = Range(Task(Victim(classifier, x[:2], 3, 64), 2, 0.1), lambda a: classifier.predict(a).argmax(1), x, y, 0)
+    here = Arena(Task(Victim(classifier, x[:2], 3, 64), 2, 0.1), lambda a: classifier.predict(a).argmax(1), x, y, 0)
 
     def greedy(x, y):
         sizes.append(here.task.victim.batch_size)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from artclip.evaluation.curves import noise_curve, robustness_curve
-from artclip.evaluation.run import Outcome, Range
+from artclip.evaluation.run import Arena, Outcome
 from tests.nets import default as nets
 
 MATRIX = np.array([[1.0, -2.0, 0.5, 0.1], [0.3, 0.4, -0.5, 0.0]])
@@ -48,7 +48,7 @@ def test_a_sample_that_fell_stays_fallen(linear, monkeypatch):
         broken = standing & (np.arange(len(x)) // 50 == round(self.task.eps) - 1)
         return Outcome(chosen, standing.copy(), broken)
 
-    monkeypatch.setattr(Range, "attack", attack)
+    monkeypatch.setattr(Arena, "attack", attack)
     curve = robustness_curve({"a": classifier}, x, y, eps=(1.0, 3.0, 2.0), seed=0, verbose=False)
     assert curve.accuracy["a"] == pytest.approx([0.9, 0.675, 0.45, 0.225])
     assert tried == [180, 135, 90]

@@ -136,13 +136,13 @@ class TestCache:
     @pytest.fixture
     def attacked(self, monkeypatch):
         """Names of the attacks that were run, not read."""
-        names, fresh = [], run.Range._fresh
+        names, fresh = [], run.Arena._fresh
 
         def watched(self, c, *rest):
             names.append(c.name)
             return fresh(self, c, *rest)
 
-        monkeypatch.setattr(run.Range, "_fresh", watched)
+        monkeypatch.setattr(run.Arena, "_fresh", watched)
         return names
 
     def options(self, tmp_path, **changes):
@@ -158,7 +158,7 @@ class TestCache:
         np.testing.assert_array_equal(again.examples[0].adversarial, first.examples[0].adversarial)
 
     def test_an_interrupted_one_goes_on(self, model, tmp_path, attacked, monkeypatch):
-        fresh = run.Range._fresh
+        fresh = run.Arena._fresh
 
         def interrupted(self, c, *rest):
             if c.name.startswith("pgd"):
@@ -166,7 +166,7 @@ class TestCache:
             return fresh(self, c, *rest)
 
         with monkeypatch.context() as patch:
-            patch.setattr(run.Range, "_fresh", interrupted)
+            patch.setattr(run.Arena, "_fresh", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 evaluate(*model, **self.options(tmp_path))
         del attacked[:]
@@ -230,7 +230,7 @@ class TestCache:
     ],
 )
 def test_bad_input_fails_before_any_attack(model, change, message, monkeypatch):
-    monkeypatch.setattr(run.Range, "attack", None)
+    monkeypatch.setattr(run.Arena, "attack", None)
     classifier, x, y = model
     arguments = {"x": x, "y": y, **QUICK, **change}
     with pytest.raises((ValueError, TypeError), match=message):

@@ -138,8 +138,7 @@ def test_honest_nets_raise_no_alarm():
     for model, activation, lamda in (
         ("mlp", "relu", 0.0),
         ("mlp", "relu", 0.03),
-        ("mlp", "sigmoid", 0.0),
-        ("mlp", "gelu", 0.03),
+        ("mlp", "sigmoid", 0.03),
         ("cnn", "relu", 0.0),
         ("cnn", "softplus", 0.03),
     ):
@@ -150,7 +149,7 @@ def test_honest_nets_raise_no_alarm():
             assert not found.warnings, (model, activation, lamda, norm, found.verdict())
             assert found.curve[-1][1] == 0
             looked_at += 1
-    assert looked_at == 12
+    assert looked_at == 10
 
 
 def probe(**answers):

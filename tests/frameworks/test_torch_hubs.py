@@ -10,13 +10,15 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from artclip import load_model
+from artclip.frameworks.torch_hubs import _processing, _shape
+from artclip.safety import Untrusted
 
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
 
 
-def net():
+def net(nb_classes=5):
     torch.manual_seed(0)
-    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 5)).eval()
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, nb_classes)).eval()
 
 
 @pytest.fixture
@@ -42,11 +44,11 @@ def libraries(monkeypatch):
     like = SimpleNamespace(crop_size=[8], mean=MEAN, std=STD)
     default = SimpleNamespace(transforms=lambda: like)
     models.get_model_weights = lambda name: SimpleNamespace(DEFAULT=default)
-    models.get_model = lambda name, weights=None: net() if weights in (None, default) else None
+    models.get_model = lambda name, weights, num_classes=5: net(num_classes) if weights in (None, default) else None
     torchvision.models = models
 
-    def create_model(name, pretrained):
-        model = net()
+    def create_model(name, pretrained, num_classes=5):
+        model = net(num_classes)
         model.pretrained_cfg = {"mean": MEAN, "std": STD, "input_size": (3, 8, 8)}
         return model
 
@@ -77,67 +79,147 @@ def test_a_library_that_is_missing_is_named(monkeypatch):
             load_model(name)
 
 
-def test_hugging_face_from_the_cache(tmp_path, monkeypatch, x):
-    """A classifier laid out as the hub's cache keeps it: found by name, with no network."""
-    transformers = pytest.importorskip("transformers")
-    config = transformers.ResNetConfig(
-        embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], layer_type="basic", num_labels=5
-    )
-    torch.manual_seed(0)
-    model = transformers.ResNetForImageClassification(config).eval()
-    repository, commit = tmp_path / "models--some--net", "0" * 40
-    snapshot = repository / "snapshots" / commit
-    model.save_pretrained(snapshot)
-    processor = {"image_mean": MEAN, "image_std": STD, "size": {"height": 8, "width": 8}, "do_resize": True}
-    (snapshot / "preprocessor_config.json").write_text(json.dumps(processor))
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(commit)
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    import transformers.utils.hub as hub
-
-    monkeypatch.setattr(hub, "TRANSFORMERS_CACHE", str(tmp_path), raising=False)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    check(load_model("hf:some/net"), lambda a: model(a).logits, x)
+def test_the_number_of_classes_is_that_of_own_weights(libraries, tmp_path, x):
+    other = net(7)
+    state = {f"module.{name}": value for name, value in other.state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "w.pt")
+    for name in ("torchvision:small", "timm:small"):
+        classifier = load_model(name, tmp_path / "w.pt", nb_classes=7, input_shape=(3, 8, 8))
+        np.testing.assert_allclose(classifier.predict(x), other(torch.tensor(x)).detach(), atol=1e-5)
+        with pytest.raises(ValueError, match=r"cannot read the weights .*: size mismatch for 1.weight"):
+            load_model(name, tmp_path / "w.pt", input_shape=(3, 8, 8))
+    with pytest.raises(ValueError, match=r"torchvision:small: nb_classes is 7, but the model gives 5 outputs"):
+        load_model("torchvision:small", nb_classes=7)
 
 
-def onnx_file(path, batch):
-    onnx = pytest.importorskip("onnx")
-    model = net()
-    weight, bias = (p.detach().numpy() for p in model[1].parameters())
-    graph = onnx.helper.make_graph(
-        [
-            onnx.helper.make_node("Flatten", ["x"], ["flat"]),
-            onnx.helper.make_node("Gemm", ["flat", "w", "b"], ["y"], transB=1),
-        ],
-        "net",
-        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [batch, 3, 8, 8])],
-        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [batch, 5])],
-        [onnx.numpy_helper.from_array(weight, "w"), onnx.numpy_helper.from_array(bias, "b")],
-    )
-    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
-    onnx.save(made, path)
-    return model
+def test_inputs_must_be_those_that_the_scaling_is_for(libraries, x):
+    for name in ("torchvision:small", "timm:small"):
+        with pytest.raises(ValueError, match=rf"{name}: its mean and std are for inputs in \[0, 1\]"):
+            load_model(name, clip_values=(0, 255))
+    check(load_model("timm:small", clip_values=None), net(), x)
+    plain = load_model("timm:small", clip_values=(0, 255), preprocessing=None)
+    np.testing.assert_allclose(plain.predict(x), net()(torch.tensor(x)).detach(), atol=1e-5)
 
 
-@pytest.mark.parametrize("batch", ["n", 1, 3])
-def test_onnx_without_a_converter_is_a_closed_box(tmp_path, monkeypatch, x, batch):
-    pytest.importorskip("onnxruntime")
-    monkeypatch.setitem(sys.modules, "onnx2torch", None)
-    model = onnx_file(tmp_path / "net.onnx", batch)
-    with pytest.warns(UserWarning, match="without gradients, so only closed-box attacks apply"):
-        classifier = load_model(tmp_path / "net.onnx")
-    np.testing.assert_allclose(classifier.predict(x), model(torch.tensor(x)).detach(), atol=1e-5)
-    assert classifier.nb_classes == 5
+class TestHuggingFace:
+    """Repositories laid out as the hub's cache keeps them: found by name, with no network."""
+
+    @pytest.fixture(autouse=True)
+    def transformers(self):
+        return pytest.importorskip("transformers")
+
+    @pytest.fixture
+    def repository(self, tmp_path, monkeypatch):
+        """The folder of files of ``hf:some/net``."""
+        from huggingface_hub import constants
+
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+        home, commit = tmp_path / "models--some--net", "0" * 40
+        (home / "refs").mkdir(parents=True)
+        (home / "refs" / "main").write_text(commit)
+        (home / "snapshots" / commit).mkdir(parents=True)
+        return home / "snapshots" / commit
+
+    @pytest.fixture
+    def model(self, transformers):
+        torch.manual_seed(0)
+        sizes = {"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1]}
+        config = transformers.ResNetConfig(**sizes, layer_type="basic", num_labels=5)
+        return transformers.ResNetForImageClassification(config).eval()
+
+    def processor(self, folder, **settings):
+        settings = {"image_mean": MEAN, "image_std": STD, "size": {"height": 8, "width": 8}, **settings}
+        (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+
+    def test_a_name_brings_weights_and_scaling(self, repository, model, x):
+        model.save_pretrained(repository)
+        self.processor(repository)
+        classifier = load_model("hf:some/net")
+        check(classifier, lambda a: model(a).logits, x)
+        y = np.eye(5, dtype=np.float32)[[0, 1, 2, 3]]
+        images = torch.tensor(x, requires_grad=True)
+        logits = model((images - torch.tensor(MEAN).reshape(3, 1, 1)) / torch.tensor(STD).reshape(3, 1, 1)).logits
+        torch.nn.functional.cross_entropy(logits, torch.tensor(y)).backward()
+        np.testing.assert_allclose(classifier.loss_gradient(x, y), images.grad, atol=1e-6)
+
+    def test_own_weights(self, repository, model, x, tmp_path):
+        model.save_pretrained(repository)
+        with torch.no_grad():
+            model.classifier[1].bias.add_(1)
+        torch.save(model.state_dict(), tmp_path / "w.pt")
+        classifier = load_model("hf:some/net", tmp_path / "w.pt", input_shape=(3, 8, 8))
+        np.testing.assert_allclose(classifier.predict(x), model(torch.tensor(x)).logits.detach(), atol=1e-5)
+
+    def test_without_a_processor_nothing_is_scaled(self, repository, model, x):
+        model.save_pretrained(repository)
+        with pytest.raises(ValueError, match=r"hf:some/net: .*give input_shape"):
+            load_model("hf:some/net")
+        classifier = load_model("hf:some/net", input_shape=(3, 8, 8))
+        np.testing.assert_allclose(classifier.predict(x), model(torch.tensor(x)).logits.detach(), atol=1e-5)
+
+    def test_channels_in_another_order_and_range(self, repository, model, x):
+        model.save_pretrained(repository)
+        self.processor(repository, do_flip_channel_order=True, do_normalize=False, do_rescale=False)
+        classifier = load_model("hf:some/net")
+        flipped = torch.tensor(255 * np.ascontiguousarray(x[:, ::-1]))
+        np.testing.assert_allclose(classifier.predict(x), model(flipped).logits.detach(), rtol=1e-5, atol=1e-4)
+
+    def test_pickled_weights_are_refused(self, repository, model, tmp_path):
+        model.config.save_pretrained(repository)
+        torch.save(model.state_dict(), repository / "pytorch_model.bin")
+        with pytest.raises(Untrusted, match="hf:some/net has no weights as safetensors, and others are pickled"):
+            load_model("hf:some/net", input_shape=(3, 8, 8))
+        assert load_model("hf:some/net", input_shape=(3, 8, 8), trust=True).nb_classes == 5
+
+    def test_code_in_a_repository_is_refused(self, repository, model, tmp_path):
+        model.save_pretrained(repository)
+        config = json.loads((repository / "config.json").read_text())
+        config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config", "AutoModel": "mine.Model"}}
+        (repository / "config.json").write_text(json.dumps(config))
+        (repository / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+        with pytest.raises(Untrusted, match="hf:some/net has a model in code of its own"):
+            load_model("hf:some/net", input_shape=(3, 8, 8))
+        assert not (tmp_path / "ran").exists()
+
+    def test_a_name_that_is_not_there(self, repository):
+        with pytest.raises(ValueError, match="cannot get hf:some/other: "):
+            load_model("hf:some/other")
 
 
-def test_onnx_with_a_converter_has_gradients(tmp_path, monkeypatch, x):
-    """onnx2torch is stood in for: it gives a module."""
-    converter = ModuleType("onnx2torch")
-    converter.convert = lambda graph: net()
-    monkeypatch.setitem(sys.modules, "onnx2torch", converter)
-    onnx_file(tmp_path / "net.onnx", 3)
-    classifier = load_model(tmp_path / "net.onnx")
-    np.testing.assert_allclose(classifier.predict(x), net()(torch.tensor(x)).detach(), atol=1e-5)
-    assert np.abs(classifier.class_gradient(x, 0)).max() > 0
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"image_mean": MEAN, "image_std": STD}, lambda x: (x - np.array(MEAN)) / np.array(STD)),
+        ({"image_mean": MEAN, "image_std": STD, "do_normalize": False}, lambda x: x),
+        (
+            {"image_mean": MEAN, "image_std": STD, "include_top": True},
+            lambda x: (x - np.array(MEAN)) / np.array(STD) ** 2,
+        ),
+        ({"do_rescale": False}, lambda x: 255 * x),
+        ({"rescale_factor": 1 / 127.5, "rescale_offset": True}, lambda x: 2 * x - 1),
+        (
+            {"rescale_factor": 1 / 127.5, "rescale_offset": True, "image_mean": MEAN, "image_std": STD},
+            lambda x: (2 * x - 1 - np.array(MEAN)) / np.array(STD),
+        ),
+    ],
+)
+def test_what_a_processor_does_to_pixels(settings, expected):
+    x = np.random.default_rng(0).uniform(size=(4, 3))
+    mean, std = _processing(settings) or (0, 1)
+    np.testing.assert_allclose((x - mean) / std, expected(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "shape"),
+    [
+        ({"size": 8}, (3, 8, 8)),
+        ({"size": {"height": 8, "width": 9}}, (3, 8, 9)),
+        ({"size": {"shortest_edge": 10}, "crop_size": {"height": 8, "width": 8}}, (3, 8, 8)),
+        ({"size": {"shortest_edge": 10}, "crop_size": {"height": 8, "width": 8}, "do_center_crop": False}, (3, 10, 10)),
+        ({"size": {"longest_edge": 10}}, None),
+        ({}, None),
+    ],
+)
+def test_the_shape_that_a_processor_gives(settings, shape):
+    assert _shape(SimpleNamespace(config=SimpleNamespace()), settings) == shape

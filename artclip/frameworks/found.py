@@ -1,0 +1,33 @@
+"""What was found where a model was looked for, whatever its framework."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+_LONGEST = 300  # characters of an error of a library
+
+
+@dataclass(frozen=True)
+class Found:
+    """A model with what its file or library knows of it.
+
+    Attributes:
+        model: of a framework, with logits or probabilities as outputs; or, as a closed box, a function of a float array
+            of inputs that gives an array of outputs.
+        input_shape: of one input, or ``None``; a dimension that may be anything is 0.
+        preprocessing: (mean, std) for inputs in [0, 1], each a number or of shape (channels,), or ``None``.
+        closed_box: whether the model gives outputs alone, and no gradients.
+    """
+
+    model: Any
+    input_shape: tuple[int, ...] | None = None
+    preprocessing: Any = None
+    closed_box: bool = False
+
+
+def said(error: Exception) -> str:
+    """What an exception says, in one line that is not too long."""
+    first, *more = str(error).strip().splitlines() or [repr(error)]
+    line = f"{first} {more[0].strip()}" if first.endswith(":") and more else first
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
