@@ -113,15 +113,20 @@ def load_model(
             - ``torchvision:NAME``, ``timm:NAME``, ``hf:ORG/NAME``, from these libraries with their weights;
             - ``package.module:factory``, your own function without arguments that returns a ``torch.nn.Module``, a
               Keras model or an ART estimator. Modules are looked for in the working directory too.
-        weights: for a factory, or an architecture by name: a state dict of PyTorch (``.pt``, ``.safetensors``) or a
-            Keras ``.weights.h5`` file.
+        weights: for a factory, a Keras file or an architecture by name: a state dict of PyTorch (``.pt``,
+            ``.safetensors``) or a Keras ``.weights.h5`` file.
         framework: ``"torch"`` or ``"tensorflow"``, where the model must be of that one.
-        nb_classes: number of outputs; ``None`` to find it.
-        input_shape: shape of one input, where the model does not tell.
+        nb_classes: number of outputs, > 0; ``None`` to find it. With weights of your own for an architecture by name,
+            the number that they are for.
+        input_shape: shape of one input, where the model does not tell; a model by name may take others than its own.
         clip_values: range of valid inputs, or ``None``.
-        preprocessing: (mean, std) that inputs are scaled by before the model, as in ART; left at (0, 1), what a
-            library says of a model by name.
+        preprocessing: (mean, std) that inputs are scaled by before the model, as in ART. Left at (0, 1), it is what a
+            library says of a model by name, which is for inputs in [0, 1]; ``None`` for no scaling at all.
         trust: whether code in the file may run. Say so only if you trust whoever made it.
+
+    Returns:
+        A ``PyTorchClassifier``, a ``TensorFlowV2Classifier``, what a factory returned if that is an ART estimator, or,
+        for an ONNX file that nothing converts, a ``BlackBoxClassifierNeuralNetwork``.
 
     Raises:
         ValueError: an unknown form, a damaged file, one that holds code, or one that does not fit what is said of it.

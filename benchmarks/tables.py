@@ -114,11 +114,46 @@ def clever(results: list[dict[str, Any]]) -> str:
     return table(rows)
 
 
+def evaluate_speed(results: list[dict[str, Any]]) -> str:
+    ratio = "ART's seconds over artclip's"
+    rows = [["net", "eps", "artclip, accuracy", "ART, accuracy", f"{ratio}, batch 32", f"{ratio}, same batch"]]
+    for row in results:
+        small, same = row["ART"].values()
+        ratios = [f"{v:.1f}" for v in row[ratio].values()]
+        accuracies = [f"{100 * v['accuracy']:.2f}" for v in (row["artclip"], small)]
+        accuracies[1] += f" / {100 * same['accuracy']:.2f}"
+        rows.append([f"{row['net']}, {FRAMEWORKS[row['framework']]}", f"{row['eps']:g}", *accuracies, *ratios])
+    return table(rows)
+
+
+def masking(results: list[dict[str, Any]]) -> str:
+    columns = {
+        "clean": "clean",
+        "sign-gradient recipe": "sign-gradient recipe",
+        "PGD through the output": "PGD through the output",
+        "pgd": "PGD",
+        "pgd-margin": "PGD margin",
+    }
+    rows = [["net", *columns.values(), "worst case", "signs"]]
+    for name in dict.fromkeys(row["net"] for row in results):
+        seeds = [row for row in results if row["net"] == name]
+        cells = []
+        for key in columns:
+            values = [row["accuracy"][key] for row in seeds if key in row["accuracy"]]
+            cells.append(" ".join(f"{v:.1f}" for v in values) or "–")
+        worst = " ".join(f"{row['worst case']:.1f}" for row in seeds)
+        signs = dict.fromkeys(sign["name"] for row in seeds for sign in row["signs"])
+        rows.append([name, *cells, worst, ", ".join(signs) or "none"])
+    return table(rows)
+
+
 SHOWN = {
     "mnist_mlp": mnist,
     "step_cost": cost,
     "step_cost_tensorflow": cost_tensorflow,
     "both_frameworks": both,
+    "evaluate_speed": evaluate_speed,
+    "masking": masking,
     "bounds": lambda results: f"{bounds(results)}\n\n{clever(results)}",
 }
 

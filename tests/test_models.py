@@ -91,10 +91,18 @@ def test_a_keras_file(here, suffix, activation):
     classifier = load_model(f"m{suffix}")
     x = np.random.default_rng(0).uniform(size=(5, 2, 3)).astype(np.float32)
     np.testing.assert_allclose(classifier.predict(x), model(x).numpy(), rtol=1e-6)
+    y = np.array([0, 1, 2, 3, 0])
+    expected = tape_gradient(model, x, y, activation is None)
+    np.testing.assert_allclose(classifier.loss_gradient(x, np.eye(4, dtype=np.float32)[y]), expected, atol=1e-6)
     assert (classifier.nb_classes, classifier.input_shape) == (4, (2, 3))
     assert classifier.loss_object.get_config()["from_logits"] == (activation is None)
     with pytest.raises(ValueError, match="is a model of TensorFlow, not of PyTorch"):
         load_model(f"m{suffix}", framework="torch")
+    with pytest.raises(ValueError, match=rf"m{suffix}: nb_classes is 5, but the model gives 4 outputs"):
+        load_model(f"m{suffix}", nb_classes=5)
+    model.layers[-1].bias.assign([1, 2, 3, 4])
+    model.save_weights("w.weights.h5")
+    np.testing.assert_allclose(load_model(f"m{suffix}", "w.weights.h5").predict(x), model(x).numpy(), rtol=1e-6)
 
 
 def test_what_is_no_model_is_said(here):
@@ -148,6 +156,17 @@ def test_a_model_without_an_upper_bound_still_has_a_lower_one(here, capsys):
     assert capsys.readouterr().err.startswith("artclip: model 'nothing' is not known")
 
 
+def tape_gradient(model, x, y, from_logits):
+    import keras
+    import tensorflow as tf
+
+    images = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)(y, model(images))
+    return tape.gradient(loss, images)
+
+
 def test_a_saved_model_only_with_trust(here):
     keras = pytest.importorskip("keras")
     keras.utils.set_random_seed(0)
@@ -156,14 +175,42 @@ def test_a_saved_model_only_with_trust(here):
     with pytest.raises(ValueError, match="is a SavedModel, a program that may read and write files"):
         load_model("saved")
     loaded = load_model("saved", trust=True)
-    x = np.random.default_rng(0).uniform(size=(5, 4, 4, 1)).astype(np.float32)
-    y = np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1]]
+    assert (loaded.input_shape, loaded.nb_classes) == ((4, 4, 1), 3)
+    x, y = np.random.default_rng(0).uniform(size=(5, 4, 4, 1)).astype(np.float32), np.array([0, 1, 2, 0, 1])
     np.testing.assert_allclose(loaded.predict(x), model(x), atol=1e-6)
-    model.save("same.keras")
-    same = load_model("same.keras")
-    np.testing.assert_allclose(loaded.loss_gradient(x, y), same.loss_gradient(x, y), atol=1e-6)
-    found = evaluate(loaded, x, y.argmax(1), eps=0.5, attacks="quick", lipschitz=False, seed=0, verbose=False)
+    found = loaded.loss_gradient(x, np.eye(3, dtype=np.float32)[y])
+    np.testing.assert_allclose(found, tape_gradient(model, x, y, True), atol=1e-6)
+    assert np.abs(found).max() > 1e-3
+    found = evaluate(loaded, x, y, eps=0.5, attacks="quick", lipschitz=False, seed=0, verbose=False)
     assert not [r for r in found.records() if r["error"]]
+
+
+def test_saved_models_of_other_kinds(here):
+    tf = pytest.importorskip("tensorflow")
+
+    class Model(tf.Module):
+        def __init__(self):
+            self.weight = tf.Variable(np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32))
+
+        @tf.function
+        def __call__(self, x):
+            return tf.nn.softmax(x @ self.weight)
+
+    model, x, y = Model(), np.random.default_rng(1).uniform(size=(5, 4)).astype(np.float32), np.array([0, 1, 2, 0, 1])
+    for name, module, shape in (("any", model, (None, 4)), ("one", Model(), (1, 4))):
+        signature = module.__call__.get_concrete_function(tf.TensorSpec(shape))
+        tf.saved_model.save(module, name, signatures=signature)
+    loaded = load_model("any", trust=True)
+    np.testing.assert_allclose(loaded.predict(x), model(x), atol=1e-6)
+    found = loaded.loss_gradient(x, np.eye(3, dtype=np.float32)[y])
+    np.testing.assert_allclose(found, tape_gradient(model, x, y, False), atol=1e-6)
+    tf.saved_model.save(tf.Module(), "none")
+    for name, message in (
+        ("one", r"one takes inputs of float32, shape \(1, 4\); .* the first dimension must be None"),
+        ("none", r"none has signatures none, .*write it with model\.export\(FOLDER\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_model(name, trust=True)
 
 
 def test_safetensors_weights(here):

@@ -1,23 +1,23 @@
 """Model files that would run code, are broken or are of another kind are refused, and nothing in them runs."""
 
-import io
 import json
 import os
 import pickle
 import re
 import zipfile
+from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from artclip import load_model, safety
-from artclip.safety import ModelFileError, Untrusted, archive, check_hdf5, check_keras
+from artclip.safety import ModelFileError, Untrusted, archive
+from tests.nets import FRAMEWORKS
 
-torch = pytest.importorskip("torch")
-nn = torch.nn
-NEEDS = {".keras": "keras", ".h5": "keras", ".onnx": "onnxruntime", "saved": "tensorflow"}
+torch = import_module("torch") if find_spec("torch") else None
+needs_torch = pytest.mark.skipif(torch is None, reason="PyTorch is not installed")
+NEEDS = {".keras": "tensorflow", ".h5": "tensorflow", ".onnx": "onnxruntime"}  # others need torch
 
 
 class Evil:
@@ -40,7 +40,13 @@ def marker(tmp_path):
 
 def net():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval()
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3)).eval()
+
+
+def keras_net():
+    import keras
+
+    return keras.Sequential([keras.Input((4, 4)), keras.layers.Flatten(), keras.layers.Dense(3)])
 
 
 def rewritten(path, change):
@@ -70,19 +76,12 @@ def write_script(path):
     torch.jit.script(net()).save(path)
 
 
-def write_keras(path):
-    import keras
-
-    keras.Sequential([keras.Input((4, 4)), keras.layers.Flatten(), keras.layers.Dense(3)]).save(path)
-
-
 def write_onnx(path):
     import onnx
     from onnx import helper
 
-    weights = [
-        onnx.numpy_helper.from_array(p.detach().numpy(), n) for n, p in zip("wb", net().parameters(), strict=True)
-    ]
+    arrays = {"w": np.ones((3, 16), np.float32), "b": np.zeros(3, np.float32)}
+    weights = [onnx.numpy_helper.from_array(value, name) for name, value in arrays.items()]
     nodes = [helper.make_node("Flatten", ["x"], ["f"]), helper.make_node("Gemm", ["f", "w", "b"], ["y"], transB=1)]
     shapes = {"x": ["n", 4, 4], "y": ["n", 3]}
     ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes.items()]
@@ -94,19 +93,19 @@ WRITERS = {
     ".pt2": write_exported,
     ".pt": write_script,
     ".pth": lambda path: torch.save(net(), path),
-    ".keras": write_keras,
-    ".h5": write_keras,
+    ".keras": lambda path: keras_net().save(path),
+    ".h5": lambda path: keras_net().save(path),
     ".onnx": write_onnx,
 }
 
 
 def written(folder, suffix):
-    if suffix in NEEDS:
-        pytest.importorskip(NEEDS[suffix])
+    pytest.importorskip(NEEDS.get(suffix, "torch"))
     WRITERS[suffix](folder / f"model{suffix}")
     return folder / f"model{suffix}"
 
 
+@needs_torch
 @pytest.mark.parametrize("kind", ["pickle", "zip", "weights", "inside weights", "pt2 member", "script"])
 def test_a_pickle_that_runs_code_is_refused(tmp_path, marker, kind):
     path, weights = tmp_path / "model.pt", None
@@ -125,13 +124,14 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path, marker, kind):
     refused(path, r"may run code", weights)
 
 
+@needs_torch
 def test_whole_modules_and_programs_need_trust(tmp_path):
     torch.save(net(), tmp_path / "whole.pt")
     write_script(tmp_path / "program.pt")
     x = np.random.default_rng(0).uniform(size=(5, 4, 4)).astype(np.float32)
     y = np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1]]
     images = torch.tensor(x, requires_grad=True)
-    nn.functional.cross_entropy(net()(images), torch.tensor(y)).backward()
+    torch.nn.functional.cross_entropy(net()(images), torch.tensor(y)).backward()
     for name, what in (("whole", "holds a pickled model"), ("program", "is a TorchScript program")):
         with pytest.raises(Untrusted, match=rf"{name}\.pt {what}.*If you trust them, say trust=True"):
             load_model(tmp_path / f"{name}.pt", input_shape=(4, 4))
@@ -140,6 +140,7 @@ def test_whole_modules_and_programs_need_trust(tmp_path):
         np.testing.assert_allclose(trusted.loss_gradient(x, y), images.grad, atol=1e-6)
 
 
+@needs_torch
 def test_weights_without_a_model_say_what_to_do(tmp_path):
     torch.save(net().state_dict(), tmp_path / "model.pt")
     refused(tmp_path / "model.pt", r"holds weights without a model; give package\.module:factory as the model")
@@ -166,13 +167,13 @@ def test_a_truncated_file(tmp_path, suffix, part):
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors", ".weights.h5"])
 def test_truncated_weights(tmp_path, suffix):
+    pytest.importorskip("tensorflow" if suffix.endswith("h5") else "torch")
     path, factory = tmp_path / f"w{suffix}", "tests.test_safety:net"
     if suffix == ".pt":
         torch.save(net().state_dict(), path)
     elif suffix == ".safetensors":
         pytest.importorskip("safetensors.torch").save_file(net().state_dict(), path)
     else:
-        pytest.importorskip("keras")
         factory = "tests.test_safety:keras_net"
         keras_net().save_weights(path)
     whole = path.read_bytes()
@@ -180,17 +181,10 @@ def test_truncated_weights(tmp_path, suffix):
     refused(factory, r"w\.\w+", path)
 
 
-def keras_net():
-    import keras
-
-    return keras.Sequential([keras.Input((4, 4)), keras.layers.Flatten(), keras.layers.Dense(3)])
-
-
 @pytest.mark.parametrize("suffix", WRITERS)
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n" + bytes(200), b"hello", b"PK\x03\x04" + bytes(40)])
 def test_a_file_of_another_kind(tmp_path, suffix, content):
-    if suffix in NEEDS:
-        pytest.importorskip(NEEDS[suffix])
+    pytest.importorskip(NEEDS.get(suffix, "torch"))
     path = tmp_path / f"model{suffix}"
     path.write_bytes(content)
     assert re.search(r"write|fetch", refused(path))
@@ -227,7 +221,7 @@ def test_a_folder_that_artclip_did_not_write(tmp_path, record, message):
 
 @pytest.mark.parametrize("change", [{"model": "os:abort"}, {"framework": "os"}, {"activation": "exec"}])
 def test_a_folder_with_a_net_that_artclip_does_not_have(tmp_path, change):
-    settings = {"framework": "torch", "model": "mlp", "activation": "relu", **change}
+    settings = {"framework": FRAMEWORKS[0], "model": "mlp", "activation": "relu", **change}
     record = {"settings": settings, "input_shape": [4], "nb_classes": 3}
     (tmp_path / "training.json").write_text(json.dumps(record))
     refused(tmp_path, "artclip has no such net")
@@ -242,9 +236,9 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path, suffix, monkeypatch):
     monkeypatch.setattr(zipfile.ZipFile, "open", None)
     with pytest.raises(ModelFileError, match="zip bomb"):
         archive(path)
-    if suffix != ".npz" and (suffix != ".keras" or find_spec("tensorflow")):
+    if suffix != ".npz" and find_spec(NEEDS.get(suffix, "torch")):
         refused(path, r"would unpack to 83,886,080 bytes from .*: a zip bomb, or no model; it was not unpacked")
-    if suffix == ".pt":
+    if suffix == ".pt" and torch is not None:
         refused("tests.test_safety:net", "zip bomb", path)
 
 
@@ -253,148 +247,13 @@ def test_a_limit_on_all_that_is_unpacked(tmp_path, monkeypatch):
         file.writestr("weights", bytes(2000))
     archive(tmp_path / "model.pt2").close()
     monkeypatch.setattr(safety, "MOST_BYTES", 1000)
-    refused(tmp_path / "model.pt2", "would unpack to 2,000 bytes")
+    with pytest.raises(ModelFileError, match="would unpack to 2,000 bytes"):
+        archive(tmp_path / "model.pt2")
 
 
-@pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_two_members_of_one_name_are_refused(tmp_path):
-    path = written(tmp_path, ".pt2")
-    with zipfile.ZipFile(path, "a") as file:
-        file.writestr(file.namelist()[0].upper(), b"{}")
-    refused(path, "holds two members of one name; it was made to deceive")
-
-
-class TestKeras:
-    """What a Keras file may ask for."""
-
-    @pytest.fixture(autouse=True)
-    def keras(self):
-        return pytest.importorskip("keras")
-
-    def configured(self, path, change):
-        """A file whose configuration is changed in place."""
-        write_keras(path)
-        if path.suffix == ".keras":
-
-            def of_member(name, data):
-                return self.changed(data, change) if name == "config.json" else data
-
-            return rewritten(path, of_member)
-        import h5py
-
-        with h5py.File(path, "a") as file:
-            file.attrs["model_config"] = self.changed(file.attrs["model_config"], change)
-        return path
-
-    def changed(self, text, change):
-        record = json.loads(text)
-        change(record["config"]["layers"])
-        return json.dumps(record)
-
-    @pytest.mark.parametrize("suffix", [".keras", ".h5"])
-    @pytest.mark.parametrize("inside", [False, True])
-    def test_a_lambda_layer_is_refused(self, tmp_path, marker, suffix, keras, inside):
-        layer = keras.layers.Lambda(eval(f"lambda x: __import__('os').system('touch {marker}') and x or x"))
-        layer.compute_output_shape = lambda shape: shape
-        layers = [keras.layers.TimeDistributed(layer) if inside else layer, keras.layers.Flatten()]
-        model = keras.Sequential([keras.Input((4, 4)), *layers]) if not inside else keras.Sequential(layers)
-        marker.unlink(missing_ok=True)  # building the model ran it
-        model.save(tmp_path / f"model{suffix}")
-        with pytest.raises(Untrusted, match=r"has a Lambda layer, which holds code; .* trust=True"):
-            load_model(tmp_path / f"model{suffix}", input_shape=(4, 4))
-
-    def test_a_lambda_layer_of_a_trusted_file_runs(self, tmp_path, keras):
-        model = keras.Sequential([keras.Input((4, 4)), keras.layers.Lambda(lambda x: x * 2), keras.layers.Flatten()])
-        model.save(tmp_path / "model.keras")
-        x = np.ones((2, 4, 4), np.float32)
-        np.testing.assert_array_equal(load_model(tmp_path / "model.keras", trust=True).predict(x), np.full((2, 16), 2))
-
-    @pytest.mark.parametrize("suffix", [".keras", ".h5"])
-    @pytest.mark.parametrize(
-        "names",
-        [
-            {"module": "os", "class_name": "system"},
-            {"module": "builtins", "class_name": "eval"},
-            {"module": "builtins", "class_name": "function", "config": "exec"},
-            {"module": "subprocess", "class_name": "Popen"},
-            {"module": "keras.utils", "class_name": "get_file"},
-            {"module": "keras.utils", "class_name": "function", "config": "get_file"},
-            {"module": "keras.models", "class_name": "load_model"},
-            {"module": "keras.models", "class_name": "model_from_json"},
-            {"module": "keras.layers", "class_name": "function", "config": "deserialize"},
-            {"module": "keras.layersevil", "class_name": "Dense"},
-            {"module": "keras.src.utils.file_utils", "class_name": "Progbar"},
-            {"module": None, "class_name": "__lambda__"},
-            {"module": None, "class_name": "__typespec__"},
-            {"module": "keras.layers", "class_name": "TFSMLayer"},
-            {"module": "keras.layers", "class_name": "TorchModuleWrapper"},
-            {"module": "keras.layers", "class_name": "StringLookup"},
-            {"module": "mine", "class_name": "Dense", "registered_name": "mine>Unregistered"},
-        ],
-        ids=lambda names: "-".join(str(value) for value in names.values()),
-    )
-    def test_what_is_no_part_of_a_model_is_refused(self, tmp_path, names, suffix):
-        path = self.configured(tmp_path / f"model{suffix}", lambda layers: layers[-1].update(names))
-        with pytest.raises(Untrusted, match=r"asks for .*, which is no part of a Keras model|has a \w+ layer, which"):
-            load_model(path)
-
-    def test_code_in_an_initializer_is_refused(self, tmp_path, marker):
-        def change(layers):
-            code = {"module": "os", "class_name": "system", "config": {"command": f"touch {marker}"}}
-            layers[-1]["config"]["kernel_initializer"] = code
-
-        with pytest.raises(Untrusted, match=r"asks for os\.system"):
-            load_model(self.configured(tmp_path / "model.keras", change))
-
-    def test_a_class_that_the_user_registered_is_taken(self, tmp_path, keras):
-        @keras.saving.register_keras_serializable("safety")
-        class Half(keras.layers.Layer):
-            def call(self, x):
-                return x / 2
-
-        model = keras.Sequential([keras.Input((4, 4)), Half(), keras.layers.Flatten()])
-        model.save(tmp_path / "model.keras")
-        x = np.ones((2, 4, 4), np.float32)
-        np.testing.assert_array_equal(load_model(tmp_path / "model.keras").predict(x), np.full((2, 16), 0.5))
-        with pytest.raises(Untrusted, match=r"asks for tests\.test_safety\.Half"):
-            check_keras(tmp_path / "model.keras")
-
-    def test_layers_of_all_kinds_pass(self, tmp_path, keras):
-        from keras import layers
-
-        inputs = keras.Input((8, 8, 3))
-        x = layers.Conv2D(4, 3, kernel_regularizer="l2", activation="gelu")(layers.Rescaling(1 / 255)(inputs))
-        x = keras.ops.relu(layers.BatchNormalization()(x)) + layers.SpectralNormalization(layers.Conv2D(4, 1))(x) * 2
-        x = layers.Bidirectional(layers.LSTM(2))(layers.Reshape((36, 4))(x))
-        model = keras.Model(inputs, layers.Dense(3, activation=keras.activations.softmax)(x))
-        model.compile(keras.optimizers.Adam(), keras.losses.SparseCategoricalCrossentropy(), ["accuracy"])
-        model.save(tmp_path / "model.keras")
-        x = np.random.default_rng(0).uniform(size=(2, 8, 8, 3)).astype(np.float32)
-        np.testing.assert_allclose(load_model(tmp_path / "model.keras").predict(x), model(x), atol=1e-6)
-
-    def test_weights_alone(self, tmp_path):
-        keras_net().save_weights(tmp_path / "m.weights.h5")
-        with pytest.raises(ModelFileError, match="holds weights without a model"):
-            load_model(tmp_path / "m.weights.h5")
-
-    @pytest.mark.parametrize("how", ["link", "dataset"])
-    def test_weights_from_other_files_are_refused(self, tmp_path, how):
-        import h5py
-
-        (tmp_path / "secret").write_bytes(bytes(64))
-        path = tmp_path / "w.weights.h5"
-        keras_net().save_weights(path)
-        with h5py.File(path, "a") as file:
-            if how == "link":
-                file["more"] = h5py.ExternalLink(tmp_path / "secret", "/")
-            else:
-                file.create_dataset("more", (16,), "f4", external=[(tmp_path / "secret", 0, 64)])
-        refused("tests.test_safety:keras_net", r"takes /?more from elsewhere; weights in other files", path)
-
-    def test_weights_that_unpack_to_too_much(self, tmp_path):
-        import h5py
-
-        with h5py.File(tmp_path / "w.h5", "w") as file:
-            file.create_dataset("w", (1 << 30,), "f4", chunks=(1 << 20,))
-        with pytest.raises(ModelFileError, match="would unpack to 4,294,967,296 bytes"):
-            check_hdf5(Path("w.h5"), io.BytesIO((tmp_path / "w.h5").read_bytes()))
+    with zipfile.ZipFile(tmp_path / "model.keras", "w") as file:
+        file.writestr("config.json", b"{}")
+        file.writestr("CONFIG.json", b"[]")
+    with pytest.raises(ModelFileError, match="holds two members of one name; it was made to deceive"):
+        archive(tmp_path / "model.keras")

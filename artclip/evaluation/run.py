@@ -88,8 +88,9 @@ class Arena:
         return outcome
 
     def _block(self, outcome: Outcome, stages: list[Stage], index: np.ndarray, block: int) -> None:
-        c, task = outcome.chosen, self.task
-        what = None if c.given is not None and not self.key else self._key(c, index, block)
+        c = outcome.chosen
+        # What an attack object of a user does, no key can tell.
+        what = self._key(c, index, block) if self.key and c.given is None else ""
         found = self.cache.get(what) if what else None
         if found is None:
             found = self._fresh(c, stages, index, block)
@@ -105,11 +106,9 @@ class Arena:
         for i, example in zip(found["kept"], found["examples"], strict=True):
             if len(outcome.examples) < self.nb_examples:
                 outcome.examples[int(i)] = example
-        assert task is self.task
 
     def _key(self, c: Chosen, index: np.ndarray, block: int) -> str:
-        given = None if c.given is None else type(c.given).__qualname__
-        task = [c.attack.title, c.options, given, str(self.task.norm), self.task.eps, self.seed, block]
+        task = [c.name, c.attack.title, c.options, str(self.task.norm), self.task.eps, self.seed, block]
         return digest(self.key, task, index)
 
     def _fresh(self, c: Chosen, stages: list[Stage], index: np.ndarray, block: int) -> dict[str, Any]:

@@ -35,9 +35,8 @@ def load(path: str, trust: bool) -> Found:
         return Found(_converted(graph, batch, tuple(shape), dtype, box), tuple(shape))
     except Exception as error:  # a converter that is missing, has no rule, or needs a torchvision that does not fit
         warnings.warn(
-            f"{path} runs in onnxruntime, without gradients, so only closed-box attacks apply; onnx2torch cannot convert "
-            f"it ({said(error)}). A file of opset {_OPSET}, as torch.onnx.export(..., opset_version={_OPSET}), may fare "
-            "better",
+            f"{path} runs in onnxruntime, without gradients, so only closed-box attacks apply; onnx2torch cannot "
+            f"convert it ({said(error)}). torch.onnx.export(..., opset_version={_OPSET}) may fare better",
             stacklevel=2,
         )
     return Found(box, tuple(shape), closed_box=True)

@@ -12,6 +12,7 @@ from artclip import evaluate, lipschitz_lower_bound, lipschitz_upper_bound, load
 from artclip.frameworks.torch_export import _is_known
 from artclip.safety import ModelFileError, Untrusted
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*takes batches of")
 nn = torch.nn
 Dim = torch.export.Dim
 
@@ -68,7 +69,6 @@ def gradients(model, x, y):
     return x.grad
 
 
-@pytest.mark.filterwarnings("ignore:.*takes batches of")
 @pytest.mark.parametrize(
     ("batch", "dynamic"),
     [(1, None), (2, None), (3, None), (2, Dim("n")), (2, Dim("n", max=4)), (2, Dim.DYNAMIC)],
