@@ -129,7 +129,7 @@ def test_points_beside_a_batch_change_nothing(nets, net):
     assert same_weights(results[0][2], results[1][2])
 
 
-@every_trainer
+@pytest.mark.parametrize("make", [TRAINERS["clip"], TRAINERS["clip-data"], TRAINERS["weight"]])
 def test_arrays_of_any_layout_and_dtype_give_the_same_weights(nets, make):
     x, y = nets.data(n=30)
     x = np.round(x * 4) / 4  # exact in float16 too
