@@ -98,6 +98,12 @@ def _finite(name: str, a: np.ndarray) -> None:
             raise ValueError(f"{name} has NaN or infinite values, first in sample {row}")
 
 
+def classes(x: np.ndarray, y: Any, nb_classes: int) -> np.ndarray:
+    """Class indices (n,) of samples that were checked, from indices, one-hot labels or probabilities."""
+    y = data(x, y, x.shape[1:], nb_classes)[1]
+    return np.asarray(y.argmax(1) if y.ndim == 2 else y)
+
+
 def data(
     x: Any, y: Any, input_shape: tuple[int, ...], nb_classes: int | None, where: str = ""
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -130,11 +130,12 @@ def _one(values: list[float]) -> Any:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from artclip import checks
-    from artclip.evaluation.attacks import choose
+    from artclip.evaluation.attacks import SETS, choose
     from artclip.evaluation.evaluate import evaluate
     from artclip.evaluation.preflight import preflight
+    from artclip.evaluation.record import as_json
 
-    attacks = arguments.attacks if arguments.attacks in ("standard", "quick") else arguments.attacks.split("+")
+    attacks = arguments.attacks if arguments.attacks in SETS else arguments.attacks.split("+")
     choose(attacks, checks.norm("norm", arguments.norm))
     checks.positive_integer("samples", arguments.samples)
     output, html = writable(arguments.output), writable(arguments.html)
@@ -161,9 +162,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         data=arguments.data,
         class_names=names,
     )
-    record = json.dumps({**found.to_dict(), "preflight": look.to_dict()}, indent=1, ensure_ascii=False, default=float)
-    if output is not None:
-        output.write_text(record + "\n")
+    record = as_json({**found.to_dict(), "preflight": look.to_dict()}, output)
     if html is not None:
         found.to_html(html)
     print(record if arguments.json else found.to_markdown())

@@ -19,3 +19,11 @@ def device(request, nets):
     if request.param == "gpu" and not nets.has_gpu():
         pytest.skip("no GPU on this machine")
     return request.param
+
+
+@pytest.fixture
+def marker(tmp_path):
+    """A path at which a file appears where code of a model ran; it must not."""
+    path = tmp_path / "ran"
+    yield path
+    assert not path.exists()

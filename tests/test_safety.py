@@ -13,6 +13,7 @@ import pytest
 
 from artclip import load_model, safety
 from artclip.safety import ModelFileError, Untrusted, archive
+from tests.archives import rewritten
 from tests.nets import FRAMEWORKS
 
 torch = import_module("torch") if find_spec("torch") else None
@@ -30,14 +31,6 @@ class Evil:
         return os.system, (f"touch {self.marker}",)
 
 
-@pytest.fixture
-def marker(tmp_path):
-    """A path at which a file appears where code of a model ran; it must not."""
-    path = tmp_path / "ran"
-    yield path
-    assert not path.exists()
-
-
 def net():
     torch.manual_seed(0)
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3)).eval()
@@ -47,16 +40,6 @@ def keras_net():
     import keras
 
     return keras.Sequential([keras.Input((4, 4)), keras.layers.Flatten(), keras.layers.Dense(3)])
-
-
-def rewritten(path, change):
-    """The archive with each member as ``change(name, data)`` gives it."""
-    with zipfile.ZipFile(path) as file:
-        members = [(name, change(name, file.read(name))) for name in file.namelist()]
-    with zipfile.ZipFile(path, "w") as file:
-        for name, data in members:
-            file.writestr(name, data)
-    return path
 
 
 def refused(path, message=r"model\.\w+", weights=None, **kwargs):
@@ -117,10 +100,10 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path, marker, kind):
         path, weights = "tests.test_safety:net", path
     if kind == "pt2 member":
         evil, path = path.read_bytes(), written(tmp_path, ".pt2")
-        rewritten(path, lambda name, data: evil if name.endswith("inputs/model.pt") else data)
+        rewritten(path, path, lambda name, data: evil if name.endswith("inputs/model.pt") else data)
     if kind == "script":
         write_script(path)
-        rewritten(path, lambda name, data: pickle.dumps(Evil(marker)) if name.endswith("data.pkl") else data)
+        rewritten(path, path, lambda name, data: pickle.dumps(Evil(marker)) if name.endswith("data.pkl") else data)
     refused(path, r"may run code", weights)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from artclip.evaluation.victim import Victim, image_shape
+from artclip.lipschitz.pairs import column, lengths
 
 Stage = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Adversarial candidates from samples x (n, *shape) and class indices y (n,)."""
@@ -36,9 +37,8 @@ class Task:
     def into_ball(self, x: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         """The candidates, those too far from x moved towards it until they lie in the ball."""
         difference = np.asarray(candidates, np.float64) - x
-        lengths = np.linalg.norm(difference.reshape(len(x), -1), self.norm, axis=1)
-        scale = np.minimum(1, self.eps / np.maximum(lengths, 1e-30))
-        return (x + difference * scale.reshape(-1, *[1] * (x.ndim - 1))).astype(np.float32)
+        scale = np.minimum(1, self.eps / np.maximum(lengths(difference, self.norm), 1e-30))
+        return (x + difference * column(scale, x)).astype(np.float32)
 
     def into_range(self, candidates: np.ndarray) -> np.ndarray:
         """The candidates, clipped to ``clip_values``."""
@@ -83,13 +83,13 @@ def fgsm(task: Task) -> list[Stage]:
     return [run]
 
 
-def pgd(task: Task, loss: str, max_iter: int, nb_restarts: int, eps_step: float | None = None) -> list[Stage]:
+def pgd(task: Task, loss: str, max_iter: int, nb_restarts: int) -> list[Stage]:
     """Restarts from random points, after a short run that spares the easy samples the long ones."""
     short = [(10, 1)] if nb_restarts * max_iter > 40 else []
-    return [_pgd(task, loss, steps, eps_step) for steps, n in (*short, (max_iter, nb_restarts)) for _ in range(n)]
+    return [_pgd(task, loss, steps) for steps, n in (*short, (max_iter, nb_restarts)) for _ in range(n)]
 
 
-def _pgd(task: Task, loss: str, max_iter: int, eps_step: float | None) -> Stage:
+def _pgd(task: Task, loss: str, max_iter: int) -> Stage:
     from art.attacks.evasion.projected_gradient_descent.projected_gradient_descent_numpy import (
         ProjectedGradientDescentNumpy,
     )
@@ -99,19 +99,24 @@ def _pgd(task: Task, loss: str, max_iter: int, eps_step: float | None) -> Stage:
     kind = SparseProjectedGradientDescent if task.norm == 1 else ProjectedGradientDescentNumpy
 
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        attack = kind(
-            task.victim.with_loss(loss),
-            norm=task.norm,
-            eps=task.eps,
-            eps_step=eps_step or 2.5 * task.eps / max_iter,
-            max_iter=max_iter,
-            num_random_init=1,
-            batch_size=task.victim.batch_size,
-            verbose=False,
-        )
+        attack = projected_gradient(task, kind, task.victim.with_loss(loss), max_iter)
         return np.asarray(attack.generate(x, task.labels(y)))
 
     return run
+
+
+def projected_gradient(task: Task, kind: Any, estimator: Any, max_iter: int, num_random_init: int = 1) -> Any:
+    """A PGD of ART on an estimator, in steps of 2.5·eps/max_iter; ``kind`` is its class."""
+    return kind(
+        estimator,
+        norm=task.norm,
+        eps=task.eps,
+        eps_step=2.5 * task.eps / max_iter,
+        max_iter=max_iter,
+        num_random_init=num_random_init,
+        batch_size=task.victim.batch_size,
+        verbose=False,
+    )
 
 
 def apgd(task: Task, loss: str, max_iter: int, nb_restarts: int = 1) -> list[Stage]:
@@ -229,16 +234,7 @@ def nes(task: Task, max_iter: int, num_basis: int, sigma: float) -> list[Stage]:
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         # ART's estimate is of the cross-entropy of probabilities.
         box = QueryEfficientGradientEstimationClassifier(task.victim.black_box(True), num_basis, sigma)
-        attack = ProjectedGradientDescentNumpy(
-            box,
-            norm=task.norm,
-            eps=task.eps,
-            eps_step=2.5 * task.eps / max_iter,
-            max_iter=max_iter,
-            num_random_init=0,
-            batch_size=task.victim.batch_size,
-            verbose=False,
-        )
+        attack = projected_gradient(task, ProjectedGradientDescentNumpy, box, max_iter, num_random_init=0)
         return np.asarray(attack.generate(x, task.labels(y)))
 
     return [run]

@@ -141,6 +141,11 @@ class Chosen:
     given: Any = None
 
     @property
+    def alone(self) -> bool:
+        """Whether it is always run on its own: a user's own attack, noise, and what no norm measures."""
+        return self.given is not None or not self.attack.in_budget
+
+    @property
     def title(self) -> str:
         """As ``PGD-100 ×5`` or ``noise 0.5``."""
         title, o = self.attack.title, self.options

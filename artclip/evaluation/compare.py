@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from tqdm.auto import tqdm
 from artclip import checks
 from artclip.evaluation.defences import parse
 from artclip.evaluation.experiment import METRICS, PGD_STEPS, Data, Experiment
+from artclip.evaluation.record import as_json
 
 
 @dataclass
@@ -60,10 +60,7 @@ class Comparison:
 
     def to_json(self, path: str | Path | None = None) -> str:
         """Settings and rows as JSON; also written to ``path`` where given."""
-        text = json.dumps({"settings": self.settings, "rows": self.rows}, indent=1, ensure_ascii=False)
-        if path is not None:
-            Path(path).write_text(text + "\n")
-        return text
+        return as_json({"settings": self.settings, "rows": self.rows}, path)
 
 
 def compare(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +14,7 @@ from tqdm.auto import tqdm
 from artclip import checks
 from artclip.evaluation.attacks import Chosen, choose
 from artclip.evaluation.cache import digest
-from artclip.evaluation.result import describe
+from artclip.evaluation.record import as_json, describe
 from artclip.evaluation.subject import Subject, seed_of
 
 
@@ -50,10 +48,7 @@ class Curve:
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
         """:meth:`to_dict` as JSON; also written to ``path`` where given."""
-        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, default=float)
-        if path is not None:
-            Path(path).write_text(text + "\n", encoding="utf-8")
-        return text
+        return as_json(self.to_dict(), path)
 
     def plot(self) -> Any:
         """One line a model, as a ``matplotlib.figure.Figure``."""

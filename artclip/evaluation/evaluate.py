@@ -13,8 +13,9 @@ from artclip import checks
 from artclip.evaluation.attacks import NONE, Chosen, choose
 from artclip.evaluation.cache import Cache, digest, fingerprint
 from artclip.evaluation.masking import PROBED, Probe, signs
-from artclip.evaluation.result import Evaluation, Example, describe
-from artclip.evaluation.run import Arena, Outcome
+from artclip.evaluation.record import describe
+from artclip.evaluation.result import Evaluation, Example
+from artclip.evaluation.run import Arena, Outcome, broken_within
 from artclip.evaluation.subject import Subject, seed_of
 from artclip.lipschitz.certificate import certified_radius
 from artclip.lipschitz.lower import lipschitz_lower_bound
@@ -82,16 +83,18 @@ def evaluate(
         raise ValueError(f"class_names has {len(class_names)} names for {subject.nb_classes} classes")
     about = describe(subject.package)
     x, labels = subject.x, subject.y
-    key = digest(fingerprint(subject.f, x[:PROBED]), x, labels, about["versions"]) if cache is not None else ""
+    key = (
+        digest(fingerprint(subject.f, x[:PROBED], subject.victim.batch_size), x, labels, about["versions"])
+        if cache is not None
+        else ""
+    )
     arena = subject.arena(norm, eps, seed, key=key, cache=kept, nb_examples=_EXAMPLES)
     outcomes = _attack(arena, chosen, subject.right, full, verbose)
-    inside = [o.broken for o in outcomes if o.chosen.attack.in_budget]
-    broken = np.logical_or.reduce(inside) if inside else np.zeros(len(x), bool)
     bounds, radii, why = _lipschitz(subject, norm, seed, verbose) if lipschitz else ({}, None, "")
     probe = None
     if masking:
         few = np.flatnonzero(subject.right)[:PROBED]
-        probe = Probe(estimator, subject.arena(norm, eps, seed, few), outcomes, broken, radii)
+        probe = Probe(estimator, subject.arena(norm, eps, seed, few), outcomes, broken_within(outcomes, len(x)), radii)
     return Evaluation(
         settings={
             "name": subject.name,
@@ -128,8 +131,7 @@ def _attack(arena: Arena, chosen: list[Chosen], right: np.ndarray, full: bool, v
     with tqdm(total=len(chosen) * len(right), disable=not verbose, unit="sample") as progress:
         for one in chosen:
             progress.set_description(one.title)
-            alone = full or one.given is not None or not one.attack.in_budget
-            tried = np.ones_like(right) if one.attack.access == NONE else right if alone else standing
+            tried = np.ones_like(right) if one.attack.access == NONE else right if full or one.alone else standing
             outcome = arena.attack(one, tried, progress)
             outcomes.append(outcome)
             if one.attack.in_budget:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from artclip import checks
 from artclip.data import load_data
 from artclip.evaluation.defences import parse
 from artclip.evaluation.evaluate import evaluate
+from artclip.evaluation.record import describe
 from artclip.frameworks import FRAMEWORKS, default_framework, nets_of
 from artclip.lipschitz.lower import lipschitz_lower_bound
 
@@ -65,14 +65,13 @@ class Experiment:
 
     def describe(self) -> dict[str, Any]:
         """Everything that the figures depend on, with versions and machine."""
-        packages = ("adversarial-robustness-toolbox", "artclip", "numpy", FRAMEWORKS[str(self.framework)][0])
         return {
             **asdict(self),
             "norm": str(self.norm),
             "optimizer": "Adam, cosine schedule",
             "attack": f"ART ProjectedGradientDescent, {PGD_STEPS} steps, one random start, cross-entropy on logits",
             "machine": f"{platform.system()} {platform.machine()}",
-            "versions": {n: version(n) for n in packages},
+            "versions": describe(FRAMEWORKS[str(self.framework)][0])["versions"],
         }
 
     def train(self, data: Data, defence: str, seed: int, verbose: bool = False, **options: Any) -> Any:

@@ -7,13 +7,13 @@ short attacks on a few samples that the model gets right.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from artclip.evaluation.art_attacks import Task
+from artclip.evaluation.art_attacks import projected_gradient
 from artclip.evaluation.attacks import CLOSED, WHITE, Chosen, choose
 from artclip.evaluation.run import Arena, Outcome
 
@@ -59,23 +59,37 @@ class Probe:
     outcomes: list[Outcome]
     broken: np.ndarray
     certified: np.ndarray | None = None
-    curve: list[tuple[float, float]] = field(default_factory=list)
 
     @property
     def enough(self) -> bool:
         """Whether there is something to attack by gradients."""
         return len(self.arena.x) > 0 and self.arena.task.victim.has_gradients
 
-    def accuracy(self, attack: str, eps: float | None = None, standing: np.ndarray | None = None) -> float:
-        """Accuracy on the samples under an attack by name."""
-        return float(1 - self.outcome(attack, eps, standing).broken.mean())
+    def accuracy(self, attack: str, eps: float | None = None) -> float:
+        """Accuracy on the samples under an attack by name; ``eps`` as in the evaluation where it is not given."""
+        task = self.arena.task if eps is None else replace(self.arena.task, eps=eps)
+        return self.left_by(choose([attack], task.norm)[0], replace(self.arena, task=task))
 
-    def outcome(self, attack: str, eps: float | None = None, standing: np.ndarray | None = None) -> Outcome:
-        """What an attack by name does to the samples, or to those that stand."""
-        a = self.arena
-        task = a.task if eps is None else Task(a.task.victim, a.task.norm, eps)
-        arena = Arena(task, a.decide, a.x, a.y, a.seed, nb_examples=0)
-        return arena.attack(choose([attack], task.norm)[0], np.ones(len(a.x), bool) if standing is None else standing)
+    @staticmethod
+    def left_by(chosen: Chosen, arena: Arena) -> float:
+        """Share of an arena's samples that an attack leaves standing."""
+        return float(1 - arena.attack(chosen, np.ones(len(arena.x), bool)).broken.mean())
+
+    @cached_property
+    def curve(self) -> list[tuple[float, float]]:
+        """(eps, accuracy) of short PGD attacks, until nothing stands or eps reaches every valid input."""
+        if not self.enough:
+            return []
+        task, attack = self.arena.task, f"pgd-margin:max_iter={_STEPS},nb_restarts=1"
+        clip = task.victim.clip_values
+        wide = 1.0 if clip is None else float(np.max(np.subtract(clip[1], clip[0])))
+        largest = wide * (1.0 if task.norm == np.inf else self.arena.x[0].size ** (1 / task.norm))
+        below = [m * task.eps for m in (0.25, 0.5) if m * task.eps < largest]
+        found = [(0.0, 1.0), *((eps, self.accuracy(attack, eps)) for eps in below), (task.eps, self.reference)]
+        while found[-1][1] > 0 and found[-1][0] < largest:
+            eps = min(2 * found[-1][0], largest)
+            found.append((eps, self.accuracy(attack, eps)))
+        return found
 
     @cached_property
     def reference(self) -> float:
@@ -94,7 +108,8 @@ def random_outputs(p: Probe) -> Sign | None:
     x = p.arena.x
     if not len(x):
         return None
-    first, second = (p.arena.task.victim.f.predict(x) for _ in range(2))
+    victim = p.arena.task.victim
+    first, second = (victim.f.outputs(x, victim.batch_size) for _ in range(2))
     apart = float(np.abs(first - second).max() / max(np.abs(first).max(), 1e-12))
     if apart <= 1e-3:
         return None
@@ -149,18 +164,8 @@ def _through_own_loss(p: Probe) -> float:
     from art.attacks.evasion import ProjectedGradientDescent
 
     task = p.arena.task
-    attack = ProjectedGradientDescent(
-        p.estimator,
-        norm=task.norm,
-        eps=task.eps,
-        eps_step=2.5 * task.eps / _STEPS,
-        max_iter=_STEPS,
-        num_random_init=1,
-        batch_size=task.victim.batch_size,
-        verbose=False,
-    )
-    given = Chosen("own loss", choose(["pgd"], task.norm)[0].attack, {}, attack)
-    return float(1 - p.arena.attack(given, np.ones(len(p.arena.x), bool)).broken.mean())
+    attack = projected_gradient(task, ProjectedGradientDescent, p.estimator, _STEPS)
+    return p.left_by(choose({"own loss": attack}, task.norm)[0], p.arena)
 
 
 def closed_box_beats_white_box(p: Probe) -> Sign | None:
@@ -218,21 +223,8 @@ def more_steps(p: Probe) -> Sign | None:
 
 def budget(p: Probe) -> Sign | None:
     """Accuracy must fall as eps grows, and reach 0: every image of another class comes into reach."""
-    if not p.enough:
+    if not p.curve:
         return None
-    task = p.arena.task
-    clip = task.victim.clip_values
-    wide = 1.0 if clip is None else float(np.max(np.subtract(clip[1], clip[0])))
-    largest = wide * (1.0 if task.norm == np.inf else p.arena.x[0].size ** (1 / task.norm))
-    multiples = [m for m in (0.25, 0.5) if m * task.eps < largest]
-    p.curve[:] = [(0.0, 1.0)]
-    attack = f"pgd-margin:max_iter={_STEPS},nb_restarts=1"
-    p.curve += [(m * task.eps, p.accuracy(attack, m * task.eps)) for m in multiples]
-    p.curve.append((task.eps, p.reference))
-    eps = task.eps
-    while p.curve[-1][1] > 0 and eps < largest:
-        eps = min(2 * eps, largest)
-        p.curve.append((eps, p.accuracy(attack, eps)))
     steps = [(a, b) for a, b in zip(p.curve, p.curve[1:], strict=False) if b[1] > a[1] + _CLEAR / 2]
     if steps:
         (low, before), (high, after) = steps[0]
@@ -241,10 +233,11 @@ def budget(p: Probe) -> Sign | None:
             f"PGD leaves {before:.0%} standing at eps = {low:.3g}, but {after:.0%} at eps = {high:.3g}",
             "The attack gets lost: try smaller steps, restarts, and closed-box attacks",
         )
-    if p.curve[-1][1] > 0.02:
+    eps, left = p.curve[-1]
+    if left > 0.02:
         return Sign(
             "a large budget does not suffice",
-            f"at eps = {eps:.3g}, which reaches every valid input, PGD still leaves {p.curve[-1][1]:.0%} standing",
+            f"at eps = {eps:.3g}, which reaches every valid input, PGD still leaves {left:.0%} standing",
             "No model is that robust, so the attack fails: its gradients are masked; try closed-box attacks",
         )
     return None
@@ -263,15 +256,12 @@ def no_gradients(p: Probe) -> Sign | None:
 
 def weak_attack(p: Probe) -> Sign | None:
     """An attack that the user brought overstates the robustness."""
-    worst = 1 - p.broken.mean()
-    for outcome in p.outcomes:
-        own = 1 - outcome.broken[outcome.tried].mean() if outcome.tried.any() else 0.0
-        gap = own * outcome.tried.mean() - (worst - (1 - outcome.tried).mean())
-        if outcome.chosen.given is not None and not outcome.error and gap > _CLEAR / 2:
+    for o in p.outcomes:
+        own, worst = (float((o.tried & ~broken).mean()) for broken in (o.broken, p.broken))
+        if o.chosen.given is not None and not o.error and own - worst > _CLEAR / 2:
             return Sign(
                 "weak attack",
-                f"{outcome.chosen.name} leaves {own * outcome.tried.mean():.1%} of all samples standing, the attacks "
-                f"together {own * outcome.tried.mean() - gap:.1%}",
+                f"{o.chosen.name} leaves {own:.1%} of all samples standing, the attacks together {worst:.1%}",
                 "Do not report its figure as the robust accuracy",
                 doubtful=False,
             )

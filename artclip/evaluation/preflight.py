@@ -83,10 +83,9 @@ def preflight(estimator: Any, x: np.ndarray, y: np.ndarray) -> Preflight:
     """
     f = function_of(estimator)
     x = checks.inputs(np.asarray(x)[:_LOOKED_AT], f.input_shape or None).astype(np.float32)
-    outputs = _outputs(f, x)
+    outputs = f.outputs(x, _ROWS)
     k = outputs.shape[1]
-    y = checks.data(x, np.asarray(y)[:_LOOKED_AT], x.shape[1:], k)[1]
-    y = y.argmax(1) if y.ndim == 2 else y
+    y = checks.classes(x, np.asarray(y)[:_LOOKED_AT], k)
     accuracy = float((outputs.argmax(1) == y).mean())
     others = {name: _accuracy(f, change(x), y) for name, change in _changes(f, x).items()}
     model = getattr(estimator, "model", None)
@@ -162,13 +161,8 @@ def _changes(f: Any, x: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarr
     return found
 
 
-def _outputs(f: Any, x: np.ndarray) -> np.ndarray:
-    x = np.ascontiguousarray(x, np.float32)
-    return np.concatenate([f.predict(x[i : i + _ROWS]) for i in range(0, len(x), _ROWS)])
-
-
 def _accuracy(f: Any, x: np.ndarray, y: np.ndarray) -> float:
-    return float((_outputs(f, x).argmax(1) == y).mean())
+    return float((f.outputs(np.ascontiguousarray(x, np.float32), _ROWS).argmax(1) == y).mean())
 
 
 def _bare(estimator: Any, x: np.ndarray, y: np.ndarray) -> float | None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +11,8 @@ import numpy as np
 
 from artclip.evaluation.attacks import NONE
 from artclip.evaluation.masking import Sign
-from artclip.evaluation.run import Outcome, distances
-
-
-def describe(framework: str | None) -> dict[str, Any]:
-    """Versions and machine."""
-    names = ["artclip", "adversarial-robustness-toolbox", "numpy", *([framework] if framework else [])]
-    versions = {}
-    for package in names:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    return {"versions": versions, "machine": machine, "python": platform.python_version()}
+from artclip.evaluation.record import as_json
+from artclip.evaluation.run import Outcome, broken_within, distances
 
 
 @dataclass(frozen=True)
@@ -101,13 +86,12 @@ class Evaluation:
         return found
 
     def _alone(self, o: Outcome) -> bool:
-        return bool(self.settings["full"]) or o.chosen.given is not None or not o.chosen.attack.in_budget
+        return bool(self.settings["full"]) or o.chosen.alone
 
     @property
     def survivors(self) -> np.ndarray:
         """Which samples kept their right label under every attack within the budget, shape (n,)."""
-        broken = [o.broken for o in self.outcomes if o.chosen.attack.in_budget]
-        return self.right & ~np.logical_or.reduce(broken) if broken else self.right
+        return self.right & ~broken_within(self.outcomes, len(self.right))
 
     @property
     def accuracy(self) -> dict[str, float]:
@@ -188,10 +172,7 @@ class Evaluation:
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
         """:meth:`to_dict` as JSON; also written to ``path`` where given."""
-        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, default=float)
-        if path is not None:
-            Path(path).write_text(text + "\n", encoding="utf-8")
-        return text
+        return as_json(self.to_dict(), path)
 
     def columns(self) -> dict[str, float | None]:
         """Titles and figures of the table, in %."""

@@ -15,6 +15,7 @@ import numpy as np
 from artclip.evaluation.art_attacks import Stage, Task
 from artclip.evaluation.attacks import Chosen
 from artclip.evaluation.cache import Cache, digest
+from artclip.lipschitz.pairs import lengths
 
 BLOCK = 2000  # samples attacked between two visits to the cache
 _OUT_OF_MEMORY = ("out of memory", "ResourceExhausted", "OOM", "can't allocate memory")
@@ -178,10 +179,15 @@ class Arena:
 _REASONS = ("not finite", "outside clip_values", "outside the budget")
 
 
+def broken_within(outcomes: list[Outcome], nb: int) -> np.ndarray:
+    """Which of the samples some attack within the budget broke, shape (nb,)."""
+    broken = [o.broken for o in outcomes if o.chosen.attack.in_budget]
+    return np.logical_or.reduce([np.zeros(nb, bool), *broken])
+
+
 def distances(a: np.ndarray, b: np.ndarray, norm: float) -> np.ndarray:
     """‖a − b‖ of each sample, shape (n,), in float64."""
-    difference = np.subtract(a, b, dtype=np.float64)
-    return np.asarray(np.linalg.norm(difference.reshape(len(a), -1), norm, axis=1))
+    return lengths(np.subtract(a, b, dtype=np.float64), norm)
 
 
 def rounding(x: np.ndarray, norm: float) -> float:

@@ -42,8 +42,7 @@ class Subject:
         self.nb_classes = self.f.predict(self.x[:1]).shape[1]
         if self.nb_classes < 2:
             raise ValueError("the model has one output; give it two, as (0, z) of a log-odds z, to evaluate it")
-        y = checks.data(self.x, y, self.x.shape[1:], self.nb_classes)[1]
-        self.y = y.argmax(1) if y.ndim == 2 else y
+        self.y = checks.classes(self.x, y, self.nb_classes)
         suited = int(2 ** min(9, max(4, math.floor(math.log2(_NUMBERS / self.x[0].size)))))
         self.victim = Victim(estimator, self.x[:32], self.nb_classes, batch_size or suited)
         self.right = self.decide(self.x) == self.y
@@ -66,10 +65,9 @@ class Subject:
     def outputs(self, x: np.ndarray) -> np.ndarray:
         """Outputs (n, k) as deployed: with what ART does to them, where it does anything."""
         size = self.victim.batch_size
-        own = bool(getattr(self.estimator, "postprocessing_defences", None))
-        say = self.estimator.predict if own else self.f.predict
-        parts = (x[i : i + size] for i in range(0, len(x), size))
-        return np.concatenate([np.asarray(say(part)).reshape(len(part), -1) for part in parts])
+        if getattr(self.estimator, "postprocessing_defences", None):
+            return np.asarray(self.estimator.predict(x, batch_size=size)).reshape(len(x), -1)
+        return self.f.outputs(x, size)
 
     def decide(self, x: np.ndarray) -> np.ndarray:
         """Class indices (n,) of inputs, as deployed."""

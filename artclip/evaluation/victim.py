@@ -148,7 +148,8 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
     def _pull(self, x: np.ndarray) -> tuple[np.ndarray, Any]:
         """Logits (n, k) in float64, and the map from their cotangents to gradients as float32 arrays."""
         self.passes += len(x)
-        with nullcontext() if self.head is None else self.head():
+        bare = self.head or nullcontext
+        with bare():
             values, pull = self._linear(x)
         slopes = None
         if self.kind in ("probabilities", "sigmoid") and self.head is None:
@@ -156,7 +157,7 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
 
         def gradient(cotangents: np.ndarray) -> np.ndarray:
             scaled = cotangents if slopes is None else cotangents * slopes
-            with nullcontext() if self.head is None else self.head():  # a compiled pass is traced at its first call
+            with bare():  # a compiled pass is traced at its first call
                 return np.array(pull(scaled), ART_NUMPY_DTYPE)  # TensorFlow's are read-only
 
         return values, gradient

@@ -51,6 +51,10 @@ class Function(abc.ABC):
         """f(x) in float64, shape (n, k), rounded as the user's own ``predict`` rounds it."""
         return self.to_numpy(self.constants([self.forward(self.tensor(x))])).reshape(len(x), -1)
 
+    def outputs(self, x: np.ndarray, batch_size: int) -> np.ndarray:
+        """:meth:`predict`, so many inputs at a time."""
+        return np.concatenate([self.predict(x[i : i + batch_size]) for i in range(0, len(x), batch_size)])
+
     def state(self) -> Iterator[np.ndarray]:
         """Parameters and buffers, where the model shows them: what a change of the model changes."""
         return iter(())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 _LONGEST = 300  # characters of an error of a library
@@ -31,3 +32,15 @@ def said(error: Exception) -> str:
     first, *more = str(error).strip().splitlines() or [repr(error)]
     line = f"{first} {more[0].strip()}" if first.endswith(":") and more else first
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
+
+
+def library(name: str, extra: str) -> Any:
+    """A module of another project.
+
+    Raises:
+        ImportError: it is missing, or does not fit the others; with the extra that names it.
+    """
+    try:
+        return import_module(name)
+    except Exception as error:  # torchvision, beside a torch it was not made for, raises RuntimeError
+        raise ImportError(f"{name} cannot be imported ({error}); pip install 'artclip[{extra}]'") from error

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from artclip.frameworks.found import Found, said
+from artclip.frameworks.found import Found, library, said
 from artclip.safety import ModelFileError
 
 _DTYPES = {1: np.float32, 10: np.float16, 11: np.float64}  # elem_type of ONNX
@@ -19,8 +19,8 @@ _CLOSE = 1e-3  # of outputs by both libraries, relative to the largest
 
 def load(path: str, trust: bool) -> Found:
     """The model in an ONNX file; with gradients if onnx2torch is there and agrees with onnxruntime."""
-    graph = _library("onnx").load(path)
-    _library("onnx").checker.check_model(graph)
+    graph = library("onnx", "onnx").load(path)
+    library("onnx", "onnx").checker.check_model(graph)
     weights = {w.name for w in graph.graph.initializer}
     inputs = [value for value in graph.graph.input if value.name not in weights]
     kind = inputs[0].type.tensor_type if len(inputs) == 1 else None
@@ -42,15 +42,8 @@ def load(path: str, trust: bool) -> Found:
     return Found(box, tuple(shape), closed_box=True)
 
 
-def _library(name: str) -> Any:
-    try:
-        return import_module(name)
-    except Exception as error:  # a build that does not fit raises whatever it likes
-        raise ImportError(f"{name} cannot be imported ({error}); pip install 'artclip[onnx]'") from error
-
-
 def _closed_box(path: str, batch: int, dtype: Any) -> Callable[[np.ndarray], np.ndarray]:
-    session = _library("onnxruntime").InferenceSession(path, providers=["CPUExecutionProvider"])
+    session = library("onnxruntime", "onnx").InferenceSession(path, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
     def outputs(x: np.ndarray) -> np.ndarray:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from artclip.frameworks.found import Found
+from artclip.frameworks.found import Found, library
 from artclip.safety import Untrusted
 
 
@@ -29,18 +28,6 @@ class Logits(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits of images (n, channels, height, width)."""
         return self.model(x.flip(1) if self.reverse else x).logits
-
-
-def library(name: str, extra: str) -> Any:
-    """A module of another project.
-
-    Raises:
-        ImportError: it is missing, or does not fit the others; with the extra that names it.
-    """
-    try:
-        return import_module(name)
-    except Exception as error:  # torchvision, beside a torch it was not made for, raises RuntimeError
-        raise ImportError(f"{name} cannot be imported ({error}); pip install 'artclip[{extra}]'") from error
 
 
 def _scaling(mean: Any, std: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -39,13 +39,11 @@ def certified_radius(
     """
     f = function_of(estimator)
     x = checks.inputs(x, f.input_shape or None)
-    outputs = np.concatenate([f.predict(x[i : i + _ROWS]) for i in range(0, len(x), _ROWS)])
+    outputs = f.outputs(x, _ROWS)
     n, k = outputs.shape
     if k < 2:
         raise ValueError(f"a certificate needs a classifier of two or more outputs; this one has {k}")
-    labels = outputs.argmax(1) if y is None else checks.data(x, y, x.shape[1:], k)[1]
-    if labels.ndim == 2:
-        labels = labels.argmax(1)
+    labels = outputs.argmax(1) if y is None else checks.classes(x, y, k)
     constants = _constants(lipschitz_upper_bound(estimator) if lipschitz is None else lipschitz, k)
     rounding = _ROUNDING * f.precision * np.abs(outputs).max(1, keepdims=True)
     margins = outputs[np.arange(n), labels][:, None] - outputs - rounding

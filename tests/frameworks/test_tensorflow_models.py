@@ -2,7 +2,6 @@
 
 import io
 import json
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +13,7 @@ import keras
 
 from artclip import load_model
 from artclip.safety import ModelFileError, Untrusted, check_hdf5, check_keras
-
-
-@pytest.fixture
-def marker(tmp_path):
-    """A path at which a file appears where code of a model ran; it must not."""
-    path = tmp_path / "ran"
-    yield path
-    assert not path.exists()
+from tests.archives import rewritten
 
 
 def net():
@@ -41,13 +33,7 @@ def configured(path, change):
         with h5py.File(path, "a") as file:
             file.attrs["model_config"] = changed(file.attrs["model_config"])
         return path
-    with zipfile.ZipFile(path) as file:
-        members = {name: file.read(name) for name in file.namelist()}
-    members["config.json"] = changed(members["config.json"])
-    with zipfile.ZipFile(path, "w") as file:
-        for name, data in members.items():
-            file.writestr(name, data)
-    return path
+    return rewritten(path, path, lambda name, data: changed(data) if name == "config.json" else data)
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])

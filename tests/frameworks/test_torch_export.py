@@ -11,18 +11,11 @@ torch = pytest.importorskip("torch")
 from artclip import evaluate, lipschitz_lower_bound, lipschitz_upper_bound, load_model
 from artclip.frameworks.torch_export import _is_known
 from artclip.safety import ModelFileError, Untrusted
+from tests.archives import rewritten
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*takes batches of")
 nn = torch.nn
 Dim = torch.export.Dim
-
-
-@pytest.fixture
-def marker(tmp_path):
-    """A path at which a file appears where code of a model ran; it must not."""
-    path = tmp_path / "ran"
-    yield path
-    assert not path.exists()
 
 
 def net():
@@ -40,16 +33,6 @@ def exported(path, batch=2, dynamic=None, model=None):
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory):
     return exported(tmp_path_factory.mktemp("pt2") / "clean.pt2", dynamic=Dim("n"))
-
-
-def rewritten(source, path, change, extra=()):
-    """The archive with each member as ``change(name, data)`` gives it, and with more members."""
-    with zipfile.ZipFile(source) as file, zipfile.ZipFile(path, "w") as kept:
-        for name in file.namelist():
-            kept.writestr(name, change(name, file.read(name)))
-        for name, data in extra:
-            kept.writestr(name, data)
-    return path
 
 
 def with_graph(source, path, change):
