@@ -76,7 +76,10 @@ _LAYERS_OF_FILES = ("StringLookup", "IntegerLookup", "IndexLookup", "TextVectori
 _VALUES = ("__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__tuple__", "__slice__", "__ellipsis__")
 # Where classes and functions of a model may come from. Other parts of Keras read files, or open addresses.
 _PARTS = "layers|models|initializers|regularizers|constraints|activations|losses|metrics|optimizers|ops|quantizers"
-_CLASSES = re.compile(rf"keras(\.src)?(\.({_PARTS}|dtype_policies|random)(\.\w+)*)?")
+_CLASSES = re.compile(
+    rf"keras(\.src)?(\.({_PARTS}|dtype_policies|random)(\.\w+)*)?\.[A-Z]\w*|"
+    r"keras\.src\.applications\.convnext\.LayerScale"
+)
 _FUNCTIONS = re.compile(rf"builtins|keras(\.src)?\.({_PARTS})(\.\w+)*")
 _MAKERS = ("get", "deserialize", "serialize")  # functions in these modules that make more than they are given
 
@@ -92,8 +95,7 @@ def check_keras(path: Path, registered: Callable[[str], bool] = lambda name: Fal
         ModelFileError: it is no such file; :class:`Untrusted` where it holds code.
     """
     for item in _objects(_configuration(path)):
-        if not isinstance(item.get("registered_name"), str) or not registered(item["registered_name"]):
-            _check_object(path, item)
+        _check_object(path, item, registered)
 
 
 def _configuration(path: Path) -> Any:
@@ -159,7 +161,7 @@ def _objects(record: Any) -> Iterator[dict[str, Any]]:
         yield from _objects(value)
 
 
-def _check_object(path: Path, item: dict[str, Any]) -> None:
+def _check_object(path: Path, item: dict[str, Any], registered: Callable[[str], bool]) -> None:
     kind, module = item.get("class_name"), item.get("module")
     if kind is None:
         return
@@ -173,6 +175,6 @@ def _check_object(path: Path, item: dict[str, Any]) -> None:
         known = bool(_FUNCTIONS.fullmatch(str(module))) and name not in _MAKERS and not pythons
     else:
         name = str(kind)
-        known = kind in _VALUES or (name[:1].isupper() and bool(_CLASSES.fullmatch(str(module or "keras"))))
-    if not known:
+        known = kind in _VALUES or bool(_CLASSES.fullmatch(f"{module or 'keras'}.{name}"))
+    if not known and not registered(str(item.get("registered_name"))):
         raise Untrusted(path, f"asks for {module}.{name}, which is no part of a Keras model")

@@ -146,3 +146,11 @@ def test_weights_that_unpack_to_too_much(tmp_path):
         file.create_dataset("w", (1 << 30,), "f4", chunks=(1 << 20,))
     with pytest.raises(ModelFileError, match="would unpack to 4,294,967,296 bytes"):
         check_hdf5(Path("w.h5"), io.BytesIO((tmp_path / "w.h5").read_bytes()))
+
+
+@pytest.mark.parametrize("kind", ["Lambda", "TFSMLayer", "StringLookup"])
+def test_a_registered_name_does_not_excuse_a_layer_of_code(tmp_path, kind):
+    names = {"module": "keras.layers", "class_name": kind, "registered_name": "mine>Known"}
+    path = configured(tmp_path / "model.keras", lambda layers: layers[-1].update(names))
+    with pytest.raises(Untrusted, match=f"has a {kind} layer"):
+        check_keras(path, lambda name: name == "mine>Known")
