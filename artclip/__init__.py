@@ -18,7 +18,8 @@ _HOME = {
     "LipschitzEstimate": "artclip.lipschitz.estimate",
     "CleverScore": "artclip.lipschitz.clever",
     "clever": "artclip.lipschitz.clever",
-    "compare": "artclip.evaluation.compare",
+    "compare": "artclip.comparison.compare",
+    "Comparison": "artclip.comparison.compare",
     "evaluate": "artclip.evaluation.evaluate",
     "noise_curve": "artclip.evaluation.curves",
     "robustness_curve": "artclip.evaluation.curves",
@@ -34,6 +35,7 @@ _HOME = {
 __all__ = [
     "CLIPTrainer",
     "CleverScore",
+    "Comparison",
     "Evaluation",
     "LipschitzEstimate",
     "LipschitzPenalty",
@@ -54,8 +56,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:  # for editors and type checkers
+    from artclip.comparison.compare import Comparison, compare
     from artclip.data import load_data
-    from artclip.evaluation.compare import compare
     from artclip.evaluation.curves import noise_curve, robustness_curve
     from artclip.evaluation.evaluate import evaluate
     from artclip.evaluation.result import Evaluation

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Iterable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,17 @@ def one_of(name: str, value: Any, allowed: Iterable[str]) -> None:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def number(text: str) -> float:
+    """The finite number that a text says, as ``0.5`` or ``8/255``; ``ValueError`` otherwise."""
+    try:
+        value = float(Fraction(text)) if "/" in text else float(text)
+    except ZeroDivisionError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{text!r} is not a number, as 0.5 or 8/255")
+    return value
 
 
 def positive(name: str, value: Any) -> None:

@@ -161,11 +161,16 @@ def _trained(request: Request) -> Any:
     except (KeyError, TypeError, ValueError) as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else f"is not whole ({error})"
         raise ValueError(f"{folder / RECORD} {what}: it was not written by artclip train") from None
-    if nets is None or name not in nets.NETS or activation not in nets.ACTIVATIONS:
+    if ":" in name and not request.trust:
+        raise ValueError(
+            f"the net of {folder} is made by the function {name}, which is code; give trust=True (--trust) to run it"
+        )
+    net = imported(name) if ":" in name else name
+    if nets is None or (net == name and name not in nets.NETS) or activation not in nets.ACTIVATIONS:
         raise ValueError(f"{folder / RECORD} names a net {kind} {name} {activation}; artclip has no such net")
     if request.framework not in (None, kind):
         raise ValueError(f"{folder} holds a model of {_title(kind)}, not of {_title(str(request.framework))}")
-    classifier = nets.make_classifier(name, shape, k, activation=activation)
+    classifier = nets.make_classifier(net, shape, k, activation=activation)
     _read_weights(classifier.model, kind, folder / trainable_of(classifier).weights_file)
     return classifier
 
@@ -234,14 +239,23 @@ def from_module(name: str) -> Any:
         ImportError: no such module.
         ValueError: no such function in it, or it fails.
     """
+    return _or_say(imported(name), f"{name} failed")
+
+
+def imported(name: str) -> Callable[..., Any]:
+    """The function ``package.module:function``, from the path or the working folder.
+
+    Raises:
+        ImportError: no such module.
+        ValueError: no such function in it.
+    """
     module, _, function = name.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    try:
-        factory = getattr(import_module(module), function)
-    except AttributeError:
-        raise ValueError(f"module {module} has no {function!r}") from None
-    return _or_say(factory, f"{name} failed")
+    found = getattr(import_module(module), function, None)
+    if not callable(found):
+        raise ValueError(f"module {module} has no function {function!r}")
+    return found
 
 
 def _file(request: Request) -> Path:

@@ -63,7 +63,7 @@ def test_a_factory_of_torch(here):
         load_model("mine_torch:wrong")
     with pytest.raises(ValueError, match="mine_torch:broken failed: 'no such thing'"):
         load_model("mine_torch:broken")
-    with pytest.raises(ValueError, match="module mine_torch has no 'other'"):
+    with pytest.raises(ValueError, match="module mine_torch has no function 'other'"):
         load_model("mine_torch:other")
     with pytest.raises(FileNotFoundError, match=r"weights other.pt do not exist"):
         load_model("mine_torch:net", weights="other.pt", input_shape=(2, 3))

@@ -163,12 +163,12 @@ def autoattack(task: Task, max_iter: int, square_queries: int) -> list[Stage]:
     return stages
 
 
-def arts_autoattack(task: Task) -> list[Stage]:
-    """ART's set as its AutoAttack class makes it: APGD-CE and APGD-DLR of five starts, DeepFool, Square of five."""
-    stages = [*apgd(task, "cross-entropy", 100, 5), *apgd(task, "DLR", 100, 5)]
+def arts_autoattack(task: Task, max_iter: int, nb_starts: int, square_queries: int) -> list[Stage]:
+    """ART's set as its AutoAttack class makes it: APGD-CE and APGD-DLR of some starts, DeepFool, Square of as many."""
+    stages = [*apgd(task, "cross-entropy", max_iter, nb_starts), *apgd(task, "DLR", max_iter, nb_starts)]
     if task.norm == 2:
-        stages += deepfool(task, 100)
-    return stages + [s for _ in range(5) for s in square(task, 5000)]
+        stages += deepfool(task, max_iter)
+    return stages + [s for _ in range(nb_starts) for s in square(task, square_queries)]
 
 
 def deepfool(task: Task, max_iter: int) -> list[Stage]:

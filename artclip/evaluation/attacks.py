@@ -46,8 +46,8 @@ class Attack:
 _PGD: dict[str, float] = {"max_iter": 100, "nb_restarts": 5}
 _MADRY, _CROCE = "Madry et al. 2018, arXiv 1706.06083", "Croce, Hein 2020, arXiv 2003.01690"
 
-# From cheap to dear: the order in which they are tried. An attack more is a line more. ART's APGD is left out in L1:
-# its dense steps hardly attack there; the sparse ones of "pgd" do.
+#: From cheap to dear: the order in which they are tried. An attack more is a line more. ART's APGD is left out in L1:
+#: its dense steps hardly attack there; the sparse ones of "pgd" do.
 ATTACKS: dict[str, Attack] = {
     "noise": Attack("noise", NONE, (), "Gaussian, one draw", art.noise, {"sigma": 0.5}),
     "fgsm": Attack("FGSM", WHITE, _ALL, "Goodfellow et al. 2015, arXiv 1412.6572", art.fgsm),
@@ -73,7 +73,14 @@ ATTACKS: dict[str, Attack] = {
     "autoattack": Attack(
         "AutoAttack set of ART", WHITE, _L2_INF, _CROCE, art.autoattack, {"max_iter": 100, "square_queries": 5000}
     ),
-    "autoattack-art": Attack("AutoAttack, ART's default", WHITE, _L2_INF, _CROCE, art.arts_autoattack),
+    "autoattack-art": Attack(
+        "AutoAttack, ART's default",
+        WHITE,
+        _L2_INF,
+        _CROCE,
+        art.arts_autoattack,
+        {"max_iter": 100, "nb_starts": 5, "square_queries": 5000},
+    ),
     "nes": Attack(
         "NES-PGD",
         CLOSED,

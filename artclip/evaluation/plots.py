@@ -43,7 +43,7 @@ def plot_bracket(classifier: Any, lower: LipschitzEstimate, upper: LipschitzEsti
     """
     if lower.u is None or lower.v is None:
         raise ValueError("a figure needs a lower bound with its pair, from lipschitz_lower_bound")
-    figure = _figure(11, 6)
+    figure = new_figure(11, 6)
     axes: Any = figure.subplot_mosaic([["u", "v", "difference"], ["outputs", "bounds", "bounds"]])
     difference = lower.v.astype(np.float64) - lower.u
     low, high = min(lower.u.min(), lower.v.min()), max(lower.u.max(), lower.v.max())
@@ -73,7 +73,7 @@ def plot_evaluation(ev: Evaluation) -> Any:
         ImportError: matplotlib is not installed.
     """
     bars = _bars(ev)
-    figure = _figure(11 if ev.curve else 6.5, max(3.2, 0.34 * len(bars) + 1.3))
+    figure = new_figure(11 if ev.curve else 6.5, max(3.2, 0.34 * len(bars) + 1.3))
     from matplotlib.patches import Patch  # there is a matplotlib
 
     axes = figure.subplots(1, 2 if ev.curve else 1, squeeze=False)[0]
@@ -106,7 +106,7 @@ def plot_examples(ev: Evaluation, nb: int = 4) -> Any:
     if not ev.examples:
         raise ValueError("no attack found an adversarial example, so there is none to show")
     chosen = varied(ev, nb)
-    figure = _figure(6.8, 2.35 * len(chosen) + 0.2)
+    figure = new_figure(6.8, 2.35 * len(chosen) + 0.2)
     for row, example in zip(figure.subplots(len(chosen), 3, squeeze=False), chosen, strict=True):
         draw_example(row, ev, example)
     return figure
@@ -128,7 +128,7 @@ def plot_curves(*curves: Curve) -> Any:
     """
     if not curves:
         raise ValueError("give at least one curve")
-    figure = _figure(5.5 * len(curves), 3.8)
+    figure = new_figure(5.5 * len(curves), 3.8)
     names = list(dict.fromkeys(name for curve in curves for name in curve.accuracy))
     for axes, curve in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
         for name, accuracy in curve.accuracy.items():
@@ -144,7 +144,8 @@ def plot_curves(*curves: Curve) -> Any:
     return figure
 
 
-def _figure(width: float, height: float) -> Any:
+def new_figure(width: float, height: float) -> Any:
+    """An empty ``matplotlib.figure.Figure`` of so many inches, or ``ImportError``."""
     try:
         from matplotlib.figure import Figure
     except ImportError:

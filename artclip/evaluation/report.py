@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import re
-from collections.abc import Callable
 from html import escape
+from string import Template
 from typing import Any
 
 from artclip.evaluation.attacks import ATTACKS, Chosen, choose
 from artclip.evaluation.result import Evaluation
 from artclip.evaluation.run import Outcome
-from artclip.evaluation.style import PAGE
+from artclip.evaluation.style import card, cell, column, document, head, number, picture, settings, table
 
 _KINDS = {
     "lower": "lower bound: at least this",
@@ -31,6 +29,30 @@ _SETTINGS = {
     "nb_probed": "samples probed for masking",
     "python": "version of Python",
 }
+_BODY = Template("""<header>
+<p class="quiet">Robustness, attacks within $budget</p>
+<h1>$model</h1>
+<p class="quiet">$data</p>
+</header>
+<main>
+<div class="top">
+<section aria-label="Accuracy">$headline</section>
+<section aria-label="Signs of gradient masking">$signs</section>
+</div>
+<h2>Attacks</h2>
+$attacks
+<h2>What the figures mean</h2>
+<ul>$notes</ul>
+$figures
+<h2>Lipschitz constant</h2>
+$lipschitz
+<h2>Run it again</h2>
+<p class="quiet">With the model as <code>estimator</code>, and the samples and labels as <code>x</code> and
+<code>y</code>:</p>
+<pre><code>$rerun</code></pre>
+<h2>Settings</h2>
+$settings
+</main>""")
 _ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")
 
 
@@ -44,8 +66,7 @@ def evaluation_page(ev: Evaluation) -> str:
         A whole HTML page that needs no other file. Without matplotlib it comes without figures, and says so.
     """
     s = ev.settings
-    return PAGE.substitute(
-        title=escape(f"Robustness of {s['name']}"),
+    body = _BODY.substitute(
         model=escape(str(s["name"])),
         data=escape(f"{s['nb_samples']} samples of {s['data']}, {s['nb_classes']} classes"),
         budget=escape(_budget(ev)),
@@ -56,8 +77,9 @@ def evaluation_page(ev: Evaluation) -> str:
         figures=_figures(ev),
         lipschitz=_lipschitz(ev),
         rerun=escape(rerun(ev)),
-        settings=_settings(ev),
+        settings=settings({**s, "seconds in all": f"{ev.seconds:.1f}"}, _SETTINGS),
     )
+    return document(f"Robustness of {s['name']}", body)
 
 
 def rerun(ev: Evaluation) -> str:
@@ -116,18 +138,16 @@ def _headline(ev: Evaluation) -> str:
     worst = f"Robust accuracy: the worst case of {ran} attack{'s' * (ran != 1)} within the budget"
     doubt = "May be too high: see the warnings" if ev.doubtful else ""
     cards = [
-        _card("first", worst, "at most", ev.robust_accuracy, doubt),
-        _card("", "Clean", "", float(ev.right.mean()), ""),
+        card("first", worst, "at most", _percent(ev.robust_accuracy), doubt),
+        card("", "Clean", "", _percent(float(ev.right.mean()))),
     ]
     if ev.certified_accuracy is not None:
-        cards.append(_card("", "Certified", "at least", ev.certified_accuracy, ""))
+        cards.append(card("", "Certified", "at least", _percent(ev.certified_accuracy)))
     return f'<div class="cards">{"".join(cards)}</div>'
 
 
-def _card(kind: str, title: str, sign: str, share: float, note: str) -> str:
-    note = note and f"<p><small>{escape(note)}</small></p>"
-    figure = f"<small>{sign}</small> <b>{100 * share:.1f} %</b>"
-    return f'<div class="card {kind}"><p class="quiet">{escape(title)}</p><p>{figure}</p>{note}</div>'
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 def _signs(ev: Evaluation) -> str:
@@ -148,15 +168,15 @@ def _attacks(ev: Evaluation) -> str:
         rows.append(
             _sum("certified", ev.certified_accuracy, "proved for every change within the budget: a lower bound")
         )
-    head = [_column("Attack"), _column("Accuracy in %", "number"), _column("Of what", "text"), _column("Access")]
-    head += [_column("Budget"), _column("Broken of tried", "number"), _column("Not counted")]
-    head += [_column("Seconds", "number"), _column("Paper")]
-    return _table(head, rows, "wide")
+    heads = [column("Attack"), column("Accuracy in %", "number"), column("Of what", "text"), column("Access")]
+    heads += [column("Budget"), column("Broken of tried", "number"), column("Not counted")]
+    heads += [column("Seconds", "number"), column("Paper")]
+    return table(heads, rows, "wide")
 
 
 def _sum(title: str, share: float, what: str) -> str:
-    figure = _number(f"{100 * share:.1f}")
-    return f'<tr class="sum">{_head(title)}{figure}<td colspan="7">{escape(what)}</td></tr>'
+    figure = number(f"{100 * share:.1f}")
+    return f'<tr class="sum">{head(title)}{figure}<td colspan="7">{escape(what)}</td></tr>'
 
 
 def _attack(o: Outcome, record: dict[str, Any]) -> str:
@@ -164,15 +184,15 @@ def _attack(o: Outcome, record: dict[str, Any]) -> str:
     if record["accuracy"] is None:
         accuracy, what = "failed" if o.tried.any() else "not run", record["error"]
     cells = [
-        _head(record["title"], ", ".join(f"{k}={v}" for k, v in record["parameters"].items())),
-        _number(accuracy),
-        _cell(what),
-        _cell(record["access"]),
-        _cell(record["budget"] or "outside"),
-        _number(f"{record['nb_broken']} of {record['nb_tried']}"),
-        _cell(", ".join(f"{count} {reason}" for reason, count in record["not_counted"].items()) or "–"),
-        _number(f"{record['seconds']:.1f}"),
-        _ARXIV.sub(r'<a href="https://arxiv.org/abs/\1">arXiv \1</a>', _cell(record["paper"])),
+        head(record["title"], ", ".join(f"{k}={v}" for k, v in record["parameters"].items())),
+        number(accuracy),
+        cell(what),
+        cell(record["access"]),
+        cell(record["budget"] or "outside"),
+        number(f"{record['nb_broken']} of {record['nb_tried']}"),
+        cell(", ".join(f"{count} {reason}" for reason, count in record["not_counted"].items()) or "–"),
+        number(f"{record['seconds']:.1f}"),
+        _ARXIV.sub(r'<a href="https://arxiv.org/abs/\1">arXiv \1</a>', cell(record["paper"])),
     ]
     return f"<tr>{''.join(cells)}</tr>"
 
@@ -182,15 +202,15 @@ def _lipschitz(ev: Evaluation) -> str:
     if not bounds:
         return '<p class="quiet">Not bounded.</p>'
     rows = [
-        f"<tr>{_head(_KINDS[b.kind])}{_number(f'{b.value:.4g}')}{_cell(f'L{b.norm} to L{b.output_norm}')}"
-        f"{_cell(_DOMAINS.get(b.domain, b.domain))}{_cell(b.method)}{_number(f'{b.seconds:.1f}')}</tr>"
+        f"<tr>{head(_KINDS[b.kind])}{number(f'{b.value:.4g}')}{cell(f'L{b.norm} to L{b.output_norm}')}"
+        f"{cell(_DOMAINS.get(b.domain, b.domain))}{cell(b.method)}{number(f'{b.seconds:.1f}')}</tr>"
         for b in bounds
     ]
-    head = [_column("What it is"), _column("Value", "number"), _column("Norms"), _column("Inputs")]
-    head += [_column("Method"), _column("Seconds", "number")]
+    heads = [column("What it is"), column("Value", "number"), column("Norms"), column("Inputs")]
+    heads += [column("Method"), column("Seconds", "number")]
     why = ev.settings["no_upper_bound"]
     missing = f"<p>No upper bound, and so no certificate: {escape(why.rstrip('.'))}.</p>" if why else ""
-    return _table(head, rows, "middle") + missing
+    return table(heads, rows, "middle") + missing
 
 
 def _figures(ev: Evaluation) -> str:
@@ -198,61 +218,10 @@ def _figures(ev: Evaluation) -> str:
 
     said = (f"{name} {'not run' if value is None else f'{value:.1f} %'}" for name, value in ev.columns().items())
     try:
-        found = _figure(lambda: plot_evaluation(ev), f"Accuracy by attack: {', '.join(said)}", "")
+        found = picture(lambda: plot_evaluation(ev), f"Accuracy by attack: {', '.join(said)}", "")
         if ev.examples:
             alt = "Samples, the changes that attacks made, and the adversarial examples, each with the model's answer"
-            found += "<h2>Adversarial examples</h2>" + _figure(lambda: plot_examples(ev), alt, "tall")
+            found += "<h2>Adversarial examples</h2>" + picture(lambda: plot_examples(ev), alt, "tall")
     except ImportError:
         return "<p>No figures: matplotlib is not installed; pip install 'artclip[report]'.</p>"
     return f"<h2>Accuracy by attack</h2>{found}"
-
-
-def _figure(draw: Callable[[], Any], alt: str, kind: str) -> str:
-    """A PNG within the page, whatever style the user has set for other figures."""
-    import matplotlib
-
-    file = io.BytesIO()
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        draw().savefig(file, format="png", dpi=130)
-    data = base64.b64encode(file.getvalue()).decode()
-    return f'<div class="figure"><img class="{kind}" alt="{escape(alt)}" src="data:image/png;base64,{data}"></div>'
-
-
-def _settings(ev: Evaluation) -> str:
-    settings = dict(ev.settings)
-    versions = {f"version of {name}": value for name, value in settings.pop("versions", {}).items()}
-    seconds = {"seconds in all": f"{ev.seconds:.1f}"}
-    rows = [
-        f"<tr>{_head(_SETTINGS.get(name, name.replace('_', ' ')))}{_cell(_said(value))}</tr>"
-        for name, value in {**settings, **versions, **seconds}.items()
-    ]
-    return _table([], rows, "narrow")
-
-
-def _said(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "–" if value in (None, "") else str(value)
-
-
-def _table(head: list[str], rows: list[str], kind: str) -> str:
-    top = f"<thead><tr>{''.join(head)}</tr></thead>" if head else ""
-    return f'<div class="scroll"><table class="{kind}">{top}<tbody>{"".join(rows)}</tbody></table></div>'
-
-
-def _column(text: str, kind: str = "") -> str:
-    return f'<th scope="col" class="{kind}">{escape(text)}</th>'
-
-
-def _head(text: str, below: str = "") -> str:
-    small = f"<br><small>{escape(below)}</small>" if below else ""
-    return f'<th scope="row">{escape(text)}{small}</th>'
-
-
-def _cell(text: str) -> str:
-    return f"<td>{escape(text)}</td>"
-
-
-def _number(text: str) -> str:
-    return f'<td class="number">{escape(text)}</td>'

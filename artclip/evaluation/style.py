@@ -1,8 +1,13 @@
-"""What the report of an evaluation looks like: one page, light or dark, down to the width of a phone."""
+"""What a report looks like: one page, light or dark, down to the width of a phone; and the pieces it is made of."""
 
 from __future__ import annotations
 
-from string import Template
+import base64
+import hashlib
+import io
+from collections.abc import Callable
+from html import escape
+from typing import Any
 
 _CSS = """
 :root { color-scheme: light dark; --ground: #fbfbfa; --card: #ffffff; --ink: #1d2126; --quiet: #5b636d;
@@ -40,9 +45,15 @@ th, td { text-align: left; vertical-align: top; padding: .4rem .75rem; border-to
 thead th { border-top: 0; color: var(--quiet); font-weight: 600; }
 tbody th { font-weight: 600; }
 .wide { min-width: 62rem; }
+.sortable tbody th, .sortable thead th:first-child { position: sticky; left: 0; background: var(--card); }
 .middle { min-width: 42rem; }
 .narrow { overflow-wrap: anywhere; }
 .narrow th { min-width: 7rem; width: 30%; }
+th button { all: unset; cursor: pointer; }
+th button:hover { text-decoration: underline; }
+th button:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
+th[aria-sort="descending"] button::after { content: " ▾"; }
+th[aria-sort="ascending"] button::after { content: " ▴"; }
 tr.sum { background: color-mix(in srgb, var(--line) 35%, transparent); }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 td.number { white-space: nowrap; }
@@ -55,43 +66,93 @@ pre { background: var(--card); border: 1px solid var(--line); border-radius: .5r
   overflow-x: auto; overflow-wrap: normal; font: .85rem/1.45 ui-monospace, Consolas, Menlo, monospace; }
 """
 
-PAGE = Template(
-    f"""<!DOCTYPE html>
+
+def document(title: str, body: str, script: str = "") -> str:
+    """A whole page that needs no network: only the script given may run.
+
+    Args:
+        title: of the page, not yet escaped.
+        body: HTML, escaped.
+        script: JavaScript, or "".
+    """
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    policy += f"; script-src 'sha256-{allowed}'" if script else ""
+    return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>$title</title>
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<title>{escape(title)}</title>
 <style>{_CSS}</style>
 </head>
-"""
-    """<body>
-<header>
-<p class="quiet">Robustness, attacks within $budget</p>
-<h1>$model</h1>
-<p class="quiet">$data</p>
-</header>
-<main>
-<div class="top">
-<section aria-label="Accuracy">$headline</section>
-<section aria-label="Signs of gradient masking">$signs</section>
-</div>
-<h2>Attacks</h2>
-$attacks
-<h2>What the figures mean</h2>
-<ul>$notes</ul>
-$figures
-<h2>Lipschitz constant</h2>
-$lipschitz
-<h2>Run it again</h2>
-<p class="quiet">With the model as <code>estimator</code>, and the samples and labels as <code>x</code> and
-<code>y</code>:</p>
-<pre><code>$rerun</code></pre>
-<h2>Settings</h2>
-$settings
-</main>
+<body>
+{body}
+{f"<script>{script}</script>" if script else ""}
 </body>
 </html>
 """
-)
+
+
+def table(head: list[str], rows: list[str], kind: str) -> str:
+    """A table of :func:`column` heads and ready rows; ``kind`` sets how wide it must be."""
+    top = f"<thead><tr>{''.join(head)}</tr></thead>" if head else ""
+    return f'<div class="scroll"><table class="{kind}">{top}<tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def column(text: str, kind: str = "") -> str:
+    """The head of a column."""
+    return f'<th scope="col" class="{kind}">{escape(text)}</th>'
+
+
+def head(text: str, below: str = "") -> str:
+    """The head of a row, with small print below it."""
+    small = f"<br><small>{escape(below)}</small>" if below else ""
+    return f'<th scope="row">{escape(text)}{small}</th>'
+
+
+def cell(text: str) -> str:
+    """A cell of text."""
+    return f"<td>{escape(text)}</td>"
+
+
+def number(text: str) -> str:
+    """A cell with a figure."""
+    return f'<td class="number">{escape(text)}</td>'
+
+
+def card(kind: str, title: str, sign: str, figure: str, note: str = "") -> str:
+    """A figure to be seen first, with what it is."""
+    note = note and f"<p><small>{escape(note)}</small></p>"
+    said = f"<small>{escape(sign)}</small> <b>{escape(figure)}</b>"
+    return f'<div class="card {kind}"><p class="quiet">{escape(title)}</p><p>{said}</p>{note}</div>'
+
+
+def picture(draw: Callable[[], Any], alt: str, kind: str = "") -> str:
+    """A figure of matplotlib as a PNG within the page, whatever style the user has set for other figures."""
+    import matplotlib
+
+    file = io.BytesIO()
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        draw().savefig(file, format="png", dpi=130)
+    data = base64.b64encode(file.getvalue()).decode()
+    return f'<div class="figure"><img class="{kind}" alt="{escape(alt)}" src="data:image/png;base64,{data}"></div>'
+
+
+def settings(values: dict[str, Any], names: dict[str, str]) -> str:
+    """Settings, versions among them, as a table; ``names`` says what a person calls some of them."""
+    values = dict(values)
+    versions = {f"version of {name}": value for name, value in values.pop("versions", {}).items()}
+    rows = [
+        f"<tr>{head(names.get(name, name.replace('_', ' ')))}{cell(_said(value))}</tr>"
+        for name, value in {**values, **versions}.items()
+    ]
+    return table([], rows, "narrow")
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "–" if value in (None, "") else str(value)

@@ -19,6 +19,7 @@ __all__ = [
     "nets_of",
     "require",
     "trainable_of",
+    "trainers_of",
 ]
 
 # Framework -> name of its package, what a person calls it, and the module of its nets.
@@ -186,3 +187,9 @@ def nets_of(framework: str) -> Any:
     """
     require(framework)
     return import_module(FRAMEWORKS[framework][2])
+
+
+def trainers_of(framework: str) -> Any:
+    """What ART's trainers need of ``"torch"`` or ``"tensorflow"``: a module with ``training(classifier)``."""
+    require(framework)
+    return import_module(f"artclip.frameworks.{framework}_trainers")

@@ -8,19 +8,25 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
-def start_tensorflow() -> None:
+def start_tensorflow(nb_threads: int | None = None) -> None:
     """Import TensorFlow and let it look for devices, and print what it says only if that fails.
 
     Afterwards it reports errors only: ART's ``predict`` retraces for each new size of batch, and TensorFlow would warn.
+
+    Args:
+        nb_threads: for each operation; TensorFlow takes no other number once it has started.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", message="PyTorch not found", category=UserWarning)  # from art.estimators
     with _held_back():
         import tensorflow as tf
 
+        if nb_threads is not None:
+            with suppress(RuntimeError):
+                tf.config.threading.set_intra_op_parallelism_threads(nb_threads)
         tf.config.list_logical_devices()
     for name in ("tensorflow", "absl"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -5,13 +5,15 @@ The functions are those of ``torch_nets``: same layers, same padding, same distr
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
 import keras
-from art.estimators.classification import TensorFlowV2Classifier
+from art.estimators.classification import KerasClassifier, TensorFlowV2Classifier
 from keras import layers
 
 CHANNELS_FIRST = False
@@ -59,16 +61,79 @@ def _cnn(input_shape: tuple[int, ...], nb_classes: int, activation: str, init: _
     ]
 
 
+def _convolution(inputs: int, outputs: int, stride: int, init: _Seeds, size: int = 3) -> list[Any]:
+    """Padded on both sides, as PyTorch does."""
+    weights = init(size * size * inputs)
+    del weights["bias_initializer"]
+    layer = layers.Conv2D(outputs, size, strides=stride, use_bias=False, **weights)
+    return [layers.ZeroPadding2D(1), layer] if size == 3 else [layer]
+
+
+def _norm() -> Any:
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5)  # PyTorch's
+
+
+def _residual(inputs: int, outputs: int, stride: int, activation: str, init: _Seeds) -> Callable[[Any], Any]:
+    """Two convolutions with BatchNorm, and the input added to what they give."""
+    body = [*_convolution(inputs, outputs, stride, init), _norm(), layers.Activation(activation)]
+    body += [*_convolution(outputs, outputs, 1, init), _norm()]
+    same = inputs == outputs and stride == 1
+    shortcut = [] if same else _convolution(inputs, outputs, stride, init, 1)
+
+    def block(x: Any) -> Any:
+        return layers.Activation(activation)(layers.Add()([_through(body, x), _through(shortcut, x)]))
+
+    return block
+
+
+def _resnet(input_shape: tuple[int, ...], nb_classes: int, activation: str, init: _Seeds) -> list[Any]:
+    stem = [*_convolution(input_shape[-1], 16, 1, init), _norm(), layers.Activation(activation)]
+    blocks = [_residual(a, b, stride, activation, init) for a, b, stride in ((16, 16, 1), (16, 32, 2), (32, 64, 2))]
+    return [*stem, *blocks, layers.GlobalAveragePooling2D(), layers.Dense(nb_classes, **init(64))]
+
+
+def _bounded(input_shape: tuple[int, ...], nb_classes: int, activation: str, init: _Seeds) -> list[Any]:
+    """The net of the published CLIP code: an activation after the last layer too."""
+    return [*_mlp(200, 80)(input_shape, nb_classes, activation, init), layers.Activation(activation)]
+
+
 # Name -> layers for (input_shape, nb_classes, activation, initialisers). A net more is a line more.
 NETS: dict[str, Layers] = {
     "mlp": _mlp(64, 64),
     "mlp-200-80": _mlp(200, 80),
+    "mlp-200-80-bounded": _bounded,
     "cnn": _cnn,
+    "resnet": _resnet,
 }
 
 
+def _through(parts: list[Any], x: Any) -> Any:
+    for part in parts:
+        x = part(x)
+    return x
+
+
+def _net(parts: list[Any], input_shape: tuple[int, ...]) -> Any:
+    """A Sequential where there is nothing but layers in a row."""
+    first = keras.Input(input_shape)
+    if all(isinstance(part, keras.Layer) for part in parts):
+        return keras.Sequential([first, *parts])
+    return keras.Model(first, _through(parts, first))
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Keras draws the seeds of its initialisers from Python's generator."""
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
 def make_classifier(
-    model: str,
+    model: str | Callable[..., Any],
     input_shape: tuple[int, ...],
     nb_classes: int,
     clip_values: tuple[float, float] = (0.0, 1.0),
@@ -79,7 +144,8 @@ def make_classifier(
     """An untrained classifier with logits, cross-entropy and Adam.
 
     Args:
-        model: a key of :data:`NETS`.
+        model: a key of :data:`NETS`; or a function of (input_shape, nb_classes) that makes a Keras model with logits,
+            or an ART classifier, which is taken as it is.
         input_shape: shape of one input, channels last.
         nb_classes: number of outputs, >= 2.
         clip_values: range of valid inputs.
@@ -87,9 +153,16 @@ def make_classifier(
         learning_rate: of Adam, > 0.
         seed: of the weights; no global RNG is touched.
     """
-    net = keras.Sequential(
-        [keras.Input(input_shape), *NETS[model](input_shape, nb_classes, ACTIVATIONS[activation], _Seeds(seed))]
-    )
+    with _seeded(seed):
+        net = (
+            model(input_shape, nb_classes)
+            if callable(model)
+            else _net(NETS[model](input_shape, nb_classes, ACTIVATIONS[activation], _Seeds(seed)), input_shape)
+        )
+    if isinstance(net, (TensorFlowV2Classifier, KerasClassifier)):
+        return net
+    if not isinstance(net, keras.Model):
+        raise TypeError(f"the model's function made a {type(net).__name__}; expected a Keras model or ART classifier")
     return TensorFlowV2Classifier(
         net,
         nb_classes,

@@ -37,16 +37,50 @@ def _cnn(input_shape: tuple[int, ...], nb_classes: int, activation: type[nn.Modu
     return [*convolutions, nn.Linear(features, 100), activation(), nn.Linear(100, nb_classes)]
 
 
+class _Residual(nn.Module):
+    """Two convolutions with BatchNorm, and the input added to what they give."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, activation: type[nn.Module]) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            activation(),
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        same = inputs == outputs and stride == 1
+        self.shortcut = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+        self.activation = activation()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Shape (n, outputs, height/stride, width/stride) from (n, inputs, height, width)."""
+        return self.activation(self.body(x) + self.shortcut(x))
+
+
+def _resnet(input_shape: tuple[int, ...], nb_classes: int, activation: type[nn.Module]) -> list[nn.Module]:
+    stem = [nn.Conv2d(input_shape[0], 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), activation()]
+    blocks = [_Residual(a, b, stride, activation) for a, b, stride in ((16, 16, 1), (16, 32, 2), (32, 64, 2))]
+    return [*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, nb_classes)]
+
+
+def _bounded(input_shape: tuple[int, ...], nb_classes: int, activation: type[nn.Module]) -> list[nn.Module]:
+    """The net of the published CLIP code: an activation after the last layer too."""
+    return [*_mlp(200, 80)(input_shape, nb_classes, activation), activation()]
+
+
 # Name -> layers for (input_shape, nb_classes, activation). A net more is a line more.
 NETS: dict[str, Callable[..., list[nn.Module]]] = {
     "mlp": _mlp(64, 64),
     "mlp-200-80": _mlp(200, 80),
+    "mlp-200-80-bounded": _bounded,
     "cnn": _cnn,
+    "resnet": _resnet,
 }
 
 
 def make_classifier(
-    model: str,
+    model: str | Callable[..., Any],
     input_shape: tuple[int, ...],
     nb_classes: int,
     clip_values: tuple[float, float] = (0.0, 1.0),
@@ -57,7 +91,8 @@ def make_classifier(
     """An untrained classifier with logits, cross-entropy and Adam.
 
     Args:
-        model: a key of :data:`NETS`.
+        model: a key of :data:`NETS`; or a function of (input_shape, nb_classes) that makes an ``nn.Module`` with
+            logits, or an ART classifier, which is taken as it is.
         input_shape: shape of one input, channels first.
         nb_classes: number of outputs, >= 2.
         clip_values: range of valid inputs.
@@ -67,7 +102,15 @@ def make_classifier(
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        net = nn.Sequential(*NETS[model](input_shape, nb_classes, ACTIVATIONS[activation]))
+        net = (
+            model(input_shape, nb_classes)
+            if callable(model)
+            else nn.Sequential(*NETS[model](input_shape, nb_classes, ACTIVATIONS[activation]))
+        )
+    if isinstance(net, PyTorchClassifier):
+        return net
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"the model's function made a {type(net).__name__}; expected an nn.Module or PyTorchClassifier")
     optimizer = torch.optim.Adam(net.parameters(), lr=learning_rate)
     return PyTorchClassifier(
         net, nn.CrossEntropyLoss(), input_shape, nb_classes, optimizer=optimizer, clip_values=clip_values

@@ -39,6 +39,9 @@ class Regularizer(Protocol):
     def penalty(self, state: Any, points: Tensor | None, outputs: Tensor | None) -> tuple[Tensor, Tensor]:
         """The penalty as a scalar with a gradient in the parameters, and figures to record; outputs are f(points)."""
 
+    def gradients(self, batch: int) -> int:
+        """Inputs, beyond the samples of the batch, through which a penalised step takes gradients."""
+
     most: float
     """Largest λ·interval·penalty that a step may carry for those that go without; its own λ it keeps."""
     records_as: str
@@ -56,7 +59,7 @@ class Epochs:
         self._f, self._batches, self._regularizer, self._progress = trainable, batches, regularizer, progress
         self._plain_step = trainable.compile(self._plain)
         self._penalised_step = trainable.compile(self._penalised)
-        self._nb_steps = self._nb_penalised = self._faults = 0
+        self._nb_steps = self._nb_penalised = self._faults = self._gradients = 0
         self._safe = trainable.snapshot(), regularizer.state
 
     def _plain(self, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
@@ -86,7 +89,7 @@ class Epochs:
     def run(self, lamda: Controller, penalise: bool) -> Record:
         """One epoch; its record, less ``epoch``, ``seconds`` and validation."""
         per_check = max(LEAST_STEPS_PER_CHECK, math.ceil(self._batches.nb_batches / CHECKS_PER_EPOCH))
-        sums, skipped = np.zeros(3), 0
+        sums, skipped, self._gradients = np.zeros(3), 0, 0
         figures: list[np.ndarray] = []
         stretch: list[tuple[int, tuple[Tensor, ...]]] = []
         for index, (x, y) in enumerate(self._batches.epoch(), 1):
@@ -105,15 +108,22 @@ class Epochs:
         record = self._record(sums, figures)
         if penalise and lamda.each == "epoch" and record["accuracy"] is not None:
             lamda.update(record["accuracy"])
-        return {**record, "lamda": lamda.value if penalise else 0.0, "skipped_steps": skipped}
+        return {
+            **record,
+            "lamda": lamda.value if penalise else 0.0,
+            "skipped_steps": skipped,
+            "gradients": self._gradients,
+        }
 
     def _step(self, x: Tensor, y: Tensor, lamda: float) -> tuple[Tensor, ...]:
         step, self._nb_steps = self._nb_steps, self._nb_steps + 1
+        self._gradients += x.shape[0]
         if lamda == 0 or step % (interval := self._regularizer.interval(lamda)):
             return self._plain_step(x, y)
         if self._nb_penalised == 0:
             self._regularizer.begin()
         count, self._nb_penalised = self._nb_penalised, self._nb_penalised + 1
+        self._gradients += self._regularizer.gradients(x.shape[0])
         self._regularizer.state, values = self._penalised_step(
             x, y, self._regularizer.state, count, lamda, lamda * interval
         )

@@ -89,6 +89,12 @@ class PairPenalty:
         """``pair_interval``, or less where a step would carry more weight than training bears."""
         return max(1, min(self._options.pair_interval, int(MOST_STEP_WEIGHT / lamda)))
 
+    def gradients(self, batch: int) -> int:
+        """Both ends of each pair, in each ascent and in the penalty."""
+        o = self._options
+        nb_pairs = min(o.nb_pairs, batch) if o.pair_init == "batch" else o.nb_pairs
+        return 2 * nb_pairs * (o.pair_steps + 1)
+
     def begin(self) -> None:
         """Settle the pairs: not before the first penalised step, so that no pair work is done while λ = 0."""
         self.state = self._start.settle().state

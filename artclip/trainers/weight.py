@@ -30,6 +30,9 @@ class _WeightPenalty:
     def interval(self, lamda: float) -> int:
         return 1
 
+    def gradients(self, batch: int) -> int:
+        return 0
+
     def begin(self) -> None:
         pass
 

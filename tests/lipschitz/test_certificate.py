@@ -53,7 +53,7 @@ class Margin(nn.Module):
 
 
 def test_no_strong_attack_breaks_a_certified_sample():
-    """PGD on the margin, 200 steps and 10 restarts, at the least radius of each tenth of 600 digits."""
+    """PGD on the margin, 100 steps and 5 restarts, at the least radius of each tenth of 600 digits."""
     (x, y), _ = load_data("digits")
     model = make_classifier("mlp", (1, 8, 8), 10)
     CLIPTrainer(model, lamda=0.02, seed=0).fit(x, y, batch_size=64, nb_epochs=20)
@@ -68,7 +68,7 @@ def test_no_strong_attack_breaks_a_certified_sample():
     for tenth in np.array_split(order, 10):
         eps = float(radii[tenth].min())
         attack = ProjectedGradientDescent(
-            margin, 2, eps, 2.5 * eps / 200, max_iter=200, num_random_init=10, batch_size=len(tenth), verbose=False
+            margin, 2, eps, 2.5 * eps / 100, max_iter=100, num_random_init=5, batch_size=len(tenth), verbose=False
         )
         adversarial = attack.generate(x[tenth], np.eye(10, dtype=np.float32)[y[tenth]])
         assert (model.predict(adversarial).argmax(1) == y[tenth]).all()

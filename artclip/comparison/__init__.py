@@ -1,0 +1,1 @@
+"""Defences side by side: what each gives, and at what cost."""

@@ -1,0 +1,183 @@
+"""ART's own trainers as defences: one epoch at a time, from a seed, with time and gradients counted."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from artclip.comparison.plan import Plan
+from artclip.evaluation.run import randomness
+from artclip.frameworks import function_of, trainers_of
+
+
+class EpochTrainer:
+    """A trainer of ART, behind the verbs of :class:`artclip.CLIPTrainer`.
+
+    ART's trainers draw from the global generators, ask for no seed, keep no history, and show bars that cannot be
+    turned off. Here each epoch is a ``fit`` of its own, so that a scheduler steps between epochs whatever the trainer.
+
+    Args:
+        trainer: of ART, with ``fit(x, y, batch_size=..., nb_epochs=...)``.
+        classifier: the model that it trains.
+        plan: gives the seed.
+        passes: gradients in the weights that a step takes, for each sample of the batch; those in the inputs are
+            counted as they happen.
+        whole: run all epochs as one ``fit``, for trainers that set their own learning rates.
+    """
+
+    lamda = None
+
+    def __init__(self, trainer: Any, classifier: Any, plan: Plan, passes: float = 1, whole: bool = False) -> None:
+        self._trainer, self.classifier, self._plan, self._passes, self._whole = trainer, classifier, plan, passes, whole
+        self.seed = plan.seed
+        self.history: list[dict[str, Any]] = []
+
+    def fit(self, x: np.ndarray, y: np.ndarray, batch_size: int, nb_epochs: int, scheduler: Any = None) -> None:
+        """Train on x, shape (n, *input_shape), with class indices y, shape (n,)."""
+        labels = np.eye(self.classifier.nb_classes, dtype=np.float32)[y]
+        f, lengths = function_of(self.classifier), [nb_epochs] if self._whole else [1] * nb_epochs
+        for index, length in enumerate(lengths):
+            start = time.perf_counter()
+            around = trainers_of(self._plan.framework).training(self.classifier)
+            seeded, quiet = randomness(f, (self._plan.seed, index)), _quiet(self._plan.verbose)
+            with around, seeded, quiet, _counted(self._trainer) as count:
+                self._trainer.fit(x, labels, batch_size=batch_size, nb_epochs=length)
+            seconds, gradients = time.perf_counter() - start, count[0] + self._passes * length * len(x)
+            for _ in range(length):
+                record: dict[str, Any] = {
+                    "epoch": len(self.history) + 1,
+                    "loss": None,
+                    "accuracy": None,
+                    "lipschitz": None,
+                }
+                record |= {"penalty": None, "lamda": None, "gradients": gradients / length, "seconds": seconds / length}
+                self.history.append(record)
+            if scheduler is not None and not self._whole:
+                scheduler.step()
+
+
+def adversarial(
+    classifier: Any, plan: Plan, *, eps: float | None = None, max_iter: int = 7, ratio: float = 0.5
+) -> EpochTrainer:
+    """ART's ``AdversarialTrainer``: PGD examples take the place of a part of each batch."""
+    from art.defences.trainer import AdversarialTrainer
+
+    return EpochTrainer(AdversarialTrainer(classifier, pgd(classifier, plan, eps, max_iter), ratio), classifier, plan)
+
+
+def madry(classifier: Any, plan: Plan, *, eps: float | None = None, max_iter: int = 7) -> EpochTrainer:
+    """ART's ``AdversarialTrainerMadryPGD``: PGD examples alone. ART's is in Linf; here it is in the plan's norm."""
+    from art.defences.trainer import AdversarialTrainerMadryPGD
+
+    eps = plan.eps if eps is None else eps
+    trainer = AdversarialTrainerMadryPGD(classifier, eps=eps, eps_step=2.5 * eps / max_iter, max_iter=max_iter)
+    trainer.attack.set_params(norm=plan.norm, batch_size=plan.batch_size)
+    return EpochTrainer(trainer, classifier, plan)
+
+
+def trades(
+    classifier: Any, plan: Plan, *, eps: float | None = None, max_iter: int = 7, beta: float = 6.0
+) -> EpochTrainer:
+    """ART's TRADES: cross-entropy of clean samples and how far the outputs move under PGD."""
+    plain = trainers_of(plan.framework).plain(classifier)
+    trainer = trainers_of(plan.framework).trades(plain, pgd(plain, plan, eps, max_iter), beta)
+    return EpochTrainer(trainer, classifier, plan, passes=2)
+
+
+def awp(
+    classifier: Any,
+    plan: Plan,
+    *,
+    eps: float | None = None,
+    max_iter: int = 7,
+    gamma: float = 0.01,
+) -> EpochTrainer:
+    """ART's adversarial weight perturbation, on PGD examples: the step is taken where the weights are worst."""
+    plain = trainers_of(plan.framework).plain(classifier)
+    trainer = trainers_of(plan.framework).awp(plain, pgd(plain, plan, eps, max_iter), gamma)
+    return EpochTrainer(trainer, classifier, plan, passes=2)
+
+
+def fbf(classifier: Any, plan: Plan, *, eps: float | None = None) -> EpochTrainer:
+    """ART's "fast is better than free": one step in Linf from a random start, SGD with a cyclic learning rate.
+
+    ``eps`` is in Linf; by default the widest cube that fits into the budget.
+    """
+    if eps is None:
+        eps = plan.eps if plan.norm == math.inf else plan.eps / math.prod(classifier.input_shape) ** (1 / plan.norm)
+    plain = trainers_of(plan.framework).plain(classifier, "SGD")
+    return EpochTrainer(trainers_of(plan.framework).fbf(plain, eps), classifier, plan, whole=True)
+
+
+def gaussian(classifier: Any, plan: Plan, *, sigma: float | None = None, ratio: float = 1.0) -> EpochTrainer:
+    """ART's ``GaussianAugmentation``, drawn anew in each epoch; ``ratio`` noisy samples for each clean one."""
+    from art.defences.preprocessor import GaussianAugmentation
+
+    noise = GaussianAugmentation(
+        plan.noise if sigma is None else sigma, True, ratio, clip_values=tuple(map(float, classifier.clip_values))
+    )
+    return EpochTrainer(_Augmented(classifier, noise), classifier, plan, passes=1 + ratio)
+
+
+class _Augmented:
+    """Fits the classifier on what a preprocessor makes of the data."""
+
+    def __init__(self, classifier: Any, preprocessor: Any) -> None:
+        self._classifier, self._preprocessor = classifier, preprocessor
+
+    def fit(self, x: np.ndarray, y: np.ndarray, batch_size: int, nb_epochs: int) -> None:
+        x, y = self._preprocessor(x, y)
+        self._classifier.fit(x.astype(np.float32), y, batch_size=batch_size, nb_epochs=nb_epochs)
+
+
+def pgd(classifier: Any, plan: Plan, eps: float | None = None, max_iter: int = 7) -> Any:
+    """ART's PGD in the norm of the plan, with a random start, in steps of 2.5·eps/max_iter."""
+    from art.attacks.evasion import ProjectedGradientDescent
+
+    eps = plan.eps if eps is None else eps
+    return ProjectedGradientDescent(
+        classifier,
+        norm=plan.norm,
+        eps=eps,
+        eps_step=2.5 * eps / max_iter,
+        max_iter=max_iter,
+        num_random_init=1,
+        batch_size=plan.batch_size,
+        verbose=False,
+    )
+
+
+@contextlib.contextmanager
+def _counted(trainer: Any) -> Iterator[list[int]]:
+    """Counts the samples that ``loss_gradient`` of the classifier under training is asked for."""
+    classifier, count = trainer.get_classifier() if hasattr(trainer, "get_classifier") else None, [0]
+    if classifier is None:
+        yield count
+        return
+    gradient = classifier.loss_gradient
+
+    def counting(x: np.ndarray, *args: Any, **kwargs: Any) -> np.ndarray:
+        count[0] += len(x)
+        return gradient(x, *args, **kwargs)
+
+    classifier.loss_gradient = counting
+    try:
+        yield count
+    finally:
+        del classifier.loss_gradient
+
+
+@contextlib.contextmanager
+def _quiet(verbose: bool) -> Iterator[None]:
+    """Without ART's progress bars, which have no switch."""
+    if verbose:
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+        yield

@@ -1,0 +1,227 @@
+"""Defences by name: ``standard``, ``clip@0.95`` (held at 95 % training accuracy), ``adversarial:eps=1,max_iter=7``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from artclip import checks
+from artclip.comparison import art_trainers as art
+from artclip.comparison.plan import Plan
+
+
+@dataclass(frozen=True)
+class Defence:
+    """One way to train.
+
+    Attributes:
+        make: makes a trainer from (classifier, plan, **options); a trainer has ``fit(x, y, batch_size, nb_epochs,
+            scheduler)``, ``classifier``, ``history`` (a list of dicts, one an epoch, with ``seconds`` and
+            ``gradients``) and ``lamda`` (``None`` where there is no λ).
+        paper: where it comes from.
+        frameworks: those on which it exists.
+    """
+
+    make: Callable[..., Any]
+    paper: str = ""
+    frameworks: tuple[str, ...] = ("torch", "tensorflow")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Settings and their defaults: the keyword-only arguments of ``make``."""
+        arguments = inspect.signature(self.make).parameters.values()
+        return {a.name: a.default for a in arguments if a.kind is a.KEYWORD_ONLY}
+
+
+@dataclass(frozen=True)
+class Named:
+    """A defence with its settings, as a user asked for it.
+
+    Attributes:
+        name: as the user gave it.
+        defence: what it is.
+        options: its settings, where they differ from the defaults.
+    """
+
+    name: str
+    defence: Defence
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def train(self, classifier: Any, plan: Plan) -> Any:
+        """A trainer of the classifier, not yet run."""
+        if plan.framework not in self.defence.frameworks:
+            there = " and ".join(self.defence.frameworks)
+            raise NotImplementedError(f"ART has this trainer for {there} only, not for {plan.framework}")
+        return self.defence.make(classifier, plan, **self.options)
+
+
+def standard(classifier: Any, plan: Plan) -> Any:
+    """Nothing but the loss."""
+    return _clip_trainer(classifier, plan, lamda=0.0, target_accuracy=None)
+
+
+def clip(
+    classifier: Any,
+    plan: Plan,
+    *,
+    lamda: float | None = None,
+    target_accuracy: float | None = None,
+    lamda_increment: float | None = None,
+    warmup_epochs: int | None = None,
+    nb_pairs: int | None = None,
+    pair_interval: int | None = None,
+    pair_steps: int | None = None,
+    pair_init: str | None = None,
+    penalty: str | None = None,
+    reduction: str | None = None,
+    separation: float | None = None,
+) -> Any:
+    """CLIP; what is ``None`` is left to :class:`artclip.CLIPTrainer`."""
+    options = {k: v for k, v in locals().items() if k not in ("classifier", "plan") and v is not None}
+    return _clip_trainer(classifier, plan, **options)
+
+
+def _clip_trainer(classifier: Any, plan: Plan, **options: Any) -> Any:
+    from artclip.trainers.clip import CLIPTrainer
+
+    return CLIPTrainer(classifier, seed=plan.seed, verbose=plan.verbose, **options)
+
+
+def _weight(kind: str) -> Callable[..., Any]:
+    def make(
+        classifier: Any,
+        plan: Plan,
+        *,
+        lamda: float | None = None,
+        target_accuracy: float | None = None,
+        warmup_epochs: int | None = None,
+    ) -> Any:
+        from artclip.trainers.weight import WeightRegularizationTrainer
+
+        chosen = {"lamda": lamda, "target_accuracy": target_accuracy, "warmup_epochs": warmup_epochs}
+        options: dict[str, Any] = {k: v for k, v in chosen.items() if v is not None}
+        return WeightRegularizationTrainer(classifier, kind=kind, seed=plan.seed, verbose=plan.verbose, **options)
+
+    return make
+
+
+_TORCH = ("torch",)
+
+#: Name -> defence. :func:`register` adds to it.
+DEFENCES: dict[str, Defence] = {
+    "standard": Defence(standard),
+    "weight": Defence(_weight("l2"), "Krogh, Hertz 1991"),
+    "spectral": Defence(_weight("spectral"), "Yoshida, Miyato 2017, arXiv 1705.10941"),
+    "clip": Defence(clip, "Bungert et al. 2021, arXiv 2103.12531"),
+    "gaussian": Defence(art.gaussian, "Zantedeschi et al. 2017, arXiv 1707.06728"),
+    "adversarial": Defence(art.adversarial, "Szegedy et al. 2013, arXiv 1312.6199"),
+    "madry": Defence(art.madry, "Madry et al. 2018, arXiv 1706.06083"),
+    "fbf": Defence(art.fbf, "Wong et al. 2020, arXiv 2001.03994", _TORCH),
+    "trades": Defence(art.trades, "Zhang et al. 2019, arXiv 1901.08573", _TORCH),
+    "awp": Defence(art.awp, "Wu et al. 2020, arXiv 2004.05884", _TORCH),
+}
+
+
+def register(
+    name: str, make: Callable[..., Any], paper: str = "", frameworks: Sequence[str] = ("torch", "tensorflow")
+) -> None:
+    """Add a defence of your own, or replace one.
+
+    Args:
+        name: without ``@``, ``:`` and ``,``.
+        make: makes a trainer from (classifier, plan, *, option=default, ...), as :class:`Defence` says. ``plan`` is a
+            :class:`~artclip.comparison.plan.Plan`. :class:`~artclip.comparison.art_trainers.EpochTrainer` makes such a
+            trainer of any of ART's.
+        paper: where it comes from.
+        frameworks: those on which it works.
+
+    Raises:
+        ValueError: a name that cannot be told from its settings.
+        TypeError: ``make`` cannot be called.
+    """
+    if not name or any(sign in name for sign in "@:, "):
+        raise ValueError(f"name {name!r} of a defence is empty, or has one of '@', ':', ',' and blanks in it")
+    if not callable(make):
+        raise TypeError(f"make is a {type(make).__name__}; expected a function of (classifier, plan)")
+    DEFENCES[name] = Defence(make, paper, tuple(frameworks))
+
+
+def parse(text: str) -> Named:
+    """A defence and its options.
+
+    Args:
+        text: ``NAME``, ``NAME@ACCURACY``, ``NAME:option=value,option=value``, with a name of :data:`DEFENCES`, or
+            ``module:function`` in its place, for a ``make`` of your own.
+
+    Raises:
+        ValueError: an unknown name or option, or a value out of range.
+    """
+    text = text.strip()
+    head, _, settings = text.partition(":")
+    name, at, target = head.partition("@")
+    if name in DEFENCES:
+        found = DEFENCES[name]
+    elif settings and "=" not in settings.partition(":")[0]:
+        function, _, settings = settings.partition(":")
+        function, at, target = function.partition("@")
+        name, found = f"{head}:{function}", _imported(text, head, function)
+    else:
+        raise ValueError(f"defence {text!r} is not known; use one of {', '.join(DEFENCES)}, as in clip@0.95")
+    if "@" in settings:  # clip:lamda=0.1@0.9
+        settings, at, target = settings.partition("@")
+    options: dict[str, Any] = {}
+    if at:
+        settings = f"target_accuracy={target}" + (f",{settings}" if settings else "")
+    for setting in filter(None, settings.split(",")):
+        option, _, value = setting.partition("=")
+        if option not in found.options:
+            known = ", ".join(found.options) or "none"
+            raise ValueError(f"defence {text!r} has the setting {option!r}; known for {name}: {known}")
+        options[option] = _value(text, option, value)
+    return Named(text, found, options)
+
+
+def split(text: str) -> list[str]:
+    """Defences of one text, as ``standard,clip@0.95,adversarial:eps=1,max_iter=7``: a setting goes with its defence."""
+    found: list[str] = []
+    for piece in filter(None, map(str.strip, text.split(","))):
+        if found and "=" in piece.partition(":")[0]:
+            found[-1] += f",{piece}"
+        else:
+            found.append(piece)
+    return found
+
+
+def _imported(text: str, module: str, function: str) -> Defence:
+    from artclip.models import imported
+
+    try:
+        return Defence(imported(f"{module}:{function}"))
+    except (ImportError, ValueError) as error:
+        raise ValueError(
+            f"defence {text!r} is neither one of {', '.join(DEFENCES)} nor a function module:function: {error}"
+        ) from None
+
+
+_WORDS = {
+    "pair_init": ("batch", "near", "data", "noise"),
+    "penalty": ("squared", "linear"),
+    "reduction": ("mean", "max"),
+}
+
+
+def _value(text: str, option: str, value: str) -> Any:
+    what = f"{option} of {text}"
+    if option in _WORDS:
+        checks.one_of(what, value, _WORDS[option])
+        return value
+    try:
+        number = checks.number(value)
+    except ValueError:
+        raise ValueError(f"defence {text!r}: {option}={value!r} is not a number") from None
+    if option == "target_accuracy":
+        checks.share(what, number)
+    checks.non_negative(what, number)
+    return int(value) if value.isdigit() else number

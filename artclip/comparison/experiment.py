@@ -1,0 +1,262 @@
+"""One training, and what is measured of it: the cell that a comparison repeats over nets, defences and seeds."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from artclip import checks
+from artclip.comparison.defences import Named
+from artclip.comparison.plan import Plan
+from artclip.data import load_data
+from artclip.evaluation.attacks import NONE, SETS, Chosen, choose
+from artclip.evaluation.curves import robustness_curve
+from artclip.evaluation.evaluate import evaluate
+from artclip.evaluation.record import describe
+from artclip.evaluation.result import Evaluation
+from artclip.frameworks import FRAMEWORKS, default_framework, function_of, nets_of
+
+Arrays = tuple[np.ndarray, np.ndarray]
+Data = tuple[Arrays, Arrays]
+CURVE = "pgd-margin:max_iter=20,nb_restarts=1"
+_GRID = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)  # of the curve, times eps
+_EXAMPLES = 3  # kept of each cell
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What came of one training.
+
+    Attributes:
+        defence, net, seed: which training.
+        figures: accuracies in [0, 1] (``train``, ``test``, one for each attack by name, ``worst``, ``certified``),
+            ``lipschitz_lower``, ``lipschitz_upper``, ``lamda``, ``seconds_per_epoch``, ``gradients`` (for each sample
+            and epoch); ``None`` where there is none.
+        signs: of gradient masking, by name; those about the worst case first.
+        doubtful: whether one of them is about the worst case.
+        history: of the training.
+        curve: (eps, accuracy).
+        notes: what an attack or a bound could not do.
+        error: why there are no figures, or "".
+        arrays: outcomes of each sample by attack ("kept NAME", bool), the steepest pair ("u", "v"), and a few
+            adversarial examples ("samples", "adversarial", "labels", "said").
+        seconds: in all, measuring included.
+    """
+
+    defence: str
+    net: str
+    seed: int
+    figures: dict[str, float | None] = field(default_factory=dict)
+    signs: list[str] = field(default_factory=list)
+    doubtful: bool = False
+    history: list[dict[str, Any]] = field(default_factory=list)
+    curve: list[tuple[float, float]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    error: str = ""
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """How a net is trained and measured; see :func:`artclip.compare` for the arguments.
+
+    Raises:
+        ValueError: one of them is unknown or out of its range.
+    """
+
+    activation: str = "relu"
+    nb_epochs: int = 20
+    batch_size: int = 128
+    learning_rate: float = 2e-3
+    norm: float | str = 2
+    eps: float = 1.0
+    noise: float = 0.5
+    attacks: Any = None
+    attack_samples: int = 1000
+    curve_samples: int = 200
+    lipschitz: bool = True
+    masking: bool = True
+    framework: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.framework is None:
+            object.__setattr__(self, "framework", default_framework())
+        checks.one_of("framework", self.framework, FRAMEWORKS)
+        checks.one_of("activation", self.activation, self.nets.ACTIVATIONS)
+        for name in ("nb_epochs", "batch_size", "attack_samples"):
+            checks.positive_integer(name, getattr(self, name))
+        checks.positive_integer("curve_samples", self.curve_samples, least=0)
+        checks.positive("learning_rate", self.learning_rate)
+        checks.positive("eps", self.eps)
+        checks.non_negative("noise", self.noise)
+        object.__setattr__(self, "norm", checks.norm("norm", self.norm))
+        object.__setattr__(self, "attacks", _named(self.attacks, float(self.norm), self.noise))
+
+    @property
+    def nets(self) -> Any:
+        """Nets by name, in the framework."""
+        return nets_of(str(self.framework))
+
+    @property
+    def chosen(self) -> list[Chosen]:
+        """The attacks, in the order in which they are tried."""
+        return choose(self.attacks, float(self.norm))
+
+    def load(self, data: str) -> Data:
+        """The data by name or path, with the axes that the nets want."""
+        return load_data(data, channels_first=self.nets.CHANNELS_FIRST)
+
+    def net(self, model: Any) -> str | Callable[..., Any]:
+        """A net by name, ``module:factory`` or function, as :meth:`train` wants it."""
+        if callable(model):
+            return model
+        if isinstance(model, str) and ":" in model:
+            from artclip.models import imported
+
+            return imported(model)
+        if model not in self.nets.NETS:
+            raise ValueError(f"model={model!r} is not known; use one of {', '.join(self.nets.NETS)}, or module:factory")
+        return str(model)
+
+    def plan(self, seed: int, verbose: bool = False) -> Plan:
+        """What the defences are told."""
+        budget = float(self.norm), float(self.eps), float(self.noise)
+        return Plan(str(self.framework), *budget, self.nb_epochs, self.batch_size, seed, verbose)
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that the figures depend on, with versions and machine."""
+        return {
+            **vars(self),
+            "norm": str(self.norm),
+            "optimizer": "Adam, cosine schedule; fbf: SGD, cyclic",
+            "curve": CURVE,
+            **describe(FRAMEWORKS[str(self.framework)][0]),
+        }
+
+    def train(self, data: Data, model: str | Callable[..., Any], named: Named, seed: int, verbose: bool = False) -> Any:
+        """A trainer that has trained."""
+        (x, y), _ = data
+        classifier = self.nets.make_classifier(
+            model,
+            x.shape[1:],
+            int(y.max()) + 1,
+            activation=self.activation,
+            learning_rate=self.learning_rate,
+            seed=seed,
+        )
+        trainer = named.train(classifier, self.plan(seed, verbose))
+        scheduler = self.nets.cosine_scheduler(classifier, self.nb_epochs)
+        trainer.fit(x, y, batch_size=self.batch_size, nb_epochs=self.nb_epochs, scheduler=scheduler)
+        return trainer
+
+    def measure(self, trainer: Any, data: Data, defence: str, net: str, seed: int) -> Cell:
+        """All figures of a trained model."""
+        (x_train, y_train), (x_test, y_test) = data
+        classifier, n = trainer.classifier, self.attack_samples
+        budget: dict[str, Any] = {"norm": self.norm, "seed": seed, "verbose": False}
+        alone = {c.name: self.attacks[c.name] for c in self.chosen if c.attack.access == NONE}
+        rest = {c.name: self.attacks[c.name] for c in self.chosen if c.attack.access != NONE}
+        options = {**budget, "eps": self.eps, "lipschitz": False, "masking": False}
+        figures: dict[str, float | None] = {"train": _accuracy(classifier, x_train, y_train)}
+        found = [evaluate(classifier, x_test, y_test, attacks=alone, **options)] if alone else []
+        options |= {"lipschitz": self.lipschitz, "masking": self.masking}
+        if rest or not alone:
+            found.append(evaluate(classifier, x_test[:n], y_test[:n], attacks=rest or None, **options))
+        figures["test"] = _accuracy(classifier, x_test, y_test)
+        last, kept = found[-1], {name: k for ev in reversed(found) for name, k in ev.per_sample.items()}
+        for c in self.chosen:
+            figures[c.name] = float(kept[c.name].mean()) if c.name in kept else None
+        figures |= {"worst": last.robust_accuracy, "certified": last.certified_accuracy, **_bounds(last)}
+        figures |= _cost(trainer, len(x_train))
+        curve = []
+        if self.curve_samples:
+            some, eps = slice(self.curve_samples), [share * self.eps for share in _GRID]
+            line = robustness_curve({"it": classifier}, x_test[some], y_test[some], eps=eps, attack=CURVE, **budget)
+            curve = list(zip(line.values, line.accuracy["it"], strict=True))
+        return Cell(
+            defence,
+            net,
+            seed,
+            figures,
+            [w.name for w in sorted(last.warnings, key=lambda w: not w.doubtful)],
+            last.doubtful,
+            trainer.history,
+            curve,
+            [f"{o.chosen.title}: {o.error}" for ev in found for o in ev.outcomes if o.error]
+            + ([f"no upper bound: {last.settings['no_upper_bound']}"] if last.settings["no_upper_bound"] else []),
+            arrays=_arrays(last, {**kept, "worst": last.survivors}),
+        )
+
+    def run(self, data: Data, model: str | Callable[..., Any], net: str, named: Named, seed: int) -> Cell:
+        """Train and measure; an error becomes a cell that tells it."""
+        started = time.perf_counter()
+        try:
+            cell = self.measure(self.train(data, model, named, seed), data, named.name, net, seed)
+        except Exception as error:  # a defence may fail in any way; the others go on
+            said = f"{type(error).__name__}: {error}".splitlines()[0]
+            cell = Cell(named.name, net, seed, error=said)
+        return replace(cell, seconds=time.perf_counter() - started)
+
+
+def source(function: Any) -> str:
+    """The code of a user's function, so that a change of it is a change of the key; "" where it cannot be read."""
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):
+        return ""
+
+
+def _named(attacks: Any, norm: float, noise: float) -> dict[str, str]:
+    """Name -> text of each attack; noise at the level asked for."""
+    if attacks is None:
+        attacks = ("noise", "pgd", "pgd-margin")
+    if isinstance(attacks, str):
+        attacks = SETS.get(attacks, (attacks,))
+    texts = dict(attacks) if isinstance(attacks, dict) else {str(a).partition(":")[0]: str(a) for a in attacks}
+    if not isinstance(attacks, dict) and len(texts) < len(list(attacks)):
+        texts = {str(a): str(a) for a in attacks}  # one attack with two settings
+    for name, text in texts.items():
+        if not isinstance(text, str):
+            raise TypeError(f"attack {name!r} is a {type(text).__name__}; a comparison takes attacks by name alone")
+    texts = {name: f"noise:sigma={noise!r}" if text == "noise" else text for name, text in texts.items()}
+    return {c.name: texts[c.name] for c in choose(texts, norm)}
+
+
+def _accuracy(classifier: Any, x: np.ndarray, y: np.ndarray) -> float:
+    return float(np.mean(function_of(classifier).outputs(x, 1024).argmax(1) == y))
+
+
+def _bounds(ev: Evaluation) -> dict[str, float | None]:
+    bounds = {side: ev.lipschitz.get(side) for side in ("lower", "upper")}
+    return {f"lipschitz_{side}": None if bound is None else float(bound.value) for side, bound in bounds.items()}
+
+
+def _cost(trainer: Any, nb: int) -> dict[str, float | None]:
+    """Of an epoch: median seconds; and inputs through which gradients were taken, for each of the nb samples."""
+    gradients = [record["gradients"] for record in trainer.history if record.get("gradients") is not None]
+    return {
+        "lamda": None if trainer.lamda is None else float(trainer.lamda),
+        "seconds_per_epoch": float(np.median([record["seconds"] for record in trainer.history])),
+        "gradients": float(np.mean(gradients)) / nb if gradients else None,
+    }
+
+
+def _arrays(ev: Evaluation, kept: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    found = {f"kept {name}": k for name, k in kept.items()}
+    lower = ev.lipschitz.get("lower")
+    if lower is not None and lower.u is not None and lower.v is not None:
+        found |= {"u": lower.u, "v": lower.v}
+    inside = {o.chosen.title for o in ev.outcomes if o.chosen.attack.in_budget}
+    chosen = {e.index: e for e in ev.examples if e.attack in inside}
+    some = list(chosen.values())[:_EXAMPLES]
+    if some:
+        found["samples"], found["adversarial"] = np.stack([e.x for e in some]), np.stack([e.adversarial for e in some])
+        found["labels"] = np.array([e.label for e in some])
+        found["said"] = np.array([int(np.argmax(e.after)) for e in some])
+    return found

@@ -1,0 +1,232 @@
+"""Figures of a comparison, by matplotlib: what robustness costs, and how each defence came to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from artclip.evaluation.pictures import draw_input, short
+from artclip.evaluation.plots import new_figure
+
+if TYPE_CHECKING:
+    from artclip.comparison.compare import Comparison
+    from artclip.comparison.experiment import Cell
+
+_COLOURS = (
+    "#6b7280",
+    "#1b6ca8",
+    "#b5482a",
+    "#2a8c7d",
+    "#d9a441",
+    "#7d5ba6",
+    "#3f7d20",
+    "#a83279",
+    "#4c9be8",
+    "#8c6d46",
+)
+_MARKERS = "osD^vP*X<>"
+_MOST_PAIRS = 6
+
+
+def plot_comparison(comparison: Comparison) -> Any:
+    """Security curves with a band over the seeds, and the trade of clean against robust accuracy.
+
+    Args:
+        comparison: what :func:`artclip.compare` returned.
+
+    Returns:
+        A ``matplotlib.figure.Figure``.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: no training succeeded.
+    """
+    return _panels(comparison, [_draw_curves, _draw_trade])
+
+
+def plot_steepness(comparison: Comparison) -> Any:
+    """Accuracy against the Lipschitz bracket, and λ and the pairs' mean quotient over the epochs."""
+    return _panels(comparison, [_draw_lipschitz, _draw_quotients, _draw_lamda])
+
+
+def plot_pairs(comparison: Comparison) -> Any:
+    """The steepest pair found of each defence: u, v and their difference; of the first seed."""
+    chosen = [c for c in _first_cells(comparison) if "u" in c.arrays][:_MOST_PAIRS]
+    if not chosen:
+        raise ValueError("there is no steepest pair to show; compare with lipschitz=True")
+    figure = new_figure(2.0 * len(chosen) + 0.6, 6.4)
+    for column, cell in zip(figure.subplots(3, len(chosen), squeeze=False).T, chosen, strict=True):
+        u, v = cell.arrays["u"].astype(np.float64), cell.arrays["v"].astype(np.float64)
+        low, high = float(min(u.min(), v.min())), float(max(u.max(), v.max()))
+        largest = float(np.abs(v - u).max()) or 1.0
+        draw_input(
+            column[0], u, f"{_label(comparison, cell)}\nquotient {cell.figures['lipschitz_lower']:.3g}", low, high
+        )
+        draw_input(column[1], v, "", low, high)
+        draw_input(column[2], v - u, "", -largest, largest, "RdBu_r")
+        for axes, name in zip(column, ("u", "v", "v − u"), strict=True):
+            axes.title.set_fontsize(9)
+            if cell is chosen[0]:
+                axes.set_ylabel(name)
+    return figure
+
+
+def plot_examples(comparison: Comparison) -> Any:
+    """Adversarial examples of each defence, within the budget; of the first seed."""
+    chosen = [c for c in _first_cells(comparison) if "samples" in c.arrays][:_MOST_PAIRS]
+    if not chosen:
+        raise ValueError("no attack found an adversarial example, so there is none to show")
+    nb = max(len(c.arrays["samples"]) for c in chosen)
+    figure = new_figure(2.0 * 2 * nb, 1.9 * len(chosen) + 0.2)
+    for row, cell in zip(figure.subplots(len(chosen), 2 * nb, squeeze=False), chosen, strict=True):
+        a = cell.arrays
+        for axes in row[2 * len(a["samples"]) :]:
+            axes.set_axis_off()
+        for i, (x, adversarial) in enumerate(zip(a["samples"], a["adversarial"], strict=True)):
+            low, high = float(min(x.min(), adversarial.min())), float(max(x.max(), adversarial.max()))
+            draw_input(row[2 * i], x, f"label {a['labels'][i]}", low, high)
+            draw_input(row[2 * i + 1], adversarial, f"taken for {a['said'][i]}", low, high)
+        for axes in row:
+            axes.title.set_fontsize(9)
+        row[0].set_ylabel(_label(comparison, cell), fontsize=9)
+    return figure
+
+
+def _panels(comparison: Comparison, draw: list[Callable[[Any, Comparison], None]]) -> Any:
+    if not any(not row["error"] for row in comparison.rows):
+        raise ValueError("no training succeeded, so there is nothing to show")
+    rows = [row for row in comparison.rows if not row["error"]]
+    figure = new_figure(5.2 * len(draw) if len(draw) < 3 else 13.5, 4.4 + 0.22 * ((len(rows) + 3) // 4))
+    for axes, panel in zip(figure.subplots(1, len(draw), squeeze=False)[0], draw, strict=True):
+        panel(axes, comparison)
+        axes.grid(alpha=0.3)
+    from matplotlib.lines import Line2D  # there is a matplotlib
+
+    handles = []
+    for row in rows:
+        colour, marker = _look(comparison, row["net"], row["defence"])
+        handles.append(Line2D([], [], color=colour, marker=marker, label=short(_name(comparison, row), 34)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False, fontsize=9)
+    return figure
+
+
+def _draw_curves(axes: Any, comparison: Comparison) -> None:
+    for cells, colour, marker in _rows(comparison):
+        curves = [c.curve for c in cells if c.curve]
+        if not curves:
+            continue
+        eps = [e for e, _ in curves[0]]
+        accuracy = 100 * np.array([[a for _, a in curve] for curve in curves])
+        mean, spread = accuracy.mean(0), accuracy.std(0)
+        axes.plot(eps, mean, color=colour, marker=marker, markersize=4)
+        axes.fill_between(eps, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
+    e = comparison.experiment
+    axes.axvline(e.eps, color="#9aa0a8", linestyle="--", linewidth=1)
+    axes.set_ylim(-3, 103), axes.set_xlabel(f"eps, L{comparison.settings['norm']}"), axes.set_ylabel("accuracy in %")
+    axes.set_title(f"Short PGD on {e.curve_samples} samples, band: ± std over seeds", fontsize=10)
+
+
+def _draw_trade(axes: Any, comparison: Comparison) -> None:
+    _scatter(axes, comparison, lambda c: 100 * _of(c, "test"), lambda c: 100 * _of(c, "worst"))
+    points = np.array([[100 * _of(c, "test"), 100 * _of(c, "worst")] for c in comparison.cells if not c.error])
+    if len(points):
+        means = _means(comparison, ("test", "worst"))
+        front = sorted((100 * p for p in means if not any((q >= p).all() and (q > p).any() for q in means)), key=tuple)
+        axes.plot(*np.array(front).T, color="#9aa0a8", linewidth=1, linestyle=":", zorder=0)
+    axes.set_xlabel("clean accuracy on test data in %"), axes.set_ylabel("worst case in %, an upper bound")
+    axes.set_title("What robustness costs; each dot a seed, dotted: the front of means", fontsize=10)
+
+
+def _draw_lipschitz(axes: Any, comparison: Comparison) -> None:
+    for cells, colour, marker in _rows(comparison):
+        for c in cells:
+            low, high = c.figures.get("lipschitz_lower"), c.figures.get("lipschitz_upper")
+            if low is None:
+                continue
+            accuracy = 100 * _of(c, "worst")
+            axes.plot(low, accuracy, marker, color=colour, markersize=5)
+            if high is not None:
+                axes.plot([low, high], [accuracy] * 2, color=colour, linewidth=1)
+    axes.set_xscale("log"), axes.set_ylabel("worst case in %, an upper bound")
+    axes.set_xlabel(f"Lipschitz constant L{comparison.settings['norm']}: from lower to upper bound")
+    axes.set_title("Accuracy against steepness", fontsize=10)
+
+
+def _draw_quotients(axes: Any, comparison: Comparison) -> None:
+    _over_epochs(axes, comparison, "lipschitz")
+    (
+        axes.set_ylabel("mean quotient of the training pairs"),
+        axes.set_title("Steepness while training (no bound)", fontsize=10),
+    )
+
+
+def _draw_lamda(axes: Any, comparison: Comparison) -> None:
+    _over_epochs(axes, comparison, "lamda")
+    axes.set_ylabel("λ"), axes.set_title("λ while training", fontsize=10)
+
+
+def _over_epochs(axes: Any, comparison: Comparison, key: str) -> None:
+    drawn = False
+    for cells, colour, _ in _rows(comparison):
+        for c in cells:
+            points = [(r["epoch"], r[key]) for r in c.history if r.get(key)]
+            if points:
+                axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.3, alpha=0.8)
+                drawn = True
+    axes.set_xlabel("epoch")
+    if drawn:
+        axes.set_yscale("log")
+    else:
+        axes.text(0.5, 0.5, "none has it", ha="center", va="center", transform=axes.transAxes)
+
+
+def _scatter(axes: Any, comparison: Comparison, x: Callable[[Cell], float], y: Callable[[Cell], float]) -> None:
+    for cells, colour, marker in _rows(comparison):
+        points = np.array([[x(c), y(c)] for c in cells])
+        axes.plot(*points.T, marker, color=colour, markersize=4, alpha=0.45)
+        axes.plot(*points.mean(0), marker, color=colour, markersize=8)
+
+
+def _means(comparison: Comparison, metrics: tuple[str, ...]) -> list[np.ndarray]:
+    return [
+        np.array([_of(c, m) for c in cells for m in metrics]).reshape(-1, len(metrics)).mean(0)
+        for cells, *_ in _rows(comparison)
+    ]
+
+
+def _of(cell: Cell, metric: str) -> float:
+    value = cell.figures[metric]
+    assert value is not None
+    return value
+
+
+def _rows(comparison: Comparison) -> list[tuple[list[Cell], str, str]]:
+    """The cells of each row that have figures, with colour and marker."""
+    found = []
+    for row in comparison.rows:
+        cells = [c for c in comparison.of(row["defence"], row["net"]) if not c.error]
+        if cells:
+            found.append((cells, *_look(comparison, row["net"], row["defence"])))
+    return found
+
+
+def _look(comparison: Comparison, net: str, defence: str) -> tuple[str, str]:
+    """A colour for each defence, a marker for each net, or for each defence where there is one net."""
+    defences = list(dict.fromkeys(c.defence for c in comparison.cells))
+    place = defences.index(defence)
+    nets = list(dict.fromkeys(c.net for c in comparison.cells))
+    return _COLOURS[place % len(_COLOURS)], _MARKERS[(nets.index(net) if len(nets) > 1 else place) % len(_MARKERS)]
+
+
+def _first_cells(comparison: Comparison) -> list[Cell]:
+    return [cells[0] for cells, *_ in _rows(comparison)]
+
+
+def _name(comparison: Comparison, row: dict[str, Any]) -> str:
+    return f"{row['net']}, {row['defence']}" if comparison.many_nets else str(row["defence"])
+
+
+def _label(comparison: Comparison, cell: Cell) -> str:
+    return short(_name(comparison, {"net": cell.net, "defence": cell.defence}), 24)
