@@ -17,14 +17,14 @@ from tests.nets import FRAMEWORKS
 
 ALWAYS = ("train", "test", "noise", "pgd", "pgd-margin", "worst", "certified", "lipschitz_lower", "lipschitz_upper")
 QUICK = {"nb_epochs": 2, "attacks": "quick", "attack_samples": 20, "curve_samples": 0, "verbose": False}
+QUICK |= {"masking": False}
 
 
 @pytest.fixture(scope="module")
 def comparison():
     defences = ["standard", "weight:lamda=0.01", "clip"]
-    return compare(
-        "digits", defences=defences, nb_seeds=2, nb_epochs=12, eps=0.5, noise=0.3, attack_samples=100, verbose=False
-    )
+    few = {"attack_samples": 100, "curve_samples": 50}
+    return compare("digits", defences=defences, nb_seeds=2, nb_epochs=12, eps=0.5, noise=0.3, verbose=False, **few)
 
 
 def test_rows_hold_mean_and_values_of_every_seed(comparison):

@@ -1,4 +1,4 @@
-"""Defences by name: settings reach their trainers, ART's trainers train, and gradients are counted as they are taken."""
+"""Defences by name: settings reach their trainers, ART's trainers train, and gradients are counted."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from artclip.comparison.defences import DEFENCES, parse, register, split
 from artclip.comparison.experiment import Experiment
 from tests.nets import FRAMEWORKS
 
-SMALL = {"nb_epochs": 2, "batch_size": 32, "eps": 0.5, "noise": 0.3, "attacks": "quick", "lipschitz": False}
+SMALL = {"nb_epochs": 2, "batch_size": 32, "eps": 0.5, "noise": 0.3, "attacks": "quick", "lipschitz": False, "masking": False}
 
 
 def data(framework, nb=160):
@@ -113,9 +113,9 @@ def test_gradients_are_those_that_the_model_meets(name):
 
 def test_global_generators_are_left_as_found():
     e = Experiment(**SMALL)
-    before = np.random.get_state()[1].copy()
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
     e.train(data(e.framework), "mlp", parse("adversarial"), 0)
-    np.testing.assert_array_equal(np.random.get_state()[1], before)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
 
 
 def test_adversarial_training_is_more_robust_than_plain_training():

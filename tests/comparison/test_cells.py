@@ -1,0 +1,143 @@
+"""Cells on more processes, on a cluster, and after a death: the figures are the same, and only what is lost is redone."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+
+from artclip import compare, load_data
+from artclip.comparison import cells, defences
+from artclip.comparison.defences import DEFENCES, Defence
+from artclip.comparison.experiment import Cell
+from tests.nets import FRAMEWORKS
+
+QUICK = {"nb_epochs": 2, "attacks": "quick", "attack_samples": 30, "eps": 0.5, "verbose": False}
+QUICK |= {"curve_samples": 0, "masking": False, "lipschitz": False}
+WHOLE = {**QUICK, "curve_samples": 20, "masking": True, "lipschitz": True}
+
+
+def small(framework=FRAMEWORKS[0]):
+    (x, y), (x_test, y_test) = load_data("digits", channels_first=framework == "torch")
+    return (x[:200], y[:200]), (x_test[:100], y_test[:100])
+
+
+def figures(comparison):
+    """All that does not depend on the clock."""
+    return [{k: v for k, v in c.figures.items() if "second" not in k} for c in comparison.cells]
+
+
+def assert_same(one, other):
+    assert figures(one) == figures(other)
+    for a, b in zip(one.cells, other.cells, strict=True):
+        assert (a.defence, a.seed, a.curve, a.signs, a.error) == (b.defence, b.seed, b.curve, b.signs, b.error)
+        assert a.arrays.keys() == b.arrays.keys()
+        for name, array in a.arrays.items():
+            np.testing.assert_array_equal(array, b.arrays[name])
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_jobs_side_by_side_give_the_same_figures(framework):
+    options = {"defences": "clip,adversarial", "nb_seeds": 1, "framework": framework}
+    options |= WHOLE if framework == "torch" else QUICK
+    assert_same(compare(small(framework), n_jobs=1, **options), compare(small(framework), n_jobs=2, **options))
+
+
+def test_a_dask_cluster_gives_the_same_figures():
+    distributed = pytest.importorskip("distributed")
+    options = {"defences": "standard,clip", "nb_seeds": 1, **WHOLE}
+    here = compare(small(), **options)
+    cluster = distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+    )
+    with cluster, distributed.Client(cluster) as client, joblib.parallel_config(backend="dask"):
+        there = compare(small(), **options)
+        assert len(client.scheduler_info(n_workers=-1)["workers"]) == 2
+    assert_same(here, there)
+
+
+def mortal(classifier, plan):
+    """Ends its process at the second seed."""
+    if plan.seed == 1:
+        time.sleep(1)
+        os._exit(1)
+    return DEFENCES["standard"].make(classifier, plan)
+
+
+def test_a_worker_that_dies_costs_its_cell_alone(monkeypatch):
+    monkeypatch.setattr(defences, "DEFENCES", {**DEFENCES, "mortal": Defence(mortal)})
+    found = compare(small(), defences="mortal,standard", nb_seeds=3, n_jobs=2, **QUICK)
+    assert [bool(c.error) for c in found.cells] == [False, True, False, False, False, False]
+    assert "died twice" in found.cells[1].error
+    assert found.rows[0]["error"].startswith("seed 1: ")
+    assert found.rows[0]["test"]["values"] == [found.cells[0].figures["test"], found.cells[2].figures["test"]]
+
+
+def counting(folder):
+    def make(classifier, plan):
+        (folder / f"trained {plan.seed} {time.time_ns()}").touch()
+        if (folder / "stop").exists() and plan.seed == 2:
+            raise KeyboardInterrupt
+        return DEFENCES["standard"].make(classifier, plan)
+
+    return make
+
+
+def test_an_interrupted_comparison_goes_on_where_it_was(monkeypatch, tmp_path):
+    monkeypatch.setattr(defences, "DEFENCES", {**DEFENCES, "counting": Defence(counting(tmp_path))})
+    options = {"defences": ["counting"], "nb_seeds": 4, "cache": tmp_path / "cache", **QUICK}
+    (tmp_path / "stop").touch()
+    with pytest.raises(KeyboardInterrupt):
+        compare(small(), **options)
+    (tmp_path / "stop").unlink()
+    resumed = compare(small(), **options)
+    assert len(list(tmp_path.glob("trained 0*"))) == len(list(tmp_path.glob("trained 1*"))) == 1
+    assert len(list(tmp_path.glob("trained 2*"))) == 2
+    assert_same(resumed, compare(small(), **{**options, "cache": None}))
+    trained = len(list(tmp_path.glob("trained*")))
+    assert_same(resumed, compare(small(), **options))
+    assert len(list(tmp_path.glob("trained*"))) == trained
+    x, y = small()[0]
+    changed = [((x * 0.5, y), small()[1]), small(), small()]
+    for data, more in zip(changed, ({}, {"eps": 0.25}, {"batch_size": 64}), strict=True):
+        compare(data, **{**options, "nb_seeds": 1, **more})
+        assert len(list(tmp_path.glob("trained*"))) == (trained := trained + 1)
+
+
+def test_a_run_that_is_killed_loses_what_was_unfinished_only(tmp_path):
+    code = (
+        "from artclip import compare\n"
+        "if __name__ == '__main__':\n"
+        f"    print(compare('digits', defences='standard,clip', nb_seeds=3, nb_epochs=3, attacks='quick',"
+        f" attack_samples=30, curve_samples=0, lipschitz=False, masking=False, verbose=False, cache={str(tmp_path)!r}).to_csv())\n"
+    )
+    script = tmp_path / "run.py"
+    script.write_text(code)
+    run = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
+    deadline = time.time() + 60
+    while len(list(tmp_path.glob("*.npz"))) < 2 and time.time() < deadline:
+        time.sleep(0.05)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    kept = {file: file.stat().st_mtime_ns for file in tmp_path.glob("*.npz")}
+    assert 2 <= len(kept) < 6
+    out = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert out.stdout.count("\n") == 4, out.stderr
+    assert len(list(tmp_path.glob("*.npz"))) == 6
+    assert all(file.stat().st_mtime_ns == stamp for file, stamp in kept.items())
+
+
+def test_a_cell_comes_back_from_the_cache_as_it_was():
+    arrays = {"kept worst": np.array([True, False]), "u": np.ones((1, 2, 2), np.float32)}
+    cell = Cell("clip", "mlp", 3, {"test": 0.5, "certified": None}, ["weak attack"], True, [{"epoch": 1}], [(0.0, 1.0)])
+    cell = dataclasses.replace(cell, arrays=arrays, notes=["a"], seconds=1.5)
+    back = cells._unpacked(cells._packed(cell))
+    assert dataclasses.replace(back, arrays={}) == dataclasses.replace(cell, arrays={})
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(back.arrays[name], array)
