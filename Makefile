@@ -6,7 +6,7 @@ DATA   := $(wildcard ../shared/data)
 # MNIST and Fashion-MNIST for tests and benchmarks, where they are at hand; scikit-learn's digits otherwise.
 export ARTCLIP_DATA ?= $(abspath $(DATA))
 
-.PHONY: demo photos photos-torch photos-keras test test-frameworks docs benchmark clean
+.PHONY: demo photos photos-torch photos-keras figures test test-frameworks docs benchmark clean
 
 demo: $(VENV)/.demo
 	$(BIN)/artclip compare --data digits --defences standard,weight@0.98,clip@0.98,weight@0.95,clip@0.95 \
@@ -27,6 +27,11 @@ photos-keras: $(VENV)/.photos
 	$(BIN)/artclip evaluate "$$($(BIN)/python -c 'from examples.photos import cifar10_cnn; print(cifar10_cnn())')" \
 	    --data examples.photos:cifar10 --class-names examples.photos:cifar10_names --mean 0 --std 1/255 \
 	    --norm inf --eps 2/255 --no-lipschitz --html out/cifar10.html -o out/cifar10.json
+
+# The pictures of docs/gallery.md, four minutes.
+FIGURES := pairs_1d regression_1d pairs_fashion bounds patch_and_spatial
+figures: $(VENV)/.dev
+	set -e; for name in $(FIGURES); do OMP_NUM_THREADS=1 $(BIN)/python examples/$$name.py -o docs/figures; done
 
 test: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -65,7 +65,18 @@ def add(commands: Any, number: Any) -> None:
     )
     compare.add_argument("--seeds", type=int, default=3, metavar="N", help="trainings per defence (default: 3)")
     _add_running(compare)
+    compare.add_argument("--csv", metavar="FILE", help="write the table here")
+    compare.add_argument("--latex", action="store_true", help="print the table for LaTeX")
     compare.set_defaults(run=_compare)
+
+    again = commands.add_parser("reproduce", help="a published table of CLIP, measured again beside its figures")
+    again.add_argument("table", help="readme (of the published code) or talk (MNIST and Fashion-MNIST)")
+    again.add_argument("--seeds", type=int, default=3, metavar="N", help="trainings for each row (default: 3)")
+    again.add_argument("--quick", action="store_true", help="a dry run of seconds, whose figures mean nothing")
+    again.add_argument("--framework", choices=("torch", "tensorflow"), help="default: torch, where it is installed")
+    again.add_argument("--json", action="store_true", help="print JSON, and nothing else, on stdout")
+    _add_running(again)
+    again.set_defaults(run=_reproduce)
 
 
 def _add_running(parser: Any) -> None:
@@ -73,8 +84,6 @@ def _add_running(parser: Any) -> None:
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of each training (default: 1)")
     parser.add_argument("--cache", metavar="FOLDER", help="keep finished trainings here, and resume from them")
     parser.add_argument("--html", metavar="FILE", help="write a report here")
-    parser.add_argument("--csv", metavar="FILE", help="write the table here")
-    parser.add_argument("--latex", action="store_true", help="print the table for LaTeX")
     parser.add_argument("-o", "--output", metavar="FILE", help="also write the JSON here")
 
 
@@ -106,6 +115,27 @@ def _compare(arguments: argparse.Namespace) -> None:
     if table is not None:
         result.to_csv(table)
     print(text if arguments.json else result.to_latex() if arguments.latex else result)
+
+
+def _reproduce(arguments: argparse.Namespace) -> None:
+    from artclip.comparison.reproduce import reproduce, write
+
+    output, html = writable(arguments.output), writable(arguments.html)
+    found = reproduce(
+        arguments.table,
+        arguments.seeds,
+        arguments.framework,
+        arguments.jobs,
+        arguments.cache,
+        arguments.quick,
+        sys.stderr.isatty(),
+        arguments.threads,
+    )
+    text = write(found, output)
+    for number, one in enumerate(found, 1):
+        if html is not None:  # a report for each table
+            one.comparison.to_html(html if len(found) == 1 else html.with_stem(f"{html.stem}-{number}"))
+    print(text if arguments.json else "\n\n".join(one.to_markdown() for one in found))
 
 
 def _train(arguments: argparse.Namespace) -> None:

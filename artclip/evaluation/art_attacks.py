@@ -105,6 +105,30 @@ def _pgd(task: Task, loss: str, max_iter: int) -> Stage:
     return run
 
 
+def pgd_sign(task: Task, max_iter: int, eps_step: float) -> list[Stage]:
+    """PGD along the sign of the gradient whatever the norm, through the model's own outputs and loss.
+
+    That is how the published CLIP code attacks: far too weak in L2. It is here to be compared with its figures.
+    """
+    from art.attacks.evasion.projected_gradient_descent.projected_gradient_descent_numpy import (
+        ProjectedGradientDescentNumpy,
+    )
+
+    class SignGradient(ProjectedGradientDescentNumpy):
+        def _compute_perturbation(self, x: np.ndarray, y: np.ndarray, *_: Any, **__: Any) -> np.ndarray:
+            return np.sign(self.estimator.loss_gradient(x.astype(np.float32), y))
+
+    if not hasattr(task.victim.estimator, "loss_gradient"):
+        raise ValueError("it climbs the loss that an ART classifier was made with, and this model is none")
+
+    def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        attack = projected_gradient(task, SignGradient, task.victim.estimator, max_iter)
+        attack.set_params(eps_step=eps_step)
+        return np.asarray(attack.generate(x, task.labels(y)))
+
+    return [run]
+
+
 def projected_gradient(task: Task, kind: Any, estimator: Any, max_iter: int, num_random_init: int = 1) -> Any:
     """A PGD of ART on an estimator, in steps of 2.5·eps/max_iter; ``kind`` is its class."""
     return kind(

@@ -50,6 +50,14 @@ _MADRY, _CROCE = "Madry et al. 2018, arXiv 1706.06083", "Croce, Hein 2020, arXiv
 #: its dense steps hardly attack there; the sparse ones of "pgd" do.
 ATTACKS: dict[str, Attack] = {
     "noise": Attack("noise", NONE, (), "Gaussian, one draw", art.noise, {"sigma": 0.5}),
+    "pgd-sign": Attack(
+        "sign PGD",
+        WHITE,
+        _L2_INF,
+        "code of Bungert et al. 2021, arXiv 2103.12531; weak in L2",
+        art.pgd_sign,
+        {"max_iter": 100, "eps_step": 0.5},
+    ),
     "fgsm": Attack("FGSM", WHITE, _ALL, "Goodfellow et al. 2015, arXiv 1412.6572", art.fgsm),
     "pgd": Attack("PGD", WHITE, _ALL, _MADRY, partial(art.pgd, loss="cross-entropy"), _PGD),
     "pgd-margin": Attack("PGD margin", WHITE, _ALL, _MADRY, partial(art.pgd, loss="margin"), _PGD),

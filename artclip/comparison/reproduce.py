@@ -1,0 +1,171 @@
+"""Published tables of CLIP, measured again: the published figure beside ours, and what holds of what was claimed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from artclip import checks
+from artclip.comparison.compare import Comparison, compare
+from artclip.data import load_data
+from artclip.evaluation.record import as_json
+from artclip.frameworks import default_framework, nets_of
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A published table, and the setting in which it is measured again.
+
+    Attributes:
+        name: of the table.
+        source: where it was published.
+        data: name of the data.
+        nb_training: how many training samples are used, the first ones; ``None`` for all.
+        options: of :func:`artclip.compare`.
+        rows: published name -> defence.
+        columns: published title -> metric of a row, as ``pgd``.
+        published: published name -> title -> figure, in % but for λ.
+        setting: what is known of the published setting, and what is assumed here.
+        claims: text -> whether it holds, from the mean figures by published name and metric, in % but for λ.
+    """
+
+    name: str
+    source: str
+    data: str
+    nb_training: int | None
+    options: dict[str, Any]
+    rows: dict[str, str]
+    columns: dict[str, str]
+    published: dict[str, Figures]
+    setting: str
+    claims: dict[str, Callable[[dict[str, Figures]], bool]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A table measured again.
+
+    Attributes:
+        table: what was published.
+        comparison: what was found.
+    """
+
+    table: Table
+    comparison: Comparison
+
+    @property
+    def ours(self) -> dict[str, Figures]:
+        """Published name -> metric -> mean over the seeds, in % but for λ and the Lipschitz bounds."""
+        found = {}
+        for name, defence in self.table.rows.items():
+            row = next(row for row in self.comparison.rows if row["defence"] == defence)
+            plain = ("lamda", "lipschitz_lower", "lipschitz_upper", "seconds_per_epoch", "gradients", "cost")
+            means = {m: v["mean"] for m, v in row.items() if isinstance(v, dict) and v.get("mean") is not None}
+            found[name] = {m: v if m in plain else 100 * v for m, v in means.items()}
+        return found
+
+    @property
+    def claims(self) -> dict[str, bool | None]:
+        """What was claimed, and whether it holds of our means; ``None`` where a training failed."""
+        held: dict[str, bool | None] = {}
+        for text, holds in self.table.claims.items():
+            try:
+                held[text] = bool(holds(self.ours))
+            except KeyError:
+                held[text] = None
+        return held
+
+    def to_markdown(self) -> str:
+        """Published / ours, column by column; what was assumed; what holds; and our whole table."""
+        t, ours = self.table, self.ours
+        titles = [*(f"{title}, published / ours" for title in t.columns), "worst case, ours"]
+        lines = [f"| {t.name} | {' | '.join(titles)} |", f"| --- |{' --: |' * len(titles)}"]
+        for name in t.rows:
+            cells = []
+            for title, metric in t.columns.items():
+                form = ".2g" if metric == "lamda" else ".1f"
+                mean, was = ours[name].get(metric), t.published[name].get(title)
+                cells.append(" / ".join("–" if v is None else format(v, form) for v in (was, mean)))
+            worst = ours[name].get("worst")
+            lines.append(f"| {name} | {' | '.join(cells)} | {'–' if worst is None else format(worst, '.1f')} |")
+        said = {True: "holds", False: "does not hold", None: "not known"}
+        lines += ["", f"- {t.source}. {t.setting}"]
+        lines += [f"- {text}: **{said[held]}**." for text, held in self.claims.items()]
+        return "\n".join([*lines, "", str(self.comparison)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the outcome of each sample."""
+        found = self.comparison.to_dict()
+        for cell in found["cells"]:
+            del cell["per_sample"]
+        t = self.table
+        about = {"name": t.name, "source": t.source, "setting": t.setting, "published": t.published, "rows": t.rows}
+        return {**about, "columns": t.columns, "claims": self.claims, "ours": self.ours, "comparison": found}
+
+
+def reproduce(
+    name: str,
+    nb_seeds: int = 3,
+    framework: str | None = None,
+    n_jobs: int = 1,
+    cache: str | os.PathLike[str] | None = None,
+    quick: bool = False,
+    verbose: bool = True,
+    nb_threads: int = 1,
+) -> list[Reproduction]:
+    """Measure a published table again.
+
+    Args:
+        name: ``"readme"``, the table of the README of the published code; ``"talk"``, those of a talk about CLIP.
+        nb_seeds: trainings for each row, >= 1.
+        framework: as for :func:`artclip.compare`.
+        n_jobs, cache, nb_threads: as for :func:`artclip.compare`.
+        quick: one epoch on 500 samples, to see that it runs; its figures mean nothing.
+        verbose: show progress.
+
+    Raises:
+        ValueError: an unknown name.
+        FileNotFoundError: the data are not at hand.
+    """
+    from artclip.comparison.published import TABLES
+
+    checks.one_of("name", name, TABLES)
+    framework = framework or default_framework()
+    first, found = nets_of(framework).CHANNELS_FIRST, []
+    for table in TABLES[name]:
+        if quick:
+            options = {"nb_epochs": 1, "attack_samples": 20, "curve_samples": 0, "attacks": _short(table.options)}
+            table = replace(
+                table, nb_training=500, options={**table.options, **options, "masking": False, "lipschitz": False}
+            )
+        (x, y), test = load_data(table.data, channels_first=first)
+        data = (x[: table.nb_training], y[: table.nb_training]), test
+        comparison = compare(
+            data,
+            defences=list(dict.fromkeys(table.rows.values())),
+            nb_seeds=nb_seeds,
+            framework=framework,
+            n_jobs=n_jobs,
+            cache=cache,
+            verbose=verbose,
+            nb_threads=nb_threads,
+            **table.options,
+        )
+        some = "" if table.nb_training is None else f", first {table.nb_training:,} training images"
+        comparison.settings["data"] = f"{table.data}{some}"
+        found.append(Reproduction(table, comparison))
+    return found
+
+
+def _short(options: dict[str, Any]) -> dict[str, str]:
+    steps = {"pgd": ":max_iter=5,nb_restarts=1", "pgd-margin": ":max_iter=5,nb_restarts=1", "pgd-sign": ":max_iter=5"}
+    return {name: name + steps.get(name, "") for name in options["attacks"] if name in steps or name == "noise"}
+
+
+def write(reproductions: list[Reproduction], path: str | os.PathLike[str] | None = None) -> str:
+    """The tables as JSON; also written to ``path`` where given."""
+    return as_json({"tables": [r.to_dict() for r in reproductions]}, path)
