@@ -9,8 +9,9 @@ export ARTCLIP_DATA ?= $(abspath $(DATA))
 .PHONY: demo photos photos-torch photos-keras figures test test-frameworks docs benchmark clean
 
 demo: $(VENV)/.demo
-	$(BIN)/artclip compare --data digits --defences standard,weight@0.98,clip@0.98,weight@0.95,clip@0.95 \
-	    --nb-epochs 60 --eps 0.5 --noise 0.3 --seeds 3
+	mkdir -p out
+	$(BIN)/artclip compare --data digits --defences standard,weight@0.98,clip@0.98,clip@0.95,madry \
+	    --nb-epochs 60 --eps 0.5 --noise 0.3 --seeds 3 --jobs -1 --html out/demo.html
 
 # Models that others trained, on photos, each with a report in out/.
 photos: photos-torch photos-keras
@@ -66,7 +67,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # One recipe for all environments: .venv/.NAME installs the extras that NAME needs.
-EXTRAS_demo := torch
+EXTRAS_demo := torch,report
 EXTRAS_dev  := dev
 EXTRAS_docs := docs
 EXTRAS_models := torch,tensorflow,report

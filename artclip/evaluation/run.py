@@ -15,7 +15,7 @@ import numpy as np
 from artclip.evaluation.art_attacks import Stage, Task
 from artclip.evaluation.attacks import Chosen
 from artclip.evaluation.cache import Cache, digest
-from artclip.lipschitz.pairs import lengths
+from artclip.lipschitz.pairs import column, lengths
 
 BLOCK = 2000  # samples attacked between two visits to the cache
 _OUT_OF_MEMORY = ("out of memory", "ResourceExhausted", "OOM", "can't allocate memory")
@@ -126,7 +126,9 @@ class Arena:
             except Exception as problem:  # ART's attacks raise whatever they like; the other attacks go on
                 error = f"{type(problem).__name__}: {problem}".splitlines()[0]
                 break
-            wrong = self.decide(candidates) != self.y[left]
+            finite = np.isfinite(candidates.reshape(len(left), -1)).all(1)
+            wrong = self.decide(np.where(column(finite, candidates), candidates, 0)) != self.y[left]
+            wrong |= ~finite
             broken, faults = self._checked(c, candidates, self.x[left], wrong)
             violations += faults
             for i in np.flatnonzero(broken)[: max(0, self.nb_examples - len(kept))]:

@@ -130,9 +130,10 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
         """The same classifier through its outputs alone; logits, or their softmax."""
 
         def outputs(x: np.ndarray) -> np.ndarray:
-            logits = self.predict(x)
-            # A model may make numbers of NaN, and a search that asks for them would keep it.
-            logits[~np.isfinite(x.reshape(len(x), -1)).all(1)] = np.nan
+            # A model may make numbers of NaN, and a search that asks for them would keep it; another may refuse it.
+            finite = np.isfinite(x.reshape(len(x), -1)).all(1)
+            logits = self.predict(np.where(finite.reshape(-1, *[1] * (x.ndim - 1)), x, 0))
+            logits[~finite] = np.nan
             return _softmax(logits) if probabilities else logits
 
         return BlackBoxClassifierNeuralNetwork(

@@ -110,7 +110,7 @@ def graph_of(estimator: Any) -> tuple[list[Any], int]:
     adapter = _adapter(estimator)
     if adapter is None or adapter.__name__ not in _GRAPHS:
         raise TypeError(
-            f"cannot read the layers of a {_bases(estimator)[0]}; expected an ART {_installed(_ESTIMATORS)}. "
+            f"cannot read the layers of {_bases(estimator)[0]}; expected an ART {_installed(_ESTIMATORS)}. "
             "lipschitz_lower_bound takes any estimator"
         )
     return import_module(_GRAPHS[adapter.__name__]).of_estimator(adapter(estimator))

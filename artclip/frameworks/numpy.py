@@ -42,6 +42,7 @@ class NumpyFunction(Function):
             low, high = self.clip_values
             self._step *= float(np.max(high - low))
         self._rng = np.random.default_rng(0)
+        self._of_logarithms = False
         self._has_gradient = self._try_gradient()
         self.access = "class_gradient" if self._has_gradient else "predict alone"
 
@@ -54,7 +55,23 @@ class NumpyFunction(Function):
             gradient = np.asarray(self.estimator.class_gradient(x))
         except Exception:  # ART raises all kinds of errors where a model has no gradient
             return False
-        return gradient.shape == (1, self.forward(x).shape[1], *self.input_shape) and bool(np.isfinite(gradient).all())
+        outputs = self.forward(x)
+        if gradient.shape != (1, outputs.shape[1], *self.input_shape) or not np.isfinite(gradient).all():
+            return False
+        self._of_logarithms = self._is_of_logarithms(x, outputs[0], gradient[0])
+        return True
+
+    def _is_of_logarithms(self, x: np.ndarray, outputs: np.ndarray, gradient: np.ndarray) -> bool:
+        """Whether the gradients are those of log f, as ART's of a logistic regression are, seen along one direction."""
+        direction = self._rng.standard_normal(x.shape)
+        direction *= self._step / np.linalg.norm(direction)
+        slopes = (self.forward(x + direction) - self.forward(x - direction))[0] / 2
+        said = gradient.reshape(len(outputs), -1) @ direction.ravel()
+
+        def off(s: np.ndarray) -> float:
+            return float(np.abs(s - slopes).max())
+
+        return off(said * outputs) < 0.05 * float(np.abs(slopes).max()) < 0.5 * off(said)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         outputs = np.asarray(self.estimator.predict(x.astype(self.dtype)), dtype=np.float64)
@@ -66,6 +83,8 @@ class NumpyFunction(Function):
     def _pull(self, x: np.ndarray, cotangents: np.ndarray) -> np.ndarray:
         if self._has_gradient:
             jacobian = np.asarray(self.estimator.class_gradient(x.astype(self.dtype)), dtype=np.float64)
+            if self._of_logarithms:
+                cotangents = cotangents * self.forward(x)
             return np.einsum("nk,nk...->n...", cotangents, jacobian)
         axes = self._directions(math.prod(x.shape[1:]))
         flat, gradient = x.reshape(len(x), -1), np.zeros((len(x), axes.shape[1]))

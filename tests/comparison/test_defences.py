@@ -9,7 +9,15 @@ from artclip.comparison.defences import DEFENCES, parse, register, split
 from artclip.comparison.experiment import Experiment
 from tests.nets import FRAMEWORKS
 
-SMALL = {"nb_epochs": 2, "batch_size": 32, "eps": 0.5, "noise": 0.3, "attacks": "quick", "lipschitz": False, "masking": False}
+SMALL = {
+    "nb_epochs": 2,
+    "batch_size": 32,
+    "eps": 0.5,
+    "noise": 0.3,
+    "attacks": "quick",
+    "lipschitz": False,
+    "masking": False,
+}
 
 
 def data(framework, nb=160):

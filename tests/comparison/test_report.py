@@ -22,7 +22,12 @@ def cell(defence, net, seed, worst, error=""):
     if error:
         return Cell(defence, net, seed, error=error)
     figures = {"train": 0.99, "test": 0.9, "noise": 0.8, "pgd": worst + 0.05, "worst": worst, "certified": worst / 2}
-    figures |= {"lipschitz_lower": 1 / worst, "lipschitz_upper": 2 / worst, "lamda": 0.1, "seconds_per_epoch": 1 + worst}
+    figures |= {
+        "lipschitz_lower": 1 / worst,
+        "lipschitz_upper": 2 / worst,
+        "lamda": 0.1,
+        "seconds_per_epoch": 1 + worst,
+    }
     history = [{"epoch": e, "lipschitz": 2.0 / e, "lamda": 0.1 * e, "seconds": 1.0} for e in (1, 2, 3)]
     x = rng.random((2, 1, 8, 8)).astype(np.float32)
     arrays = {"kept worst": rng.random(50) < worst, "u": x[0], "v": x[1]}

@@ -10,7 +10,7 @@ jax = pytest.importorskip("jax")
 import jax.numpy as jnp
 from art.experimental.estimators.classification.jax import JaxClassifier
 
-from artclip import CLIPTrainer, PairSet, lipschitz_lower_bound
+from artclip import CLIPTrainer, PairSet, evaluate, lipschitz_lower_bound
 from artclip.frameworks import function_of
 
 RNG = np.random.default_rng(0)
@@ -71,3 +71,16 @@ def test_a_trained_net_is_steeper():
 def test_training_is_refused_with_the_reason():
     with pytest.raises(TypeError, match="update_func makes the whole step"):
         CLIPTrainer(classifier(6, 3))
+
+
+def test_evaluation_reaches_the_optimum_of_a_linear_model():
+    """Two classes: the margin falls by eps times the norm of the difference of the weights, and no further."""
+    linear = classifier(6, 2, clip_values=None)
+    (w, b), x = linear.model[0], RNG.standard_normal((100, 6)).astype(np.float32)
+    margin = np.abs(x @ np.asarray(w[:, 0] - w[:, 1]) + np.asarray(b[0] - b[1]))
+    eps, labels = 0.5, linear.predict(x).argmax(1)
+    attacks = ["pgd:max_iter=20,nb_restarts=1", "pgd-margin:max_iter=20,nb_restarts=1"]
+    found = evaluate(linear, x, labels, eps=eps, attacks=attacks, verbose=False, seed=0)
+    assert not any(o.error for o in found.outcomes)
+    reach = eps * np.linalg.norm(np.asarray(w[:, 0] - w[:, 1]))
+    assert found.robust_accuracy == pytest.approx(np.mean(margin > reach), abs=0.02)

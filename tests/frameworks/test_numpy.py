@@ -13,7 +13,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.svm import LinearSVC
 
-from artclip import CLIPTrainer, PairSet, lipschitz_lower_bound
+from artclip import CLIPTrainer, PairSet, evaluate, lipschitz_lower_bound
 from artclip.frameworks import function_of
 
 RNG = np.random.default_rng(0)
@@ -44,6 +44,45 @@ def test_logistic_regression_through_its_gradient():
     both = classifier.predict(np.stack([est.u, est.v])).astype(np.float64)
     by_hand = np.linalg.norm(both[0] - both[1]) / np.linalg.norm(est.u.astype(np.float64) - est.v)
     assert est.value == pytest.approx(by_hand, rel=1e-9)
+
+
+def test_gradients_are_of_the_outputs_where_art_gives_those_of_their_logarithms():
+    classifier, model = logistic()
+    f, x = function_of(classifier), X[:5].astype(np.float64)
+    cotangents = RNG.standard_normal((5, 3))
+    found = f.pullback(x)[1](cotangents)
+    for row, point, cotangent in zip(found, x, cotangents, strict=True):
+        moved = [model.predict_proba(np.stack([point + s * e for e in np.eye(8)])) @ cotangent for s in (1e-5, -1e-5)]
+        np.testing.assert_allclose(row, (moved[0] - moved[1]) / 2e-5, rtol=1e-3, atol=1e-4)
+
+
+def test_a_logistic_regression_is_evaluated_and_a_forest_too():
+    """Against the least perturbation of a linear model: the margin over the norm of the difference of its weights."""
+    classifier, model = logistic()
+    x, labels, eps = X[:60], model.predict(X[:60]), 0.1
+    inside = (x > eps).all(1) & (x < 1 - eps).all(1)
+    x, labels = x[inside], labels[inside]
+    logits = model.decision_function(x)
+    lead = np.take_along_axis(logits, labels[:, None], 1) - logits
+    steep = np.linalg.norm(model.coef_[labels][:, None] - model.coef_, axis=2)
+    with np.errstate(invalid="ignore"):
+        radius = np.nanmin(lead / steep, axis=1)
+    attacks = ["pgd:max_iter=40,nb_restarts=1", "pgd-margin:max_iter=40,nb_restarts=1"]
+    found = evaluate(classifier, x, labels, eps=eps, attacks=attacks, verbose=False, seed=0)
+    assert not any(o.error for o in found.outcomes)
+    assert found.robust_accuracy == pytest.approx(np.mean(radius > eps), abs=0.02)
+    assert found.accuracy[attacks[0]] <= found.robust_accuracy + 0.1
+    forest = RandomForestClassifier(10, random_state=0).fit(X, Y)
+    found = evaluate(
+        ScikitlearnRandomForestClassifier(forest, **BOX),
+        X,
+        Y,
+        eps=0.3,
+        attacks=["hopskipjump:max_iter=2,max_eval=50"],
+        verbose=False,
+    )
+    assert found.robust_accuracy < found.accuracy["clean"]
+    assert [w.name for w in found.warnings] == ["no gradients"]
 
 
 def test_preprocessing_counts_as_part_of_f():

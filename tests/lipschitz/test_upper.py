@@ -164,7 +164,7 @@ def test_layers_without_a_constant_are_named(last, message):
 def test_other_estimators_are_refused_with_a_way_out():
     from art.estimators.classification import BlackBoxClassifier
 
-    with pytest.raises(TypeError, match=r"cannot read the layers of a .*lipschitz_lower_bound takes any"):
+    with pytest.raises(TypeError, match=r"cannot read the layers of .*lipschitz_lower_bound takes any"):
         lipschitz_upper_bound(BlackBoxClassifier(lambda x: x, (3,), 3))
 
 
