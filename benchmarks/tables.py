@@ -147,6 +147,23 @@ def masking(results: list[dict[str, Any]]) -> str:
     return table(rows)
 
 
+def reproduced(results: list[dict[str, Any]]) -> str:
+    """Published / ours of each table of ``artclip reproduce``, and what holds of what was claimed."""
+    shown = []
+    for t in results:
+        titles = [f"{title}, published / ours" for title in t["columns"]]
+        rows = [[t["name"], *titles, "worst case, ours", "Lip ≥, ours"]]
+        for name, figures in t["ours"].items():
+            cells = []
+            for title, metric in t["columns"].items():
+                form = ".2g" if metric == "lamda" else ".1f"
+                cells.append(f"{format(t['published'][name][title], form)} / {format(figures[metric], form)}")
+            rows.append([name, *cells, f"{figures['worst']:.1f}", f"{figures['lipschitz_lower']:.2f}"])
+        held = "\n".join(f"- {text}: **{'holds' if ok else 'does not hold'}**." for text, ok in t["claims"].items())
+        shown.append(f"{table(rows)}\n\n{t['setting']}\n\n{held}")
+    return "\n\n".join(shown)
+
+
 SHOWN = {
     "mnist_mlp": mnist,
     "step_cost": cost,
@@ -159,6 +176,8 @@ SHOWN = {
 
 
 def main() -> None:
+    for name in ("reproduce_readme", "reproduce_talk"):
+        print(f"\n{name}\n\n{reproduced(json.loads((RESULTS / f'{name}.json').read_text())['tables'])}")
     for name, show in SHOWN.items():
         print(f"\n{name}\n\n{show(json.loads((RESULTS / f'{name}.json').read_text())['results'])}")
 

@@ -132,6 +132,7 @@ class Comparison:
             "epoch over those of standard, on the machine at hand"
             + ("." if s["n_jobs"] == 1 else f", with {s['n_jobs']} jobs side by side, so roughly."),
         ]
+        lines += [f"{row['defence']} failed: {row['error']}." for row in self.rows if row["error"]]
         lines += dict.fromkeys(f"{c.defence}: {note}." for c in self.cells for note in c.notes)
         doubt = [row["defence"] for row in self.rows if row["doubtful"]]
         if doubt:

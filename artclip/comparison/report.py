@@ -162,20 +162,21 @@ def _button(tag: str, title: str) -> str:
 def _figures(comparison: Comparison) -> str:
     from artclip.comparison import plots
 
-    shown: list[tuple[str, Callable[[Any], Any], str]] = [
-        ("Robustness, and what it costs", plots.plot_comparison, "Accuracy over eps; worst case over clean accuracy"),
+    shown: list[tuple[str, Callable[[Any], Any], str, str]] = [
         (
-            "Steepness",
-            plots.plot_steepness,
-            "Worst case over the Lipschitz bracket; mean quotient and λ over the epochs",
+            "Robustness, and what it costs",
+            plots.plot_comparison,
+            "",
+            "Accuracy over eps; worst case over clean accuracy",
         ),
-        ("Steepest pairs found", plots.plot_pairs, "u, v and v − u of the steepest pair of each defence"),
-        ("Adversarial examples", plots.plot_examples, "Samples and adversarial examples within the budget"),
+        ("Steepness", plots.plot_steepness, "", "Worst case over the bracket; mean quotient and λ over the epochs"),
+        ("Steepest pairs found", plots.plot_pairs, "tall", "u, v and v − u of the steepest pair of each defence"),
+        ("Adversarial examples", plots.plot_examples, "tall", "Samples and adversarial examples within the budget"),
     ]
     found = ""
-    for title, draw, alt in shown:
+    for title, draw, kind, alt in shown:
         try:
-            found += f"<h2>{escape(title)}</h2>{picture(partial(draw, comparison), alt)}"
+            found += f"<h2>{escape(title)}</h2>{picture(partial(draw, comparison), alt, kind)}"
         except ImportError:
             return "<p>No figures: matplotlib is not installed; pip install 'artclip[report]'.</p>"
         except ValueError:  # nothing to show

@@ -1,4 +1,4 @@
-"""Cells on more processes, on a cluster, and after a death: the figures are the same, and only what is lost is redone."""
+"""Cells on more processes, on a cluster, after a death: the same figures, and only what is lost is redone."""
 
 import dataclasses
 import os
@@ -111,12 +111,10 @@ def test_an_interrupted_comparison_goes_on_where_it_was(monkeypatch, tmp_path):
 
 
 def test_a_run_that_is_killed_loses_what_was_unfinished_only(tmp_path):
-    code = (
-        "from artclip import compare\n"
-        "if __name__ == '__main__':\n"
-        f"    print(compare('digits', defences='standard,clip', nb_seeds=3, nb_epochs=3, attacks='quick',"
-        f" attack_samples=30, curve_samples=0, lipschitz=False, masking=False, verbose=False, cache={str(tmp_path)!r}).to_csv())\n"
-    )
+    options = {"defences": "standard,clip", "nb_seeds": 3, "nb_epochs": 3, "attacks": "quick", "attack_samples": 30}
+    options |= {"curve_samples": 0, "lipschitz": False, "masking": False, "verbose": False, "cache": str(tmp_path)}
+    call = f"    print(compare('digits', **{options!r}).to_csv())"
+    code = f"from artclip import compare\nif __name__ == '__main__':\n{call}\n"
     script = tmp_path / "run.py"
     script.write_text(code)
     run = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])

@@ -11,7 +11,7 @@ from art.estimators.classification import PyTorchClassifier, TensorFlowV2Classif
 from torch import nn
 
 from artclip import CLIPTrainer, lipschitz_lower_bound
-from artclip.frameworks import trainable_of
+from artclip.frameworks import tensorflow_nets, torch_nets, trainable_of
 from artclip.trainers.epochs import Epochs
 
 NB_STEPS, BATCH_SIZE, NB_CLASSES = 20, 32, 4
@@ -164,3 +164,14 @@ def test_same_lower_bound():
     assert bounds[0].value == pytest.approx(
         bounds[1].value, rel=0.03
     )  # the random starts differ: axes are in another order
+
+
+@pytest.mark.parametrize("name", torch_nets.NETS)
+def test_nets_by_name_have_the_same_shapes(name):
+    assert torch_nets.NETS.keys() == tensorflow_nets.NETS.keys()
+    one = torch_nets.make_classifier(name, (1, 8, 8), 10).model
+    other = tensorflow_nets.make_classifier(name, (8, 8, 1), 10).model
+    sizes = sorted(p.numel() for p in one.parameters()), sorted(int(np.prod(w.shape)) for w in other.trainable_weights)
+    assert sizes[0] == sizes[1]
+    with torch.no_grad():
+        assert one.eval()(torch.zeros(3, 1, 8, 8)).shape == other(np.zeros((3, 8, 8, 1), np.float32)).shape == (3, 10)
