@@ -27,7 +27,8 @@ photos-keras: $(VENV)/.photos
 	mkdir -p out
 	$(BIN)/artclip evaluate "$$($(BIN)/python -c 'from examples.photos import cifar10_cnn; print(cifar10_cnn())')" \
 	    --data examples.photos:cifar10 --class-names examples.photos:cifar10_names --mean 0 --std 1/255 \
-	    --norm inf --eps 2/255 --no-lipschitz --html out/cifar10.html -o out/cifar10.json
+	    --norm inf --eps 2/255 --no-lipschitz --attacks noise:sigma=0.1+fgsm+pgd+pgd-margin+square \
+	    --html out/cifar10.html -o out/cifar10.json
 
 # The pictures of docs/gallery.md, four minutes.
 FIGURES := pairs_1d regression_1d pairs_fashion bounds patch_and_spatial

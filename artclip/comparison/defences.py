@@ -77,6 +77,7 @@ def clip(
     penalty: str | None = None,
     reduction: str | None = None,
     separation: float | None = None,
+    upper_penalty: float | None = None,
 ) -> Any:
     """CLIP; what is ``None`` is left to :class:`artclip.CLIPTrainer`."""
     options = {k: v for k, v in locals().items() if k not in ("classifier", "plan") and v is not None}

@@ -258,6 +258,10 @@ class Rules:
 
     rule_globalaveragepooling1d = rule_globalaveragepooling3d = rule_globalaveragepooling2d
 
+    def rule_sort(self, call: Call) -> Tensor:
+        call.axis(call.op.axis)
+        return self.put(call.name, L.SORT, (call.x,), call.x.shape, call.x.first)
+
     def rule_mean(self, call: Call) -> Tensor:
         return self._mean(call, [call.axis(a) for a in keras.tree.flatten(call.op.axis)])
 

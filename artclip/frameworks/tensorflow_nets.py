@@ -17,7 +17,19 @@ from art.estimators.classification import KerasClassifier, TensorFlowV2Classifie
 from keras import layers
 
 CHANNELS_FIRST = False
-ACTIVATIONS = {"relu": "relu", "sigmoid": "sigmoid", "softplus": "softplus", "gelu": "gelu"}
+ACTIVATIONS = {"relu": "relu", "sigmoid": "sigmoid", "softplus": "softplus", "gelu": "gelu", "maxmin": "maxmin"}
+
+
+def _maxmin(x: Any) -> Any:
+    """Each pair of neighbouring channels in ascending order, as :class:`artclip.frameworks.torch_nets.MaxMin`."""
+    *around, channels = x.shape[1:]
+    pairs = layers.Reshape((*around, channels // 2, 2))(x)
+    return layers.Reshape((*around, channels))(keras.ops.sort(pairs, axis=-1))
+
+
+def _activated(layer: Any, activation: str) -> list[Any]:
+    """A layer, and its activation behind it."""
+    return [layer, _maxmin if activation == "maxmin" else layers.Activation(activation)]
 
 
 class _Seeds:
@@ -41,7 +53,7 @@ Layers = Callable[[tuple[int, ...], int, str, _Seeds], list[Any]]
 def _mlp(*widths: int) -> Layers:
     def make(input_shape: tuple[int, ...], nb_classes: int, activation: str, init: _Seeds) -> list[Any]:
         sizes = [math.prod(input_shape), *widths]
-        hidden = [layers.Dense(b, activation=activation, **init(a)) for a, b in pairwise(sizes)]
+        hidden = [part for a, b in pairwise(sizes) for part in _activated(layers.Dense(b, **init(a)), activation)]
         return [layers.Flatten(), *hidden, layers.Dense(nb_classes, **init(sizes[-1]))]
 
     return make
@@ -52,11 +64,11 @@ def _cnn(input_shape: tuple[int, ...], nb_classes: int, activation: str, init: _
     features = 32 * math.ceil(math.ceil(height / 2) / 2) * math.ceil(math.ceil(width / 2) / 2)
     return [
         layers.ZeroPadding2D(1),
-        layers.Conv2D(16, 3, strides=2, activation=activation, **init(9 * channels)),
+        *_activated(layers.Conv2D(16, 3, strides=2, **init(9 * channels)), activation),
         layers.ZeroPadding2D(1),
-        layers.Conv2D(32, 3, strides=2, activation=activation, **init(9 * 16)),
+        *_activated(layers.Conv2D(32, 3, strides=2, **init(9 * 16)), activation),
         layers.Flatten(),
-        layers.Dense(100, activation=activation, **init(features)),
+        *_activated(layers.Dense(100, **init(features)), activation),
         layers.Dense(nb_classes, **init(100)),
     ]
 
@@ -75,26 +87,27 @@ def _norm() -> Any:
 
 def _residual(inputs: int, outputs: int, stride: int, activation: str, init: _Seeds) -> Callable[[Any], Any]:
     """Two convolutions with BatchNorm, and the input added to what they give."""
-    body = [*_convolution(inputs, outputs, stride, init), _norm(), layers.Activation(activation)]
+    body = [*_convolution(inputs, outputs, stride, init), *_activated(_norm(), activation)]
     body += [*_convolution(outputs, outputs, 1, init), _norm()]
     same = inputs == outputs and stride == 1
     shortcut = [] if same else _convolution(inputs, outputs, stride, init, 1)
 
     def block(x: Any) -> Any:
-        return layers.Activation(activation)(layers.Add()([_through(body, x), _through(shortcut, x)]))
+        return _through(_activated(layers.Add(), activation), [_through(body, x), _through(shortcut, x)])
 
     return block
 
 
 def _resnet(input_shape: tuple[int, ...], nb_classes: int, activation: str, init: _Seeds) -> list[Any]:
-    stem = [*_convolution(input_shape[-1], 16, 1, init), _norm(), layers.Activation(activation)]
+    stem = [*_convolution(input_shape[-1], 16, 1, init), *_activated(_norm(), activation)]
     blocks = [_residual(a, b, stride, activation, init) for a, b, stride in ((16, 16, 1), (16, 32, 2), (32, 64, 2))]
     return [*stem, *blocks, layers.GlobalAveragePooling2D(), layers.Dense(nb_classes, **init(64))]
 
 
 def _bounded(input_shape: tuple[int, ...], nb_classes: int, activation: str, init: _Seeds) -> list[Any]:
     """The net of the published CLIP code: an activation after the last layer too."""
-    return [*_mlp(200, 80)(input_shape, nb_classes, activation, init), layers.Activation(activation)]
+    *hidden, last = _mlp(200, 80)(input_shape, nb_classes, activation, init)
+    return [*hidden, *_activated(last, activation)]
 
 
 # Name -> layers for (input_shape, nb_classes, activation, initialisers). A net more is a line more.

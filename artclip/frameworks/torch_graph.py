@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -100,6 +101,12 @@ class _Reader:
         name = _layer_name(node)
         if kind.startswith("_assert"):  # has no result
             return
+        if node.target is operator.getitem:  # of a sort: its values, or the order, which is not Lipschitz
+            if node.args[1] == 0:
+                self._place[node.name] = self._place[node.args[0].name]
+            elif node.users:
+                raise ValueError(f"layer {name}: it takes the order of a sort, which jumps, so it is not Lipschitz")
+            return
         inputs = [a for a in torch.utils._pytree.tree_leaves((node.args, node.kwargs)) if isinstance(a, torch.fx.Node)]
         parents = tuple(self._place[a.name] for a in inputs if a.name in self._place)
         if not parents:  # computed from constants alone
@@ -108,6 +115,7 @@ class _Reader:
                 self._constants[node.name] = node.target(*args, **kwargs)
             return
         arguments, result = _arguments(node), node.meta["val"]
+        result = result[0] if kind == "sort" else result
         shape = tuple(node.args[0].meta["val"].shape) if isinstance(node.args[0], torch.fx.Node) else ()
         if isinstance(result, torch.Tensor) and (result.shape[:1] != (_BATCH,) or not result.is_floating_point()):
             raise ValueError(f"layer {name}: {kind} mixes samples, or rounds, so it is not Lipschitz")
@@ -209,6 +217,11 @@ class _Reader:
     def rule_elu(self, name: str, a: dict[str, Any], *_: Any) -> L.Operation:
         alpha, scale, inner = (float(a.get(k, 1)) for k in ("alpha", "scale", "input_scale"))
         return L.Activation(0.0, scale * max(1.0, alpha * inner))
+
+    def rule_sort(self, name: str, a: dict[str, Any], shape: tuple[int, ...], *_: Any) -> L.Operation:
+        if int(a.get("dim", -1)) % len(shape) == 0:
+            raise ValueError(f"layer {name}: it sorts samples, so there is no upper bound")
+        return L.SORT
 
     def rule_softmax(self, *_: Any) -> L.Operation:
         return L.SOFTMAX

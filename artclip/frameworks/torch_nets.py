@@ -12,7 +12,26 @@ from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
 CHANNELS_FIRST = True
-ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "softplus": nn.Softplus, "gelu": nn.GELU}
+
+
+class MaxMin(nn.Module):
+    """Each pair of neighbouring channels in ascending order: it keeps the norm of gradients.
+
+    Anil, Lucas, Grosse 2019, arXiv 1811.05381, GroupSort of groups of two.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Shape (n, channels, ...), as x; the number of channels must be even."""
+        return x.unflatten(1, (-1, 2)).sort(2).values.flatten(1, 2)
+
+
+ACTIVATIONS = {
+    "relu": nn.ReLU,
+    "sigmoid": nn.Sigmoid,
+    "softplus": nn.Softplus,
+    "gelu": nn.GELU,
+    "maxmin": MaxMin,
+}
 
 
 def _mlp(*widths: int) -> Callable[..., list[nn.Module]]:

@@ -210,6 +210,8 @@ def average_all(n: int) -> Bounded:
     return Bounded({1: 1 / n, 2: 1 / math.sqrt(n), math.inf: 1.0})
 
 
+# Entries along an axis put into order, as by MaxMin and GroupSort: almost everywhere a permutation.
+SORT = Bounded({1: 1.0, 2: 1.0, math.inf: 1.0})
 # The Jacobian of softmax, diag(p) - p·pᵀ, has rows and columns of size 2·p·(1 - p) <= 1/2 in sum.
 SOFTMAX = Bounded({1: 0.5, 2: 0.5, math.inf: 0.5})
 

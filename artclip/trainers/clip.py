@@ -7,10 +7,12 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from artclip import checks
 from artclip.frameworks import Trainable
 from artclip.trainers.epochs import Record, Sample
 from artclip.trainers.loop import RegularizedTrainer
 from artclip.trainers.penalty import MOST_PENALTY, PairOptions, PairPenalty
+from artclip.trainers.weight import BracketPenalty, SpectralProduct
 
 
 class CLIPTrainer(RegularizedTrainer):
@@ -52,6 +54,9 @@ class CLIPTrainer(RegularizedTrainer):
         verbose: show a progress bar.
         separation: distance h = ‖u - v‖ > 0 in ``norm``; ``None`` for 1/28 of the diagonal of ``clip_values`` (1.0
             for MNIST in L2), at most their widest side; without ``clip_values``, of the range of the data.
+        upper_penalty: weight >= 0 of the product of the layers' spectral norms, added in every step while λ > 0: it
+            brings the bound from above down to that from below, and so makes a certificate. A convolution counts as
+            its flattened kernel.
 
     Attributes:
         history: one dict an epoch: ``epoch``, ``loss``, ``accuracy``, ``lipschitz`` (mean quotient of the pairs: how
@@ -87,7 +92,10 @@ class CLIPTrainer(RegularizedTrainer):
         seed: int | None = None,
         verbose: bool = False,
         separation: float | None = None,
+        upper_penalty: float = 0.0,
     ) -> None:
+        checks.non_negative("upper_penalty", upper_penalty)
+        self.upper_penalty = upper_penalty
         self.options = PairOptions(
             nb_pairs,
             pair_interval,
@@ -116,4 +124,7 @@ class CLIPTrainer(RegularizedTrainer):
     def _regularizer(self, trainable: Trainable, sample: Sample, seed: int) -> PairPenalty:
         x, y = sample
         most = MOST_PENALTY * trainable.blind_loss(y)
-        return PairPenalty(self.options.pairs(trainable, x, seed), self.options, most if most > 0 else math.inf)
+        pairs = PairPenalty(self.options.pairs(trainable, x, seed), self.options, most if most > 0 else math.inf)
+        if self.upper_penalty == 0:
+            return pairs
+        return BracketPenalty(pairs, SpectralProduct(trainable, seed), self.upper_penalty)

@@ -39,9 +39,17 @@ class Regularizer(Protocol):
     def penalty(self, state: Any, points: Tensor | None, outputs: Tensor | None) -> tuple[Tensor, Tensor]:
         """The penalty as a scalar with a gradient in the parameters, and figures to record; outputs are f(points)."""
 
+    def between(self, state: Any) -> Any:
+        """The state before a step without pairs; asked for where ``every_step`` is true."""
+
+    def extra(self, state: Any) -> Tensor | None:
+        """What every step adds besides while λ > 0, of fixed weight; ``None`` for nothing."""
+
     def gradients(self, batch: int) -> int:
         """Inputs, beyond the samples of the batch, through which a penalised step takes gradients."""
 
+    every_step: bool
+    """Whether :meth:`extra` is added in steps without pairs too."""
     most: float
     """Largest λ·interval·penalty that a step may carry for those that go without; its own λ it keeps."""
     records_as: str
@@ -59,6 +67,7 @@ class Epochs:
         self._f, self._batches, self._regularizer, self._progress = trainable, batches, regularizer, progress
         self._plain_step = trainable.compile(self._plain)
         self._penalised_step = trainable.compile(self._penalised)
+        self._between_step = trainable.compile(self._between)
         self._nb_steps = self._nb_penalised = self._faults = self._gradients = 0
         self._safe = trainable.snapshot(), regularizer.state
 
@@ -69,6 +78,15 @@ class Epochs:
 
         return self._f.update(objective)
 
+    def _between(self, x: Tensor, y: Tensor, state: Any) -> tuple[Any, tuple[Tensor, ...]]:
+        state = self._regularizer.between(state)
+
+        def objective() -> tuple[Tensor, Tensor | None, tuple[Tensor, ...]]:
+            loss, correct, _ = self._f.loss(x, y)
+            return loss, self._regularizer.extra(state), (loss, correct)
+
+        return state, self._f.update(objective)
+
     def _penalised(
         self, x: Tensor, y: Tensor, state: Any, count: Any, lamda: Any, heaviest: Any
     ) -> tuple[Any, tuple[Tensor, ...]]:
@@ -77,7 +95,10 @@ class Epochs:
         def objective() -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
             loss, correct, outputs = self._f.loss(x, y, points)
             penalty, figures = self._regularizer.penalty(state, points, outputs)
-            return loss, self._weight(penalty, lamda, heaviest) * penalty, (loss, correct, figures)
+            weighted, extra = self._weight(penalty, lamda, heaviest) * penalty, self._regularizer.extra(state)
+            if extra is not None:
+                weighted = weighted + extra
+            return loss, weighted, (loss, correct, figures)
 
         return state, self._f.update(objective)
 
@@ -119,7 +140,10 @@ class Epochs:
         step, self._nb_steps = self._nb_steps, self._nb_steps + 1
         self._gradients += x.shape[0]
         if lamda == 0 or step % (interval := self._regularizer.interval(lamda)):
-            return self._plain_step(x, y)
+            if lamda == 0 or not self._regularizer.every_step:
+                return self._plain_step(x, y)
+            self._regularizer.state, values = self._between_step(x, y, self._regularizer.state)
+            return values
         if self._nb_penalised == 0:
             self._regularizer.begin()
         count, self._nb_penalised = self._nb_penalised, self._nb_penalised + 1

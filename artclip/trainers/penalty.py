@@ -78,6 +78,7 @@ class PairPenalty:
     """
 
     records_as = "lipschitz"
+    every_step = False
 
     def __init__(self, pairs: PairSet, options: PairOptions, most: float = math.inf) -> None:
         self.most = most
@@ -94,6 +95,14 @@ class PairPenalty:
         o = self._options
         nb_pairs = min(o.nb_pairs, batch) if o.pair_init == "batch" else o.nb_pairs
         return 2 * nb_pairs * (o.pair_steps + 1)
+
+    def between(self, state: Any) -> Any:
+        """As it is."""
+        return state
+
+    def extra(self, state: Any) -> Tensor | None:
+        """Nothing."""
+        return None
 
     def begin(self) -> None:
         """Settle the pairs: not before the first penalised step, so that no pair work is done while λ = 0."""

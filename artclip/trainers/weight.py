@@ -14,6 +14,7 @@ from artclip.frameworks import Trainable
 from artclip.frameworks.base import Tensor
 from artclip.trainers.epochs import Record, Sample
 from artclip.trainers.loop import RegularizedTrainer
+from artclip.trainers.penalty import PairPenalty
 
 KINDS = ("l2", "spectral")
 
@@ -22,6 +23,7 @@ class _WeightPenalty:
     """What the penalties on weights share: they act at every step, and no limit is set to them."""
 
     records_as = "penalty"
+    every_step = False
     most = math.inf
 
     def __init__(self, trainable: Trainable) -> None:
@@ -31,7 +33,16 @@ class _WeightPenalty:
         return 1
 
     def gradients(self, batch: int) -> int:
+        """None."""
         return 0
+
+    def between(self, state: Any) -> Any:
+        """As it is."""
+        return state
+
+    def extra(self, state: Any) -> None:
+        """Nothing."""
+        return None
 
     def begin(self) -> None:
         pass
@@ -51,7 +62,7 @@ class _SquaredWeights(_WeightPenalty):
         return total, total
 
 
-class _SpectralProduct(_WeightPenalty):
+class SpectralProduct(_WeightPenalty):
     """Product of the spectral norms of the weight matrices, by power iteration carried from step to step."""
 
     def __init__(self, trainable: Trainable, seed: int) -> None:
@@ -62,6 +73,7 @@ class _SpectralProduct(_WeightPenalty):
             self.state = self.advance(self.state, None, 0)[0]
 
     def advance(self, state: list[Tensor], x: Tensor | None, count: Any) -> tuple[list[Tensor], None]:
+        """Directions, one power iteration further."""
         f, directions = self._f, []
         for w, v in zip(f.constants(f.weights()), state, strict=True):
             image = f.matmul(f.matmul(v, w, transpose=True), w)  # (Wᵀ W v)ᵀ
@@ -70,12 +82,53 @@ class _SpectralProduct(_WeightPenalty):
         return directions, None
 
     def penalty(self, state: list[Tensor], points: None, outputs: None) -> tuple[Tensor, Tensor]:
+        """The product, twice: to be differentiated, and to be shown."""
         f = self._f
         norms = [f.mean(f.norm(f.matmul(v, w, transpose=True), 2)) for w, v in zip(f.weights(), state, strict=True)]
         product = norms[0]
         for n in norms[1:]:
             product = product * n
         return product, product
+
+
+class BracketPenalty(PairPenalty):
+    """Pairs from below, the product of the layers' spectral norms from above: what lies between is squeezed.
+
+    Args:
+        pairs: the penalty of the pairs.
+        product: that of the layers.
+        weight: of the product, >= 0.
+    """
+
+    every_step = True
+
+    def __init__(self, pairs: PairPenalty, product: SpectralProduct, weight: float) -> None:
+        vars(self).update(vars(pairs))
+        self._product, self._weight = product, weight
+        self.state = pairs.state, product.state
+
+    def begin(self) -> None:
+        """Settle the pairs."""
+        product = self.state[1]
+        super().begin()
+        self.state = self.state, product
+
+    def advance(self, state: Any, x: Tensor, count: Any) -> tuple[Any, Tensor]:
+        """Pairs that have climbed, with their ends; and directions a power iteration further."""
+        pairs, points = super().advance(state[0], x, count)
+        return (pairs, self._product.advance(state[1], None, count)[0]), points
+
+    def between(self, state: Any) -> Any:
+        """The pairs as they are; directions a power iteration further."""
+        return state[0], self._product.advance(state[1], None, 0)[0]
+
+    def penalty(self, state: Any, points: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """That of the pairs."""
+        return super().penalty(state[0], points, outputs)
+
+    def extra(self, state: Any) -> Tensor:
+        """The product of the layers' norms, with its weight."""
+        return self._weight * self._product.penalty(state[1], None, None)[0]
 
 
 class WeightRegularizationTrainer(RegularizedTrainer):
@@ -127,7 +180,7 @@ class WeightRegularizationTrainer(RegularizedTrainer):
             verbose,
         )
 
-    def _regularizer(self, trainable: Trainable, sample: Sample, seed: int) -> _SquaredWeights | _SpectralProduct:
+    def _regularizer(self, trainable: Trainable, sample: Sample, seed: int) -> _SquaredWeights | SpectralProduct:
         if not trainable.weights():
             raise ValueError("the model has no trainable weight matrix to regularise")
-        return _SquaredWeights(trainable) if self.kind == "l2" else _SpectralProduct(trainable, seed)
+        return _SquaredWeights(trainable) if self.kind == "l2" else SpectralProduct(trainable, seed)

@@ -550,3 +550,13 @@ def test_models_that_are_no_graph_are_refused():
     whole = keras.Input((6,), dtype="uint8")
     with pytest.raises(ValueError, match=r"type uint8; expected floating-point numbers of shape \(None, 6\)"):
         read(keras.Model(whole, layers.Rescaling(0.5)(whole)), (6,))
+
+
+def test_entries_in_order_keep_a_bound():
+    inputs = keras.Input(IMAGE)
+    hidden = layers.Reshape((*IMAGE[:2], 3, 2))(layers.Conv2D(6, 3, padding="same")(inputs))
+    model = wrap(keras.Model(inputs, layers.Dense(3)(layers.Flatten()(ops.sort(hidden, axis=-1)))), IMAGE)
+    x = np.random.default_rng(0).standard_normal((16, *IMAGE))
+    for norm in (1, 2, "inf"):
+        lower = lipschitz_lower_bound(model, x, norm, norm, nb_restarts=2, max_iter=5, seed=0)
+        assert 0 < lower.value <= lipschitz_upper_bound(model, norm, norm, "product").value * (1 + nets.ROUNDING)

@@ -12,6 +12,7 @@ from torch import nn
 
 from artclip import lipschitz_bracket, lipschitz_lower_bound, lipschitz_upper_bound
 from artclip.frameworks import graph_of
+from artclip.frameworks.torch_nets import MaxMin
 from artclip.lipschitz import layers
 from tests.nets import torch_nets as nets
 
@@ -75,6 +76,7 @@ IMAGES = {
     "parallel": lambda: [Parallel(nn.Conv2d(2, 2, 3), nn.Conv2d(2, 1, 3)), nn.ReLU(), nn.Flatten(), nn.Linear(48, 3)],
     "softmax": lambda: [nn.Flatten(), nn.Linear(72, 5), nn.Sigmoid(), nn.Dropout(0.5), nn.Linear(5, 3), nn.Softmax(1)],
     "odd": lambda: [Odd()],
+    "maxmin": lambda: [nn.Conv2d(2, 4, 3), MaxMin(), nn.Flatten(), nn.Linear(64, 6), MaxMin(), nn.Linear(6, 3)],
 }
 
 
@@ -93,7 +95,7 @@ def classifier(name, seed, **kwargs):
 @pytest.mark.parametrize("norm", [1, 2, "inf"])
 def test_order_of_the_bounds(name, norm):
     x = np.random.default_rng(0).standard_normal((40, 2, 6, 6))
-    for seed in range(6):
+    for seed in range(4):
         model = classifier(name, seed, preprocessing=(0.1, 0.4) if seed % 2 else (0.0, 1.0))
         found = [
             lipschitz_upper_bound(model, norm, norm, m, max_iter=40).value for m in ("product", "eclipse", "lipsdp")
@@ -120,6 +122,31 @@ def test_linear_models_are_exact():
     assert upper.kind == "exact"
     assert lower.value <= upper.value * (1 + nets.ROUNDING)  # what float32 predictions round
     assert upper.value <= lower.value * 1.001
+
+
+def test_sorts_of_orthogonal_layers_have_constant_one():
+    """MaxMin keeps norms of gradients, and so do orthogonal layers: the product of the norms is the constant, 1."""
+    rng = np.random.default_rng(0)
+    net = nn.Sequential(nn.Linear(8, 8), MaxMin(), nn.Linear(8, 8), MaxMin(), nn.Linear(8, 4))
+    with torch.no_grad():
+        for layer, rows in ((net[0], 8), (net[2], 8), (net[4], 4)):
+            layer.weight.copy_(torch.tensor(np.linalg.qr(rng.standard_normal((8, 8)))[0][:rows]))
+    model = PyTorchClassifier(net, nn.CrossEntropyLoss(), (8,), 4, device_type="cpu")
+    lower, upper = lipschitz_bracket(model, rng.standard_normal((50, 8)), domain="free", seed=0)
+    assert upper.value == pytest.approx(1, rel=1e-5)
+    assert lower.value == pytest.approx(1, rel=1e-3)
+
+
+def test_the_order_of_a_sort_is_no_lipschitz_function():
+    class Order(nn.Module):
+        def forward(self, x):
+            return x * torch.sort(x, dim=1)[1]
+
+    model = PyTorchClassifier(
+        nn.Sequential(nn.Linear(4, 3), Order()), nn.CrossEntropyLoss(), (4,), 3, device_type="cpu"
+    )
+    with pytest.raises(ValueError, match="takes the order of a sort, which jumps"):
+        lipschitz_upper_bound(model)
 
 
 @pytest.mark.parametrize(("p", "q"), [(1, 2), (2, 1), (2, "inf"), ("inf", 2), ("inf", 1), (1, "inf")])

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from art.defences.trainer import Trainer
 
-from artclip import CLIPTrainer, lipschitz_lower_bound
-from artclip.frameworks import trainable_of
+from artclip import CLIPTrainer, lipschitz_lower_bound, load_data
+from artclip.frameworks import nets_of, trainable_of
 from artclip.lipschitz.pairs import DOMAINS, INITS, PairRule
 from artclip.trainers import epochs
 from artclip.trainers.penalty import MOST_STEP_WEIGHT, PENALTIES, REDUCTIONS
+from tests.nets import FRAMEWORKS
 from tests.nets import default as nets
 
 
@@ -97,6 +98,24 @@ def test_target_accuracy_is_held():
         late = [r["accuracy"] for r in trainer.history[-10:]]
         assert np.mean(late) == pytest.approx(target, abs=0.03)
     assert trainer.lamda == trainer.history[-1]["lamda"]
+
+
+def test_an_upper_penalty_closes_the_bracket():
+    """The product of the layers' norms falls, and comes closer to the steepest pair; a weight of 0 changes nothing."""
+    (x, y), _ = load_data("digits", channels_first=FRAMEWORKS[0] == "torch")
+    products, gaps, weights = [], [], []
+    for options in ({}, {"upper_penalty": 0.0}, {"upper_penalty": 0.03}, {"upper_penalty": 0.3}):
+        classifier = nets_of(FRAMEWORKS[0]).make_classifier("mlp-200-80", x.shape[1:], 10)
+        CLIPTrainer(classifier, lamda=0.05, pair_interval=2, seed=0, **options).fit(x, y, nb_epochs=20)
+        weights.append(nets.matrices(classifier))
+        products.append(np.prod([np.linalg.norm(w, 2) for w in weights[-1]]))
+        steepest = lipschitz_lower_bound(classifier, x, domain="free", nb_restarts=8, seed=0).value
+        gaps.append(products[-1] / steepest)
+    assert all(np.array_equal(a, b) for a, b in zip(weights[0], weights[1], strict=True))
+    assert products[1] > products[2] > products[3]
+    assert gaps[1] > 1.2 * gaps[2]
+    with pytest.raises(ValueError, match="upper_penalty=-1"):
+        CLIPTrainer(nets.classifier(), upper_penalty=-1)
 
 
 def test_paper_rule_steps_once_an_epoch():
