@@ -13,7 +13,7 @@ from typing import Any
 
 from artclip.frameworks import FRAMEWORKS, models_of, nets_of, require, trainable_of
 from artclip.frameworks.found import Found, said
-from artclip.safety import ModelFileError
+from artclip.safety import ModelFileError, Untrusted
 
 RECORD = "training.json"
 HUBS = ("torchvision", "timm", "hf")
@@ -162,9 +162,7 @@ def _trained(request: Request) -> Any:
         what = f"lacks {error}" if isinstance(error, KeyError) else f"is not whole ({error})"
         raise ValueError(f"{folder / RECORD} {what}: it was not written by artclip train") from None
     if ":" in name and not request.trust:
-        raise ValueError(
-            f"the net of {folder} is made by the function {name}, which is code; give trust=True (--trust) to run it"
-        )
+        raise Untrusted(folder, f"has a net that the function {name} makes")
     net = imported(name) if ":" in name else name
     if nets is None or (net == name and name not in nets.NETS) or activation not in nets.ACTIVATIONS:
         raise ValueError(f"{folder / RECORD} names a net {kind} {name} {activation}; artclip has no such net")
