@@ -142,15 +142,18 @@ def saturated_loss(p: Probe) -> Sign | None:
         ordinary = _through_own_loss(p)
     except Exception:  # an estimator without a loss, or whose gradient fails: nothing to compare
         return None
-    if zero - p.flat_margin <= 0.05 and ordinary - p.reference <= _CLEAR:
+    # The same loss of the logits, but for saturation: that a margin finds more than either is no sign of masking.
+    sound = p.accuracy(f"pgd:max_iter={_STEPS},nb_restarts=1")
+    if zero - p.flat_margin <= 0.05 and ordinary - sound <= _CLEAR:
         return None
     victim = a.task.victim
     logits = np.sort(victim.predict(a.x), axis=1)
     return Sign(
         "saturated loss",
-        f"through the model's own loss, PGD of {_STEPS} steps leaves {ordinary:.0%} of {len(a.x)} samples standing, on "
-        f"the margin of the logits {p.reference:.0%}; the loss gradient is exactly zero at {zero:.0%} of them; outputs "
-        f"are {victim.kind}, with a median margin of {np.median(logits[:, -1] - logits[:, -2]):.3g} in the logits",
+        f"through the model's own loss, PGD of {_STEPS} steps leaves {ordinary:.0%} of {len(a.x)} samples standing, "
+        f"through a cross-entropy of the logits that does not saturate {sound:.0%}; the loss gradient is exactly zero "
+        f"at {zero:.0%} of them; outputs are {victim.kind}, with a median margin of "
+        f"{np.median(logits[:, -1] - logits[:, -2]):.3g} in the logits",
         "Do not trust attacks through that loss; those of this evaluation, but for any of your own, are on the logits",
         doubtful=False,
     )
