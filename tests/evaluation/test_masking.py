@@ -12,6 +12,7 @@ from torch import nn
 
 from artclip import CLIPTrainer, evaluate, load_data
 from artclip.evaluation import masking
+from artclip.evaluation.subject import Subject
 from artclip.frameworks import nets_of
 
 EPS = 0.6
@@ -137,7 +138,7 @@ def test_honest_nets_raise_no_alarm():
     looked_at = 0
     for model, activation, lamda in (
         ("mlp", "relu", 0.0),
-        ("mlp", "relu", 0.03),
+        ("mlp", "relu", 0.15),  # margins so small that PGD on the cross-entropy lags behind that on the margin
         ("mlp", "sigmoid", 0.03),
         ("cnn", "relu", 0.0),
         ("cnn", "softplus", 0.03),
@@ -190,3 +191,17 @@ def test_a_broken_certificate_is_our_error(plain):
     assert masking.contradiction(told).name == "contradiction, an error of artclip's"
     told.certified = np.where(told.broken, 0.0, 10.0)
     assert masking.contradiction(told) is None
+
+
+@pytest.mark.parametrize(("own", "saturated"), [(0.62, False), (0.8, True)])
+def test_a_margin_that_finds_more_is_no_saturation(own, saturated, plain, monkeypatch):
+    """What counts is how far the model's own loss lags behind the same loss without saturation."""
+    monkeypatch.setattr(masking, "_through_own_loss", lambda p: own)
+    told = probe(reference=0.45, **{"pgd:max_iter=20,nb_restarts=1": 0.58})
+    subject = Subject(plain, X_TEST[:20], Y_TEST[:20])
+    told.estimator, told.arena, told.flat_margin = plain, subject.arena(2, EPS, 0), 0.0
+    sign = masking.saturated_loss(told)
+    assert (sign is not None) == saturated
+    if sign is not None:
+        assert "leaves 80%" in sign.finding
+        assert "does not saturate 58%" in sign.finding
