@@ -19,7 +19,7 @@ _HOME = {
     "CleverScore": "artclip.lipschitz.clever",
     "clever": "artclip.lipschitz.clever",
     "compare": "artclip.comparison.compare",
-    "Comparison": "artclip.comparison.compare",
+    "Comparison": "artclip.comparison.result",
     "evaluate": "artclip.evaluation.evaluate",
     "noise_curve": "artclip.evaluation.curves",
     "robustness_curve": "artclip.evaluation.curves",
@@ -56,7 +56,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:  # for editors and type checkers
-    from artclip.comparison.compare import Comparison, compare
+    from artclip.comparison.compare import compare
+    from artclip.comparison.result import Comparison
     from artclip.data import load_data
     from artclip.evaluation.curves import noise_curve, robustness_curve
     from artclip.evaluation.evaluate import evaluate

@@ -139,9 +139,9 @@ def _reproduce(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from artclip.comparison.compare import Comparison
     from artclip.comparison.defences import parse
     from artclip.comparison.experiment import Experiment
+    from artclip.comparison.result import Comparison
     from artclip.trainers import checkpoint
 
     experiment = Experiment(**_settings(arguments), curve_samples=0, masking=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -85,7 +84,7 @@ def run(jobs: Sequence[Job], data: Data, n_jobs: int, nb_threads: int, cache: An
                 yield finish(index, cell)
         except Exception:  # a worker died: what a cell raises, it reports itself
             # No more are on the way than there are workers, so the cell that did it is among the first.
-            for index in waiting[: _nb_workers(n_jobs)]:
+            for index in waiting[: nb_workers(n_jobs)]:
                 yield finish(index, _alone(jobs[index], index, data, n_jobs, nb_threads))
 
 
@@ -113,7 +112,8 @@ def _one(index: int, job: Job, data: Data, nb_threads: int) -> tuple[int, Cell]:
     return index, job.run(data, nb_threads)
 
 
-def _nb_workers(n_jobs: int) -> int:
+def nb_workers(n_jobs: int) -> int:
+    """How many cells run at a time: with 1, as many as ``joblib.parallel_config`` says."""
     return int(joblib.effective_n_jobs(None if n_jobs == 1 else n_jobs))
 
 
@@ -134,8 +134,3 @@ def _unpacked(found: dict[str, np.ndarray]) -> Cell:
     record = json.loads(found["record"].tobytes().decode())
     record["curve"] = [tuple(point) for point in record["curve"]]
     return Cell(**record, arrays={k.removeprefix("array "): a for k, a in found.items() if k.startswith("array ")})
-
-
-def default_jobs() -> int:
-    """A process for each core that may be used."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

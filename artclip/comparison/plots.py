@@ -11,8 +11,8 @@ from artclip.evaluation.pictures import draw_input, short
 from artclip.evaluation.plots import new_figure
 
 if TYPE_CHECKING:
-    from artclip.comparison.compare import Comparison
     from artclip.comparison.experiment import Cell
+    from artclip.comparison.result import Comparison
 
 _COLOURS = (
     "#6b7280",

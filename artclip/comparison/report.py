@@ -14,7 +14,7 @@ from artclip.evaluation.style import card, cell, column, document, head, number,
 from artclip.evaluation.style import table as html_table
 
 if TYPE_CHECKING:
-    from artclip.comparison.compare import Comparison
+    from artclip.comparison.result import Comparison
 
 _BODY = Template("""<header>
 <p class="quiet">Comparison of defences, attacks within $budget</p>

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from artclip import checks
-from artclip.comparison.compare import Comparison, compare
+from artclip.comparison.compare import compare
+from artclip.comparison.result import Comparison
 from artclip.data import load_data
 from artclip.evaluation.record import as_json
 from artclip.frameworks import default_framework, nets_of

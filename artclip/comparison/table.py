@@ -12,7 +12,7 @@ import numpy as np
 from artclip.evaluation.attacks import NONE
 
 if TYPE_CHECKING:
-    from artclip.comparison.compare import Comparison
+    from artclip.comparison.result import Comparison
 
 
 @dataclass(frozen=True)

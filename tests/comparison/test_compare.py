@@ -9,15 +9,19 @@ import numpy as np
 import pytest
 
 from artclip import compare, load_data
-from artclip.comparison.compare import Comparison
 from artclip.comparison.experiment import Cell, Experiment
 from artclip.comparison.paired import mcnemar
+from artclip.comparison.result import Comparison
 from artclip.comparison.table import columns
 from tests.nets import FRAMEWORKS
 
 ALWAYS = ("train", "test", "noise", "pgd", "pgd-margin", "worst", "certified", "lipschitz_lower", "lipschitz_upper")
 QUICK = {"nb_epochs": 2, "attacks": "quick", "attack_samples": 20, "curve_samples": 0, "verbose": False}
 QUICK |= {"masking": False}
+
+
+# On one worker, since the comparison that most tests look at takes its time.
+pytestmark = pytest.mark.xdist_group("compare")
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from artclip.comparison.compare import Comparison
 from artclip.comparison.experiment import Cell, Experiment
 from artclip.comparison.report import comparison_page, rerun
+from artclip.comparison.result import Comparison
 
 HOSTILE = "<script>alert(1)</script>&\"'"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
