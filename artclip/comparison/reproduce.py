@@ -99,10 +99,10 @@ class Reproduction:
         return "\n".join([*lines, "", str(self.comparison)])
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the outcome of each sample."""
+        """All but the outcome of each sample and the history of each training."""
         found = self.comparison.to_dict()
         for cell in found["cells"]:
-            del cell["per_sample"]
+            del cell["per_sample"], cell["history"]
         t = self.table
         about = {"name": t.name, "source": t.source, "setting": t.setting, "published": t.published, "rows": t.rows}
         return {**about, "columns": t.columns, "claims": self.claims, "ours": self.ours, "comparison": found}
