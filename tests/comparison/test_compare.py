@@ -20,10 +20,6 @@ QUICK = {"nb_epochs": 2, "attacks": "quick", "attack_samples": 20, "curve_sample
 QUICK |= {"masking": False}
 
 
-# On one worker, since the comparison that most tests look at takes its time.
-pytestmark = pytest.mark.xdist_group("compare")
-
-
 @pytest.fixture(scope="module")
 def comparison():
     defences = ["standard", "weight:lamda=0.01", "clip"]
