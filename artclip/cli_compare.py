@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import replace
 from typing import Any
@@ -142,13 +141,14 @@ def _train(arguments: argparse.Namespace) -> None:
     from artclip.comparison.defences import parse
     from artclip.comparison.experiment import Experiment
     from artclip.comparison.result import Comparison
+    from artclip.evaluation.record import as_json
     from artclip.trainers import checkpoint
 
     experiment = Experiment(**_settings(arguments), curve_samples=0, masking=False)
     options = {"lamda": arguments.lamda, "target_accuracy": arguments.target_accuracy}
     options = {name: value for name, value in options.items() if value is not None}
     named = parse(arguments.defence)
-    unknown = [name for name in options if name not in named.defence.options]
+    unknown = [name for name in options if name not in named.defence.settings]
     if unknown:
         raise ValueError(f"defence {arguments.defence} takes no {' and no '.join(unknown)}")
     named = replace(named, options={**named.options, **options})
@@ -163,7 +163,7 @@ def _train(arguments: argparse.Namespace) -> None:
         checkpoint.write(folder, trainer, settings=result.settings, rows=result.rows)
     if arguments.json:
         report = {"settings": result.settings, "rows": result.rows, "history": trainer.history}
-        print(json.dumps(report, indent=1, ensure_ascii=False, default=float))
+        print(as_json(report))
     else:
         print(result.to_markdown())
         if folder is not None:

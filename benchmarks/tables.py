@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from common import RESULTS
 
+from artclip.comparison.reproduce import beside
+
 COLUMNS = {
     "clean": ("clean", ".1f"),
     "PGD-40 L2 1.0, cross-entropy": ("PGD-40, ε = 1", ".1f"),
@@ -151,16 +153,10 @@ def reproduced(results: list[dict[str, Any]]) -> str:
     """Published / ours of each table of ``artclip reproduce``, and what holds of what was claimed."""
     shown = []
     for t in results:
-        titles = [f"{title}, published / ours" for title in t["columns"]]
-        rows = [[t["name"], *titles, "worst case, ours", "Lip ≥, ours"]]
-        for name, figures in t["ours"].items():
-            cells = []
-            for title, metric in t["columns"].items():
-                form = ".2g" if metric == "lamda" else ".1f"
-                cells.append(f"{format(t['published'][name][title], form)} / {format(figures[metric], form)}")
-            rows.append([name, *cells, f"{figures['worst']:.1f}", f"{figures['lipschitz_lower']:.2f}"])
+        more = {"worst case, ours": "worst", "Lip ≥, ours": "lipschitz_lower"}
+        rows = beside(t["name"], t["columns"], t["published"], t["ours"], more)
         held = "\n".join(f"- {text}: **{'holds' if ok else 'does not hold'}**." for text, ok in t["claims"].items())
-        shown.append(f"{table(rows)}\n\n{t['setting']}\n\n{held}")
+        shown.append("\n".join(rows) + f"\n\n{t['setting']}\n\n{held}")
     return "\n\n".join(shown)
 
 

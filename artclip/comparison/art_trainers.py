@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from artclip.comparison.plan import Plan
+from artclip.evaluation.art_attacks import projected_gradient
 from artclip.evaluation.run import randomness
 from artclip.frameworks import function_of, trainers_of
 
@@ -50,13 +51,9 @@ class EpochTrainer:
                 self._trainer.fit(x, labels, batch_size=batch_size, nb_epochs=length)
             seconds, gradients = time.perf_counter() - start, count[0] + self._passes * length * len(x)
             for _ in range(length):
-                record: dict[str, Any] = {
-                    "epoch": len(self.history) + 1,
-                    "loss": None,
-                    "accuracy": None,
-                    "lipschitz": None,
-                }
-                record |= {"penalty": None, "lamda": None, "gradients": gradients / length, "seconds": seconds / length}
+                record: dict[str, Any] = dict.fromkeys(("loss", "accuracy", "lipschitz", "penalty", "lamda"))
+                record |= {"epoch": len(self.history) + 1}
+                record |= {"gradients": gradients / length, "seconds": seconds / length}
                 self.history.append(record)
             if scheduler is not None and not self._whole:
                 scheduler.step()
@@ -85,8 +82,9 @@ def trades(
     classifier: Any, plan: Plan, *, eps: float | None = None, max_iter: int = 7, beta: float = 6.0
 ) -> EpochTrainer:
     """ART's TRADES: cross-entropy of clean samples and how far the outputs move under PGD."""
-    plain = trainers_of(plan.framework).plain(classifier)
-    trainer = trainers_of(plan.framework).trades(plain, pgd(plain, plan, eps, max_iter), beta)
+    made = trainers_of(plan.framework)
+    plain = made.plain(classifier)
+    trainer = made.trades(plain, pgd(plain, plan, eps, max_iter), beta)
     return EpochTrainer(trainer, classifier, plan, passes=2)
 
 
@@ -99,8 +97,9 @@ def awp(
     gamma: float = 0.01,
 ) -> EpochTrainer:
     """ART's adversarial weight perturbation, on PGD examples: the step is taken where the weights are worst."""
-    plain = trainers_of(plan.framework).plain(classifier)
-    trainer = trainers_of(plan.framework).awp(plain, pgd(plain, plan, eps, max_iter), gamma)
+    made = trainers_of(plan.framework)
+    plain = made.plain(classifier)
+    trainer = made.awp(plain, pgd(plain, plan, eps, max_iter), gamma)
     return EpochTrainer(trainer, classifier, plan, passes=2)
 
 
@@ -111,8 +110,8 @@ def fbf(classifier: Any, plan: Plan, *, eps: float | None = None) -> EpochTraine
     """
     if eps is None:
         eps = plan.eps if plan.norm == math.inf else plan.eps / math.prod(classifier.input_shape) ** (1 / plan.norm)
-    plain = trainers_of(plan.framework).plain(classifier, "SGD")
-    return EpochTrainer(trainers_of(plan.framework).fbf(plain, eps), classifier, plan, whole=True)
+    made = trainers_of(plan.framework)
+    return EpochTrainer(made.fbf(made.plain(classifier, "SGD"), eps), classifier, plan, whole=True)
 
 
 def gaussian(classifier: Any, plan: Plan, *, sigma: float | None = None, ratio: float = 1.0) -> EpochTrainer:
@@ -141,16 +140,7 @@ def pgd(classifier: Any, plan: Plan, eps: float | None = None, max_iter: int = 7
     from art.attacks.evasion import ProjectedGradientDescent
 
     eps = plan.eps if eps is None else eps
-    return ProjectedGradientDescent(
-        classifier,
-        norm=plan.norm,
-        eps=eps,
-        eps_step=2.5 * eps / max_iter,
-        max_iter=max_iter,
-        num_random_init=1,
-        batch_size=plan.batch_size,
-        verbose=False,
-    )
+    return projected_gradient(ProjectedGradientDescent, classifier, plan.norm, eps, max_iter, plan.batch_size)
 
 
 @contextlib.contextmanager

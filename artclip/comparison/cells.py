@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,9 @@ class Job:
             return self.experiment.run(data, self.model, self.net, self.named, self.seed)
 
 
-def run(jobs: Sequence[Job], data: Data, n_jobs: int, nb_threads: int, cache: Any) -> Iterator[tuple[int, Cell]]:
+def run(
+    jobs: Sequence[Job], data: Data, content: str, n_jobs: int, nb_threads: int, cache: Any
+) -> Iterator[tuple[int, Cell]]:
     """Run the jobs, each on what is free; yields (index, cell) as they come.
 
     A worker that dies takes its cell with it: that is run once more by itself, and reported if it dies again.
@@ -59,11 +61,12 @@ def run(jobs: Sequence[Job], data: Data, n_jobs: int, nb_threads: int, cache: An
     Args:
         jobs: the cells to be.
         data: of all of them.
+        content: hash of the data.
         n_jobs: processes; 1 for this one, or for what ``joblib.parallel_config`` says.
         nb_threads: of each cell.
         cache: folder for cells, or ``None``.
     """
-    kept, content = Cache(cache), digest(*(a for part in data for a in part))
+    kept = Cache(cache)
     keys = [job.key(content) if cache is not None else "" for job in jobs]
     waiting = list(range(len(jobs)))
     for index in list(waiting):
@@ -125,8 +128,7 @@ def _code() -> str:
 
 
 def _packed(cell: Cell) -> dict[str, np.ndarray]:
-    record = {k: v for k, v in asdict(cell).items() if k != "arrays"}
-    said = np.frombuffer(json.dumps(record, default=float).encode(), np.uint8)
+    said = np.frombuffer(json.dumps(cell.record(), default=float).encode(), np.uint8)
     return {"record": said, **{f"array {name}": a for name, a in cell.arrays.items()}}
 
 

@@ -113,14 +113,15 @@ def compare(
         for seed in range(nb_seeds)
     ]
     cells: dict[int, Cell] = {}
+    content = digest(*(a for part in splits for a in part))
     with tqdm(total=len(jobs), disable=not verbose, desc="compare", unit="training") as progress:
-        for index, cell in run(jobs, splits, n_jobs, nb_threads, cache):
+        for index, cell in run(jobs, splits, content, n_jobs, nb_threads, cache):
             cells[index] = cell
             progress.set_postfix_str(f"{cell.net}, {cell.defence}, seed {cell.seed}")
             progress.update()
     settings = {
         "data": data if isinstance(data, str) else "arrays",
-        "data_sha256": digest(*(a for part in splits for a in part)),
+        "data_sha256": content,
         "nb_attacked": min(attack_samples, len(splits[1][0])),
         "models": list(nets),
         "defences": [named.name for named in chosen],

@@ -22,17 +22,19 @@ class Defence:
             ``gradients``) and ``lamda`` (``None`` where there is no λ).
         paper: where it comes from.
         frameworks: those on which it exists.
+        named: the settings that ``make`` takes as ``**options``.
     """
 
     make: Callable[..., Any]
     paper: str = ""
     frameworks: tuple[str, ...] = ("torch", "tensorflow")
+    named: tuple[str, ...] = ()
 
     @property
-    def options(self) -> dict[str, Any]:
-        """Settings and their defaults: the keyword-only arguments of ``make``."""
+    def settings(self) -> tuple[str, ...]:
+        """What may be set: the keyword-only arguments of ``make``, and those named."""
         arguments = inspect.signature(self.make).parameters.values()
-        return {a.name: a.default for a in arguments if a.kind is a.KEYWORD_ONLY}
+        return *(a.name for a in arguments if a.kind is a.KEYWORD_ONLY), *self.named
 
 
 @dataclass(frozen=True)
@@ -57,65 +59,40 @@ class Named:
         return self.defence.make(classifier, plan, **self.options)
 
 
-def standard(classifier: Any, plan: Plan) -> Any:
-    """Nothing but the loss."""
-    return _clip_trainer(classifier, plan, lamda=0.0, target_accuracy=None)
-
-
-def clip(
-    classifier: Any,
-    plan: Plan,
-    *,
-    lamda: float | None = None,
-    target_accuracy: float | None = None,
-    lamda_increment: float | None = None,
-    warmup_epochs: int | None = None,
-    nb_pairs: int | None = None,
-    pair_interval: int | None = None,
-    pair_steps: int | None = None,
-    pair_init: str | None = None,
-    penalty: str | None = None,
-    reduction: str | None = None,
-    separation: float | None = None,
-    upper_penalty: float | None = None,
-) -> Any:
-    """CLIP; what is ``None`` is left to :class:`artclip.CLIPTrainer`."""
-    options = {k: v for k, v in locals().items() if k not in ("classifier", "plan") and v is not None}
-    return _clip_trainer(classifier, plan, **options)
-
-
-def _clip_trainer(classifier: Any, plan: Plan, **options: Any) -> Any:
+def clip(classifier: Any, plan: Plan, **options: Any) -> Any:
+    """CLIP; what is not given is left to :class:`artclip.CLIPTrainer`."""
     from artclip.trainers.clip import CLIPTrainer
 
     return CLIPTrainer(classifier, seed=plan.seed, verbose=plan.verbose, **options)
 
 
+def standard(classifier: Any, plan: Plan) -> Any:
+    """Nothing but the loss."""
+    return clip(classifier, plan, lamda=0.0, target_accuracy=None)
+
+
 def _weight(kind: str) -> Callable[..., Any]:
-    def make(
-        classifier: Any,
-        plan: Plan,
-        *,
-        lamda: float | None = None,
-        target_accuracy: float | None = None,
-        warmup_epochs: int | None = None,
-    ) -> Any:
+    def make(classifier: Any, plan: Plan, **options: Any) -> Any:
         from artclip.trainers.weight import WeightRegularizationTrainer
 
-        chosen = {"lamda": lamda, "target_accuracy": target_accuracy, "warmup_epochs": warmup_epochs}
-        options: dict[str, Any] = {k: v for k, v in chosen.items() if v is not None}
         return WeightRegularizationTrainer(classifier, kind=kind, seed=plan.seed, verbose=plan.verbose, **options)
 
     return make
 
 
+_WEIGHT = ("lamda", "target_accuracy", "warmup_epochs")
+_CLIP = (
+    *("lamda", "target_accuracy", "lamda_increment", "warmup_epochs", "nb_pairs", "pair_interval", "pair_steps"),
+    *("pair_init", "penalty", "reduction", "separation", "upper_penalty"),
+)
 _TORCH = ("torch",)
 
 #: Name -> defence. :func:`register` adds to it.
 DEFENCES: dict[str, Defence] = {
     "standard": Defence(standard),
-    "weight": Defence(_weight("l2"), "Krogh, Hertz 1991"),
-    "spectral": Defence(_weight("spectral"), "Yoshida, Miyato 2017, arXiv 1705.10941"),
-    "clip": Defence(clip, "Bungert et al. 2021, arXiv 2103.12531"),
+    "weight": Defence(_weight("l2"), "Krogh, Hertz 1991", named=_WEIGHT),
+    "spectral": Defence(_weight("spectral"), "Yoshida, Miyato 2017, arXiv 1705.10941", named=_WEIGHT),
+    "clip": Defence(clip, "Bungert et al. 2021, arXiv 2103.12531", named=_CLIP),
     "gaussian": Defence(art.gaussian, "Zantedeschi et al. 2017, arXiv 1707.06728"),
     "adversarial": Defence(art.adversarial, "Szegedy et al. 2013, arXiv 1312.6199"),
     "madry": Defence(art.madry, "Madry et al. 2018, arXiv 1706.06083"),
@@ -177,8 +154,8 @@ def parse(text: str) -> Named:
         settings = f"target_accuracy={target}" + (f",{settings}" if settings else "")
     for setting in filter(None, settings.split(",")):
         option, _, value = setting.partition("=")
-        if option not in found.options:
-            known = ", ".join(found.options) or "none"
+        if option not in found.settings:
+            known = ", ".join(found.settings) or "none"
             raise ValueError(f"defence {text!r} has the setting {option!r}; known for {name}: {known}")
         options[option] = _value(text, option, value)
     return Named(text, found, options)

@@ -26,6 +26,7 @@ Data = tuple[Arrays, Arrays]
 CURVE = "pgd-margin:max_iter=20,nb_restarts=1"
 _GRID = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)  # of the curve, times eps
 _EXAMPLES = 3  # kept of each cell
+_KEPT = "kept "  # before the name of an attack
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,15 @@ class Cell:
     error: str = ""
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     seconds: float = 0.0
+
+    @property
+    def kept(self) -> dict[str, np.ndarray]:
+        """Which samples kept their right label, bool, by attack; ``clean`` and ``worst`` among them."""
+        return {k.removeprefix(_KEPT): a.astype(bool) for k, a in self.arrays.items() if k.startswith(_KEPT)}
+
+    def record(self) -> dict[str, Any]:
+        """All but the arrays."""
+        return {k: v for k, v in vars(self).items() if k != "arrays"}
 
 
 @dataclass(frozen=True)
@@ -163,12 +173,14 @@ class Experiment:
         alone = {c.name: self.attacks[c.name] for c in self.chosen if c.attack.access == NONE}
         rest = {c.name: self.attacks[c.name] for c in self.chosen if c.attack.access != NONE}
         options = {**budget, "eps": self.eps, "lipschitz": False, "masking": False}
-        figures: dict[str, float | None] = {"train": _accuracy(classifier, x_train, y_train)}
         found = [evaluate(classifier, x_test, y_test, attacks=alone, **options)] if alone else []
         options |= {"lipschitz": self.lipschitz, "masking": self.masking}
-        if rest or not alone:
-            found.append(evaluate(classifier, x_test[:n], y_test[:n], attacks=rest or None, **options))
-        figures["test"] = _accuracy(classifier, x_test, y_test)
+        if rest:
+            found.append(evaluate(classifier, x_test[:n], y_test[:n], attacks=rest, **options))
+        figures: dict[str, float | None] = {
+            "train": _accuracy(classifier, x_train, y_train),
+            "test": found[0].accuracy["clean"] if alone else _accuracy(classifier, x_test, y_test),
+        }
         last, kept = found[-1], {name: k for ev in reversed(found) for name, k in ev.per_sample.items()}
         for c in self.chosen:
             figures[c.name] = float(kept[c.name].mean()) if c.name in kept else None
@@ -248,7 +260,7 @@ def _cost(trainer: Any, nb: int) -> dict[str, float | None]:
 
 
 def _arrays(ev: Evaluation, kept: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    found = {f"kept {name}": k for name, k in kept.items()}
+    found = {f"{_KEPT}{name}": k for name, k in kept.items()}
     lower = ev.lipschitz.get("lower")
     if lower is not None and lower.u is not None and lower.v is not None:
         found |= {"u": lower.u, "v": lower.v}

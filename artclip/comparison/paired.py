@@ -17,8 +17,8 @@ class Paired:
         seed: of both trainings.
         only_first: samples that the first alone gets right.
         only_second: samples that the second alone gets right.
-        nb_samples: of all.
         p_value: of a difference at least as large, if each were as likely to be right where just one is.
+        nb_samples: of all.
     """
 
     first: str
@@ -26,8 +26,8 @@ class Paired:
     seed: int
     only_first: int
     only_second: int
-    nb_samples: int
     p_value: float
+    nb_samples: int
 
     def __str__(self) -> str:
         return (

@@ -95,9 +95,9 @@ def plot_examples(comparison: Comparison) -> Any:
 
 
 def _panels(comparison: Comparison, draw: list[Callable[[Any, Comparison], None]]) -> Any:
-    if not any(not row["error"] for row in comparison.rows):
-        raise ValueError("no training succeeded, so there is nothing to show")
     rows = [row for row in comparison.rows if not row["error"]]
+    if not rows:
+        raise ValueError("no training succeeded, so there is nothing to show")
     figure = new_figure(5.2 * len(draw) if len(draw) < 3 else 13.5, 4.4 + 0.22 * ((len(rows) + 3) // 4))
     for axes, panel in zip(figure.subplots(1, len(draw), squeeze=False)[0], draw, strict=True):
         panel(axes, comparison)
@@ -129,12 +129,14 @@ def _draw_curves(axes: Any, comparison: Comparison) -> None:
 
 
 def _draw_trade(axes: Any, comparison: Comparison) -> None:
-    _scatter(axes, comparison, lambda c: 100 * _of(c, "test"), lambda c: 100 * _of(c, "worst"))
-    points = np.array([[100 * _of(c, "test"), 100 * _of(c, "worst")] for c in comparison.cells if not c.error])
-    if len(points):
-        means = _means(comparison, ("test", "worst"))
-        front = sorted((100 * p for p in means if not any((q >= p).all() and (q > p).any() for q in means)), key=tuple)
-        axes.plot(*np.array(front).T, color="#9aa0a8", linewidth=1, linestyle=":", zorder=0)
+    means = []
+    for cells, colour, marker in _rows(comparison):
+        points = 100 * np.array([[_of(c, "test"), _of(c, "worst")] for c in cells])
+        means.append(points.mean(0))
+        axes.plot(*points.T, marker, color=colour, markersize=4, alpha=0.45)
+        axes.plot(*means[-1], marker, color=colour, markersize=8)
+    front = sorted((p for p in means if not any((q >= p).all() and (q > p).any() for q in means)), key=tuple)
+    axes.plot(*np.array(front).T, color="#9aa0a8", linewidth=1, linestyle=":", zorder=0)
     axes.set_xlabel("clean accuracy on test data in %"), axes.set_ylabel("worst case in %, an upper bound")
     axes.set_title("What robustness costs; each dot a seed, dotted: the front of means", fontsize=10)
 
@@ -156,10 +158,8 @@ def _draw_lipschitz(axes: Any, comparison: Comparison) -> None:
 
 def _draw_quotients(axes: Any, comparison: Comparison) -> None:
     _over_epochs(axes, comparison, "lipschitz")
-    (
-        axes.set_ylabel("mean quotient of the training pairs"),
-        axes.set_title("Steepness while training (no bound)", fontsize=10),
-    )
+    axes.set_ylabel("mean quotient of the training pairs")
+    axes.set_title("Steepness while training (no bound)", fontsize=10)
 
 
 def _draw_lamda(axes: Any, comparison: Comparison) -> None:
@@ -180,20 +180,6 @@ def _over_epochs(axes: Any, comparison: Comparison, key: str) -> None:
         axes.set_yscale("log")
     else:
         axes.text(0.5, 0.5, "none has it", ha="center", va="center", transform=axes.transAxes)
-
-
-def _scatter(axes: Any, comparison: Comparison, x: Callable[[Cell], float], y: Callable[[Cell], float]) -> None:
-    for cells, colour, marker in _rows(comparison):
-        points = np.array([[x(c), y(c)] for c in cells])
-        axes.plot(*points.T, marker, color=colour, markersize=4, alpha=0.45)
-        axes.plot(*points.mean(0), marker, color=colour, markersize=8)
-
-
-def _means(comparison: Comparison, metrics: tuple[str, ...]) -> list[np.ndarray]:
-    return [
-        np.array([_of(c, m) for c in cells for m in metrics]).reshape(-1, len(metrics)).mean(0)
-        for cells, *_ in _rows(comparison)
-    ]
 
 
 def _of(cell: Cell, metric: str) -> float:

@@ -63,8 +63,9 @@ _TALK_ROWS = {
 _ATTACKS = ("noise", "pgd", "pgd-margin", "square", "autoattack")
 
 
-def _talk(name: str, figures: tuple[tuple[float, ...], ...], **more: Any) -> Table:
+def _talk(name: str, figures: tuple[tuple[float, ...], ...], options: dict[str, Any], **more: Any) -> Table:
     return Table(
+        options={**options, "attack_samples": 500, "attacks": _ATTACKS},
         name=name,
         source="T. Roith, talk of 31 October 2025",
         rows=_TALK_ROWS,
@@ -110,8 +111,6 @@ MNIST = _talk(
         "eps": 1.0,
         "noise": 0.25,
         "nb_epochs": 60,
-        "attack_samples": 500,
-        "attacks": _ATTACKS,
     },
     setting=(
         "The talk states neither net, data, budget nor noise. Assumed: 2×64 ReLU MLP on the first 2,000 training "
@@ -140,8 +139,6 @@ FASHION = _talk(
         "eps": 1.25,
         "noise": 0.5,
         "nb_epochs": 25,
-        "attack_samples": 500,
-        "attacks": _ATTACKS,
     },
     setting=(
         "The talk states neither net, budget nor noise. Assumed: a small ReLU CNN on all 60,000 training images; noise "

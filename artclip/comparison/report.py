@@ -113,11 +113,16 @@ def rerun(comparison: Comparison) -> str:
     return "\n".join(["from artclip import compare", "", "comparison = compare(", *lines, ")"])
 
 
+def _good(comparison: Comparison) -> list[dict[str, Any]]:
+    """The rows that did not fail, the most robust first."""
+    return sorted((row for row in comparison.rows if not row["error"]), key=lambda row: -row["worst"]["mean"])
+
+
 def _cards(comparison: Comparison) -> str:
-    good = [row for row in comparison.rows if not row["error"]]
+    good = _good(comparison)
     if not good:
         return '<div class="sign"><h3>No training succeeded</h3></div>'
-    best = max(good, key=lambda row: row["worst"]["mean"])
+    best = good[0]
     gradients = best["gradients"]["mean"]
     note = "May be too high: see its signs of masking." if best["doubtful"] else ""
     worst = f"Most robust: {_name(comparison, best)}, worst case of all attacks within the budget"
@@ -185,13 +190,12 @@ def _figures(comparison: Comparison) -> str:
 
 
 def _paired(comparison: Comparison) -> str:
-    good = [row for row in comparison.rows if not row["error"]]
-    if len(good) < 2:
+    good = _good(comparison)
+    if not good:
         return ""
-    best = max(good, key=lambda row: row["worst"]["mean"])
-    rows = []
-    for row in good:
-        if row["net"] != best["net"] or row is best:
+    best, rows = good[0], []
+    for row in comparison.rows:
+        if row["error"] or row["net"] != best["net"] or row is best:
             continue
         for p in comparison.paired(best["defence"], row["defence"], net=best["net"]):
             figures = [str(p.seed), str(p.only_first), str(p.only_second), f"{p.p_value:.2g}"]

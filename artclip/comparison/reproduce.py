@@ -9,10 +9,9 @@ from typing import Any
 
 from artclip import checks
 from artclip.comparison.compare import compare
+from artclip.comparison.experiment import Experiment
 from artclip.comparison.result import Comparison
-from artclip.data import load_data
 from artclip.evaluation.record import as_json
-from artclip.frameworks import default_framework, nets_of
 
 Figures = dict[str, float]
 
@@ -82,17 +81,8 @@ class Reproduction:
 
     def to_markdown(self) -> str:
         """Published / ours, column by column; what was assumed; what holds; and our whole table."""
-        t, ours = self.table, self.ours
-        titles = [*(f"{title}, published / ours" for title in t.columns), "worst case, ours"]
-        lines = [f"| {t.name} | {' | '.join(titles)} |", f"| --- |{' --: |' * len(titles)}"]
-        for name in t.rows:
-            cells = []
-            for title, metric in t.columns.items():
-                form = ".2g" if metric == "lamda" else ".1f"
-                mean, was = ours[name].get(metric), t.published[name].get(title)
-                cells.append(" / ".join("–" if v is None else format(v, form) for v in (was, mean)))
-            worst = ours[name].get("worst")
-            lines.append(f"| {name} | {' | '.join(cells)} | {'–' if worst is None else format(worst, '.1f')} |")
+        t = self.table
+        lines = beside(t.name, t.columns, t.published, self.ours, {"worst case, ours": "worst"})
         said = {True: "holds", False: "does not hold", None: "not known"}
         lines += ["", f"- {t.source}. {t.setting}"]
         lines += [f"- {text}: **{said[held]}**." for text, held in self.claims.items()]
@@ -135,15 +125,14 @@ def reproduce(
     from artclip.comparison.published import TABLES
 
     checks.one_of("name", name, TABLES)
-    framework = framework or default_framework()
-    first, found = nets_of(framework).CHANNELS_FIRST, []
+    load, found = Experiment(framework=framework).load, []
     for table in TABLES[name]:
         if quick:
             options = {"nb_epochs": 1, "attack_samples": 20, "curve_samples": 0, "attacks": _short(table.options)}
             table = replace(
                 table, nb_training=500, options={**table.options, **options, "masking": False, "lipschitz": False}
             )
-        (x, y), test = load_data(table.data, channels_first=first)
+        (x, y), test = load(table.data)
         data = (x[: table.nb_training], y[: table.nb_training]), test
         comparison = compare(
             data,
@@ -160,6 +149,32 @@ def reproduce(
         comparison.settings["data"] = f"{table.data}{some}"
         found.append(Reproduction(table, comparison))
     return found
+
+
+_FORMS = {"lamda": ".2g", "lipschitz_lower": ".2f"}
+
+
+def beside(
+    name: str, columns: dict[str, str], published: dict[str, Figures], ours: dict[str, Figures], more: dict[str, str]
+) -> list[str]:
+    """Published / ours as the lines of a Markdown table.
+
+    Args:
+        name, columns, published: of a :class:`Table`.
+        ours: published name -> metric -> figure.
+        more: title -> metric of columns that have no published figures.
+    """
+    titles = [*(f"{title}, published / ours" for title in columns), *more]
+    lines = [f"| {name} | {' | '.join(titles)} |", f"| --- |{' --: |' * len(titles)}"]
+
+    def said(figure: float | None, metric: str) -> str:
+        return "–" if figure is None else format(figure, _FORMS.get(metric, ".1f"))
+
+    for row, figures in ours.items():
+        cells = [f"{said(published[row].get(t), m)} / {said(figures.get(m), m)}" for t, m in columns.items()]
+        cells += [said(figures.get(m), m) for m in more.values()]
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    return lines
 
 
 def _short(options: dict[str, Any]) -> dict[str, str]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from artclip.comparison import table
 from artclip.comparison.experiment import Cell, Experiment
 from artclip.comparison.paired import Paired, mcnemar
-from artclip.evaluation.record import as_json
+from artclip.evaluation.record import as_json, written
 
 
 class Comparison:
@@ -53,10 +52,10 @@ class Comparison:
 
     def _row(self, net: str, defence: str) -> dict[str, Any]:
         cells = self.of(defence, net)
-        errors = dict.fromkeys(f"seed {c.seed}: {c.error}" for c in cells if c.error)
         good = [c for c in cells if not c.error]
-        if errors and len(errors) == len(cells) and len({c.error for c in cells}) == 1:
-            errors = dict.fromkeys([cells[0].error])
+        errors = [cells[0].error]
+        if len({c.error for c in cells}) > 1:
+            errors = [f"seed {c.seed}: {c.error}" for c in cells if c.error]
         metrics = dict.fromkeys(m for c in good for m in c.figures)
         signs = [name for c in good for name in dict.fromkeys(c.signs)]
         row: dict[str, Any] = {
@@ -101,15 +100,13 @@ class Comparison:
         found = []
         others = {c.seed: c for c in self.of(second, net)}
         for cell in self.of(first, net):
-            other, key = others[cell.seed], f"kept {attack}"
+            other = others[cell.seed]
             if cell.error or other.error:
                 continue
-            if key not in cell.arrays or key not in other.arrays:
-                known = [k.removeprefix("kept ") for k in cell.arrays if k.startswith("kept ")]
-                raise ValueError(f"attack={attack!r} was not run; known are {', '.join(known)}")
-            kept = cell.arrays[key].astype(bool), other.arrays[key].astype(bool)
-            alone, alone_other, p = mcnemar(*kept)
-            found.append(Paired(first, second, cell.seed, alone, alone_other, len(kept[0]), p))
+            if attack not in cell.kept or attack not in other.kept:
+                raise ValueError(f"attack={attack!r} was not run; known are {', '.join(cell.kept)}")
+            kept = cell.kept[attack]
+            found.append(Paired(first, second, cell.seed, *mcnemar(kept, other.kept[attack]), len(kept)))
         return found
 
     def notes(self) -> list[str]:
@@ -145,7 +142,7 @@ class Comparison:
 
     def to_csv(self, path: str | os.PathLike[str] | None = None) -> str:
         """Means and standard deviations as comma-separated values; also written to ``path`` where given."""
-        return _written(table.as_csv(self), path)
+        return written(table.as_csv(self), path)
 
     def to_frame(self) -> Any:
         """Means and standard deviations as a ``pandas.DataFrame``.
@@ -163,10 +160,8 @@ class Comparison:
         """Settings, rows, and cells with history, curve and the outcome of each sample."""
         cells = []
         for c in self.cells:
-            kept = {
-                k.removeprefix("kept "): a.astype(int).tolist() for k, a in c.arrays.items() if k.startswith("kept ")
-            }
-            cells.append({**{k: v for k, v in vars(c).items() if k != "arrays"}, "per_sample": kept})
+            kept = {name: a.astype(int).tolist() for name, a in c.kept.items()}
+            cells.append({**c.record(), "per_sample": kept})
         return {"settings": self.settings, "rows": self.rows, "notes": self.notes(), "cells": cells}
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
@@ -177,7 +172,7 @@ class Comparison:
         """A report in one file that needs no network; also written to ``path`` where given."""
         from artclip.comparison.report import comparison_page
 
-        return _written(comparison_page(self), path)
+        return written(comparison_page(self), path)
 
     def plot(self) -> Any:
         """Security curves and what robustness costs, as a ``matplotlib.figure.Figure``."""
@@ -187,9 +182,3 @@ class Comparison:
 
     def __str__(self) -> str:
         return "\n".join([self.to_markdown(), "", *(f"- {line}" for line in self.notes())])
-
-
-def _written(text: str, path: str | os.PathLike[str] | None) -> str:
-    if path is not None:
-        Path(path).write_text(text, encoding="utf-8")
-    return text

@@ -110,7 +110,7 @@ def signs(row: dict[str, Any]) -> str:
 def markdown(comparison: Comparison) -> str:
     """A table of equal widths, best figures in bold."""
     titles, lines = cells(comparison)
-    texts = [[f"**{text}**" if best else _escaped(text, "|", "\\|") for text, best in line] for line in lines]
+    texts = [[f"**{text}**" if best else text.replace("|", "\\|") for text, best in line] for line in lines]
     right = len(titles) - 2 - comparison.many_nets  # figures stand to the right
     first = 1 + comparison.many_nets
     rules = [*["---"] * first, *["--:"] * right, "---"]
@@ -136,21 +136,9 @@ def latex(comparison: Comparison) -> str:
     titles, lines = cells(comparison)
     first = 1 + comparison.many_nets
     shape = "l" * first + "r" * (len(titles) - first - 1) + "l"
-    rows = [_row([_latex(title) for title in titles])]
     bodies = [_row([rf"\textbf{{{_latex(text)}}}" if best else _latex(text) for text, best in line]) for line in lines]
-    body = "\n".join(bodies)
-    return "\n".join(
-        [
-            "% needs \\usepackage{booktabs}",
-            rf"\begin{{tabular}}{{{shape}}}",
-            r"\toprule",
-            rows[0],
-            r"\midrule",
-            body,
-            r"\bottomrule",
-            r"\end{tabular}",
-        ]
-    )
+    begin, end = ["% needs \\usepackage{booktabs}", rf"\begin{{tabular}}{{{shape}}}", r"\toprule"], r"\end{tabular}"
+    return "\n".join([*begin, _row([_latex(t) for t in titles]), r"\midrule", *bodies, r"\bottomrule", end])
 
 
 def _row(texts: list[str]) -> str:
@@ -182,7 +170,3 @@ def as_csv(comparison: Comparison) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return file.getvalue()
-
-
-def _escaped(text: str, sign: str, instead: str) -> str:
-    return text.replace(sign, instead)

@@ -34,6 +34,10 @@ class Task:
         """One-hot labels of class indices (n,)."""
         return np.eye(self.victim.nb_classes, dtype=np.float32)[y]
 
+    def projected_gradient(self, kind: Any, estimator: Any, max_iter: int, **more: Any) -> Any:
+        """:func:`projected_gradient` of the budget."""
+        return projected_gradient(kind, estimator, self.norm, self.eps, max_iter, self.victim.batch_size, **more)
+
     def into_ball(self, x: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         """The candidates, those too far from x moved towards it until they lie in the ball."""
         difference = np.asarray(candidates, np.float64) - x
@@ -90,16 +94,12 @@ def pgd(task: Task, loss: str, max_iter: int, nb_restarts: int) -> list[Stage]:
 
 
 def _pgd(task: Task, loss: str, max_iter: int) -> Stage:
-    from art.attacks.evasion.projected_gradient_descent.projected_gradient_descent_numpy import (
-        ProjectedGradientDescentNumpy,
-    )
-
     from artclip.evaluation.sparse import SparseProjectedGradientDescent
 
-    kind = SparseProjectedGradientDescent if task.norm == 1 else ProjectedGradientDescentNumpy
+    kind = SparseProjectedGradientDescent if task.norm == 1 else _numpy_pgd()
 
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        attack = projected_gradient(task, kind, task.victim.with_loss(loss), max_iter)
+        attack = task.projected_gradient(kind, task.victim.with_loss(loss), max_iter)
         return np.asarray(attack.generate(x, task.labels(y)))
 
     return run
@@ -110,11 +110,8 @@ def pgd_sign(task: Task, max_iter: int, eps_step: float) -> list[Stage]:
 
     That is how the published CLIP code attacks: far too weak in L2. It is here to be compared with its figures.
     """
-    from art.attacks.evasion.projected_gradient_descent.projected_gradient_descent_numpy import (
-        ProjectedGradientDescentNumpy,
-    )
 
-    class SignGradient(ProjectedGradientDescentNumpy):
+    class SignGradient(_numpy_pgd()):  # type: ignore[misc]
         def _compute_perturbation(self, x: np.ndarray, y: np.ndarray, *_: Any, **__: Any) -> np.ndarray:
             return np.sign(self.estimator.loss_gradient(x.astype(np.float32), y))
 
@@ -122,23 +119,38 @@ def pgd_sign(task: Task, max_iter: int, eps_step: float) -> list[Stage]:
         raise ValueError("it climbs the loss that an ART classifier was made with, and this model is none")
 
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        attack = projected_gradient(task, SignGradient, task.victim.estimator, max_iter)
-        attack.set_params(eps_step=eps_step)
+        attack = task.projected_gradient(SignGradient, task.victim.estimator, max_iter, eps_step=eps_step)
         return np.asarray(attack.generate(x, task.labels(y)))
 
     return [run]
 
 
-def projected_gradient(task: Task, kind: Any, estimator: Any, max_iter: int, num_random_init: int = 1) -> Any:
-    """A PGD of ART on an estimator, in steps of 2.5·eps/max_iter; ``kind`` is its class."""
+def _numpy_pgd() -> Any:
+    """ART's PGD that asks nothing of a framework."""
+    from art.attacks.evasion.projected_gradient_descent import projected_gradient_descent_numpy as art_pgd
+
+    return art_pgd.ProjectedGradientDescentNumpy
+
+
+def projected_gradient(
+    kind: Any,
+    estimator: Any,
+    norm: float,
+    eps: float,
+    max_iter: int,
+    batch_size: int,
+    num_random_init: int = 1,
+    eps_step: float | None = None,
+) -> Any:
+    """A PGD of ART on an estimator, in steps of 2.5·eps/max_iter where none is given; ``kind`` is its class."""
     return kind(
         estimator,
-        norm=task.norm,
-        eps=task.eps,
-        eps_step=2.5 * task.eps / max_iter,
+        norm=norm,
+        eps=eps,
+        eps_step=2.5 * eps / max_iter if eps_step is None else eps_step,
         max_iter=max_iter,
         num_random_init=num_random_init,
-        batch_size=task.victim.batch_size,
+        batch_size=batch_size,
         verbose=False,
     )
 
@@ -250,15 +262,12 @@ def hopskipjump(task: Task, max_iter: int, max_eval: int) -> list[Stage]:
 
 def nes(task: Task, max_iter: int, num_basis: int, sigma: float) -> list[Stage]:
     """PGD on gradients estimated from outputs in random directions."""
-    from art.attacks.evasion.projected_gradient_descent.projected_gradient_descent_numpy import (
-        ProjectedGradientDescentNumpy,
-    )
     from art.estimators.classification import QueryEfficientGradientEstimationClassifier
 
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         # ART's estimate is of the cross-entropy of probabilities.
         box = QueryEfficientGradientEstimationClassifier(task.victim.black_box(True), num_basis, sigma)
-        attack = projected_gradient(task, ProjectedGradientDescentNumpy, box, max_iter, num_random_init=0)
+        attack = task.projected_gradient(_numpy_pgd(), box, max_iter, num_random_init=0)
         return np.asarray(attack.generate(x, task.labels(y)))
 
     return [run]

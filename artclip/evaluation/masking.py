@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from artclip.evaluation.art_attacks import projected_gradient
 from artclip.evaluation.attacks import CLOSED, WHITE, Chosen, choose
 from artclip.evaluation.run import Arena, Outcome
 
@@ -167,7 +166,7 @@ def _through_own_loss(p: Probe) -> float:
     from art.attacks.evasion import ProjectedGradientDescent
 
     task = p.arena.task
-    attack = projected_gradient(task, ProjectedGradientDescent, p.estimator, _STEPS)
+    attack = task.projected_gradient(ProjectedGradientDescent, p.estimator, _STEPS)
     return p.left_by(choose({"own loss": attack}, task.norm)[0], p.arena)
 
 

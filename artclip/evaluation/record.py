@@ -30,6 +30,12 @@ def describe(framework: str | None) -> dict[str, Any]:
 def as_json(record: Any, path: str | os.PathLike[str] | None = None) -> str:
     """A record as JSON; also written to ``path`` where given."""
     text = json.dumps(record, indent=1, ensure_ascii=False, default=float)
+    written(text + "\n", path)
+    return text
+
+
+def written(text: str, path: str | os.PathLike[str] | None) -> str:
+    """The text; also written to ``path`` where given."""
     if path is not None:
-        Path(path).write_text(text + "\n", encoding="utf-8")
+        Path(path).write_text(text, encoding="utf-8")
     return text

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from artclip.evaluation.attacks import NONE
 from artclip.evaluation.masking import Sign
-from artclip.evaluation.record import as_json
+from artclip.evaluation.record import as_json, written
 from artclip.evaluation.run import Outcome, broken_within, distances
 
 
@@ -245,7 +244,4 @@ class Evaluation:
         """A report in one file that needs no network; also written to ``path`` where given."""
         from artclip.evaluation.report import evaluation_page
 
-        text = evaluation_page(self)
-        if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
-        return text
+        return written(evaluation_page(self), path)

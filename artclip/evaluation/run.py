@@ -15,7 +15,8 @@ import numpy as np
 from artclip.evaluation.art_attacks import Stage, Task
 from artclip.evaluation.attacks import Chosen
 from artclip.evaluation.cache import Cache, digest
-from artclip.lipschitz.pairs import column, lengths
+from artclip.evaluation.victim import showable
+from artclip.lipschitz.pairs import lengths
 
 BLOCK = 2000  # samples attacked between two visits to the cache
 _OUT_OF_MEMORY = ("out of memory", "ResourceExhausted", "OOM", "can't allocate memory")
@@ -126,10 +127,7 @@ class Arena:
             except Exception as problem:  # ART's attacks raise whatever they like; the other attacks go on
                 error = f"{type(problem).__name__}: {problem}".splitlines()[0]
                 break
-            finite = np.isfinite(candidates.reshape(len(left), -1)).all(1)
-            wrong = self.decide(np.where(column(finite, candidates), candidates, 0)) != self.y[left]
-            wrong |= ~finite
-            broken, faults = self._checked(c, candidates, self.x[left], wrong)
+            broken, faults = self._checked(c, candidates, self.x[left], self.y[left])
             violations += faults
             for i in np.flatnonzero(broken)[: max(0, self.nb_examples - len(kept))]:
                 kept[int(left[i])] = candidates[i]
@@ -159,10 +157,11 @@ class Arena:
             return candidates.astype(np.float32)
 
     def _checked(
-        self, c: Chosen, candidates: np.ndarray, x: np.ndarray, wrong: np.ndarray
+        self, c: Chosen, candidates: np.ndarray, x: np.ndarray, y: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Which candidates count as adversarial, and how many would but for each of the reasons."""
-        finite = np.isfinite(candidates.reshape(len(x), -1)).all(1)
+        finite, shown = showable(candidates)
+        wrong = (self.decide(shown) != y) | ~finite
         inside = np.ones(len(x), bool)
         if self.task.victim.clip_values is not None:
             low, high = self.task.victim.clip_values

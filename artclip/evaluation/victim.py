@@ -14,6 +14,7 @@ from art.estimators.classification.classifier import ClassGradientsMixin, Classi
 
 from artclip.evaluation.losses import LOSSES
 from artclip.frameworks import function_of, head_of
+from artclip.lipschitz.pairs import column
 
 _LEAST = 1e-37  # probabilities that attacks tell from zero: float32 has none that are much smaller
 
@@ -131,8 +132,8 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
 
         def outputs(x: np.ndarray) -> np.ndarray:
             # A model may make numbers of NaN, and a search that asks for them would keep it; another may refuse it.
-            finite = np.isfinite(x.reshape(len(x), -1)).all(1)
-            logits = self.predict(np.where(finite.reshape(-1, *[1] * (x.ndim - 1)), x, 0))
+            finite, shown = showable(x)
+            logits = self.predict(shown)
             logits[~finite] = np.nan
             return _softmax(logits) if probabilities else logits
 
@@ -175,6 +176,12 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
     def save(self, filename: str, path: str | None = None) -> None:
         """Refused."""
         raise NotImplementedError("save the estimator itself, not the view that attacks have of it")
+
+
+def showable(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which inputs are finite, shape (n,); and the inputs, zeros in the place of those that are not."""
+    finite = np.isfinite(x.reshape(len(x), -1)).all(1)
+    return finite, np.where(column(finite, x), x, 0)
 
 
 def image_shape(shape: tuple[int, ...], channels_first: bool) -> tuple[int, ...] | None:

@@ -124,7 +124,7 @@ class CLIPTrainer(RegularizedTrainer):
     def _regularizer(self, trainable: Trainable, sample: Sample, seed: int) -> PairPenalty:
         x, y = sample
         most = MOST_PENALTY * trainable.blind_loss(y)
-        pairs = PairPenalty(self.options.pairs(trainable, x, seed), self.options, most if most > 0 else math.inf)
+        pairs = self.options.pairs(trainable, x, seed), self.options, most if most > 0 else math.inf
         if self.upper_penalty == 0:
-            return pairs
-        return BracketPenalty(pairs, SpectralProduct(trainable, seed), self.upper_penalty)
+            return PairPenalty(*pairs)
+        return BracketPenalty(*pairs, SpectralProduct(trainable, seed), self.upper_penalty)

@@ -139,8 +139,10 @@ class Epochs:
     def _step(self, x: Tensor, y: Tensor, lamda: float) -> tuple[Tensor, ...]:
         step, self._nb_steps = self._nb_steps, self._nb_steps + 1
         self._gradients += x.shape[0]
-        if lamda == 0 or step % (interval := self._regularizer.interval(lamda)):
-            if lamda == 0 or not self._regularizer.every_step:
+        if lamda == 0:
+            return self._plain_step(x, y)
+        if step % (interval := self._regularizer.interval(lamda)):
+            if not self._regularizer.every_step:
                 return self._plain_step(x, y)
             self._regularizer.state, values = self._between_step(x, y, self._regularizer.state)
             return values

@@ -12,9 +12,10 @@ import numpy as np
 from artclip import checks
 from artclip.frameworks import Trainable
 from artclip.frameworks.base import Tensor
+from artclip.lipschitz.pairs import PairSet
 from artclip.trainers.epochs import Record, Sample
 from artclip.trainers.loop import RegularizedTrainer
-from artclip.trainers.penalty import PairPenalty
+from artclip.trainers.penalty import PairOptions, PairPenalty
 
 KINDS = ("l2", "spectral")
 
@@ -95,17 +96,19 @@ class BracketPenalty(PairPenalty):
     """Pairs from below, the product of the layers' spectral norms from above: what lies between is squeezed.
 
     Args:
-        pairs: the penalty of the pairs.
-        product: that of the layers.
+        pairs, options, most: as for :class:`PairPenalty`.
+        product: the penalty on the layers.
         weight: of the product, >= 0.
     """
 
     every_step = True
 
-    def __init__(self, pairs: PairPenalty, product: SpectralProduct, weight: float) -> None:
-        vars(self).update(vars(pairs))
+    def __init__(
+        self, pairs: PairSet, options: PairOptions, most: float, product: SpectralProduct, weight: float
+    ) -> None:
+        super().__init__(pairs, options, most)
         self._product, self._weight = product, weight
-        self.state = pairs.state, product.state
+        self.state = self.state, product.state
 
     def begin(self) -> None:
         """Settle the pairs."""
@@ -116,7 +119,7 @@ class BracketPenalty(PairPenalty):
     def advance(self, state: Any, x: Tensor, count: Any) -> tuple[Any, Tensor]:
         """Pairs that have climbed, with their ends; and directions a power iteration further."""
         pairs, points = super().advance(state[0], x, count)
-        return (pairs, self._product.advance(state[1], None, count)[0]), points
+        return self.between((pairs, state[1])), points
 
     def between(self, state: Any) -> Any:
         """The pairs as they are; directions a power iteration further."""

@@ -1,5 +1,7 @@
 """The report of a comparison: one file, no network, names escaped, sorted in a real browser."""
 
+import base64
+import hashlib
 import html.parser
 import re
 import shutil
@@ -140,7 +142,7 @@ def test_a_browser_sorts_the_table_and_has_nothing_to_complain_of(page, tmp_path
     """
     # The policy of the page allows its own script alone, so that of the test needs an exception.
     opened = page.replace("script-src ", "script-src 'unsafe-hashes' ", 1)
-    digest = __import__("base64").b64encode(__import__("hashlib").sha256(click.encode()).digest()).decode()
+    digest = base64.b64encode(hashlib.sha256(click.encode()).digest()).decode()
     opened = opened.replace("script-src ", f"script-src 'sha256-{digest}' ", 1)
     file = tmp_path / "page.html"
     file.write_text(opened.replace("</body>", f"<script>{click}</script></body>"), encoding="utf-8")
