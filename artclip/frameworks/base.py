@@ -63,6 +63,10 @@ class Function(abc.ABC):
     def forward(self, x: Tensor) -> Tensor:
         """Outputs f(x), flattened to shape (n, k); differentiable in x and in the parameters."""
 
+    def value(self, x: Tensor) -> Tensor:
+        """:meth:`forward` without gradients."""
+        return self.constants([self.forward(x)])[0]
+
     @abc.abstractmethod
     def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Outputs f(x) of shape (n, k), and the map from output cotangents (n, k) to input gradients.
@@ -201,8 +205,12 @@ class Trainable(Function):
         """
 
     @abc.abstractmethod
-    def loss(self, x: Tensor, y: Tensor, points: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+    def loss(
+        self, x: Tensor, y: Tensor, points: Tensor | None = None, shared: int = 0
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """The estimator's loss on a batch in train mode, and f at some points besides.
+
+        The first ``shared`` points, or all of x where it is shorter, are the first of x.
 
         Returns:
             The loss, the number of right predictions (NaN for a regressor), and ``forward(points)``, in one pass

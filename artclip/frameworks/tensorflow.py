@@ -277,16 +277,18 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         return self.tensor(x), labels
 
     def loss(
-        self, x: tf.Tensor, y: tf.Tensor, points: tf.Tensor | None = None
+        self, x: tf.Tensor, y: tf.Tensor, points: tf.Tensor | None = None, shared: int = 0
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
         if self._train_step is not None:  # it makes its own pass in train mode; this one is for the record
             self._batch = self._preprocessing.standardised(x), y
             return *self._loss_of(x, self._deployed(x), y, False), None if points is None else self.forward(points)
         if points is not None and self._joint:
             size = self.rows(x)
-            both = self._preprocessing.standardised(tf.concat([x, points], 0))
+            shared = tf.minimum(shared, size)
+            both = self._preprocessing.standardised(tf.concat([x, points[shared:]], 0))
             outputs = self.model(both, training=True)
-            return *self._loss_of(both[:size], outputs[:size], y, True), self._flat(outputs[size:])
+            at_points = tf.concat([outputs[:shared], outputs[size:]], 0)
+            return *self._loss_of(both[:size], outputs[:size], y, True), self._flat(at_points)
         at_points = None if points is None else self.forward(points)  # before BatchNorm moves its averages
         inputs = self._preprocessing.standardised(x)
         return *self._loss_of(inputs, self.model(inputs, training=True), y, True), at_points

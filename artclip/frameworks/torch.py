@@ -91,6 +91,10 @@ class TorchFunction(Function):
         with self._eval_mode:
             return self._deployed(x).reshape(x.shape[0], -1)
 
+    @torch.no_grad()
+    def value(self, x: torch.Tensor) -> torch.Tensor:
+        return self.forward(x)
+
     def pullback(self, x: torch.Tensor) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
         x = x.detach().requires_grad_(True)
         with torch.enable_grad():
@@ -237,12 +241,13 @@ class TorchEstimator(TorchFunction, Trainable):
         return inputs.to(self.device, self.dtype, non_blocking=True), labels.to(self.device, non_blocking=True)
 
     def loss(
-        self, x: torch.Tensor, y: torch.Tensor, points: torch.Tensor | None = None
+        self, x: torch.Tensor, y: torch.Tensor, points: torch.Tensor | None = None, shared: int = 0
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         if points is not None and self._joint:
-            size = x.shape[0]
-            outputs = self.module(self._preprocessing.standardised(torch.cat([x, points])))[-1]
-            return *self._loss_of(outputs[:size], y), outputs[size:].reshape(points.shape[0], -1)
+            size, shared = x.shape[0], min(shared, x.shape[0])
+            outputs = self.module(self._preprocessing.standardised(torch.cat([x, points[shared:]])))[-1]
+            at_points = torch.cat([outputs[:shared], outputs[size:]]) if shared else outputs[size:]
+            return *self._loss_of(outputs[:size], y), at_points.reshape(points.shape[0], -1)
         at_points = None if points is None else self.forward(points)
         return *self._loss_of(self.module(self._preprocessing.standardised(x))[-1], y), at_points
 

@@ -55,10 +55,10 @@ class PairRule:
 
     def ends(self, state: State) -> Tensor:
         """u and v stacked, shape (2P, *input_shape), inside the box."""
-        c, half = self._inside(state)
+        c, half = self.inside(state)
         return self.f.concat([c - half, c + half])
 
-    def _inside(self, state: State) -> State:
+    def inside(self, state: State) -> State:
         """Centres and half differences of pairs whose ends lie in the box."""
         c, w = state
         half = w * (self.separation / 2)
@@ -79,33 +79,43 @@ class PairRule:
     def ascend(self, state: State) -> State:
         """One step of all pairs up their quotients. A pair in a flat spot keeps its direction."""
         f, nb_pairs = self.f, self.f.rows(state[1])
-        c, half = self._inside(state)
+        c, half = self.inside(state)
         outputs, pull = f.pullback(f.concat([c - half, c + half]))
-        difference = outputs[nb_pairs:] - outputs[:nb_pairs]
-        difference = difference / (f.norm(difference, 2) + TINY)  # whatever the units of f
-        cotangent = self._norm_gradient(difference, self.output_norm)
-        gradient = pull(f.concat([-cotangent, cotangent]))  # of ‖f(v) - f(u)‖, up to a factor
-        at_u, at_v = gradient[:nb_pairs], gradient[nb_pairs:]
-        slope, bend = at_v - at_u, at_v + at_u
-        # The old direction, as good as weightless, is what remains where the gradient is 0.
-        steepest, length = self._direction(slope + state[1] * TINY)
-        w = steepest / length
+        cotangent = self.slope(outputs[nb_pairs:] - outputs[:nb_pairs])
+        gradient = pull(f.concat([-cotangent, cotangent]))
+        return self.moved((c, state[1]), gradient[:nb_pairs], gradient[nb_pairs:])
+
+    def slope(self, difference: Tensor) -> Tensor:
+        """Gradient of the output norm at differences (n, k), up to a factor, whatever the units of f."""
+        return self._norm_gradient(difference / (self.f.norm(difference, 2) + TINY), self.output_norm)
+
+    def towards(self, gradient: Tensor, w: Tensor) -> Tensor:
+        """Unit directions of steepest ascent; the old ones, as good as weightless, remain where the gradient is 0."""
+        steepest, length = self._direction(gradient + w * TINY)
+        return steepest / length
+
+    def moved(self, state: State, at_u: Tensor, at_v: Tensor) -> State:
+        """Pairs after a step along the gradients of ‖f(v) - f(u)‖ in u and in v."""
+        f, (c, w) = self.f, state
+        bend = at_v + at_u
         steepest, length = self._direction(bend)
         # Where f is straight between u and v, what the two gradients differ by is rounding: no place to go to.
         size = f.norm(bend, 2)
-        sure = size / (size + f.norm(slope, 2) * LEAST_BEND + TINY)
+        sure = size / (size + f.norm(at_v - at_u, 2) * LEAST_BEND + TINY)
         c = c + steepest * (sure * self.centre_step * self.separation / (length + TINY))
-        return c, w
+        return c, self.towards(at_v - at_u, w)
 
     def quotients(self, state: State) -> Tensor:
         """Q of each pair, shape (P,); differentiable in the parameters."""
         ends = self.ends(state)
         return self.quotients_of(ends, self.f.forward(ends))
 
-    def quotients_of(self, ends: Tensor, outputs: Tensor) -> Tensor:
-        """Q of each pair from :meth:`ends` and f of them, shape (P,)."""
+    def quotients_of(self, ends: Tensor, outputs: Tensor, least: float = 0.0) -> Tensor:
+        """Q of each pair from :meth:`ends` and f of them, shape (P,), with distances of ``least`` at least."""
         f, nb_pairs = self.f, self.f.rows(ends) // 2
         distance = f.norm(ends[nb_pairs:] - ends[:nb_pairs], self.norm)
+        if least:
+            distance = f.clip(distance, least, math.inf)
         difference = f.norm(outputs[nb_pairs:] - outputs[:nb_pairs], self.output_norm)
         return f.reshape(difference, (-1,)) / f.reshape(distance, (-1,))
 

@@ -33,7 +33,7 @@ class Regularizer(Protocol):
     def advance(self, state: Any, x: Tensor, count: Any) -> tuple[Any, Tensor | None]:
         """Before the update, on batch x: the state to carry on, and the points at which :meth:`penalty` wants f.
 
-        ``count`` is the number of penalised steps so far.
+        ``count`` is the number of penalised steps so far. The first ``shared`` points are the first of x.
         """
 
     def penalty(self, state: Any, points: Tensor | None, outputs: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -48,6 +48,8 @@ class Regularizer(Protocol):
     def gradients(self, batch: int) -> int:
         """Inputs, beyond the samples of the batch, through which a penalised step takes gradients."""
 
+    shared: int
+    """How many of the points are samples of the batch, of which f is known already; fewer in a smaller batch."""
     every_step: bool
     """Whether :meth:`extra` is added in steps without pairs too."""
     most: float
@@ -93,7 +95,7 @@ class Epochs:
         state, points = self._regularizer.advance(state, x, count)
 
         def objective() -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-            loss, correct, outputs = self._f.loss(x, y, points)
+            loss, correct, outputs = self._f.loss(x, y, points, self._regularizer.shared)
             penalty, figures = self._regularizer.penalty(state, points, outputs)
             weighted, extra = self._weight(penalty, lamda, heaviest) * penalty, self._regularizer.extra(state)
             if extra is not None:

@@ -11,12 +11,13 @@ import numpy as np
 from artclip import checks
 from artclip.frameworks import Function, Trainable, function_of
 from artclip.frameworks.base import Tensor
+from artclip.lipschitz.fresh import FreshRule
 from artclip.lipschitz.pairs import DOMAINS, INITS, PairRule, PairSet, State
 
 PENALTIES = ("squared", "linear")
 REDUCTIONS = ("mean", "max")
 # λ·interval up to which a penalised step was stable on ReLU nets at usual learning rates (benchmarks/mnist_mlp.py).
-MOST_STEP_WEIGHT = 0.4
+MOST_STEP_WEIGHT = 0.8
 # Largest penalty of a lazy step, as a share of what guessing costs. It acts while a net is still steep: without it such
 # a step could throw a ReLU net into a state from which it never returns.
 MOST_PENALTY = 0.5
@@ -73,8 +74,8 @@ class PairOptions:
 class PairPenalty:
     """The penalty Q² (or Q) of X_Lip, as the training loop asks for it.
 
-    With ``pair_init="batch"`` the pairs are anchored anew in each batch; otherwise they are carried on, and the
-    flattest quarter is given new places now and then.
+    With ``pair_init="batch"`` the pairs start anew in each batch; otherwise they are carried on, and the flattest
+    quarter is given new places now and then.
     """
 
     records_as = "lipschitz"
@@ -85,16 +86,19 @@ class PairPenalty:
         self.rule: PairRule = pairs.rule
         self.state: State = pairs.state
         self._start, self._options = pairs, options
+        self._fresh = FreshRule(pairs.rule, options.nb_pairs) if options.pair_init == "batch" else None
+        self.shared = self._fresh.nb_anchored if self._fresh else 0
 
     def interval(self, lamda: float) -> int:
         """``pair_interval``, or less where a step would carry more weight than training bears."""
         return max(1, min(self._options.pair_interval, int(MOST_STEP_WEIGHT / lamda)))
 
     def gradients(self, batch: int) -> int:
-        """Both ends of each pair, in each ascent and in the penalty."""
+        """Both ends of each pair, but for those that are the batch's own, in each ascent and in the penalty."""
         o = self._options
-        nb_pairs = min(o.nb_pairs, batch) if o.pair_init == "batch" else o.nb_pairs
-        return 2 * nb_pairs * (o.pair_steps + 1)
+        if self._fresh:
+            return self._fresh.gradients(batch, o.pair_steps)
+        return 2 * o.nb_pairs * (o.pair_steps + 1)
 
     def between(self, state: Any) -> Any:
         """As it is."""
@@ -111,23 +115,21 @@ class PairPenalty:
     def advance(self, state: State, x: Tensor, count: Any) -> tuple[State, Tensor]:
         """Pairs that have climbed on the current weights, and their ends."""
         f, nb_pairs = self.rule.f, self._options.nb_pairs
-        fresh = self._options.pair_init == "batch"
-        if fresh:
-            at = self.rule.start(x[:nb_pairs], state[1])
-        else:
-            due = (count > 0) & (count % REFRESH_INTERVAL == 0) & (f.rows(x) >= nb_pairs)
+        if self._fresh:
+            return state, self._fresh.climb(x, state[1], self._options.pair_steps)
+        due = (count > 0) & (count % REFRESH_INTERVAL == 0) & (f.rows(x) >= nb_pairs)
 
-            def renewed() -> State:
-                return self.rule.refresh(state, x[:nb_pairs], REFRESH_SHARE)
+        def renewed() -> State:
+            return self.rule.refresh(state, x[:nb_pairs], REFRESH_SHARE)
 
-            at = f.cond(due, renewed, lambda: state)
+        at = f.cond(due, renewed, lambda: state)
         for _ in range(self._options.pair_steps):
             at = self.rule.ascend(at)
-        return (state if fresh else at), self.rule.ends(at)
+        return at, self.rule.ends(at)
 
     def penalty(self, state: State, points: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """The penalty as a scalar, and Q of each pair."""
-        quotients, f = self.rule.quotients_of(points, outputs), self.rule.f
+        quotients, f = (self._fresh or self.rule).quotients_of(points, outputs), self.rule.f
         values = quotients * quotients if self._options.penalty == "squared" else quotients
         return (f.mean(values) if self._options.reduction == "mean" else f.max(values)), quotients
 

@@ -25,6 +25,7 @@ class _WeightPenalty:
 
     records_as = "penalty"
     every_step = False
+    shared = 0
     most = math.inf
 
     def __init__(self, trainable: Trainable) -> None:

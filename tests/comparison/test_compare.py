@@ -59,10 +59,10 @@ def test_clip_is_flatter_and_more_robust_than_standard(comparison):
 def test_gradients_are_those_of_the_samples_and_of_the_pairs(comparison):
     standard, weight, clip = comparison.rows
     assert standard["gradients"]["values"] == weight["gradients"]["values"] == [1.0, 1.0]
-    # 24 pairs have two ends, which climb twice and are penalised once, in every sixth step, of 12 in each epoch.
+    # 32 pairs with one end of their own and 32 with two climb twice and are penalised once, in every eighth step.
     nb_samples = len(load_data("digits")[0][0])
-    penalised = math.ceil(12 * math.ceil(nb_samples / 128) / 6)
-    assert clip["gradients"]["mean"] == pytest.approx(1 + penalised * 24 * 2 * 3 / (12 * nb_samples))
+    penalised = math.ceil(12 * math.ceil(nb_samples / 128) / 8)
+    assert clip["gradients"]["mean"] == pytest.approx(1 + penalised * (32 + 2 * 32) * 3 / (12 * nb_samples))
 
 
 def test_costs_are_those_of_the_same_seed(comparison):

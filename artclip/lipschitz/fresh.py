@@ -1,0 +1,74 @@
+"""Pairs that start anew in each batch: some stay at a sample with one end, the others leave the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from artclip.frameworks.base import Tensor
+from artclip.lipschitz.pairs import PairRule
+
+REACH = 2.0  # length of an anchored pair, in separations: that of the perturbations that one trains against
+LEAST = 0.1  # shortest distance to divide by, in separations: the box may leave an anchored pair next to no room
+
+
+@dataclass(frozen=True)
+class FreshRule:
+    """How fresh pairs are placed in a batch, climb, and are measured.
+
+    Half of them are *anchored*: u is a sample and stays, v climbs on the sphere of radius ``REACH``·h around it, cut
+    off by the box. Their quotients are those that a perturbation of the sample meets, and f(u) is part of the batch's
+    own forward pass. The other half are pairs of :class:`PairRule`, a distance h apart, whose centres climb as well:
+    they find what is steep between and beyond the samples.
+
+    Args:
+        rule: of the second half, with h, norms and box.
+        nb_pairs: pairs P >= 1 in all, fewer where a batch is smaller.
+    """
+
+    rule: PairRule
+    nb_pairs: int
+
+    @property
+    def nb_anchored(self) -> int:
+        """The odd one is anchored."""
+        return (self.nb_pairs + 1) // 2
+
+    def gradients(self, batch: int, steps: int) -> int:
+        """Inputs, besides the batch itself, through which gradients are taken."""
+        moving = self.nb_pairs - self.nb_anchored
+        return (steps + 1) * (min(self.nb_anchored, batch) + 2 * min(moving, batch))
+
+    def climb(self, x: Tensor, w: Tensor, steps: int) -> Tensor:
+        """Both ends of all pairs, u above v, after some ascents on the current weights.
+
+        Args:
+            x: shape (n, *input_shape), n >= 1: the batch. The first u are its first samples.
+            w: shape (P, *input_shape): directions for pairs between equal samples.
+            steps: ascents, >= 0.
+        """
+        rule, f, moving = self.rule, self.rule.f, self.nb_pairs - self.nb_anchored
+        u = x[: self.nb_anchored]
+        n = f.rows(u)
+        starts, w = rule.start(f.concat([u, x[-moving:]]) if moving else u, w)
+        state, w = (starts[n:], w[n:]), w[:n]
+        m = f.rows(state[0])
+        at_u = f.value(u)
+        for _ in range(steps):
+            c, half = rule.inside(state)
+            outputs, pull = f.pullback(f.concat([self._away(u, w), c - half, c + half]))
+            from_u = rule.slope(outputs[:n] - at_u)
+            across = rule.slope(outputs[n + m :] - outputs[n : n + m])
+            gradient = pull(f.concat([from_u, -across, across]))
+            w = rule.towards(gradient[:n], w)
+            state = rule.moved((c, state[1]), gradient[n : n + m], gradient[n + m :])
+        c, half = rule.inside(state)
+        return f.concat([u, c - half, self._away(u, w), c + half])
+
+    def quotients_of(self, ends: Tensor, outputs: Tensor) -> Tensor:
+        """Q of each pair, shape (P,); less than that where the box leaves a pair no room."""
+        return self.rule.quotients_of(ends, outputs, LEAST * self.rule.separation)
+
+    def _away(self, u: Tensor, w: Tensor) -> Tensor:
+        """The other ends of anchored pairs."""
+        v = u + w * (REACH * self.rule.separation)
+        return v if self.rule.low is None else self.rule.f.clip(v, self.rule.low, self.rule.high)

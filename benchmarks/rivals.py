@@ -1,0 +1,99 @@
+"""Defences that CLIP is measured against, each as a tight PyTorch loop: no trainer's overhead speaks for us.
+
+All have the interface of :class:`artclip.CLIPTrainer`: ``fit``, ``classifier``, ``history``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+Objective = Callable[[torch.nn.Module, Tensor, Tensor], Tensor]
+
+
+class Rival:
+    """Minimises an objective of (net, x, y), batch by batch.
+
+    Args:
+        classifier: ART ``PyTorchClassifier`` with an optimizer.
+        objective: the loss of a batch, a scalar.
+        gradients: inputs through which a step takes gradients, for each sample.
+        seed: of the order of the data and of the objective's randomness.
+    """
+
+    lamda = None
+
+    def __init__(self, classifier: Any, objective: Objective, gradients: float, seed: int) -> None:
+        self.classifier, self._objective, self._gradients, self._seed = classifier, objective, gradients, seed
+        self.history: list[dict[str, Any]] = []
+
+    def fit(self, x: np.ndarray, y: np.ndarray, batch_size: int, nb_epochs: int, scheduler: Any) -> None:
+        """Train on x, shape (n, *input_shape), with class indices y, shape (n,)."""
+        net, optimizer = self.classifier.model, self.classifier.optimizer
+        inputs, labels = torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(np.asarray(y, np.int64))
+        torch.manual_seed(self._seed)
+        net.train()
+        for _ in range(nb_epochs):
+            start = time.perf_counter()
+            for index in torch.randperm(len(inputs)).split(batch_size):
+                loss = self._objective(net, inputs[index], labels[index])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            scheduler.step()
+            self.history.append({"seconds": time.perf_counter() - start, "gradients": self._gradients * len(inputs)})
+
+
+def gaussian(classifier: Any, seed: int, sigma: float) -> Rival:
+    """Every sample with Gaussian noise."""
+
+    def objective(net: torch.nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        return cross_entropy(net((x + sigma * torch.randn_like(x)).clamp(0, 1)), y)
+
+    return Rival(classifier, objective, 1, seed)
+
+
+def adversarial(classifier: Any, seed: int, eps: float, max_iter: int) -> Rival:
+    """Madry et al. 2018 in L2 from a random start; with one iteration that of Wong et al. 2020, steps of 1.25·eps."""
+    size = 1.25 * eps if max_iter == 1 else 2.5 * eps / max_iter
+
+    def objective(net: torch.nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        radius = eps * torch.rand(len(x), *[1] * (x.ndim - 1)).sqrt()
+        v = (x + radius * _unit(torch.randn_like(x))).clamp(0, 1)
+        for _ in range(max_iter):
+            v.requires_grad_(True)
+            (gradient,) = torch.autograd.grad(cross_entropy(net(v), y), v)
+            with torch.no_grad():
+                away = v + size * _unit(gradient) - x
+                v = (x + away * (eps / _length(away).clamp(min=eps))).clamp(0, 1)
+        return cross_entropy(net(v), y)
+
+    return Rival(classifier, objective, 1 + max_iter, seed)
+
+
+def jacobian(classifier: Any, seed: int, lamda: float) -> Rival:
+    """Jacobian regularisation with one random projection (Hoffman, Roberts, Yaida 2019, arXiv 1908.02729)."""
+
+    def objective(net: torch.nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        x.requires_grad_(True)
+        outputs = net(x)
+        v = _unit(torch.randn_like(outputs))
+        (gradient,) = torch.autograd.grad(outputs, x, v, create_graph=True)
+        squares = outputs.shape[1] * gradient.square().sum() / len(x)
+        return cross_entropy(outputs, y) + lamda / 2 * squares
+
+    return Rival(classifier, objective, 2, seed)
+
+
+def _length(t: Tensor) -> Tensor:
+    return t.flatten(1).norm(dim=1).view(-1, *[1] * (t.ndim - 1))
+
+
+def _unit(t: Tensor) -> Tensor:
+    return t / (_length(t) + 1e-12)
