@@ -52,7 +52,8 @@ class CLIPTrainer(RegularizedTrainer):
         seed: >= 0, for order of the data, pairs, and the framework's randomness during ``fit``; ``None`` draws one,
             kept as ``trainer.seed``. The global RNG is left as found.
         verbose: show a progress bar.
-        separation: distance h = ‖u - v‖ > 0 in ``norm``, of anchored fresh pairs 2h; ``None`` for 1/28 of the diagonal of ``clip_values`` (1.0
+        separation: distance h = ‖u - v‖ > 0 in ``norm``, of anchored fresh pairs 2h;
+            ``None`` for 1/28 of the diagonal of ``clip_values`` (1.0
             for MNIST in L2), at most their widest side; without ``clip_values``, of the range of the data.
         upper_penalty: weight >= 0 of the product of the layers' spectral norms, added in every step while λ > 0: it
             brings the bound from above down to that from below, and so makes a certificate. A convolution counts as
