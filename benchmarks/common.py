@@ -24,6 +24,19 @@ def mnist() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray
     return (x_train.reshape(-1, 784), y_train), (x_test.reshape(-1, 784), y_test)
 
 
+def with_validation(
+    x: np.ndarray, y: np.ndarray
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Training data without 5,000 samples, and these for choices; always the same."""
+    order = np.random.default_rng(0).permutation(len(x))
+    return (x[order[5000:]], y[order[5000:]]), (x[order[:5000]], y[order[:5000]])
+
+
+def clean(classifier: Any, data: tuple[np.ndarray, np.ndarray]) -> float:
+    """Accuracy in %."""
+    return 100 * float(np.mean(classifier.predict(data[0]).argmax(1) == data[1]))
+
+
 def interleaved(functions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
     """Seconds of each function in each round. Rounds alternate, so a slow spell of the machine hits all alike."""
     for function in functions.values():

@@ -18,7 +18,7 @@ import joblib
 import numpy as np
 import rivals
 import torch
-from common import mnist, save
+from common import clean, mnist, save, with_validation
 
 from artclip import CLIPTrainer, WeightRegularizationTrainer, evaluate, lipschitz_lower_bound, lipschitz_upper_bound
 from artclip.frameworks.torch_nets import cosine_scheduler, make_classifier
@@ -60,10 +60,6 @@ def train(
     trainer = make(name, classifier, seed, options)
     trainer.fit(*data, batch_size=128, nb_epochs=nb_epochs, scheduler=cosine_scheduler(classifier, nb_epochs))
     return trainer
-
-
-def clean(classifier: Any, data: Arrays) -> float:
-    return 100 * float(np.mean(classifier.predict(data[0]).argmax(1) == data[1]))
 
 
 def attacked(classifier: Any, data: Arrays, eps: float, attacks: list[str], nb: int, seed: int) -> Any:
@@ -121,10 +117,8 @@ def _jacobian(net: torch.nn.Module, x: np.ndarray) -> float:
 
 
 def main() -> None:
-    (x, y), test = mnist()
-    order = np.random.default_rng(0).permutation(len(x))
-    x, test = x.reshape(-1, 1, 28, 28).astype(np.float32), (test[0].reshape(-1, 1, 28, 28).astype(np.float32), test[1])
-    data = [(x[i], y[i]) for i in (order[5000:], order[:5000])] + [test]
+    training, test = ((x.reshape(-1, 1, 28, 28).astype(np.float32), y) for x, y in mnist())
+    data = [*with_validation(*training), test]
     parallel = joblib.Parallel(n_jobs=int(sys.argv[1]) if len(sys.argv) > 1 else 2, batch_size=1)
     asked = [
         (net, activation, nb_epochs, name, options, data)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import mnist, save
+from common import clean, mnist, save, with_validation
 from torch_mlp import mlp
 
 from artclip import CLIPTrainer, evaluate, lipschitz_lower_bound
@@ -37,11 +37,6 @@ def train(activation: str, seed: int, data: Arrays, nb_epochs: int = NB_EPOCHS, 
     trainer = CLIPTrainer(classifier, seed=seed, **options)
     trainer.fit(*data, nb_epochs=nb_epochs, scheduler=scheduler)
     return trainer
-
-
-def clean(classifier: Any, data: Arrays) -> float:
-    x, y = data
-    return 100 * float(np.mean(classifier.predict(x).argmax(1) == y))
 
 
 def attacked(classifier: Any, data: Arrays, eps: float, steps: int, margin: bool, seed: int) -> float:
@@ -100,9 +95,7 @@ def stability(training: Arrays, validation: Arrays) -> list[dict[str, Any]]:
 def main() -> None:
     warnings.simplefilter("error", RuntimeWarning)  # a stretch undone would be one
     training, test = mnist()
-    order = np.random.default_rng(0).permutation(len(training[0]))
-    validation = training[0][order[:5000]], training[1][order[:5000]]
-    training = training[0][order[5000:]], training[1][order[5000:]]
+    training, validation = with_validation(*training)
     results: dict[str, Any] = {}
     for activation, (optimizer, _) in OPTIMIZERS.items():
         choice = choose(activation, training, validation)

@@ -49,7 +49,7 @@ class Function(abc.ABC):
     # f
     def predict(self, x: np.ndarray) -> np.ndarray:
         """f(x) in float64, shape (n, k), rounded as the user's own ``predict`` rounds it."""
-        return self.to_numpy(self.constants([self.forward(self.tensor(x))])).reshape(len(x), -1)
+        return self.to_numpy([self.value(self.tensor(x))]).reshape(len(x), -1)
 
     def outputs(self, x: np.ndarray, batch_size: int) -> np.ndarray:
         """:meth:`predict`, so many inputs at a time."""

@@ -33,10 +33,14 @@ class FreshRule:
         """The odd one is anchored."""
         return (self.nb_pairs + 1) // 2
 
+    @property
+    def nb_moving(self) -> int:
+        """Those whose centres climb."""
+        return self.nb_pairs // 2
+
     def gradients(self, batch: int, steps: int) -> int:
         """Inputs, besides the batch itself, through which gradients are taken."""
-        moving = self.nb_pairs - self.nb_anchored
-        return (steps + 1) * (min(self.nb_anchored, batch) + 2 * min(moving, batch))
+        return (steps + 1) * (min(self.nb_anchored, batch) + 2 * min(self.nb_moving, batch))
 
     def climb(self, x: Tensor, w: Tensor, steps: int) -> Tensor:
         """Both ends of all pairs, u above v, after some ascents on the current weights.
@@ -46,10 +50,10 @@ class FreshRule:
             w: shape (P, *input_shape): directions for pairs between equal samples.
             steps: ascents, >= 0.
         """
-        rule, f, moving = self.rule, self.rule.f, self.nb_pairs - self.nb_anchored
+        rule, f = self.rule, self.rule.f
         u = x[: self.nb_anchored]
         n = f.rows(u)
-        starts, w = rule.start(f.concat([u, x[-moving:]]) if moving else u, w)
+        starts, w = rule.start(f.concat([u, x[-self.nb_moving :]]) if self.nb_moving else u, w)
         state, w = (starts[n:], w[n:]), w[:n]
         m = f.rows(state[0])
         at_u = f.value(u)

@@ -256,7 +256,7 @@ def _step(rule: PairRule) -> Climber:
         # Outputs are rounded to about eps·Q·‖c‖. What of a quotient may be that does not count: far from the origin and
         # close together, rounding alone would win the search.
         doubt = _DOUBT * f.precision * f.reshape(f.norm(c, rule.norm), (-1,)) / distance
-        (quotients,) = f.constants([now.quotients_of(ends, f.forward(ends))])  # else each step's graph is kept
+        quotients = now.quotients_of(ends, f.value(ends))  # with gradients each step's graph would be kept
         return ends, quotients * (1 - doubt), now.ascend((c, w))
 
     return rule.f.compile(step)
