@@ -5,14 +5,16 @@ All have the interface of :class:`artclip.CLIPTrainer`: ``fit``, ``classifier``,
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, kl_div
 
 Objective = Callable[[torch.nn.Module, Tensor, Tensor], Tensor]
 
@@ -61,20 +63,72 @@ def gaussian(classifier: Any, seed: int, sigma: float) -> Rival:
 
 def adversarial(classifier: Any, seed: int, eps: float, max_iter: int) -> Rival:
     """Madry et al. 2018 in L2 from a random start; with one iteration that of Wong et al. 2020, steps of 1.25·eps."""
-    size = 1.25 * eps if max_iter == 1 else 2.5 * eps / max_iter
 
     def objective(net: torch.nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        radius = eps * torch.rand(len(x), *[1] * (x.ndim - 1)).sqrt()
-        v = (x + radius * _unit(torch.randn_like(x))).clamp(0, 1)
-        for _ in range(max_iter):
-            v.requires_grad_(True)
-            (gradient,) = torch.autograd.grad(cross_entropy(net(v), y), v)
-            with torch.no_grad():
-                away = v + size * _unit(gradient) - x
-                v = (x + away * (eps / _length(away).clamp(min=eps))).clamp(0, 1)
-        return cross_entropy(net(v), y)
+        return cross_entropy(net(_climbed(x, eps, max_iter, lambda v: cross_entropy(net(v), y))), y)
 
     return Rival(classifier, objective, 1 + max_iter, seed)
+
+
+def trades(classifier: Any, seed: int, eps: float, beta: float, max_iter: int = 7) -> Rival:
+    """TRADES in L2 (Zhang et al. 2019, arXiv 1901.08573): the loss, and β times how far predictions can be moved."""
+
+    def objective(net: torch.nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        outputs = net(x)
+        fixed = outputs.detach().softmax(1)
+        v = _climbed(x, eps, max_iter, lambda v: kl_div(net(v).log_softmax(1), fixed, reduction="batchmean"))
+        moved = kl_div(net(v).log_softmax(1), outputs.softmax(1), reduction="batchmean")
+        return cross_entropy(outputs, y) + beta * moved
+
+    return Rival(classifier, objective, 2 + max_iter, seed)
+
+
+def plain(classifier: Any, seed: int) -> Rival:
+    """The loss alone."""
+    return Rival(classifier, lambda net, x, y: cross_entropy(net(x), y), 1, seed)
+
+
+def one_lipschitz(input_shape: tuple[int, ...], learning_rate: float, seed: int, scale: float) -> Rival:
+    """784-200-80-10 of deel-torchlip's 1-Lipschitz layers, times a scale, on cross-entropy.
+
+    Its layers are kept 1-Lipschitz by their own parametrisation, and sort pairs of channels instead of a ReLU.
+    """
+    from art.estimators.classification import PyTorchClassifier
+    from deel.torchlip import GroupSort2, SpectralLinear
+
+    torch.manual_seed(seed)
+    sizes, layers = (math.prod(input_shape), 200, 80), []
+    for a, b in pairwise(sizes):
+        layers += [SpectralLinear(a, b), GroupSort2()]
+    net = torch.nn.Sequential(torch.nn.Flatten(), *layers, SpectralLinear(sizes[-1], 10), Scale(scale))
+    options = {"optimizer": torch.optim.Adam(net.parameters(), learning_rate), "clip_values": (0.0, 1.0)}
+    return plain(PyTorchClassifier(net, torch.nn.CrossEntropyLoss(), input_shape, 10, **options), seed)
+
+
+class Scale(torch.nn.Module):
+    """Outputs times a number."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of any shape."""
+        return x * self.scale
+
+
+def _climbed(x: Tensor, eps: float, max_iter: int, goal: Callable[[Tensor], Tensor]) -> Tensor:
+    """Inputs in the L2 ball around x, inside the box, that climbed a goal from a random start."""
+    size = 1.25 * eps if max_iter == 1 else 2.5 * eps / max_iter
+    radius = eps * torch.rand(len(x), *[1] * (x.ndim - 1)).sqrt()
+    v = (x + radius * _unit(torch.randn_like(x))).clamp(0, 1)
+    for _ in range(max_iter):
+        v.requires_grad_(True)
+        (gradient,) = torch.autograd.grad(goal(v), v)
+        with torch.no_grad():
+            away = v + size * _unit(gradient) - x
+            v = (x + away * (eps / _length(away).clamp(min=eps))).clamp(0, 1)
+    return v
 
 
 def jacobian(classifier: Any, seed: int, lamda: float) -> Rival:

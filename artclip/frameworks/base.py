@@ -169,8 +169,8 @@ class Function(abc.ABC):
         """Entries of a one-axis tensor in ascending order."""
 
 
-Objective = Callable[[], tuple[Tensor, Tensor | None, tuple[Tensor, ...]]]
-"""Computes the loss of a batch as a scalar, the weighted penalty to add to it or ``None``, and values to report."""
+Objective = Callable[[], tuple[Tensor, tuple[Tensor, ...]]]
+"""Computes a scalar to descend, and values to report."""
 
 
 class Trainable(Function):
@@ -205,21 +205,16 @@ class Trainable(Function):
         """
 
     @abc.abstractmethod
-    def loss(
-        self, x: Tensor, y: Tensor, points: Tensor | None = None, shared: int = 0
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The estimator's loss on a batch in train mode, and f at some points besides.
-
-        The first ``shared`` points, or all of x where it is shorter, are the first of x.
-
-        Returns:
-            The loss, the number of right predictions (NaN for a regressor), and ``forward(points)``, in one pass
-            with the batch where train and eval mode are the same function.
-        """
+    def loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The estimator's loss on a batch in train mode, and the number of right predictions (NaN for a regressor)."""
 
     @abc.abstractmethod
-    def update(self, objective: Objective) -> tuple[Tensor, ...]:
-        """One optimizer step down the objective; returns its values, detached."""
+    def update(self, objectives: Sequence[Objective]) -> tuple[Tensor, ...]:
+        """One optimizer step down the sum of the objectives; returns their values, detached, last objective first.
+
+        They are differentiated one after the other, so that memory holds one at a time. The last has the loss of the
+        batch; those before it are penalties.
+        """
 
     @abc.abstractmethod
     def blind_loss(self, y: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""What a Keras model and its loss tell: shapes, modes, weight matrices, random seeds, classes or targets."""
+"""What a Keras model and its loss tell: shapes, weight matrices, random seeds, classes or targets."""
 
 from __future__ import annotations
 
@@ -7,19 +7,6 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-
-# Layers of which train and eval mode are the same function, and which look at each sample alone.
-_MODELESS = frozenset(
-    (
-        *("Sequential", "Functional", "InputLayer", "Dense", "Flatten", "Reshape", "Permute", "Identity", "Rescaling"),
-        *("Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose", "DepthwiseConv1D"),
-        *("DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D", "LayerNormalization", "GroupNormalization", "Add"),
-        *("Concatenate", "Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax", "MaxPooling1D", "MaxPooling2D"),
-        *("AveragePooling1D", "AveragePooling2D", "GlobalAveragePooling1D", "GlobalAveragePooling2D"),
-        *("GlobalMaxPooling1D", "GlobalMaxPooling2D", "ZeroPadding1D", "ZeroPadding2D", "Cropping1D", "Cropping2D"),
-    )
-)
-
 
 # Losses of a regressor, without underscores; all others are losses of a classifier.
 _REGRESSION = ("mse", "mae", "msle", "meansquared", "meanabsolute", "huber", "logcosh")
@@ -54,17 +41,6 @@ def build(model: Any, input_shape: tuple[int, ...]) -> None:
 def layers_of(model: Any) -> Iterator[Any]:
     """The model and all its layers, nested ones included; nothing for a callable that is not Keras."""
     return iter(model._flatten_layers()) if isinstance(model, keras.layers.Layer) else iter(())
-
-
-def has_modes(model: Any) -> bool:
-    """Whether training=True may give another function, or a loss that depends on what else is in the batch."""
-    layers = list(layers_of(model))
-    known = all(_is_kerass(layer) and type(layer).__name__ in _MODELESS for layer in layers)
-    return not layers or not known or any(layer.activity_regularizer is not None for layer in layers)
-
-
-def _is_kerass(layer: Any) -> bool:
-    return type(layer).__module__.split(".")[0] == "keras"
 
 
 def outputs_are_linear(model: Any) -> bool:

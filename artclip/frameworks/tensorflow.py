@@ -192,6 +192,13 @@ class TensorFlowFunction(Function):
         return tf.sort(t)
 
 
+def _added(a: list[Any], b: list[Any]) -> list[Any]:
+    """Gradients, of which some are ``None``, of a sum; none yet where a is empty."""
+    if not a:
+        return b
+    return [q if p is None else p if q is None else p + q for p, q in zip(a, b, strict=True)]
+
+
 class TensorFlowEstimator(TensorFlowFunction, Trainable):
     """An ART ``TensorFlowV2Classifier`` or ``KerasClassifier``, or one of them around a regression model.
 
@@ -215,8 +222,6 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         linear = self._width == 1 or keras_layers.outputs_are_linear(self.model)
         self.nb_classes = None if linear and keras_layers.is_regression(self._loss) else estimator.nb_classes
         self._sparse = keras_layers.loss_name(self._loss).startswith("sparse")
-        # In train mode, on a batch, the model is f itself: points may ride along with the batch.
-        self._joint = not keras_layers.has_modes(self.model) and not self._preprocessing.has_predict_defences
 
     def _deployed(self, x: tf.Tensor) -> tf.Tensor:
         return self.model(self._preprocessing.deployed(x), training=False)
@@ -276,22 +281,12 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         labels = tf.convert_to_tensor(np.ascontiguousarray(y)) if y.dtype == np.int64 else self.tensor(y)
         return self.tensor(x), labels
 
-    def loss(
-        self, x: tf.Tensor, y: tf.Tensor, points: tf.Tensor | None = None, shared: int = 0
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
-        if self._train_step is not None:  # it makes its own pass in train mode; this one is for the record
-            self._batch = self._preprocessing.standardised(x), y
-            return *self._loss_of(x, self._deployed(x), y, False), None if points is None else self.forward(points)
-        if points is not None and self._joint:
-            size = self.rows(x)
-            shared = tf.minimum(shared, size)
-            both = self._preprocessing.standardised(tf.concat([x, points[shared:]], 0))
-            outputs = self.model(both, training=True)
-            at_points = tf.concat([outputs[:shared], outputs[size:]], 0)
-            return *self._loss_of(both[:size], outputs[:size], y, True), self._flat(at_points)
-        at_points = None if points is None else self.forward(points)  # before BatchNorm moves its averages
+    def loss(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         inputs = self._preprocessing.standardised(x)
-        return *self._loss_of(inputs, self.model(inputs, training=True), y, True), at_points
+        if self._train_step is not None:  # it makes its own pass in train mode; this one is for the record
+            self._batch = inputs, y
+            return self._loss_of(x, self._deployed(x), y, False)
+        return self._loss_of(inputs, self.model(inputs, training=True), y, True)
 
     def _loss_of(self, x: Any, outputs: tf.Tensor, y: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         if self.nb_classes is None:
@@ -314,21 +309,23 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
             right = tf.argmax(outputs, 1) == labels
         return tf.reduce_sum(tf.cast(right, self.dtype))
 
-    def update(self, objective: Objective) -> tuple[tf.Tensor, ...]:
-        variables = self.model.trainable_variables
-        with tf.GradientTape() as tape:
-            loss, penalty, values = objective()
-            if self._train_step is not None:
-                total = penalty
-            else:
-                total = loss if penalty is None else loss + penalty
-                total = self.optimizer.scale_loss(total)  # of mixed precision; the same number without it
-        if self._train_step is not None:
-            gradients = [] if penalty is None else tape.gradient(total, variables)
-            own_step(self._train_step, self.model, *self._batch, gradients)
+    def update(self, objectives: Sequence[Objective]) -> tuple[tf.Tensor, ...]:
+        variables, reported = self.model.trainable_variables, []
+        gradients: list[Any] = []
+        own = self._train_step  # it differentiates the loss itself, which is last
+        for objective in objectives[:-1] if own is not None else objectives:
+            with tf.GradientTape() as tape:
+                scalar, values = objective()
+                # Scaled for mixed precision; the same number without it.
+                scalar = scalar if own is not None else self.optimizer.scale_loss(scalar)
+            gradients = _added(gradients, tape.gradient(scalar, variables))
+            reported.append(values)
+        if own is not None:
+            reported.append(objectives[-1]()[1])
+            own_step(own, self.model, *self._batch, gradients)
         else:
-            self.optimizer.apply_gradients(zip(tape.gradient(total, variables), variables, strict=True))
-        return tuple(tf.stop_gradient(v) for v in values)
+            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return tuple(tf.stop_gradient(v) for values in reversed(reported) for v in values)
 
     def blind_loss(self, y: np.ndarray) -> float:
         if self.nb_classes is not None:

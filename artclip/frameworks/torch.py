@@ -191,8 +191,6 @@ class TorchEstimator(TorchFunction, Trainable):
         self.clip_values = box_of(estimator)
         self._parameters = [p for p in self.module.parameters() if p.requires_grad]
         self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorPyTorch)
-        # In train mode, on a batch, the model is f itself: points may ride along with the batch.
-        self._joint = not self._eval_mode.modules and not self._preprocessing.has_predict_defences
 
     def _deployed(self, x: torch.Tensor) -> torch.Tensor:
         return self.module(self._preprocessing.deployed(x))[-1]
@@ -240,16 +238,8 @@ class TorchEstimator(TorchFunction, Trainable):
             labels = labels.to(self.dtype)
         return inputs.to(self.device, self.dtype, non_blocking=True), labels.to(self.device, non_blocking=True)
 
-    def loss(
-        self, x: torch.Tensor, y: torch.Tensor, points: torch.Tensor | None = None, shared: int = 0
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        if points is not None and self._joint:
-            size, shared = x.shape[0], min(shared, x.shape[0])
-            outputs = self.module(self._preprocessing.standardised(torch.cat([x, points[shared:]])))[-1]
-            at_points = torch.cat([outputs[:shared], outputs[size:]]) if shared else outputs[size:]
-            return *self._loss_of(outputs[:size], y), at_points.reshape(points.shape[0], -1)
-        at_points = None if points is None else self.forward(points)
-        return *self._loss_of(self.module(self._preprocessing.standardised(x))[-1], y), at_points
+    def loss(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._loss_of(self.module(self._preprocessing.standardised(x))[-1], y)
 
     def _loss_of(self, outputs: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if self.nb_classes is None:
@@ -264,20 +254,22 @@ class TorchEstimator(TorchFunction, Trainable):
         labels = y.argmax(1) if y.ndim == 2 else y
         return (outputs.argmax(1) == labels).sum()
 
-    def update(self, objective: Objective) -> tuple[torch.Tensor, ...]:
-        optimizer = self.estimator.optimizer
+    def update(self, objectives: Sequence[Objective]) -> tuple[torch.Tensor, ...]:
+        optimizer, reported = self.estimator.optimizer, []
         optimizer.zero_grad(set_to_none=True)
         try:
-            loss, penalty, values = objective()
+            for objective in objectives:
+                scalar, values = objective()
+                scalar.backward()
+                reported.append([v.detach() for v in values])
         except ValueError as error:
             if "more than 1 value per channel" in str(error):
                 raise ValueError(
                     "BatchNorm cannot train on a batch of one; use batch_size >= 2, or drop_last=True"
                 ) from error
             raise
-        (loss if penalty is None else loss + penalty).backward()
         optimizer.step()
-        return tuple(v.detach() for v in values)
+        return tuple(v for values in reversed(reported) for v in values)
 
     def blind_loss(self, y: np.ndarray) -> float:
         if self.nb_classes is not None:

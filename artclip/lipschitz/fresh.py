@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from artclip.frameworks.base import Tensor
 from artclip.lipschitz.pairs import PairRule
 
+ANCHORED = 2 / 3  # share of the pairs that stay at a sample: they make the net robust, the others keep it flat beyond
 REACH = 2.0  # length of an anchored pair, in separations: that of the perturbations that one trains against
 LEAST = 0.1  # shortest distance to divide by, in separations: the box may leave an anchored pair next to no room
 
@@ -15,13 +17,13 @@ LEAST = 0.1  # shortest distance to divide by, in separations: the box may leave
 class FreshRule:
     """How fresh pairs are placed in a batch, climb, and are measured.
 
-    Half of them are *anchored*: u is a sample and stays, v climbs on the sphere of radius ``REACH``·h around it, cut
-    off by the box. Their quotients are those that a perturbation of the sample meets, and f(u) is part of the batch's
-    own forward pass. The other half are pairs of :class:`PairRule`, a distance h apart, whose centres climb as well:
-    they find what is steep between and beyond the samples.
+    Two thirds of them are *anchored*: u is a sample and stays, v climbs on the sphere of radius ``REACH``·h around it,
+    cut off by the box. Their quotients are those that a perturbation of the sample meets. The others are pairs of
+    :class:`PairRule`, a distance h apart, whose centres climb as well: they find what is steep between and beyond the
+    samples.
 
     Args:
-        rule: of the second half, with h, norms and box.
+        rule: of the others, with h, norms and box.
         nb_pairs: pairs P >= 1 in all, fewer where a batch is smaller.
     """
 
@@ -30,17 +32,18 @@ class FreshRule:
 
     @property
     def nb_anchored(self) -> int:
-        """The odd one is anchored."""
-        return (self.nb_pairs + 1) // 2
+        """Those of which u stays; at least one."""
+        return math.ceil(ANCHORED * self.nb_pairs)
 
     @property
     def nb_moving(self) -> int:
         """Those whose centres climb."""
-        return self.nb_pairs // 2
+        return self.nb_pairs - self.nb_anchored
 
     def gradients(self, batch: int, steps: int) -> int:
-        """Inputs, besides the batch itself, through which gradients are taken."""
-        return (steps + 1) * (min(self.nb_anchored, batch) + 2 * min(self.nb_moving, batch))
+        """Inputs through which gradients are taken: those that climb, then both ends of all pairs."""
+        anchored, moving = min(self.nb_anchored, batch), min(self.nb_moving, batch)
+        return steps * (anchored + 2 * moving) + 2 * (anchored + moving)
 
     def climb(self, x: Tensor, w: Tensor, steps: int) -> Tensor:
         """Both ends of all pairs, u above v, after some ascents on the current weights.

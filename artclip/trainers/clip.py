@@ -33,8 +33,8 @@ class CLIPTrainer(RegularizedTrainer):
             that scales λ several times an epoch.
         warmup_epochs: epochs >= 0 with λ = 0, in which no pair work is done.
         nb_pairs: pairs P >= 1 in X_Lip; fresh pairs are fewer where a batch is smaller.
-        pair_interval: penalise every k-th step, k >= 1, with weight λ·k. Where λ·k would exceed 0.8, k is lowered; and
-            where λ·k times the penalty would exceed half of what guessing costs (half of log(nb_classes), or of the
+        pair_interval: penalise every k-th step, k >= 1, with weight λ·k. Where λ·k would exceed 1.2, k is lowered; and
+            where λ·k times the penalty would exceed three quarters of what guessing costs (log(nb_classes), or the
             loss at the mean target), the weight of that step is lowered, to λ at the least.
         pair_steps: ascents >= 0 before each penalised step.
         pair_init: ``"batch"`` starts from points of the current batch at every penalised step; ``"near"`` (around
@@ -78,8 +78,8 @@ class CLIPTrainer(RegularizedTrainer):
         target_accuracy: float | None = None,
         lamda_increment: float | None = None,
         warmup_epochs: int = 0,
-        nb_pairs: int = 64,
-        pair_interval: int = 8,
+        nb_pairs: int = 48,
+        pair_interval: int = 12,
         pair_steps: int = 2,
         pair_init: str = "batch",
         norm: float | str = 2,

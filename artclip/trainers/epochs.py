@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from artclip.frameworks import Trainable
-from artclip.frameworks.base import Tensor
+from artclip.frameworks.base import Objective, Tensor
 from artclip.trainers.batches import Batches
 from artclip.trainers.lamda import Controller
 
@@ -31,25 +31,23 @@ class Regularizer(Protocol):
         """Called once, before the first penalised step."""
 
     def advance(self, state: Any, x: Tensor, count: Any) -> tuple[Any, Tensor | None]:
-        """Before the update, on batch x: the state to carry on, and the points at which :meth:`penalty` wants f.
+        """Before the update, on batch x: the state to carry on, and points for :meth:`penalty`.
 
-        ``count`` is the number of penalised steps so far. The first ``shared`` points are the first of x.
+        ``count`` is the number of penalised steps so far.
         """
 
-    def penalty(self, state: Any, points: Tensor | None, outputs: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The penalty as a scalar with a gradient in the parameters, and figures to record; outputs are f(points)."""
+    def penalty(self, state: Any, points: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The penalty as a scalar with a gradient in the parameters, and figures to record."""
 
     def between(self, state: Any) -> Any:
         """The state before a step without pairs; asked for where ``every_step`` is true."""
 
     def extra(self, state: Any) -> Tensor | None:
-        """What every step adds besides while λ > 0, of fixed weight; ``None`` for nothing."""
+        """What every step adds besides while λ > 0, of fixed weight; ``None`` for nothing, if not ``every_step``."""
 
     def gradients(self, batch: int) -> int:
         """Inputs, beyond the samples of the batch, through which a penalised step takes gradients."""
 
-    shared: int
-    """How many of the points are samples of the batch, of which f is known already; fewer in a smaller batch."""
     every_step: bool
     """Whether :meth:`extra` is added in steps without pairs too."""
     most: float
@@ -73,36 +71,31 @@ class Epochs:
         self._nb_steps = self._nb_penalised = self._faults = self._gradients = 0
         self._safe = trainable.snapshot(), regularizer.state
 
-    def _plain(self, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
-        def objective() -> tuple[Tensor, None, tuple[Tensor, ...]]:
-            loss, correct, _ = self._f.loss(x, y)
-            return loss, None, (loss, correct)
+    def _fit_to(self, x: Tensor, y: Tensor) -> Objective:
+        def objective() -> tuple[Tensor, tuple[Tensor, ...]]:
+            loss, correct = self._f.loss(x, y)
+            return loss, (loss, correct)
 
-        return self._f.update(objective)
+        return objective
+
+    def _plain(self, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+        return self._f.update([self._fit_to(x, y)])
 
     def _between(self, x: Tensor, y: Tensor, state: Any) -> tuple[Any, tuple[Tensor, ...]]:
         state = self._regularizer.between(state)
-
-        def objective() -> tuple[Tensor, Tensor | None, tuple[Tensor, ...]]:
-            loss, correct, _ = self._f.loss(x, y)
-            return loss, self._regularizer.extra(state), (loss, correct)
-
-        return state, self._f.update(objective)
+        return state, self._f.update([lambda: (self._regularizer.extra(state), ()), self._fit_to(x, y)])
 
     def _penalised(
         self, x: Tensor, y: Tensor, state: Any, count: Any, lamda: Any, heaviest: Any
     ) -> tuple[Any, tuple[Tensor, ...]]:
         state, points = self._regularizer.advance(state, x, count)
 
-        def objective() -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-            loss, correct, outputs = self._f.loss(x, y, points, self._regularizer.shared)
-            penalty, figures = self._regularizer.penalty(state, points, outputs)
-            weighted, extra = self._weight(penalty, lamda, heaviest) * penalty, self._regularizer.extra(state)
-            if extra is not None:
-                weighted = weighted + extra
-            return loss, weighted, (loss, correct, figures)
+        def weighted() -> tuple[Tensor, tuple[Tensor, ...]]:
+            penalty, figures = self._regularizer.penalty(state, points)
+            scalar, extra = self._weight(penalty, lamda, heaviest) * penalty, self._regularizer.extra(state)
+            return scalar if extra is None else scalar + extra, (figures,)
 
-        return state, self._f.update(objective)
+        return state, self._f.update([weighted, self._fit_to(x, y)])  # before BatchNorm moves its averages
 
     def _weight(self, penalty: Tensor, lamda: Any, heaviest: Any) -> Tensor:
         """The heaviest weight, λ·interval, but less, down to λ, where the penalty would outweigh ``most``."""

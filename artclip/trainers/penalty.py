@@ -16,11 +16,11 @@ from artclip.lipschitz.pairs import DOMAINS, INITS, PairRule, PairSet, State
 
 PENALTIES = ("squared", "linear")
 REDUCTIONS = ("mean", "max")
-# λ·interval up to which a penalised step was stable on ReLU nets at usual learning rates (benchmarks/mnist_mlp.py).
-MOST_STEP_WEIGHT = 0.8
+# λ·interval up to which a penalised step was stable on ReLU nets at usual learning rates (benchmarks/pairs.py).
+MOST_STEP_WEIGHT = 1.2
 # Largest penalty of a lazy step, as a share of what guessing costs. It acts while a net is still steep: without it such
 # a step could throw a ReLU net into a state from which it never returns.
-MOST_PENALTY = 0.5
+MOST_PENALTY = 0.75
 REFRESH_INTERVAL, REFRESH_SHARE = 12, 0.25  # in penalised steps
 
 
@@ -87,14 +87,13 @@ class PairPenalty:
         self.state: State = pairs.state
         self._start, self._options = pairs, options
         self._fresh = FreshRule(pairs.rule, options.nb_pairs) if options.pair_init == "batch" else None
-        self.shared = self._fresh.nb_anchored if self._fresh else 0
 
     def interval(self, lamda: float) -> int:
         """``pair_interval``, or less where a step would carry more weight than training bears."""
-        return max(1, min(self._options.pair_interval, int(MOST_STEP_WEIGHT / lamda)))
+        return max(1, min(self._options.pair_interval, math.floor(MOST_STEP_WEIGHT / lamda + 1e-9)))
 
     def gradients(self, batch: int) -> int:
-        """Both ends of each pair, but for those that are the batch's own, in each ascent and in the penalty."""
+        """Both ends of each pair in the penalty, and those that climb in each ascent."""
         o = self._options
         if self._fresh:
             return self._fresh.gradients(batch, o.pair_steps)
@@ -127,9 +126,10 @@ class PairPenalty:
             at = self.rule.ascend(at)
         return at, self.rule.ends(at)
 
-    def penalty(self, state: State, points: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
+    def penalty(self, state: State, points: Tensor) -> tuple[Tensor, Tensor]:
         """The penalty as a scalar, and Q of each pair."""
-        quotients, f = (self._fresh or self.rule).quotients_of(points, outputs), self.rule.f
+        f = self.rule.f
+        quotients = (self._fresh or self.rule).quotients_of(points, f.forward(points))
         values = quotients * quotients if self._options.penalty == "squared" else quotients
         return (f.mean(values) if self._options.reduction == "mean" else f.max(values)), quotients
 
@@ -204,7 +204,7 @@ class LipschitzPenalty:
         (anchors,) = self._f.constants([self._f.tensor(x)])
         c, w = (cell.value for cell in self._state)
         state, ends = self._penalty.advance((c, w), anchors, count)
-        value, quotients = self._penalty.penalty(state, ends, self._f.forward(ends))
+        value, quotients = self._penalty.penalty(state, ends)
         self._count.value = count + 1
         for cell, tensor in zip((*self._state, self._quotients), self._f.constants([*state, quotients]), strict=True):
             cell.value = tensor

@@ -111,26 +111,6 @@ def test_batchnorm_survives_a_single_sample_left_over(nets):
     assert np.isfinite(trainer.history[0]["loss"])
 
 
-@every_net
-def test_points_beside_a_batch_change_nothing(nets, net):
-    """f at the points is f, and the batch's loss and running statistics are those without points."""
-    x, y = nets.data(net, n=12)
-    results = []
-    for with_points in (False, True):
-        classifier = nets.classifier(net)
-        f = trainable_of(classifier)
-        expected = classifier.predict(x[:5])
-        with f.fitting(0):
-            xt, yt = f.batch(x, f.labels(y))
-            loss, correct, outputs = f.loss(xt, yt, f.tensor(x[:5]) if with_points else None)
-            results.append((*f.to_numpy(f.constants([loss, correct])), nets.weights(classifier)))
-            if with_points:
-                np.testing.assert_allclose(f.to_numpy([outputs]).reshape(expected.shape), expected, atol=1e-6)
-    assert results[0][0] == pytest.approx(results[1][0], rel=1e-6)
-    assert results[0][1] == results[1][1]
-    assert same_weights(results[0][2], results[1][2])
-
-
 @pytest.mark.parametrize("make", [TRAINERS["clip"], TRAINERS["clip-data"], TRAINERS["weight"]])
 def test_arrays_of_any_layout_and_dtype_give_the_same_weights(nets, make):
     x, y = nets.data(n=30)

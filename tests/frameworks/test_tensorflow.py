@@ -16,7 +16,6 @@ from artclip import CLIPTrainer, LipschitzPenalty, PairSet, WeightRegularization
 from artclip.frameworks import function_of, trainable_of
 from artclip.trainers import loop
 from tests.contract.test_training import every_trainer
-from tests.nets import NAMES
 from tests.nets import tensorflow_nets as nets
 from tests.nets.common import NB_CLASSES, same_weights
 
@@ -117,15 +116,6 @@ def test_steps_are_compiled_once_whatever_the_epoch_the_batch_or_lamda(make, mon
     between = bool(getattr(trainer, "upper_penalty", 0))  # and the one without pairs but with the product of norms
     assert len(compiled) == 2 + between  # the plain and the penalised step
     assert [function.experimental_get_tracing_count() for function in compiled] == [1] * len(compiled)
-
-
-def test_points_ride_along_only_where_the_modes_agree():
-    joint = {net: trainable_of(nets.classifier(net))._joint for net in NAMES}
-    assert joint == {**dict.fromkeys(NAMES, True), "batchnorm": False, "hidden-dropout": False}
-    noisy = keras.Sequential([keras.Input((6,)), keras.layers.GaussianNoise(0.1), keras.layers.Dense(3)])
-    assert not trainable_of(nets.wrap(noisy, (6,)))._joint
-    counted = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, activity_regularizer="l2")])
-    assert not trainable_of(nets.wrap(counted, (6,)))._joint
 
 
 @pytest.mark.parametrize("decorated", [True, False])
