@@ -12,22 +12,21 @@ from artclip.frameworks import trainable_of
 from artclip.trainers.epochs import Epochs
 
 BATCH_SIZE, STEPS = 128, 24
-SETTINGS: dict[str, dict[str, Any]] = {
-    "default": {},
-    "cheap": {"lamda": 0.03, "nb_pairs": 16, "pair_interval": 12},
-}
+SETTINGS: dict[str, dict[str, Any]] = {"default": {}, "robust": {"lamda": 0.4}}
 
 
-def clip_step(classifier: Any, x: np.ndarray, y: np.ndarray, **options: Any) -> Callable[[], None]:
-    """The steps of :class:`artclip.CLIPTrainer`, batches included; STEPS is a multiple of every interval used."""
+def clip_step(
+    classifier: Any, x: np.ndarray, y: np.ndarray, nb_steps: int = STEPS, **options: Any
+) -> Callable[[], None]:
+    """The steps of :class:`artclip.CLIPTrainer`, batches included; ``nb_steps`` is a multiple of the interval."""
     trainer = CLIPTrainer(classifier, seed=0, **options)
     f = trainable_of(trainer.classifier)
     epoch = Epochs(f, None, trainer._regularizer(f, (x[:1000], y[:1000]), 0), None)  # type: ignore[arg-type]
     rng = np.random.default_rng(0)
 
     def steps() -> None:
-        order = rng.permutation(len(x))[: STEPS * BATCH_SIZE]
-        for i in range(STEPS):
+        order = rng.permutation(len(x))[: nb_steps * BATCH_SIZE]
+        for i in range(nb_steps):
             index = order[i * BATCH_SIZE : (i + 1) * BATCH_SIZE]
             epoch._step(*f.batch(x, y, index), trainer.lamda)
 

@@ -32,6 +32,29 @@ def with_validation(
     return (x[order[5000:]], y[order[5000:]]), (x[order[:5000]], y[order[:5000]])
 
 
+def images(name: str) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """Training, validation and test images (n, 1, 28, 28) of ``"mnist"`` or ``"fashion-mnist"``, with labels."""
+    training, test = ((x.reshape(-1, 1, 28, 28).astype(np.float32), y) for x, y in artclip.load_data(name))
+    return *with_validation(*training), test
+
+
+def attacked(
+    classifier: Any, x: np.ndarray, y: np.ndarray, eps: float, attacks: list[str], seed: int, **more: Any
+) -> Any:
+    """An :class:`artclip.evaluation.result.Evaluation` in L2, of the attacks alone."""
+    quiet = {"lipschitz": False, "verbose": False, "masking": False}
+    return artclip.evaluate(classifier, x, y, eps=eps, attacks=attacks, seed=seed, **{**quiet, **more})
+
+
+def jacobian_norms(net: Any, x: np.ndarray) -> np.ndarray:
+    """Spectral norm of the Jacobian of a PyTorch net at points (n, *input_shape)."""
+    import torch
+
+    points = torch.from_numpy(x).requires_grad_(True)
+    rows = [torch.autograd.grad(o.sum(), points, retain_graph=True)[0].flatten(1) for o in net(points).unbind(1)]
+    return np.asarray(torch.linalg.matrix_norm(torch.stack(rows, 1), 2).detach())
+
+
 def clean(classifier: Any, data: tuple[np.ndarray, np.ndarray]) -> float:
     """Accuracy in %."""
     return 100 * float(np.mean(classifier.predict(data[0]).argmax(1) == data[1]))

@@ -22,10 +22,9 @@ import joblib
 import numpy as np
 import rivals
 import torch
-from common import clean, save, with_validation
+from common import attacked, clean, images, jacobian_norms, save
 
-import artclip
-from artclip import CLIPTrainer, WeightRegularizationTrainer, evaluate, lipschitz_lower_bound, lipschitz_upper_bound
+from artclip import CLIPTrainer, WeightRegularizationTrainer, lipschitz_lower_bound, lipschitz_upper_bound
 from artclip.frameworks.torch_nets import cosine_scheduler, make_classifier
 
 CHOICE_SEED, NB_CHOICE, SEEDS = 100, 1000, (0, 1, 2)
@@ -37,8 +36,14 @@ def adversarial(max_iter: int, *radii: float) -> Grids:
     return {name: [{"eps": eps, "max_iter": max_iter} for eps in radii]}
 
 
+def clip(*nb_epochs: int) -> Grids:
+    """As long as the others; and as long as takes the gradients of single-step adversarial training, of which it saves."""
+    lamdas = (0.1, 0.2, 0.4)
+    longer = [{"lamda": v, "nb_epochs": n} for v, n in zip(lamdas, nb_epochs, strict=True)]
+    return {"clip": [{"lamda": v} for v in lamdas], "clip, longer": longer}
+
+
 STANDARD: Grids = {"standard": [{}]}
-CLIP: Grids = {"clip": [{"lamda": v} for v in (0.1, 0.2, 0.4)]}
 OTHERS: Grids = {
     "weight": [{"lamda": v} for v in (1e-5, 1e-4, 1e-3)],
     "spectral product": [{"lamda": v} for v in (1e-3, 3e-3, 1e-2)],
@@ -66,28 +71,22 @@ class Case:
 CASES = [
     Case(
         *("mnist", "mlp-200-80", "relu", 10, (1.5, 2.0), 500),
-        {**STANDARD, **CLIP, **adversarial(1, 1.5, 1.75, 2.0), **adversarial(7, 1.5, 1.75, 2.0), **OTHERS},
+        {**STANDARD, **clip(17, 15, 11), **adversarial(1, 1.5, 1.75, 2.0), **adversarial(7, 1.5, 1.75, 2.0), **OTHERS},
     ),
     Case(
         *("mnist", "mlp-200-80", "gelu", 10, (1.5, 2.0), 500),
-        {**STANDARD, **CLIP, **adversarial(1, 1.5, 1.75, 2.0)},
+        {**STANDARD, **clip(17, 15, 11), **adversarial(1, 1.5, 1.75, 2.0)},
     ),
     Case(
         *("mnist", "cnn", "relu", 5, (1.5, 2.0), 300),
-        {**STANDARD, **CLIP, **adversarial(1, 1.5, 1.75, 2.0), **adversarial(3, 1.5, 1.75, 2.0)},
+        {**STANDARD, **clip(8, 7, 6), **adversarial(1, 1.5, 1.75, 2.0), **adversarial(3, 1.5, 1.75, 2.0)},
     ),
     Case(
         *("fashion-mnist", "mlp-200-80", "relu", 10, (0.5, 1.0), 500),
-        {**STANDARD, **CLIP, **adversarial(1, 0.5, 0.75, 1.0)},
+        {**STANDARD, **clip(17, 15, 11), **adversarial(1, 0.5, 0.75, 1.0)},
     ),
 ]
 Arrays = tuple[np.ndarray, np.ndarray]
-
-
-def split(name: str) -> tuple[Arrays, Arrays, Arrays]:
-    """Training, validation and test images."""
-    training, test = ((x.reshape(-1, 1, 28, 28).astype(np.float32), y) for x, y in artclip.load_data(name))
-    return *with_validation(*training), test
 
 
 def trained(case: Case, name: str, options: dict[str, Any], seed: int, data: Arrays) -> Any:
@@ -98,8 +97,8 @@ def trained(case: Case, name: str, options: dict[str, Any], seed: int, data: Arr
     else:
         classifier = make_classifier(case.net, shape, 10, (0, 1), case.activation, case.learning_rate, seed)
         trainer = _trainer(name, classifier, seed, options)
-    scheduler = cosine_scheduler(trainer.classifier, case.nb_epochs)
-    trainer.fit(*data, batch_size=128, nb_epochs=case.nb_epochs, scheduler=scheduler)
+    nb_epochs = options.get("nb_epochs", case.nb_epochs)
+    trainer.fit(*data, batch_size=128, nb_epochs=nb_epochs, scheduler=cosine_scheduler(trainer.classifier, nb_epochs))
     trainer.classifier.model.eval()
     return trainer
 
@@ -107,24 +106,17 @@ def trained(case: Case, name: str, options: dict[str, Any], seed: int, data: Arr
 def _trainer(name: str, classifier: Any, seed: int, options: dict[str, Any]) -> Any:
     if name == "standard":
         return rivals.plain(classifier, seed)
-    if name == "clip":
-        return CLIPTrainer(classifier, seed=seed, **options)
+    if name.startswith("clip"):
+        return CLIPTrainer(classifier, seed=seed, lamda=options["lamda"])
     if name in ("weight", "spectral product"):
         kind = "l2" if name == "weight" else "spectral"
         return WeightRegularizationTrainer(classifier, kind=kind, seed=seed, **options)
     return getattr(rivals, name.partition(",")[0])(classifier, seed, **options)
 
 
-def attacked(
-    classifier: Any, x: np.ndarray, y: np.ndarray, eps: float, attacks: list[str], seed: int, **more: Any
-) -> Any:
-    quiet = {"lipschitz": False, "verbose": False, "masking": False}
-    return evaluate(classifier, x, y, eps=eps, attacks=attacks, seed=seed, **{**quiet, **more})
-
-
 def tried(case: Case, name: str, options: dict[str, Any]) -> Any:
     """A setting on validation images."""
-    training, (x, y), _ = split(case.data)
+    training, (x, y), _ = images(case.data)
     classifier = trained(case, name, options, CHOICE_SEED, training).classifier
     attack = ["pgd-margin:max_iter=40,nb_restarts=1"]
     found = attacked(classifier, x[:NB_CHOICE], y[:NB_CHOICE], case.radii[0], attack, CHOICE_SEED)
@@ -142,7 +134,7 @@ def chosen(rows: list[dict[str, Any]], least: float) -> dict[str, Any]:
 
 def figures(case: Case, name: str, options: dict[str, Any], seed: int) -> dict[str, Any]:
     """A training on test images."""
-    training, _, test = split(case.data)
+    training, _, test = images(case.data)
     trainer = trained(case, name, options, seed, training)
     classifier = trainer.classifier
     row = {"data": case.data, "net": case.net, "activation": case.activation, "training": name, "seed": seed}
@@ -157,7 +149,7 @@ def figures(case: Case, name: str, options: dict[str, Any], seed: int) -> dict[s
         row[f"AutoAttack {eps:g}"] = 100 * len(standing) / len(x)
     row["Lip ≥"] = lipschitz_lower_bound(classifier, test[0], seed=seed).value
     row["Lip ≤"] = _upper(classifier)
-    row["mean Jacobian norm"] = _jacobian(classifier.model, test[0][:1000])
+    row["mean Jacobian norm"] = float(jacobian_norms(classifier.model, test[0][:1000]).mean())
     row["quotient shown"] = trainer.history[-1].get("lipschitz")
     row["gradients"] = sum(r["gradients"] for r in trainer.history) / len(training[0])
     row["seconds"] = sum(r["seconds"] for r in trainer.history)
@@ -170,13 +162,6 @@ def _upper(classifier: Any) -> float | None:
         return lipschitz_upper_bound(classifier, max_seconds=20).value
     except ValueError:  # layers of deel-torchlip
         return None
-
-
-def _jacobian(net: torch.nn.Module, x: np.ndarray) -> float:
-    """Mean over the points of the spectral norm of the Jacobian."""
-    points = torch.from_numpy(x).requires_grad_(True)
-    rows = [torch.autograd.grad(o.sum(), points, retain_graph=True)[0].flatten(1) for o in net(points).unbind(1)]
-    return float(torch.linalg.matrix_norm(torch.stack(rows, 1), 2).mean())
 
 
 def main() -> None:

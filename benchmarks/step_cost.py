@@ -1,35 +1,100 @@
 """What a CLIP step costs: against a tight plain PyTorch step, ART's own ``fit``, and the published CLIP step.
 
-Run: ``python benchmarks/step_cost.py``. MNIST comes from the folder that ARTCLIP_DATA names.
+Run: ``python benchmarks/step_cost.py [NET ...]``, all nets if none is named; ten minutes. MNIST comes from the folder
+that ARTCLIP_DATA names; the images of the residual net are noise, which costs the same.
+
+``python benchmarks/step_cost.py --check`` measures the first net alone, and fails where its step over the plain one is
+more than 15 % above the committed figure.
 """
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
+from art.estimators.classification import PyTorchClassifier
 from clip_step import BATCH_SIZE, SETTINGS, STEPS, clip_step
-from common import interleaved, mnist, ratio, save
-from torch_mlp import mlp
+from common import RESULTS, interleaved, mnist, ratio, save
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
 
 from artclip import CLIPTrainer
+from artclip.frameworks.torch_nets import NETS, _Residual
 
-ROUNDS, EPOCH_ROUNDS = 41, 7
+SLOWER = 1.15  # than committed, at which --check fails
+Steps = Callable[[], None]
 
 
-def plain_step(activation: str, x: np.ndarray, y: np.ndarray) -> Callable[[], None]:
+def resnet18() -> list[nn.Module]:
+    """The residual net of 18 layers as it is used for images of 32×32×3: 11 million parameters."""
+    widths = (64, 64, 128, 256, 512)
+    blocks = [
+        _Residual(b if i else a, b, 1 if i or a == b == 64 else 2, nn.ReLU)
+        for a, b in pairwise(widths)
+        for i in range(2)
+    ]
+    stem = [nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
+    return [*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10)]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A net, and how often it is measured."""
+
+    layers: Callable[[], list[nn.Module]]
+    shape: tuple[int, ...]
+    rounds: int
+    nb_steps: int = STEPS
+    epochs: int = 0
+    published: bool = False
+
+    def make(self) -> PyTorchClassifier:
+        """The net as first made, always the same."""
+        torch.manual_seed(0)
+        net = nn.Sequential(*self.layers())
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+        options = {"optimizer": optimizer, "clip_values": (0.0, 1.0), "device_type": "cpu"}
+        return PyTorchClassifier(net, nn.CrossEntropyLoss(), self.shape, 10, **options)
+
+    def data(self) -> tuple[np.ndarray, np.ndarray]:
+        """Images of its shape with labels."""
+        if self.shape[-1] == 28:
+            (x, y), _ = mnist()
+            return x.reshape(-1, *self.shape), y
+        rng = np.random.default_rng(0)
+        return rng.random((self.nb_steps * BATCH_SIZE, *self.shape), np.float32), rng.integers(
+            0, 10, self.nb_steps * BATCH_SIZE
+        )
+
+
+def named(name: str, activation: type[nn.Module] = nn.ReLU) -> Callable[[], list[nn.Module]]:
+    return lambda: NETS[name]((1, 28, 28), 10, activation)
+
+
+CASES = {
+    "mlp-200-80, ReLU": Case(named("mlp-200-80"), (1, 28, 28), 41, epochs=7, published=True),
+    "mlp-200-80, sigmoid": Case(named("mlp-200-80", nn.Sigmoid), (1, 28, 28), 41, epochs=7, published=True),
+    "cnn": Case(named("cnn"), (1, 28, 28), 15, epochs=3),
+    "ResNet-18": Case(resnet18, (3, 32, 32), 3, nb_steps=12),
+}
+
+
+def plain_step(case: Case, x: np.ndarray, y: np.ndarray) -> Steps:
     """The plain step, as tight as eager PyTorch allows."""
-    classifier = mlp(activation, 0)
-    model, optimizer, loss = classifier.model, classifier.optimizer, torch.nn.CrossEntropyLoss()
+    classifier = case.make()
+    model, optimizer, loss = classifier.model.train(), classifier.optimizer, nn.CrossEntropyLoss()
     xt, yt = torch.from_numpy(x), torch.from_numpy(y)
     rng = np.random.default_rng(0)
 
     def steps() -> None:
-        order = torch.from_numpy(rng.permutation(len(x))[: STEPS * BATCH_SIZE])
-        for i in range(STEPS):
-            index = order[i * BATCH_SIZE : (i + 1) * BATCH_SIZE]
+        order = torch.from_numpy(rng.permutation(len(x))[: case.nb_steps * BATCH_SIZE])
+        for index in order.split(BATCH_SIZE):
             optimizer.zero_grad()
             loss(model(xt.index_select(0, index)), yt.index_select(0, index)).backward()
             optimizer.step()
@@ -37,35 +102,34 @@ def plain_step(activation: str, x: np.ndarray, y: np.ndarray) -> Callable[[], No
     return steps
 
 
-def published_step(activation: str, x: np.ndarray, y: np.ndarray) -> Callable[[], None]:
+def published_step(case: Case, x: np.ndarray, y: np.ndarray) -> Steps:
     """The published CLIP step, re-implemented from its description.
 
     500 persistent pairs. Per step: one ascent of all pairs by backpropagation that also fills the parameter gradients,
     with three forward passes of the 1,000 points (quotient, quotient after the step to adapt the step size, quotient
     to choose the steepest pair); then the penalty of that one pair is added to the loss.
     """
-    classifier = mlp(activation, 0)
-    model, optimizer, loss = classifier.model, classifier.optimizer, torch.nn.CrossEntropyLoss()
+    classifier = case.make()
+    model, optimizer, loss = classifier.model, classifier.optimizer, nn.CrossEntropyLoss()
     xt, yt = torch.from_numpy(x), torch.from_numpy(y)
     rng = np.random.default_rng(0)
     u = xt[:500].clone()
     v = u + 0.1 * torch.randn(u.shape, generator=torch.Generator().manual_seed(0))
-    rate = torch.ones(500, 1)
+    rate = torch.ones(500, 1, 1, 1)
 
     def quotient(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return (model(a) - model(b)).norm(dim=1) / (a - b).norm(dim=1)
+        return (model(a) - model(b)).norm(dim=1) / (a - b).flatten(1).norm(dim=1)
 
     def steps() -> None:
         nonlocal u, v, rate
-        order = torch.from_numpy(rng.permutation(len(x))[: STEPS * BATCH_SIZE])
-        for i in range(STEPS):
-            index = order[i * BATCH_SIZE : (i + 1) * BATCH_SIZE]
+        order = torch.from_numpy(rng.permutation(len(x))[: case.nb_steps * BATCH_SIZE])
+        for index in order.split(BATCH_SIZE):
             u, v = u.detach().requires_grad_(True), v.detach().requires_grad_(True)
             before = quotient(u, v)
             before.sum().backward()
             with torch.no_grad():
                 new_u, new_v = u + rate * u.grad, v + rate * v.grad
-                better = (quotient(new_u, new_v) > before)[:, None]
+                better = (quotient(new_u, new_v) > before)[:, None, None, None]
                 rate = torch.where(better, rate * 1.2, rate * 0.5)
                 u, v = torch.where(better, new_u, u), torch.where(better, new_v, v)
                 steepest = quotient(u, v).argmax()
@@ -77,46 +141,75 @@ def published_step(activation: str, x: np.ndarray, y: np.ndarray) -> Callable[[]
     return steps
 
 
-def epochs(activation: str, x: np.ndarray, y: np.ndarray) -> dict[str, Callable[[], None]]:
-    art = mlp(activation, 0)
-    clip = CLIPTrainer(mlp(activation, 0), seed=0)
-    return {
+def peak_memory(steps: Steps) -> float:
+    """MiB that PyTorch holds at most during steps, above what it held before them."""
+    steps()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        steps()
+    events = [e for e in profiled.profiler.kineto_results.events() if e.name() == "[memory]"]
+    held = np.cumsum([e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())])
+    return float(held.max()) / 2**20
+
+
+def over_art(case: Case, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+    """An epoch of ours, with the defaults, over one of ART's ``fit``."""
+    art, clip = case.make(), CLIPTrainer(case.make(), seed=0)
+    functions = {
         "ART fit": lambda: art.fit(x, y, batch_size=BATCH_SIZE, nb_epochs=1),
         "CLIP fit": lambda: clip.fit(x, y, batch_size=BATCH_SIZE, nb_epochs=1),
     }
+    return ratio(interleaved(functions, case.epochs), "CLIP fit", "ART fit")
 
 
-def main() -> None:
-    (x, y), _ = mnist()
-    results = []
-    for threads in (1, torch.get_num_threads()):
-        torch.set_num_threads(threads)
-        for activation in ("relu", "sigmoid"):
-            functions = {
-                "plain": plain_step(activation, x, y),
-                "artclip λ=0": clip_step(mlp(activation, 0), x, y, lamda=0.0),
-                **{name: clip_step(mlp(activation, 0), x, y, **options) for name, options in SETTINGS.items()},
-                "published": published_step(activation, x, y),
-            }
-            seconds = interleaved(functions, ROUNDS)
-            row: dict[str, Any] = {"threads": threads, "activation": activation}
-            row["step over plain"] = {n: ratio(seconds, n, "plain") for n in functions if n != "plain"}
-            row["published over default"] = ratio(seconds, "published", "default")
-            row["epoch over ART fit"] = ratio(
-                interleaved(epochs(activation, x, y), EPOCH_ROUNDS), "CLIP fit", "ART fit"
-            )
-            results.append(row)
-            shown = {n: round(r["median"], 2) for n, r in row["step over plain"].items()}
-            print(threads, activation, shown, "epoch over ART fit", round(row["epoch over ART fit"]["median"], 2))
-    settings = {
-        "net": "784-200-80-10 on logits",
-        "batch_size": BATCH_SIZE,
-        "optimizer": "SGD 0.1, momentum 0.9",
-        "steps per round": STEPS,
-        "CLIP settings": SETTINGS,
+def measured(name: str, case: Case, threads: int) -> dict[str, Any]:
+    torch.set_num_threads(threads)
+    x, y = case.data()
+    ours = {"artclip λ=0": {"lamda": 0.0}, **SETTINGS}
+    functions = {
+        "plain": plain_step(case, x, y),
+        **{n: clip_step(case.make(), x, y, case.nb_steps, **options) for n, options in ours.items()},
     }
+    if case.published:
+        functions["published"] = published_step(case, x, y)
+    seconds = interleaved(functions, case.rounds)
+    row: dict[str, Any] = {"net": name, "threads": threads}
+    row["parameters"] = sum(p.numel() for p in case.make().model.parameters())
+    row["plain step, ms"] = 1e3 * float(np.median(seconds["plain"])) / case.nb_steps
+    row["step over plain"] = {n: ratio(seconds, n, "plain") for n in functions if n != "plain"}
+    if case.published:
+        row["published over default"] = ratio(seconds, "published", "default")
+    peaks = {n: peak_memory(functions[n]) for n in ("plain", *SETTINGS)}
+    row["peak memory over plain"] = {n: peaks[n] / peaks["plain"] for n in SETTINGS}
+    if case.epochs:
+        row["epoch over ART fit"] = over_art(case, x, y)
+    shown = {n: round(r["median"], 2) for n, r in row["step over plain"].items()}
+    print(name, threads, shown, row["peak memory over plain"], row.get("epoch over ART fit"), flush=True)
+    return row
+
+
+def check() -> int:
+    """Whether the step of the first net has become slower than committed."""
+    name, case = next(iter(CASES.items()))
+    torch.set_num_threads(1)
+    x, y = case.data()
+    functions = {"plain": plain_step(case, x, y), "default": clip_step(case.make(), x, y)}
+    now = ratio(interleaved(functions, case.rounds), "default", "plain")["median"]
+    rows = json.loads((RESULTS / "step_cost.json").read_text())["results"]
+    then = next(r for r in rows if r["net"] == name and r["threads"] == 1)["step over plain"]["default"]["median"]
+    slower = now > SLOWER * then
+    print(f"{name}: step over plain {now:.3f}, committed {then:.3f}: {'SLOWER' if slower else 'fine'}")
+    return int(slower)
+
+
+def main() -> int:
+    if sys.argv[1:] == ["--check"]:
+        return check()
+    names = sys.argv[1:] or list(CASES)
+    results = [measured(n, CASES[n], threads) for threads in (1, torch.get_num_threads()) for n in names]
+    settings = {"batch_size": BATCH_SIZE, "optimizer": "SGD 0.1, momentum 0.9", "CLIP settings": SETTINGS}
     save("step_cost", settings, results, "torch")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""One update for all nets: fresh and persistent pairs under one protocol, and where training breaks.
+
+``one protocol``: nets of each kind, on MNIST and Fashion-MNIST, with the defaults (fresh pairs) or the paper's
+persistent pairs (``pair_init="near"``), and without a penalty; λ = 0.1 for all, nothing else is chosen for any net.
+``stability``: λ from 0.001 to 1, five seeds; a run counts as broken where steps had to be undone, or where the net is
+no better than chance.
+
+Figures are of validation images, which no training has seen and by which nothing was chosen for these nets alone.
+
+Run: ``python benchmarks/pairs.py [PROCESSES]``, half an hour on two cores. The data come from the folder that
+ARTCLIP_DATA names.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+from common import attacked, clean, images, jacobian_norms, save
+from torch import nn
+
+from artclip import CLIPTrainer, lipschitz_lower_bound
+from artclip.frameworks.torch_nets import cosine_scheduler, make_classifier
+
+SEEDS, NB_ATTACKED, LAMDA = (0, 1, 2), 500, 0.1
+STABILITY_SEEDS, LAMDAS = (0, 1, 2, 3, 4), (0.001, 0.01, 0.1, 0.3, 1.0)
+KINDS: dict[str, dict[str, Any]] = {"plain": {"lamda": 0.0}, "fresh": {}, "persistent": {"pair_init": "near"}}
+
+
+def batchnorm_cnn(input_shape: tuple[int, ...], nb_classes: int) -> nn.Module:
+    """Two convolutions and two dense layers, with BatchNorm."""
+    return nn.Sequential(
+        *(nn.Conv2d(input_shape[0], 16, 4, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()),
+        *(nn.Conv2d(16, 32, 4, 2, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU(), nn.Flatten()),
+        *(nn.Linear(32 * 49, 100), nn.ReLU(), nn.Linear(100, nb_classes)),
+    )
+
+
+@dataclass(frozen=True)
+class Net:
+    """A net with its data, optimizer, epochs, and the radius at which it is attacked."""
+
+    model: Any
+    activation: str = "relu"
+    data: str = "mnist"
+    sgd: bool = False
+    nb_epochs: int = 5
+    nb_samples: int = 55_000
+    eps: float = 1.5
+
+    def trained(self, seed: int, x: np.ndarray, y: np.ndarray, **options: Any) -> CLIPTrainer:
+        """A trainer that has fitted this net, with SGD 0.1 and momentum 0.9, or Adam 0.003, along a cosine."""
+        classifier = make_classifier(self.model, x.shape[1:], 10, (0, 1), self.activation, 3e-3, seed)
+        if self.sgd:
+            classifier._optimizer = torch.optim.SGD(classifier.model.parameters(), lr=0.1, momentum=0.9)
+        trainer = CLIPTrainer(classifier, seed=seed, **{"lamda": LAMDA, **options})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of undone steps, which are counted
+            scheduler = cosine_scheduler(classifier, self.nb_epochs)
+            trainer.fit(x, y, batch_size=128, nb_epochs=self.nb_epochs, scheduler=scheduler)
+        classifier.model.eval()
+        return trainer
+
+
+NETS = {
+    "MLP ReLU, SGD": Net("mlp-200-80", sgd=True),
+    "MLP ReLU": Net("mlp-200-80"),
+    "MLP sigmoid": Net("mlp-200-80", "sigmoid"),
+    "MLP GELU": Net("mlp-200-80", "gelu"),
+    "MLP ReLU, Fashion-MNIST": Net("mlp-200-80", data="fashion-mnist", eps=0.5),
+    "CNN": Net("cnn", nb_epochs=3),
+    "CNN, SGD": Net("cnn", nb_epochs=3, sgd=True),
+    "CNN with BatchNorm": Net(batchnorm_cnn, nb_epochs=3),
+    "residual net with BatchNorm": Net("resnet", nb_epochs=3, nb_samples=10_000),
+}
+STABILITY = {
+    "MLP ReLU, SGD": Net("mlp-200-80", sgd=True, nb_epochs=2),
+    "MLP ReLU": Net("mlp-200-80", nb_epochs=2),
+    "MLP GELU": Net("mlp-200-80", "gelu", nb_epochs=2),
+    "MLP sigmoid": Net("mlp-200-80", "sigmoid", nb_epochs=2),
+    "CNN": Net("cnn", nb_epochs=1),
+    "CNN, SGD": Net("cnn", nb_epochs=1, sgd=True),
+    "CNN with BatchNorm": Net(batchnorm_cnn, nb_epochs=1),
+}
+
+
+def protocol(name: str, kind: str, seed: int) -> dict[str, Any]:
+    torch.set_num_threads(1)
+    net = NETS[name]
+    (x, y), validation, _ = images(net.data)
+    trainer = net.trained(seed, x[: net.nb_samples], y[: net.nb_samples], **KINDS[kind])
+    classifier, (xv, yv) = trainer.classifier, validation
+    attack = ["pgd-margin:max_iter=40,nb_restarts=1"]
+    row = {"net": name, "pairs": kind, "seed": seed, "clean": clean(classifier, validation)}
+    found = attacked(classifier, xv[:NB_ATTACKED], yv[:NB_ATTACKED], net.eps, attack, seed)
+    row[f"PGD margin {net.eps:g}"] = 100 * found.robust_accuracy
+    row["Lip ≥"] = lipschitz_lower_bound(classifier, xv, seed=seed).value
+    row["Lip ≥, quick"] = lipschitz_lower_bound(classifier, xv, nb_restarts=16, max_iter=20, seed=seed).value
+    row["mean Jacobian norm"] = float(jacobian_norms(classifier.model, xv[:1000]).mean())
+    row["quotient shown"] = trainer.history[-1]["lipschitz"]
+    row["skipped steps"] = sum(r["skipped_steps"] for r in trainer.history)
+    print(row, flush=True)
+    return row
+
+
+def stability(name: str, lamda: float, seed: int) -> dict[str, Any]:
+    torch.set_num_threads(1)
+    net = STABILITY[name]
+    (x, y), validation, _ = images(net.data)
+    row: dict[str, Any] = {"net": name, "lamda": lamda, "seed": seed}
+    try:
+        trainer = net.trained(seed, x, y, lamda=lamda)
+    except FloatingPointError as error:
+        row |= {"clean": None, "skipped steps": None, "error": str(error), "broken": True}
+    else:
+        row |= {"clean": clean(trainer.classifier, validation)}
+        row["skipped steps"] = sum(r["skipped_steps"] for r in trainer.history)
+        row["broken"] = row["skipped steps"] > 0 or row["clean"] < 50
+    print(row, flush=True)
+    return row
+
+
+def main() -> None:
+    parallel = joblib.Parallel(n_jobs=int(sys.argv[1]) if len(sys.argv) > 1 else 2, batch_size=1)
+    rows = parallel(joblib.delayed(protocol)(n, k, s) for n in NETS for k in KINDS for s in SEEDS)
+    runs = parallel(joblib.delayed(stability)(n, v, s) for n in STABILITY for v in LAMDAS for s in STABILITY_SEEDS)
+    settings = {
+        "lamda": LAMDA,
+        "optimizer": "Adam 0.003 or SGD 0.1 with momentum 0.9, cosine",
+        "batch_size": 128,
+        "attacked images": NB_ATTACKED,
+        "threads": 1,
+    }
+    save("pairs", settings, {"one protocol": rows, "stability": runs}, "torch")
+
+
+if __name__ == "__main__":
+    main()
