@@ -37,7 +37,7 @@ def adversarial(max_iter: int, *radii: float) -> Grids:
 
 
 def clip(*nb_epochs: int) -> Grids:
-    """As long as the others; and as long as takes the gradients of single-step adversarial training, of which it saves."""
+    """As long as the others; and until it has taken about as many gradients as single-step adversarial training."""
     lamdas = (0.1, 0.2, 0.4)
     longer = [{"lamda": v, "nb_epochs": n} for v, n in zip(lamdas, nb_epochs, strict=True)]
     return {"clip": [{"lamda": v} for v in lamdas], "clip, longer": longer}
