@@ -160,7 +160,7 @@ def _train(arguments: argparse.Namespace) -> None:
     settings |= {"seeds": [arguments.seed], "n_jobs": 1, "nb_attacked": min(arguments.attack_samples, len(data[1][0]))}
     result = Comparison({**settings, **experiment.describe(), **options}, experiment, [cell])
     if folder is not None:
-        checkpoint.write(folder, trainer, settings=result.settings, rows=result.rows)
+        checkpoint.write_model(folder, trainer, settings=result.settings, rows=result.rows)
     if arguments.json:
         report = {"settings": result.settings, "rows": result.rows, "history": trainer.history}
         print(as_json(report))

@@ -178,6 +178,8 @@ class Trainable(Function):
 
     nb_classes: int | None
     """Number of classes; ``None`` for a regressor."""
+    optimizer_name: str
+    """Name of the optimizer's class."""
     weights_file: str
     """What :meth:`save_weights` calls its file, as ``model.pt``."""
 
@@ -239,6 +241,22 @@ class Trainable(Function):
     @abc.abstractmethod
     def restore(self, snapshot: Any) -> None:
         """Put a snapshot back."""
+
+    @abc.abstractmethod
+    def pack(self, snapshot: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """A snapshot as arrays, named ``model.…`` and ``optimizer.…``, and what else there is to it, fit for JSON."""
+
+    @abc.abstractmethod
+    def unpack(self, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Any:
+        """The snapshot that was packed."""
+
+    @abc.abstractmethod
+    def randomness(self) -> list[np.ndarray]:
+        """States of the generators that the model draws from in training, inside :meth:`fitting`."""
+
+    @abc.abstractmethod
+    def set_randomness(self, states: list[np.ndarray]) -> None:
+        """Put them back."""
 
     @abc.abstractmethod
     def save_weights(self, path: str) -> None:

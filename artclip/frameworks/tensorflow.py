@@ -217,6 +217,7 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         self._loss: Any = getattr(self.model, "loss", None) if self._compiled else estimator.loss_object
         self._train_step = None if self._compiled else estimator.train_step
         self.optimizer: Any = getattr(self.model, "optimizer", None) if self._compiled else estimator.optimizer
+        self.optimizer_name = type(self.optimizer).__name__
         self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorTensorFlowV2)
         self._width = int(math.prod(self._deployed(self.tensor(np.zeros((1, *self.input_shape)))).shape[1:]))
         linear = self._width == 1 or keras_layers.outputs_are_linear(self.model)
@@ -350,8 +351,10 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         return float(self.to_numpy(losses).sum()) / len(x), float(self.to_numpy(correct).sum()) / len(x)
 
     def _variables(self) -> list[Any]:
-        model = getattr(self.model, "weights", None) or self.model.variables
-        return [*model, *(self.optimizer.variables if self.optimizer is not None else ())]
+        return [*self._of_model(), *(self.optimizer.variables if self.optimizer is not None else ())]
+
+    def _of_model(self) -> list[Any]:
+        return getattr(self.model, "weights", None) or list(self.model.variables)
 
     def snapshot(self) -> Any:
         return [tf.identity(v) for v in self._variables()]
@@ -359,6 +362,23 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
     def restore(self, snapshot: Any) -> None:
         for variable, value in zip(self._variables(), snapshot, strict=True):
             variable.assign(value)
+
+    def pack(self, snapshot: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        nb = len(self._of_model())
+        names = [f"model.{i}" if i < nb else f"optimizer.{i - nb}" for i in range(len(snapshot))]
+        return {name: np.asarray(value) for name, value in zip(names, snapshot, strict=True)}, {"model": nb}
+
+    def unpack(self, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Any:
+        nb = record["model"]
+        names = [f"model.{i}" for i in range(nb)] + [f"optimizer.{i}" for i in range(len(arrays) - nb)]
+        return [tf.convert_to_tensor(arrays[name]) for name in names]
+
+    def randomness(self) -> list[np.ndarray]:
+        return [state.numpy() for state in keras_layers.seed_states(self.model)]
+
+    def set_randomness(self, states: list[np.ndarray]) -> None:
+        for state, value in zip(keras_layers.seed_states(self.model), states, strict=True):
+            state.assign(value)
 
     def save_weights(self, path: str) -> None:
         self.model.save_weights(path)

@@ -189,6 +189,7 @@ class TorchEstimator(TorchFunction, Trainable):
         self.nb_classes = getattr(estimator, "nb_classes", None)
         self.device = estimator.device
         self.clip_values = box_of(estimator)
+        self.optimizer_name = type(estimator.optimizer).__name__
         self._parameters = [p for p in self.module.parameters() if p.requires_grad]
         self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorPyTorch)
 
@@ -309,6 +310,53 @@ class TorchEstimator(TorchFunction, Trainable):
         model, optimizer = snapshot
         self.module.load_state_dict(model)
         self.estimator.optimizer.load_state_dict(copy.deepcopy(optimizer))
+
+    def pack(self, snapshot: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        model, optimizer = snapshot
+        arrays, short = {}, []
+        tensors = {f"model.{name}": t for name, t in model.items() if isinstance(t, torch.Tensor)}
+        plain: dict[str, dict[str, Any]] = {}
+        for i, state in optimizer["state"].items():
+            tensors |= {f"optimizer.{i}.{key}": t for key, t in state.items() if isinstance(t, torch.Tensor)}
+            plain[str(i)] = {key: v for key, v in state.items() if not isinstance(v, torch.Tensor)}
+        for name, t in tensors.items():
+            if t.dtype == torch.bfloat16:  # which numpy lacks
+                short.append(name)
+                t = t.view(torch.int16)
+            arrays[name] = t.detach().cpu().contiguous().numpy()
+        groups = [
+            {k: v.item() if isinstance(v, torch.Tensor) else v for k, v in g.items()} for g in optimizer["param_groups"]
+        ]
+        return arrays, {"bfloat16": short, "optimizer": plain, "groups": groups}
+
+    def unpack(self, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Any:
+        tensors = {name: _shared(a.copy()) for name, a in arrays.items()}
+        tensors |= {name: tensors[name].view(torch.bfloat16) for name in record["bfloat16"]}
+        state: dict[int, dict[str, Any]] = {int(i): dict(plain) for i, plain in record["optimizer"].items()}
+        model = {}
+        for name, t in tensors.items():
+            kind, _, rest = name.partition(".")
+            if kind == "model":
+                model[rest] = t
+            else:
+                i, _, key = rest.partition(".")
+                state[int(i)][key] = t
+        groups = [
+            {k: tuple(v) if isinstance(v, list) and k != "params" else v for k, v in g.items()}
+            for g in record["groups"]
+        ]
+        return model, {"state": state, "param_groups": groups}
+
+    def randomness(self) -> list[np.ndarray]:
+        states = [torch.get_rng_state()]
+        if self.device.type == "cuda":
+            states.append(torch.cuda.get_rng_state(self.device))
+        return [s.numpy() for s in states]
+
+    def set_randomness(self, states: list[np.ndarray]) -> None:
+        torch.set_rng_state(torch.from_numpy(states[0].copy()))
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(torch.from_numpy(states[1].copy()), self.device)
 
     def save_weights(self, path: str) -> None:
         torch.save(self.estimator.model.state_dict(), path)

@@ -16,9 +16,11 @@ class Batches(Protocol):
     """One epoch after the other of (x, y) batches, as tensors."""
 
     nb_batches: int
+    order: Any
+    """State of the generator of the order, before an epoch; ``None`` where the order is not ours. It may be set."""
 
-    def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of the next epoch."""
+    def epoch(self, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of the next epoch, from the one of this number on."""
 
 
 class ArrayBatches:
@@ -46,10 +48,19 @@ class ArrayBatches:
         self._bounds = list(zip(bounds, ends, strict=True))
         self.nb_batches = len(bounds)
 
-    def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of the next epoch, in a new order."""
+    @property
+    def order(self) -> Any:
+        """State of the generator of the order."""
+        return dict(self._rng.bit_generator.state)
+
+    @order.setter
+    def order(self, state: Any) -> None:
+        self._rng.bit_generator.state = state
+
+    def epoch(self, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of the next epoch, in a new order, from the one of this number on."""
         order = self._rng.permutation(len(self._x))
-        for start, end in self._bounds:
+        for start, end in self._bounds[first:]:
             yield self._trainable.batch(self._x, self._y, order[start:end])
 
 
@@ -70,6 +81,7 @@ class GeneratorBatches:
         if not generator.size:
             raise ValueError("the generator's size is not known; give size= when you make it")
         self._generator, self._trainable = generator, trainable
+        self.order: Any = None
         self.nb_batches = math.ceil(generator.size / generator.batch_size)
 
     def get(self) -> tuple[np.ndarray, np.ndarray]:
@@ -78,7 +90,7 @@ class GeneratorBatches:
         x, y = checks.data(x, y, self._trainable.input_shape, self._trainable.nb_classes)
         return self._trainable.training_data(x, y)
 
-    def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """As many batches as cover ``size`` samples."""
-        for _ in range(self.nb_batches):
+    def epoch(self, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """As many batches as cover ``size`` samples, less those before the first."""
+        for _ in range(first, self.nb_batches):
             yield self._trainable.batch(*self.get())

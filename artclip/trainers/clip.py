@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from typing import Any
 
 from artclip import checks
@@ -46,8 +47,8 @@ class CLIPTrainer(RegularizedTrainer):
         domain: ``"clip_values"`` keeps pairs inside the classifier's ``clip_values``; ``"free"`` does not.
         restore_best: end with the best epoch's model instead of the last: the flattest that holds
             ``target_accuracy``, or without a target the most accurate (on validation data where given).
-        checkpoint: folder in which ``model.pt`` (a state dict) and ``training.json`` (λ, seed, history) are written
-            after each epoch.
+        checkpoint: folder in which the whole state of the training is written after each epoch, and when it is
+            interrupted by Ctrl-C or SIGTERM; ``fit(..., resume=True)`` goes on from there. Two generations are kept.
         callbacks: functions of (trainer, record), called after each epoch; one that returns true ends the training.
         seed: >= 0, for order of the data, pairs, and the framework's randomness during ``fit``; ``None`` draws one,
             kept as ``trainer.seed``. The global RNG is left as found.
@@ -121,6 +122,10 @@ class CLIPTrainer(RegularizedTrainer):
             seed,
             verbose,
         )
+
+    def settings(self) -> dict[str, Any]:
+        """What decides how it trains, but for what ``fit`` is given."""
+        return {**super().settings(), **asdict(self.options), "upper_penalty": self.upper_penalty}
 
     def _regularizer(self, trainable: Trainable, sample: Sample, seed: int) -> PairPenalty:
         x, y = sample

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 import warnings
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ from artclip.frameworks import Trainable
 from artclip.frameworks.base import Objective, Tensor
 from artclip.trainers.batches import Batches
 from artclip.trainers.lamda import Controller
+from artclip.trainers.point import Point, Within
 
 Record = dict[str, Any]
 Sample = tuple[np.ndarray, np.ndarray]
@@ -69,7 +71,8 @@ class Epochs:
         self._penalised_step = trainable.compile(self._penalised)
         self._between_step = trainable.compile(self._between)
         self._nb_steps = self._nb_penalised = self._faults = self._gradients = 0
-        self._safe = trainable.snapshot(), regularizer.state
+        self.point: Point | None = None
+        """Where to go back to: the last check at which all was well, or the start of the epoch."""
 
     def _fit_to(self, x: Tensor, y: Tensor) -> Objective:
         def objective() -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -102,13 +105,30 @@ class Epochs:
         (value,) = self._f.constants([penalty])
         return self._f.clip(self._regularizer.most / value, lamda, heaviest)
 
+    def describe(self, title: str) -> None:
+        """What the progress bar says."""
+        self._progress.set_description(title)
+
+    def begin(self, lamda: Controller, outer: dict[str, Any], best: Any = None) -> None:
+        """Set the point to the start of an epoch, with what the loop needs to know of it."""
+        self._mark(lamda, Within(), outer, best)
+
+    def resume(self, point: Point, lamda: Controller) -> None:
+        """Set everything to a point of an earlier run."""
+        self.point = point
+        self.undo()
+        self._f.set_randomness(point.randomness)
+        self._nb_steps, self._nb_penalised, self._faults = point.steps
+        vars(lamda).update(point.lamda)
+
     def run(self, lamda: Controller, penalise: bool) -> Record:
-        """One epoch; its record, less ``epoch``, ``seconds`` and validation."""
+        """The epoch that was begun or resumed; its record, less ``epoch`` and validation."""
+        assert self.point is not None
+        started, within = time.perf_counter(), self.point.within
+        sums, figures, skipped, self._gradients = within.sums, within.figures, within.skipped, within.gradients
         per_check = max(LEAST_STEPS_PER_CHECK, math.ceil(self._batches.nb_batches / CHECKS_PER_EPOCH))
-        sums, skipped, self._gradients = np.zeros(3), 0, 0
-        figures: list[np.ndarray] = []
         stretch: list[tuple[int, tuple[Tensor, ...]]] = []
-        for index, (x, y) in enumerate(self._batches.epoch(), 1):
+        for index, (x, y) in enumerate(self._batches.epoch(within.batch), within.batch + 1):
             stretch.append((x.shape[0], self._step(x, y, lamda.value if penalise else 0.0)))
             if index % per_check and index < self._batches.nb_batches:
                 continue
@@ -117,9 +137,12 @@ class Epochs:
             self._progress.update(len(stretch))
             stretch = []
             if new is not None:
-                sums, figures = sums + new, [*figures, new_figures]
+                sums, figures = sums + new, (*figures, new_figures)
                 if penalise and lamda.each == "check":
                     lamda.update(new[2] / new[0])
+                seconds = within.seconds + time.perf_counter() - started
+                so_far = Within(index, sums, figures, skipped, self._gradients, seconds)
+                self._mark(lamda, so_far, self.point.outer, self.point.best)
             self._show(sums, figures, lamda)
         record = self._record(sums, figures)
         if penalise and lamda.each == "epoch" and record["accuracy"] is not None:
@@ -129,7 +152,14 @@ class Epochs:
             "lamda": lamda.value if penalise else 0.0,
             "skipped_steps": skipped,
             "gradients": self._gradients,
+            "seconds": within.seconds + time.perf_counter() - started,
         }
+
+    def _mark(self, lamda: Controller, within: Within, outer: dict[str, Any], best: Any) -> None:
+        f, steps = self._f, (self._nb_steps, self._nb_penalised, self._faults)
+        state = self._regularizer.state
+        # One assignment, so that an interrupt finds either the old point or the new one.
+        self.point = Point(f.snapshot(), state, f.randomness(), steps, dict(vars(lamda)), within, outer, best)
 
     def _step(self, x: Tensor, y: Tensor, lamda: float) -> tuple[Tensor, ...]:
         step, self._nb_steps = self._nb_steps, self._nb_steps + 1
@@ -158,7 +188,7 @@ class Epochs:
         figures = [values[2] for _, values in stretch if len(values) > 2]
         host_figures = self._f.to_numpy(figures) if figures else np.empty(0)
         if np.isfinite(losses).all() and np.isfinite(host_figures).all() and self._f.is_finite():
-            self._safe, self._faults = (self._f.snapshot(), self._regularizer.state), 0
+            self._faults = 0
             return np.array([sizes.sum(), (losses * sizes).sum(), correct.sum()]), host_figures
         self.undo()
         self._faults += 1
@@ -177,10 +207,11 @@ class Epochs:
 
     def undo(self) -> None:
         """Go back to the last check at which all was well."""
-        snapshot, self._regularizer.state = self._safe
-        self._f.restore(snapshot)
+        assert self.point is not None
+        self._regularizer.state = self.point.pairs
+        self._f.restore(self.point.snapshot)
 
-    def _record(self, sums: np.ndarray, figures: list[np.ndarray]) -> Record:
+    def _record(self, sums: np.ndarray, figures: tuple[np.ndarray, ...]) -> Record:
         nb_samples, loss, correct = sums.tolist()
         joined = np.concatenate(figures) if figures else np.empty(0)
         record: Record = dict.fromkeys(("loss", "accuracy", "lipschitz", "penalty"))
@@ -191,7 +222,7 @@ class Epochs:
             record[self._regularizer.records_as] = float(joined.mean())
         return record
 
-    def _show(self, sums: np.ndarray, figures: list[np.ndarray], lamda: Controller) -> None:
+    def _show(self, sums: np.ndarray, figures: tuple[np.ndarray, ...], lamda: Controller) -> None:
         if not self._progress.disable:
             shown = {k: f"{v:.4g}" for k, v in self._record(sums, figures).items() if v is not None}
             self._progress.set_postfix({**shown, "lamda": f"{lamda.value:.3g}"})

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import abc
+import copy
 import inspect
 import logging
 import math
 import os
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -21,6 +21,7 @@ from artclip.trainers import checkpoint as checkpoints
 from artclip.trainers.batches import ArrayBatches, Batches, GeneratorBatches
 from artclip.trainers.epochs import Epochs, Record, Regularizer, Sample
 from artclip.trainers.lamda import Controller, controller
+from artclip.trainers.start import Start
 
 logger = logging.getLogger(__name__)
 
@@ -61,11 +62,22 @@ class RegularizedTrainer(Trainer, abc.ABC):
         self.seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
         self.verbose = verbose
         self.history: list[Record] = []
+        self._first_lamda, self._lamda_increment, self._own_seed = lamda, lamda_increment, seed is not None
 
     @property
     def lamda(self) -> float:
         """λ now."""
         return self._controller.value
+
+    def settings(self) -> dict[str, Any]:
+        """What decides how it trains, but for what ``fit`` is given."""
+        return {
+            "lamda": self._first_lamda,
+            "lamda_increment": self._lamda_increment,
+            "target_accuracy": self.target_accuracy,
+            "warmup_epochs": self.warmup_epochs,
+            "restore_best": self.restore_best,
+        }
 
     @abc.abstractmethod
     def _regularizer(self, trainable: Trainable, sample: Sample, seed: int) -> Regularizer:
@@ -92,21 +104,26 @@ class RegularizedTrainer(Trainer, abc.ABC):
             nb_epochs: passes over the data, >= 0.
             scheduler: anything with a ``step()``, called once an epoch; one that asks for a metric gets the loss. Or,
                 as in ART's TensorFlow classifiers, a function called with the epoch, from 0.
-            kwargs: ``drop_last`` (bool) leaves out a short last batch; ``verbose`` (bool) shows progress.
+            kwargs: ``drop_last`` (bool) leaves out a short last batch; ``verbose`` (bool) shows progress; ``resume``
+                (bool) goes on from the last state in the folder ``checkpoint``, if there is one, to the weights and the
+                history that a training without interruption has (on the same machine, with as many threads). Give all
+                else as before; ``nb_epochs`` counts from the first start, and may be larger.
 
         Raises:
-            ValueError, TypeError: bad input; the model is as it was.
+            ValueError, TypeError: bad input, or a checkpoint of something else; the model is as it was.
             FloatingPointError: the loss stays NaN or infinite; the model is at its last finite state.
         """
         checks.positive_integer("batch_size", batch_size)
-        verbose, drop_last = self._fit_options(kwargs, ("verbose", "drop_last"))
-        trainable = trainable_of(self._classifier)
+        verbose, drop_last, resume = self._fit_options(kwargs, ("verbose", "drop_last", "resume"))
+        trainable, start = trainable_of(self._classifier), self._start(resume)
         x, y = checks.data(x, y, trainable.input_shape, trainable.nb_classes)
         x, y = trainable.training_data(x, y)
-        batches = ArrayBatches(trainable, x, y, batch_size, bool(drop_last), self._fit_seed)
-        some = np.sort(np.random.default_rng(self._fit_seed).choice(len(x), min(len(x), 1024), replace=False))
+        batches = ArrayBatches(trainable, x, y, batch_size, bool(drop_last), start.seed)
+        some = np.sort(np.random.default_rng(start.seed).choice(len(x), min(len(x), 1024), replace=False))
         sample = x[some], y[some]
-        self._train(trainable, batches, sample, validation_data, nb_epochs, scheduler, verbose)
+        start.settings |= {"nb_samples": len(x), "batch_size": batch_size, "drop_last": bool(drop_last)}
+        start.settings["data"] = start.digest(sample)
+        self._train(trainable, batches, sample, validation_data, nb_epochs, scheduler, verbose, start)
 
     def fit_generator(
         self,
@@ -121,25 +138,29 @@ class RegularizedTrainer(Trainer, abc.ABC):
         Args:
             generator: yields (x, y) through ``get_batch()``, in the formats of :meth:`fit`.
             validation_data, nb_epochs, scheduler: as in :meth:`fit`.
-            kwargs: ``verbose`` (bool) shows progress.
+            kwargs: ``verbose`` (bool) shows progress; ``resume`` (bool) as in :meth:`fit`, but for the order of the
+                batches, which is the generator's: an epoch goes on with as many as it lacked.
 
         Raises:
             ValueError, TypeError, FloatingPointError: as :meth:`fit`.
         """
-        (verbose,) = self._fit_options(kwargs, ("verbose",))
-        trainable = trainable_of(self._classifier)
+        verbose, resume = self._fit_options(kwargs, ("verbose", "resume"))
+        trainable, start = trainable_of(self._classifier), self._start(resume)
         batches = GeneratorBatches(trainable, generator)
         sample = batches.get()
-        self._train(trainable, batches, sample, validation_data, nb_epochs, scheduler, verbose)
+        start.settings["nb_batches"] = batches.nb_batches
+        self._train(trainable, batches, sample, validation_data, nb_epochs, scheduler, verbose, start)
 
     def predict(self, x: np.ndarray, **kwargs: Any) -> np.ndarray:
         """Predictions of the classifier, as ``classifier.predict(x, **kwargs)``."""
         return self._classifier.predict(x, **kwargs)
 
-    @property
-    def _fit_seed(self) -> int:
-        """A second ``fit`` continues the training, so it gets an order of its own."""
-        return int(np.random.SeedSequence([self.seed, len(self.history)]).generate_state(1)[0])
+    def _start(self, resume: bool) -> Start:
+        """Where this fit starts: anew, or from a checkpoint."""
+        if resume and self.checkpoint is None:
+            raise ValueError(f"resume=True needs a folder: {type(self).__name__}(..., checkpoint=FOLDER)")
+        found = checkpoints.read(self.checkpoint) if resume and self.checkpoint is not None else None
+        return Start(self, found)
 
     def _fit_options(self, kwargs: dict[str, Any], known: tuple[str, ...]) -> list[Any]:
         unknown = sorted(set(kwargs) - set(known))
@@ -147,7 +168,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
             raise TypeError(
                 f"fit got an unknown argument {unknown[0]!r}; besides those in its signature it knows {known}"
             )
-        defaults = {"verbose": self.verbose, "drop_last": False}
+        defaults = {"verbose": self.verbose, "drop_last": False, "resume": False}
         return [kwargs.get(name, defaults[name]) for name in known]
 
     def _train(
@@ -159,6 +180,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         nb_epochs: int,
         scheduler: Any,
         verbose: bool,
+        start: Start,
     ) -> None:
         checks.positive_integer("nb_epochs", nb_epochs, least=0)
         trainable.check_trainable()
@@ -170,40 +192,84 @@ class RegularizedTrainer(Trainer, abc.ABC):
             x_val, y_val = checks.data(*validation_data, trainable.input_shape, trainable.nb_classes, "validation ")
             validation_data = x_val, trainable.labels(y_val)
         _rehearse(trainable, *sample)
-        regularizer = self._regularizer(trainable, sample, self._fit_seed)
-        best, best_score = None, (-math.inf, -math.inf)
+        start.check(trainable)
+        regularizer = self._regularizer(trainable, sample, start.seed)
         progress = tqdm(total=nb_epochs * batches.nb_batches, disable=not verbose, unit="step")
-        with progress, trainable.fitting(self._fit_seed):
+        with progress, checkpoints.terminable(self.checkpoint is not None), trainable.fitting(start.seed):
             epoch = Epochs(trainable, batches, regularizer, progress)
-            for index in range(nb_epochs):
-                progress.set_description(f"{type(self).__name__} epoch {index + 1}/{nb_epochs}")
-                start = time.perf_counter()
-                try:
-                    record = epoch.run(self._controller, penalise=index >= self.warmup_epochs)
-                except Exception:  # a bad batch of a generator, or a model that rejects one
-                    epoch.undo()
-                    raise
-                seconds = time.perf_counter() - start
-                self._validate(trainable, validation_data, record)
-                record = {"epoch": len(self.history) + 1, **record, "seconds": seconds}
-                self.history.append(record)
-                logger.info("%s", record)
-                if scheduler is not None:
-                    _step_scheduler(scheduler, record, index)
-                if self.restore_best and (score := self._score(record)) > best_score:
-                    best, best_score = trainable.snapshot(), score
-                if self.checkpoint is not None:
-                    checkpoints.write(self.checkpoint, self)
-                verdicts = [callback(self, record) for callback in self.callbacks]
-                if any(verdicts):
-                    break
-            if best is not None:
-                trainable.restore(best)
-        if nb_epochs and all(record["loss"] is None for record in self.history[-nb_epochs:]):
+            point = start.point(trainable, regularizer.state)
+            try:
+                if point is None:
+                    epoch.begin(self._controller, self._outer(start, 0, batches, scheduler))
+                else:
+                    start.resume(epoch, point, batches, scheduler)
+                self._epochs(trainable, batches, epoch, validation_data, nb_epochs, scheduler, start)
+            except (KeyboardInterrupt, SystemExit):
+                epoch.undo()
+                self._save(epoch, trainable, start)
+                raise
+            best = epoch.point and epoch.point.best
+            if best:
+                trainable.restore(best[0])
+        if nb_epochs and all(record["loss"] is None for record in self.history[start.first :]):
             raise FloatingPointError(
                 "every step had a NaN or infinite loss or gradient and was undone, so the model is as it was. Lower "
                 "the learning rate, or look for a layer that overflows"
             )
+
+    def _epochs(
+        self,
+        trainable: Trainable,
+        batches: Batches,
+        epoch: Epochs,
+        validation_data: tuple[np.ndarray, np.ndarray] | None,
+        nb_epochs: int,
+        scheduler: Any,
+        start: Start,
+    ) -> None:
+        """The epochs that are left, each with all that belongs to it."""
+        assert epoch.point is not None
+        if epoch.point.outer["stopped"]:
+            return
+        for index in range(epoch.point.outer["epoch"], nb_epochs):
+            epoch.describe(f"{type(self).__name__} epoch {index + 1}/{nb_epochs}")
+            try:
+                record = epoch.run(self._controller, penalise=index >= self.warmup_epochs)
+            except Exception:  # a bad batch of a generator, or a model that rejects one
+                epoch.undo()
+                raise
+            self._validate(trainable, validation_data, record)
+            record = {"epoch": len(self.history) + 1, **record}
+            self.history.append(record)
+            logger.info("%s", record)
+            if scheduler is not None:
+                _step_scheduler(scheduler, record, index)
+            best = epoch.point.best
+            if self.restore_best and (best is None or self._score(record) > best[1]):
+                best = trainable.snapshot(), self._score(record)
+            epoch.begin(self._controller, self._outer(start, index + 1, batches, scheduler), best)
+            self._save(epoch, trainable, start)
+            verdicts = [callback(self, record) for callback in self.callbacks]
+            if any(verdicts):
+                epoch.begin(self._controller, self._outer(start, index + 1, batches, scheduler, True), best)
+                self._save(epoch, trainable, start)
+                break
+
+    def _outer(
+        self, start: Start, index: int, batches: Batches, scheduler: Any, stopped: bool = False
+    ) -> dict[str, Any]:
+        """What the loop adds to a point: the epoch that begins, and what has been done before it."""
+        state = scheduler.state_dict() if start.keeps(scheduler) else None
+        record = {"epoch": index, "nb_history": len(self.history), "order": batches.order, "stopped": stopped}
+        return {**record, "scheduler": copy.deepcopy(state)}
+
+    def _save(self, epoch: Epochs, trainable: Trainable, start: Start) -> None:
+        if self.checkpoint is None or epoch.point is None:
+            return
+        arrays, record = epoch.point.packed(trainable)
+        history = self.history[: epoch.point.outer["nb_history"]]
+        about = {"settings": start.settings, "seed": self.seed, "first": start.first, "history": history}
+        checkpoints.write(self.checkpoint, arrays, {**about, **record})
 
     def _validate(self, trainable: Trainable, data: Any, record: Record) -> None:
         record["val_loss"] = record["val_accuracy"] = None

@@ -183,6 +183,10 @@ class WeightRegularizationTrainer(RegularizedTrainer):
             verbose,
         )
 
+    def settings(self) -> dict[str, Any]:
+        """What decides how it trains, but for what ``fit`` is given."""
+        return {**super().settings(), "kind": self.kind}
+
     def _regularizer(self, trainable: Trainable, sample: Sample, seed: int) -> _SquaredWeights | SpectralProduct:
         if not trainable.weights():
             raise ValueError("the model has no trainable weight matrix to regularise")

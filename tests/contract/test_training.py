@@ -230,23 +230,3 @@ def test_a_nan_undoes_its_stretch_is_reported_and_halves_lamda(nets, forward):
     assert sum(r["skipped_steps"] for r in trainer.history) == 20 + 10  # stretches of 20, 20, 10
     assert all(np.isfinite(w).all() for w in nets.weights(classifier).values())
     assert trainer.history[-1]["accuracy"] > 0.5
-
-
-def test_checkpoint_holds_the_weights_and_the_history_so_far(nets, tmp_path):
-    import json
-
-    seen = []
-
-    def look(trainer, record):
-        seen.append(json.loads((tmp_path / "run" / "training.json").read_text()))
-
-    classifier = nets.classifier()
-    trainer = CLIPTrainer(classifier, checkpoint=tmp_path / "run", callbacks=[look], seed=3)
-    trainer.fit(*nets.data(), batch_size=16, nb_epochs=3)
-    assert [len(s["history"]) for s in seen] == [1, 2, 3]
-    shape = {"input_shape": [6], "nb_classes": 3}
-    assert seen[-1] == {**shape, "lamda": trainer.lamda, "seed": 3, "history": trainer.history}
-    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == sorted([nets.WEIGHTS_FILE, "training.json"])
-    other = nets.classifier(seed=9)
-    nets.load_weights(other, tmp_path / "run" / nets.WEIGHTS_FILE)
-    assert same_weights(nets.weights(other), nets.weights(classifier))

@@ -263,3 +263,9 @@ def faulty(at, forward=True):
     """An MLP whose outputs, or their gradients, are NaN at some calls in train mode."""
     net = _seeded(NETS["mlp"][1], (6,), 0)
     return wrap(keras.Sequential([keras.Input((6,)), *net.layers, _Faulty(at, forward)]), (6,))
+
+
+def halving_scheduler(estimator):
+    """Halves the learning rate each epoch, as a function of the epoch."""
+    first = learning_rate(estimator)
+    return lambda epoch: learning_rate(estimator, first * 0.5 ** (epoch + 1))

@@ -253,3 +253,8 @@ def faulty(at, forward=True):
     made = classifier()
     made.model.append(_Faulty(at, forward))
     return made
+
+
+def halving_scheduler(estimator):
+    """Halves the learning rate each epoch; its state is its own."""
+    return torch.optim.lr_scheduler.StepLR(estimator.optimizer, 1, gamma=0.5)
