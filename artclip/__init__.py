@@ -30,6 +30,7 @@ _HOME = {
     "lipschitz_upper_bound": "artclip.lipschitz.upper",
     "load_data": "artclip.data",
     "load_model": "artclip.models",
+    "save": "artclip.saving",
 }
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "load_model",
     "noise_curve",
     "robustness_curve",
+    "save",
 ]
 
 if TYPE_CHECKING:  # for editors and type checkers
@@ -69,6 +71,7 @@ if TYPE_CHECKING:  # for editors and type checkers
     from artclip.lipschitz.pairs import PairSet
     from artclip.lipschitz.upper import lipschitz_bracket, lipschitz_upper_bound
     from artclip.models import load_model
+    from artclip.saving import save
     from artclip.trainers.clip import CLIPTrainer
     from artclip.trainers.penalty import LipschitzPenalty
     from artclip.trainers.weight import WeightRegularizationTrainer

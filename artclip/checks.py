@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
 from collections.abc import Iterable
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,6 +74,15 @@ def share(name: str, value: Any) -> None:
     """A number in (0, 1]."""
     if not _is_number(value) or not 0 < value <= 1:
         raise ValueError(f"{name}={value!r} must lie in (0, 1], as 0.95 for 95 %")
+
+
+def folder(path: str | os.PathLike[str]) -> Path:
+    """The folder, made if need be; ``ValueError`` where there is a file of that name."""
+    found = Path(path)
+    if found.exists() and not found.is_dir():
+        raise ValueError(f"cannot write to {found}: it is a file; give a folder")
+    found.mkdir(parents=True, exist_ok=True)
+    return found
 
 
 def clip_values(value: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+from artclip import checks
 from artclip.cli_models import writable
 
 TRAINING = ("train", "compare", "reproduce")
@@ -142,7 +143,7 @@ def _train(arguments: argparse.Namespace) -> None:
     from artclip.comparison.experiment import Experiment
     from artclip.comparison.result import Comparison
     from artclip.evaluation.record import as_json
-    from artclip.trainers import checkpoint
+    from artclip.saving import save_named
 
     experiment = Experiment(**_settings(arguments), curve_samples=0, masking=False)
     options = {"lamda": arguments.lamda, "target_accuracy": arguments.target_accuracy}
@@ -153,18 +154,17 @@ def _train(arguments: argparse.Namespace) -> None:
         raise ValueError(f"defence {arguments.defence} takes no {' and no '.join(unknown)}")
     named = replace(named, options={**named.options, **options})
     net, data = experiment.net(arguments.model), experiment.load(arguments.data)
-    folder = None if arguments.output is None else checkpoint.folder(arguments.output)
+    folder = None if arguments.output is None else checks.folder(arguments.output)
     trainer = experiment.train(data, net, named, arguments.seed, verbose=sys.stderr.isatty())
     cell = experiment.measure(trainer, data, named.name, arguments.model, arguments.seed)
     settings = {"data": arguments.data, "model": arguments.model, "models": [arguments.model]}
     settings |= {"seeds": [arguments.seed], "n_jobs": 1, "nb_attacked": min(arguments.attack_samples, len(data[1][0]))}
     result = Comparison({**settings, **experiment.describe(), **options}, experiment, [cell])
-    if folder is not None:
-        checkpoint.write_model(folder, trainer, settings=result.settings, rows=result.rows)
+    files = [] if folder is None else save_named(trainer, folder, settings=result.settings, rows=result.rows)
     if arguments.json:
         report = {"settings": result.settings, "rows": result.rows, "history": trainer.history}
         print(as_json(report))
     else:
         print(result.to_markdown())
-        if folder is not None:
-            print(f"\nwritten: {folder / checkpoint.weights_file(trainer)} (weights), {folder / checkpoint.RECORD}")
+        if files:
+            print(f"\nwritten: {files[0]} (weights), {files[1]}")

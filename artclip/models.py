@@ -17,6 +17,7 @@ from artclip.safety import ModelFileError, Untrusted
 
 RECORD = "training.json"
 HUBS = ("torchvision", "timm", "hf")
+_SAVED_FILES = ("model.pt2", "model.keras", "model.safetensors", "model.weights.h5")
 _PLAIN = (0.0, 1.0)
 
 
@@ -107,7 +108,7 @@ def load_model(
     Args:
         model: one of
 
-            - a folder that ``artclip train`` wrote;
+            - a folder that :func:`artclip.save` or ``artclip train`` wrote;
             - ``FILE.keras`` or ``FILE.h5`` (Keras), ``FILE.pt2`` (``torch.export``), ``FILE.onnx``;
             - a SavedModel folder, a TorchScript file, a pickled module (``.pt``, ``.pth``): code, only with ``trust``;
             - ``torchvision:NAME``, ``timm:NAME``, ``hf:ORG/NAME``, from these libraries with their weights;
@@ -143,6 +144,10 @@ def load_model(
         preprocessing,
         trust,
     )
+    return _load(request)
+
+
+def _load(request: Request) -> Any:
     for fits, load in _FORMS.values():
         if fits(request.path):
             return load(request)
@@ -154,23 +159,64 @@ def _trained(request: Request) -> Any:
     if request.weights is not None:
         raise ValueError(f"{folder} has weights of its own; give package.module:factory with weights {request.weights}")
     try:
-        record = json.loads((folder / RECORD).read_text())
-        settings, shape, k = record["settings"], tuple(record["input_shape"]), int(record["nb_classes"])
-        kind, name, activation = (str(settings[key]) for key in ("framework", "model", "activation"))
-        nets = nets_of(kind) if kind in FRAMEWORKS else None
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        read = _saved if "architecture" in record else _by_name
+        kind, made_by, load = read(request, record)
     except (KeyError, TypeError, ValueError) as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else f"is not whole ({error})"
-        raise ValueError(f"{folder / RECORD} {what}: it was not written by artclip train") from None
-    if ":" in name and not request.trust:
-        raise Untrusted(folder, f"has a net that the function {name} makes")
-    net = imported(name) if ":" in name else name
-    if nets is None or (net == name and name not in nets.NETS) or activation not in nets.ACTIVATIONS:
-        raise ValueError(f"{folder / RECORD} names a net {kind} {name} {activation}; artclip has no such net")
+        raise ValueError(f"{folder / RECORD} {what}: it was not written by artclip train or artclip.save") from None
+    if ":" in made_by and not request.trust:
+        raise Untrusted(folder, f"has a net that the function {made_by} makes")
     if request.framework not in (None, kind):
         raise ValueError(f"{folder} holds a model of {_title(kind)}, not of {_title(str(request.framework))}")
-    classifier = nets.make_classifier(net, shape, k, activation=activation)
-    _read_weights(classifier.model, kind, folder / trainable_of(classifier).weights_file)
-    return classifier
+    return load()
+
+
+Read = tuple[str, str, Callable[[], Any]]
+"""The framework of a net, the name of the function that makes it, if any, and what loads it."""
+
+
+def _by_name(request: Request, record: dict[str, Any]) -> Read:
+    """Weights of a net that has a name here, as ``artclip train`` writes them."""
+    settings, shape, k = record["settings"], tuple(record["input_shape"]), int(record["nb_classes"])
+    kind, name, activation = (str(settings[key]) for key in ("framework", "model", "activation"))
+
+    def load() -> Any:
+        nets = nets_of(kind) if kind in FRAMEWORKS else None
+        net = imported(name) if ":" in name else name
+        if nets is None or (net == name and name not in nets.NETS) or activation not in nets.ACTIVATIONS:
+            raise ValueError(f"{request.path / RECORD} names a net {kind} {name} {activation}; artclip has no such net")
+        classifier = nets.make_classifier(net, shape, k, activation=activation)
+        _read_weights(classifier.model, kind, request.path / trainable_of(classifier).weights_file)
+        return classifier
+
+    return kind, name, load
+
+
+def _saved(request: Request, record: dict[str, Any]) -> Read:
+    """What :func:`artclip.save` wrote."""
+    folder, file, made_by = request.path, str(record["file"]), record["architecture"]
+    if file not in _SAVED_FILES:
+        raise ValueError(f"no file {file!r}")
+    inside = replace(
+        request,
+        name=str(folder / file) if made_by is None else str(made_by),
+        weights=None if made_by is None else folder / file,
+        nb_classes=int(record["nb_classes"]),
+        input_shape=tuple(record["input_shape"]),
+        clip_values=None if record["clip_values"] is None else tuple(map(_numbers, record["clip_values"])),
+        preprocessing=None if record["preprocessing"] is None else tuple(map(_numbers, record["preprocessing"])),
+    )
+    return str(record["framework"]), "" if made_by is None else str(made_by), lambda: _load(inside)
+
+
+def _numbers(value: Any) -> Any:
+    """A number, or an array of them."""
+    if isinstance(value, list):
+        import numpy as np
+
+        return np.asarray(value, np.float32)
+    return float(value)
 
 
 def _made(request: Request) -> Any:

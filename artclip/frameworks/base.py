@@ -178,6 +178,10 @@ class Trainable(Function):
 
     nb_classes: int | None
     """Number of classes; ``None`` for a regressor."""
+    has_defences: bool
+    """Whether ART's preprocessing has more than the scaling."""
+    scaling: tuple[Tensor, Tensor] | None
+    """Mean and std of ART's scaling, broadcastable to a batch, or ``None``."""
     optimizer_name: str
     """Name of the optimizer's class."""
     weights_file: str

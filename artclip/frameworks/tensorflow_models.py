@@ -51,6 +51,7 @@ class SavedModel(tf.Module):
 
 
 KIND = (keras.Model, SavedModel)
+FILE = "model.keras"  # that `save` writes
 
 
 def load(path: str, trust: bool) -> Found:
@@ -58,6 +59,15 @@ def load(path: str, trust: bool) -> Found:
     if not trust:
         safety.check_keras(Path(path), lambda name: keras.saving.get_registered_object(name) is not None)
     return Found(keras.saving.load_model(path, compile=False, safe_mode=not trust))
+
+
+def save(model: keras.Model, path: str, input_shape: tuple[int, ...]) -> None:
+    """Write the model as a Keras file."""
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"a {type(model).__name__} is no Keras model, so it cannot be written as one; give architecture"
+        )
+    model.save(path)
 
 
 def load_saved(path: str, trust: bool) -> Found:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
 from art.utils import check_and_transform_label_format
+from safetensors.torch import save_file
 from torch import nn
 
 from artclip.frameworks.base import Function, Objective, Trainable, box_of
@@ -180,7 +181,7 @@ class TorchEstimator(TorchFunction, Trainable):
     ``nn.Sequential`` ART calls the layers one by one and ignores a ``forward`` that a subclass may define.
     """
 
-    weights_file = "model.pt"
+    weights_file = "model.safetensors"
 
     def __init__(self, estimator: Any) -> None:
         super().__init__(estimator._model)
@@ -192,6 +193,8 @@ class TorchEstimator(TorchFunction, Trainable):
         self.optimizer_name = type(estimator.optimizer).__name__
         self._parameters = [p for p in self.module.parameters() if p.requires_grad]
         self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorPyTorch)
+        self.scaling = self._preprocessing.scaling
+        self.has_defences = self._preprocessing.has_fit_defences or self._preprocessing.has_predict_defences
 
     def _deployed(self, x: torch.Tensor) -> torch.Tensor:
         return self.module(self._preprocessing.deployed(x))[-1]
@@ -359,7 +362,8 @@ class TorchEstimator(TorchFunction, Trainable):
             torch.cuda.set_rng_state(torch.from_numpy(states[1].copy()), self.device)
 
     def save_weights(self, path: str) -> None:
-        torch.save(self.estimator.model.state_dict(), path)
+        state = self.estimator.model.state_dict()
+        save_file({name: t.detach().cpu().contiguous().clone() for name, t in state.items()}, path)
 
     def is_finite(self) -> bool:
         norms = [torch.linalg.vector_norm(p.detach()) for p in self._parameters]

@@ -14,6 +14,7 @@ from artclip import safety
 from artclip.frameworks.found import Found, said
 
 KIND = nn.Module
+FILE = "model.pt2"  # that `save` writes
 _STATES = ("state_dict", "model_state_dict", "model", "net")  # names that training scripts save a state dict under
 
 
@@ -81,6 +82,25 @@ def load_script(path: str, trust: bool) -> Found:
             f"{path} holds {what}; give package.module:factory as the model, and the file of its state dict as weights"
         )
     return Found(found)
+
+
+def save(model: nn.Module, path: str, input_shape: tuple[int, ...]) -> None:
+    """Write the model in eval mode as a program of ``torch.export``, for batches of any size."""
+    modes = [(m, m.training) for m in model.modules()]
+    like = next(model.parameters(), torch.zeros(()))
+    x = torch.zeros((2, *input_shape), dtype=like.dtype, device=like.device)
+    try:
+        with torch.no_grad():
+            program = torch.export.export(model.eval(), (x,), dynamic_shapes=({0: torch.export.Dim("n")},))
+        torch.export.save(program, path)
+    except Exception as error:  # torch.export raises whatever it likes
+        raise ValueError(
+            f"torch.export cannot write this net: {said(error)}; give architecture='package.module:factory', so that "
+            "only its weights are written"
+        ) from error
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def wrap(

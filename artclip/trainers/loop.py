@@ -57,7 +57,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         self.target_accuracy = target_accuracy
         self.warmup_epochs = warmup_epochs
         self.restore_best = restore_best
-        self.checkpoint = None if checkpoint is None else checkpoints.folder(checkpoint)
+        self.checkpoint = None if checkpoint is None else checks.folder(checkpoint)
         self.callbacks = tuple(callbacks)
         self.seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
         self.verbose = verbose

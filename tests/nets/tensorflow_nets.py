@@ -47,6 +47,7 @@ def _functional(shape):
 # Relative difference that quotients may have between a compiled pass, as ART's, and one that is not.
 ROUNDING = 5e-4
 WEIGHTS_FILE = "model.weights.h5"
+EXPORTS_OWN_LAYERS = False  # whether a net with a layer of the user's own can be written
 REPLAYS = False  # whether a seed alone decides what random operations draw
 
 # Name -> (input shape, maker of the net)
@@ -269,3 +270,8 @@ def halving_scheduler(estimator):
     """Halves the learning rate each epoch, as a function of the epoch."""
     first = learning_rate(estimator)
     return lambda epoch: learning_rate(estimator, first * 0.5 ** (epoch + 1))
+
+
+def bare_batchnorm():
+    """The net "batchnorm" as a function makes it."""
+    return NETS["batchnorm"][1]()

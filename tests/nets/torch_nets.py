@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from art.estimators.classification import PyTorchClassifier
 from art.estimators.regression import PyTorchRegressor
+from safetensors.torch import load_file
 from torch import nn
 
 from tests.nets.common import NB_CLASSES, labelled, same_weights  # noqa: F401
@@ -29,7 +30,8 @@ def _frozen():
 
 
 ROUNDING = 1e-6  # relative difference that quotients may have between two ways to compute them
-WEIGHTS_FILE = "model.pt"
+WEIGHTS_FILE = "model.safetensors"
+EXPORTS_OWN_LAYERS = True  # whether a net with a layer of the user's own can be written
 REPLAYS = True  # whether a seed alone decides what random operations draw
 
 # Name -> (input shape, maker of the net)
@@ -114,8 +116,8 @@ def weights(estimator):
 
 
 def load_weights(estimator, path):
-    """Read what a checkpoint wrote."""
-    estimator.model.load_state_dict(torch.load(path, weights_only=True))
+    """Read what `save` wrote."""
+    estimator.model.load_state_dict(load_file(path))
 
 
 def frozen(estimator):
@@ -258,3 +260,8 @@ def faulty(at, forward=True):
 def halving_scheduler(estimator):
     """Halves the learning rate each epoch; its state is its own."""
     return torch.optim.lr_scheduler.StepLR(estimator.optimizer, 1, gamma=0.5)
+
+
+def bare_batchnorm():
+    """The net "batchnorm" as a function makes it."""
+    return NETS["batchnorm"][1]()
