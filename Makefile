@@ -54,7 +54,8 @@ docs: $(VENV)/.docs
 benchmark: $(VENV)/.dev
 	$(BIN)/python benchmarks/step_cost.py
 	$(BIN)/python benchmarks/step_cost_tensorflow.py
-	$(BIN)/python benchmarks/mnist_mlp.py
+	$(BIN)/python benchmarks/pairs.py
+	$(BIN)/python benchmarks/defences.py
 	$(BIN)/python benchmarks/both_frameworks.py
 	$(BIN)/python benchmarks/bounds.py
 	$(BIN)/python benchmarks/evaluate_speed.py

@@ -7,12 +7,14 @@ against PGD on the margin at the first radius. (If none is that accurate, the mo
 on the remaining images, meet AutoAttack on test images. What falls at the first radius falls at the second, so only
 the others are attacked there.
 
-Run: ``python benchmarks/defences.py [PROCESSES]``, some ninety minutes on two cores. The data come from the folder that
+Run: ``python benchmarks/defences.py [PROCESSES] [TRAINING ...]``, some ninety minutes on two cores; where trainings are
+named, only they are run, and take the place of their rows in the results. The data come from the folder that
 ARTCLIP_DATA names. The 1-Lipschitz net joins in where deel-torchlip is installed (``pip install deel-torchlip``).
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -22,12 +24,13 @@ import joblib
 import numpy as np
 import rivals
 import torch
-from common import attacked, clean, images, jacobian_norms, save
+from common import RESULTS, attacked, clean, images, jacobian_norms, save
 
 from artclip import CLIPTrainer, WeightRegularizationTrainer, lipschitz_lower_bound, lipschitz_upper_bound
 from artclip.frameworks.torch_nets import cosine_scheduler, make_classifier
 
-CHOICE_SEED, NB_CHOICE, SEEDS = 100, 1000, (0, 1, 2)
+CHOICE_SEED, NB_CHOICE = 100, 1000
+KEY = ("data", "net", "activation", "training")
 Grids = dict[str, list[dict[str, Any]]]
 
 
@@ -49,7 +52,7 @@ OTHERS: Grids = {
     "spectral product": [{"lamda": v} for v in (1e-3, 3e-3, 1e-2)],
     "gaussian": [{"sigma": v} for v in (0.3, 0.5, 0.7)],
     "jacobian": [{"lamda": v} for v in (0.03, 0.1, 0.3)],
-    **({"one_lipschitz": [{"scale": v} for v in (5.0, 10.0, 20.0)]} if find_spec("deel") else {}),
+    **({"one_lipschitz": [{"scale": v} for v in (1.0, 2.0, 5.0)]} if find_spec("deel") else {}),
     "trades": [{"eps": 1.5, "beta": v} for v in (1.0, 3.0, 6.0)],
 }
 
@@ -65,16 +68,23 @@ class Case:
     radii: tuple[float, float]
     nb_attacked: int
     grids: Grids
+    seeds: tuple[int, ...] = (0, 1)
     learning_rate: float = 3e-3
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What tells it from the others."""
+        return self.data, self.net, self.activation
 
 
 CASES = [
     Case(
         *("mnist", "mlp-200-80", "relu", 10, (1.5, 2.0), 500),
         {**STANDARD, **clip(17, 15, 11), **adversarial(1, 1.5, 1.75, 2.0), **adversarial(7, 1.5, 1.75, 2.0), **OTHERS},
+        seeds=(0, 1, 2),
     ),
     Case(
-        *("mnist", "mlp-200-80", "gelu", 10, (1.5, 2.0), 500),
+        *("mnist", "mlp-200-80", "gelu", 10, (1.5, 2.0), 300),
         {**STANDARD, **clip(17, 15, 11), **adversarial(1, 1.5, 1.75, 2.0)},
     ),
     Case(
@@ -82,7 +92,7 @@ CASES = [
         {**STANDARD, **clip(8, 7, 6), **adversarial(1, 1.5, 1.75, 2.0), **adversarial(3, 1.5, 1.75, 2.0)},
     ),
     Case(
-        *("fashion-mnist", "mlp-200-80", "relu", 10, (0.5, 1.0), 500),
+        *("fashion-mnist", "mlp-200-80", "relu", 10, (0.5, 1.0), 300),
         {**STANDARD, **clip(17, 15, 11), **adversarial(1, 0.5, 0.75, 1.0)},
     ),
 ]
@@ -164,29 +174,43 @@ def _upper(classifier: Any) -> float | None:
         return None
 
 
-def main() -> None:
-    parallel = joblib.Parallel(n_jobs=int(sys.argv[1]) if len(sys.argv) > 1 else 2, batch_size=1)
-    asked = [(case, name, options) for case in CASES for name, grid in case.grids.items() for options in grid]
-    answers = parallel(joblib.delayed(tried)(*a) for a in asked)
-    trials, jobs = [], []
+def jobs(trials: dict[tuple[str, ...], list[Any]], only: list[str]) -> list[tuple[Case, str, dict[str, Any], int]]:
+    """What to measure on test images: each training with the setting that its trials are for."""
+    found = []
     for case in CASES:
-        rows = {
-            name: [r for a, r in zip(asked, answers, strict=True) if a[0] is case and a[1] == name]
-            for name in case.grids
-        }
-        least = rows["standard"][0]["clean"] - 1.0
-        for name, tries in rows.items():
-            about = {"data": case.data, "net": case.net, "activation": case.activation, "training": name}
-            trials.append({**about, "trials": tries})
-            jobs += [(case, name, chosen(tries, least), seed) for seed in SEEDS]
-    results = parallel(joblib.delayed(figures)(*job) for job in jobs)
+        of = {key[-1]: rows for key, rows in trials.items() if key[:-1] == case.key}
+        least = of["standard"][0]["clean"] - 1.0
+        settings = {name: chosen(rows, least) for name, rows in of.items() if not only or name in only}
+        found += [(case, name, options, seed) for name, options in settings.items() for seed in case.seeds]
+    return found
+
+
+def main() -> None:
+    only = sys.argv[2:]
+    before = json.loads((RESULTS / "defences.json").read_text())["results"] if only else {"validation": [], "test": []}
+    parallel = joblib.Parallel(n_jobs=int(sys.argv[1]) if len(sys.argv) > 1 else 2, batch_size=1)
+    asked = [
+        (case, name, options)
+        for case in CASES
+        for name, grid in case.grids.items()
+        for options in grid
+        if not only or name in only
+    ]
+    answers = parallel(joblib.delayed(tried)(*a) for a in asked)
+    trials: dict[tuple[str, ...], list[Any]] = {}
+    for (case, name, _), answer in zip(asked, answers, strict=True):
+        trials.setdefault((*case.key, name), []).append(answer)
+    trials = {tuple(r[k] for k in KEY): r["trials"] for r in before["validation"]} | trials
+    results = parallel(joblib.delayed(figures)(*job) for job in jobs(trials, only))
+    validation = [{**dict(zip(KEY, key, strict=True)), "trials": rows} for key, rows in trials.items()]
+    kept = [row for row in before["test"] if row["training"] not in only]
     settings = {
         "optimizer": "Adam 0.003, cosine",
         "batch_size": 128,
         "threads": 1,
         "cases": [{k: v for k, v in vars(case).items() if k != "grids"} for case in CASES],
     }
-    save("defences", settings, {"validation": trials, "test": results}, "torch")
+    save("defences", settings, {"validation": validation, "test": kept + results}, "torch")
 
 
 if __name__ == "__main__":

@@ -10,14 +10,6 @@ from common import RESULTS
 
 from artclip.comparison.reproduce import beside
 
-COLUMNS = {
-    "clean": ("clean", ".1f"),
-    "PGD-40 L2 1.0, cross-entropy": ("PGD-40, ε = 1", ".1f"),
-    "PGD-100 L2 1.5, margin": ("margin PGD-100, ε = 1.5", ".1f"),
-    "PGD-100 L2 2.0, margin": ("margin PGD-100, ε = 2", ".1f"),
-    "Lipschitz, lower bound by pair ascent": ("Lip ≥", ".2f"),
-}
-
 
 def table(rows: list[list[str]]) -> str:
     head, *body = rows
@@ -25,36 +17,86 @@ def table(rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def mnist(results: dict[str, Any]) -> str:
-    rows = [["net, training", *(title for title, _ in COLUMNS.values())]]
-    for activation in ("relu", "sigmoid"):
-        runs = results[activation]["test"]
-        for name in dict.fromkeys(run["training"] for run in runs):
-            chosen = [run for run in runs if run["training"] == name]
-            label = name.replace("chosen λ", f"λ = {chosen[0]['options'].get('lamda')}")
-            cells = []
-            for key, (_, form) in COLUMNS.items():
-                values = [run[key] for run in chosen]
-                cells.append(f"{format(np.mean(values), form)} ± {format(np.std(values), form)}")
-            rows.append([f"{activation}, {label}", *cells])
-    return table(rows)
+def spread(rows: list[dict[str, Any]], key: str, form: str) -> str:
+    """Mean ± standard deviation over seeds; a dash where there is no figure."""
+    values = [row[key] for row in rows if row.get(key) is not None]
+    return f"{format(np.mean(values), form)} ± {format(np.std(values), form)}" if values else "–"
+
+
+def groups(rows: list[dict[str, Any]], *keys: str) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+    """Rows that agree in some entries, in the order of the first of them."""
+    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(tuple(row[k] for k in keys), []).append(row)
+    return found
+
+
+def said(options: dict[str, Any]) -> str:
+    names = {"lamda": "λ", "eps": "ε", "max_iter": "steps", "beta": "β", "sigma": "σ", "nb_epochs": "epochs"}
+    return ", ".join(f"{names.get(k, k)} = {v:g}" for k, v in options.items() if k != "max_iter")
+
+
+def defences(results: dict[str, Any]) -> str:
+    """A table for each net: AutoAttack on test images, bounds, cost."""
+    shown = []
+    for (data, net, activation), rows in groups(results["test"], "data", "net", "activation").items():
+        radii = [k for k in rows[0] if k.startswith("AutoAttack")]
+        plain = float(np.mean([r["seconds"] for r in rows if r["training"] == "standard"]))
+        head = ["training", "setting", "clean", *(r.replace(" ", ", ε = ") for r in radii)]
+        lines = [[*head, "Lip ≥", "Lip ≤", "gradients ×", "seconds ×"]]
+        least = min(r["gradients"] for r in rows)
+        for (name,), seeds in groups(rows, "training").items():
+            accuracies = [spread(seeds, k, ".1f") for k in ("clean", *radii)]
+            bounds = [spread(seeds, k, ".2f") for k in ("Lip ≥", "Lip ≤")]
+            cost = [np.mean([r["gradients"] for r in seeds]) / least, np.mean([r["seconds"] for r in seeds]) / plain]
+            lines.append([name, said(seeds[0]["options"]), *accuracies, *bounds, *(f"{v:.1f}" for v in cost)])
+        shown.append(f"**{data}, {net}, {activation}**\n\n{table(lines)}")
+    return "\n\n".join(shown)
+
+
+def pairs(results: dict[str, Any]) -> str:
+    """Fresh and persistent pairs under one protocol; then where training broke."""
+    rows = [
+        ["net", "pairs", "clean", "PGD margin", "Lip ≥", "plain / Lip", "shown / mean Jacobian", "quick / whole search"]
+    ]
+    plain = {
+        net: seeds for (net, kind), seeds in groups(results["one protocol"], "net", "pairs").items() if kind == "plain"
+    }
+    for (net, kind), seeds in groups(results["one protocol"], "net", "pairs").items():
+        attack = next(k for k in seeds[0] if k.startswith("PGD"))
+        flatter = np.mean([r["Lip ≥"] for r in plain[net]]) / np.mean([r["Lip ≥"] for r in seeds])
+        told = [r["quotient shown"] / r["mean Jacobian norm"] for r in seeds if r["quotient shown"] is not None]
+        quick = [r["Lip ≥, quick"] / r["Lip ≥"] for r in seeds]
+        cells = [spread(seeds, "clean", ".1f"), spread(seeds, attack, ".1f"), spread(seeds, "Lip ≥", ".2f")]
+        shown = f"{np.mean(told):.2f}" if told else "–"
+        rows.append([net, kind, *cells, f"{flatter:.1f}", shown, f"{min(quick):.2f}"])
+    lamdas = sorted({r["lamda"] for r in results["stability"]})
+    broken = [["net", *(f"λ = {v:g}" for v in lamdas)]]
+    for (net,), runs in groups(results["stability"], "net").items():
+        cells = []
+        for lamda in lamdas:
+            some = [r for r in runs if r["lamda"] == lamda]
+            cells.append(f"{sum(r['broken'] for r in some)} of {len(some)}")
+        broken.append([net, *cells])
+    return f"{table(rows)}\n\nBroken trainings:\n\n{table(broken)}"
 
 
 def cost(results: list[dict[str, Any]]) -> str:
-    rows = [["net, threads", "λ = 0", "defaults", "cheap", "published CLIP", "epoch, defaults, over ART `fit`"]]
+    names = {"artclip λ=0": "λ = 0", "default": "default", "robust": "λ = 0.4", "published": "published CLIP"}
+    rows = [["net, threads", *names.values(), "memory, default", "epoch, default, over ART `fit`"]]
     for row in results:
-        steps = row["step over plain"]
-        medians = [steps[name]["median"] for name in ("artclip λ=0", "default", "cheap", "published")]
-        figures = [*medians, row["epoch over ART fit"]["median"]]
-        rows.append([f"{row['activation']}, {row['threads']}", *(f"{v:.2f}" for v in figures)])
+        steps, epoch = row["step over plain"], row.get("epoch over ART fit")
+        cells = [f"{steps[name]['median']:.2f}" if name in steps else "–" for name in names]
+        memory = f"{row['peak memory over plain']['default']:.2f}"
+        rows.append([f"{row['net']}, {row['threads']}", *cells, memory, f"{epoch['median']:.2f}" if epoch else "–"])
     return table(rows)
 
 
 def cost_tensorflow(results: list[dict[str, Any]]) -> str:
-    rows = [["net, threads", "plain, concrete", "λ = 0", "defaults", "cheap", "epoch, defaults, over ART `fit`"]]
+    rows = [["net, threads", "plain, concrete", "λ = 0", "default", "λ = 0.4", "epoch, default, over ART `fit`"]]
     for row in results:
         steps = row["step over plain"]
-        medians = [steps[name]["median"] for name in ("plain, concrete", "artclip λ=0", "default", "cheap")]
+        medians = [steps[name]["median"] for name in ("plain, concrete", "artclip λ=0", "default", "robust")]
         figures = [*medians, row["epoch over ART fit"]["median"]]
         rows.append([f"{row['activation']}, {row['threads']}", *(f"{v:.2f}" for v in figures)])
     return table(rows)
@@ -161,7 +203,8 @@ def reproduced(results: list[dict[str, Any]]) -> str:
 
 
 SHOWN = {
-    "mnist_mlp": mnist,
+    "defences": defences,
+    "pairs": pairs,
     "step_cost": cost,
     "step_cost_tensorflow": cost_tensorflow,
     "both_frameworks": both,
