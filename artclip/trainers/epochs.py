@@ -71,8 +71,8 @@ class Epochs:
         self._penalised_step = trainable.compile(self._penalised)
         self._between_step = trainable.compile(self._between)
         self._nb_steps = self._nb_penalised = self._faults = self._gradients = 0
-        self.point: Point | None = None
-        """Where to go back to: the last check at which all was well, or the start of the epoch."""
+        self.point: Any = None
+        """A :class:`Point`, where to go back to: the last check at which all was well, or the start of the epoch."""
 
     def _fit_to(self, x: Tensor, y: Tensor) -> Objective:
         def objective() -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -105,10 +105,6 @@ class Epochs:
         (value,) = self._f.constants([penalty])
         return self._f.clip(self._regularizer.most / value, lamda, heaviest)
 
-    def describe(self, title: str) -> None:
-        """What the progress bar says."""
-        self._progress.set_description(title)
-
     def begin(self, lamda: Controller, outer: dict[str, Any], best: Any = None) -> None:
         """Set the point to the start of an epoch, with what the loop needs to know of it."""
         self._mark(lamda, Within(), outer, best)
@@ -123,7 +119,6 @@ class Epochs:
 
     def run(self, lamda: Controller, penalise: bool) -> Record:
         """The epoch that was begun or resumed; its record, less ``epoch`` and validation."""
-        assert self.point is not None
         started, within = time.perf_counter(), self.point.within
         sums, figures, skipped, self._gradients = within.sums, within.figures, within.skipped, within.gradients
         per_check = max(LEAST_STEPS_PER_CHECK, math.ceil(self._batches.nb_batches / CHECKS_PER_EPOCH))
@@ -207,7 +202,6 @@ class Epochs:
 
     def undo(self) -> None:
         """Go back to the last check at which all was well."""
-        assert self.point is not None
         self._regularizer.state = self.point.pairs
         self._f.restore(self.point.snapshot)
 

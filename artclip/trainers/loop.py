@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import abc
-import copy
-import inspect
-import logging
 import math
 import os
 from collections.abc import Callable, Iterable
@@ -19,11 +16,10 @@ from artclip import checks
 from artclip.frameworks import Trainable, trainable_of
 from artclip.trainers import checkpoint as checkpoints
 from artclip.trainers.batches import ArrayBatches, Batches, GeneratorBatches
-from artclip.trainers.epochs import Epochs, Record, Regularizer, Sample
+from artclip.trainers.epochs import Record, Regularizer, Sample
+from artclip.trainers.fit import Fit
 from artclip.trainers.lamda import Controller, controller
 from artclip.trainers.start import Start
-
-logger = logging.getLogger(__name__)
 
 
 class RegularizedTrainer(Trainer, abc.ABC):
@@ -196,87 +192,12 @@ class RegularizedTrainer(Trainer, abc.ABC):
         regularizer = self._regularizer(trainable, sample, start.seed)
         progress = tqdm(total=nb_epochs * batches.nb_batches, disable=not verbose, unit="step")
         with progress, checkpoints.terminable(self.checkpoint is not None), trainable.fitting(start.seed):
-            epoch = Epochs(trainable, batches, regularizer, progress)
-            point = start.point(trainable, regularizer.state)
-            try:
-                if point is None:
-                    epoch.begin(self._controller, self._outer(start, 0, batches, scheduler))
-                else:
-                    start.resume(epoch, point, batches, scheduler)
-                self._epochs(trainable, batches, epoch, validation_data, nb_epochs, scheduler, start)
-            except (KeyboardInterrupt, SystemExit):
-                epoch.undo()
-                self._save(epoch, trainable, start)
-                raise
-            best = epoch.point and epoch.point.best
-            if best:
-                trainable.restore(best[0])
+            Fit(self, trainable, batches, regularizer, validation_data, scheduler, start, progress).run(nb_epochs)
         if nb_epochs and all(record["loss"] is None for record in self.history[start.first :]):
             raise FloatingPointError(
                 "every step had a NaN or infinite loss or gradient and was undone, so the model is as it was. Lower "
                 "the learning rate, or look for a layer that overflows"
             )
-
-    def _epochs(
-        self,
-        trainable: Trainable,
-        batches: Batches,
-        epoch: Epochs,
-        validation_data: tuple[np.ndarray, np.ndarray] | None,
-        nb_epochs: int,
-        scheduler: Any,
-        start: Start,
-    ) -> None:
-        """The epochs that are left, each with all that belongs to it."""
-        assert epoch.point is not None
-        if epoch.point.outer["stopped"]:
-            return
-        for index in range(epoch.point.outer["epoch"], nb_epochs):
-            epoch.describe(f"{type(self).__name__} epoch {index + 1}/{nb_epochs}")
-            try:
-                record = epoch.run(self._controller, penalise=index >= self.warmup_epochs)
-            except Exception:  # a bad batch of a generator, or a model that rejects one
-                epoch.undo()
-                raise
-            self._validate(trainable, validation_data, record)
-            record = {"epoch": len(self.history) + 1, **record}
-            self.history.append(record)
-            logger.info("%s", record)
-            if scheduler is not None:
-                _step_scheduler(scheduler, record, index)
-            best = epoch.point.best
-            if self.restore_best and (best is None or self._score(record) > best[1]):
-                best = trainable.snapshot(), self._score(record)
-            epoch.begin(self._controller, self._outer(start, index + 1, batches, scheduler), best)
-            self._save(epoch, trainable, start)
-            verdicts = [callback(self, record) for callback in self.callbacks]
-            if any(verdicts):
-                epoch.begin(self._controller, self._outer(start, index + 1, batches, scheduler, True), best)
-                self._save(epoch, trainable, start)
-                break
-
-    def _outer(
-        self, start: Start, index: int, batches: Batches, scheduler: Any, stopped: bool = False
-    ) -> dict[str, Any]:
-        """What the loop adds to a point: the epoch that begins, and what has been done before it."""
-        state = scheduler.state_dict() if start.keeps(scheduler) else None
-        record = {"epoch": index, "nb_history": len(self.history), "order": batches.order, "stopped": stopped}
-        return {**record, "scheduler": copy.deepcopy(state)}
-
-    def _save(self, epoch: Epochs, trainable: Trainable, start: Start) -> None:
-        if self.checkpoint is None or epoch.point is None:
-            return
-        arrays, record = epoch.point.packed(trainable)
-        history = self.history[: epoch.point.outer["nb_history"]]
-        about = {"settings": start.settings, "seed": self.seed, "first": start.first, "history": history}
-        checkpoints.write(self.checkpoint, arrays, {**about, **record})
-
-    def _validate(self, trainable: Trainable, data: Any, record: Record) -> None:
-        record["val_loss"] = record["val_accuracy"] = None
-        if data is not None:
-            x, y = data
-            loss, accuracy = trainable.evaluate(x, y, batch_size=1024)
-            record["val_loss"], record["val_accuracy"] = loss, None if math.isnan(accuracy) else accuracy
 
     def _score(self, record: Record) -> tuple[float, float]:
         """Best is the flattest model that holds the target accuracy; without a target, the most accurate one."""
@@ -299,16 +220,3 @@ def _rehearse(trainable: Trainable, x: np.ndarray, y: np.ndarray) -> None:
             f"the classifier's loss fails on inputs of shape {x[:2].shape} with labels or targets of shape "
             f"{y[:2].shape}: {error}"
         ) from error
-
-
-def _step_scheduler(scheduler: Any, record: Record, epoch: int) -> None:
-    if not hasattr(scheduler, "step"):
-        scheduler(epoch)
-        return
-    parameters = inspect.signature(scheduler.step).parameters.values()
-    wants_metric = any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
-    loss = record["loss"] if record["val_loss"] is None else record["val_loss"]
-    if not wants_metric:
-        scheduler.step()
-    elif loss is not None:
-        scheduler.step(loss)

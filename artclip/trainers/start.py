@@ -85,6 +85,11 @@ class Start:
             scheduler.load_state_dict(outer["scheduler"])
         self._trainer.seed, self._trainer.history = self._found[1]["seed"], self._found[1]["history"]
 
+    def about(self, point: Point) -> dict[str, Any]:
+        """What a checkpoint at a point says of the training."""
+        history = self._trainer.history[: point.outer["nb_history"]]
+        return {"settings": self.settings, "seed": self._trainer.seed, "first": self.first, "history": history}
+
     def _refuse(self, name: str, then: Any, now: Any) -> None:
         if name in ("model", "data"):
             what = f"of another {name}" if name == "model" else "of other data"

@@ -1,0 +1,123 @@
+"""One call of ``fit``: the epochs that are left, and all that belongs to each of them."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import logging
+import math
+from typing import Any
+
+import numpy as np
+
+from artclip.frameworks import Trainable
+from artclip.trainers import checkpoint
+from artclip.trainers.batches import Batches
+from artclip.trainers.epochs import Epochs, Record, Regularizer
+from artclip.trainers.start import Start
+
+logger = logging.getLogger(__name__)
+
+
+class Fit:
+    """Epochs with history, validation, schedule, best model, checkpoints and callbacks.
+
+    Args:
+        trainer: whose classifier is trained, and whose history grows.
+        trainable: adapter of the classifier.
+        batches: of the training data.
+        regularizer: the penalty.
+        validation: (x, y), checked, or ``None``.
+        scheduler: as for :meth:`CLIPTrainer.fit`.
+        start: where to start.
+        progress: bar.
+    """
+
+    def __init__(
+        self,
+        trainer: Any,
+        trainable: Trainable,
+        batches: Batches,
+        regularizer: Regularizer,
+        validation: tuple[np.ndarray, np.ndarray] | None,
+        scheduler: Any,
+        start: Start,
+        progress: Any,
+    ) -> None:
+        self._trainer, self._f, self._batches, self._validation = trainer, trainable, batches, validation
+        self._scheduler, self._start, self._progress = scheduler, start, progress
+        self._epochs = Epochs(trainable, batches, regularizer, progress)
+        self._point = start.point(trainable, regularizer.state)
+
+    def run(self, nb_epochs: int) -> None:
+        """Train; an interruption leaves the model as it was at the last check, on the disk too where asked for."""
+        epochs, trainer = self._epochs, self._trainer
+        if self._point is None:
+            epochs.begin(trainer._controller, self._outer(0))
+        else:
+            self._start.resume(epochs, self._point, self._batches, self._scheduler)
+        try:
+            outer = epochs.point.outer
+            for index in range(outer["epoch"], 0 if outer["stopped"] else nb_epochs):
+                self._progress.set_description(f"{type(trainer).__name__} epoch {index + 1}/{nb_epochs}")
+                if self._epoch(index):
+                    break
+        except (KeyboardInterrupt, SystemExit):
+            epochs.undo()
+            self._save()
+            raise
+        except Exception:  # a bad batch of a generator, a model that rejects one, or a callback that fails
+            epochs.undo()
+            raise
+        if epochs.point.best:
+            self._f.restore(epochs.point.best[0])
+
+    def _epoch(self, index: int) -> bool:
+        """One epoch; whether a callback ends the training."""
+        epochs, trainer = self._epochs, self._trainer
+        record = epochs.run(trainer._controller, penalise=index >= trainer.warmup_epochs)
+        record = {"epoch": len(trainer.history) + 1, **record, **self._validated()}
+        trainer.history.append(record)
+        logger.info("%s", record)
+        if self._scheduler is not None:
+            _step(self._scheduler, record, index)
+        best = epochs.point.best
+        if trainer.restore_best and (best is None or trainer._score(record) > best[1]):
+            best = self._f.snapshot(), trainer._score(record)
+        epochs.begin(trainer._controller, self._outer(index + 1), best)
+        self._save()
+        verdicts = [callback(trainer, record) for callback in trainer.callbacks]
+        if any(verdicts):
+            epochs.begin(trainer._controller, self._outer(index + 1, stopped=True), best)
+            self._save()
+        return any(verdicts)
+
+    def _validated(self) -> Record:
+        if self._validation is None:
+            return {"val_loss": None, "val_accuracy": None}
+        loss, accuracy = self._f.evaluate(*self._validation, batch_size=1024)
+        return {"val_loss": loss, "val_accuracy": None if math.isnan(accuracy) else accuracy}
+
+    def _outer(self, index: int, stopped: bool = False) -> dict[str, Any]:
+        """What a point says of the epochs: the one that begins, and what has been done before it."""
+        state = copy.deepcopy(self._scheduler.state_dict()) if Start.keeps(self._scheduler) else None
+        done = {"nb_history": len(self._trainer.history), "order": self._batches.order, "scheduler": state}
+        return {"epoch": index, "stopped": stopped, **done}
+
+    def _save(self) -> None:
+        if self._trainer.checkpoint is not None:
+            arrays, record = self._epochs.point.packed(self._f)
+            checkpoint.write(self._trainer.checkpoint, arrays, {**self._start.about(self._epochs.point), **record})
+
+
+def _step(scheduler: Any, record: Record, epoch: int) -> None:
+    if not hasattr(scheduler, "step"):
+        scheduler(epoch)
+        return
+    parameters = inspect.signature(scheduler.step).parameters.values()
+    wants_metric = any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
+    loss = record["loss"] if record["val_loss"] is None else record["val_loss"]
+    if not wants_metric:
+        scheduler.step()
+    elif loss is not None:
+        scheduler.step(loss)
