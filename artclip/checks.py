@@ -85,6 +85,12 @@ def folder(path: str | os.PathLike[str]) -> Path:
     return found
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error of a framework says that memory has ended."""
+    signs = ("out of memory", "ResourceExhausted", "OOM", "can't allocate memory")
+    return any(sign in f"{type(error).__name__} {error}" for sign in signs)
+
+
 def clip_values(value: Any) -> tuple[np.ndarray, np.ndarray]:
     """(low, high) as arrays, low < high everywhere."""
     try:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from artclip import checks
 from artclip.evaluation.art_attacks import Stage, Task
 from artclip.evaluation.attacks import Chosen
 from artclip.evaluation.cache import Cache, digest
@@ -19,7 +20,6 @@ from artclip.evaluation.victim import showable
 from artclip.lipschitz.pairs import lengths
 
 BLOCK = 2000  # samples attacked between two visits to the cache
-_OUT_OF_MEMORY = ("out of memory", "ResourceExhausted", "OOM", "can't allocate memory")
 
 
 @dataclass
@@ -148,7 +148,7 @@ class Arena:
                 candidates = np.asarray(stage(x, y))
             except Exception as error:
                 smaller = self.task.victim.batch_size // 2
-                if not smaller or not any(sign in f"{type(error).__name__} {error}" for sign in _OUT_OF_MEMORY):
+                if not smaller or not checks.out_of_memory(error):
                     raise
                 self.task.victim.batch_size = smaller
                 continue

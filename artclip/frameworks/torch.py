@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import nn
 
 from artclip.frameworks.base import Function, Objective, Trainable, box_of
 from artclip.frameworks.preprocessing import Preprocessing
+from artclip.frameworks.torch_random import Stream
 
 # Modules of which train and eval mode are the same function, so that switching them is wasted time.
 _MODELESS = (
@@ -44,6 +45,17 @@ def _rows(array: np.ndarray, index: np.ndarray) -> torch.Tensor:
     if array.flags.carray and array.dtype.isnative:
         return torch.from_numpy(array).index_select(0, torch.from_numpy(index))
     return _shared(array[index])
+
+
+def _without_cache(device_type: str) -> AbstractContextManager[Any]:
+    """Autocast as it is outside, if it is on, but without its cache of weights.
+
+    It keeps the weights of the first pass, without a gradient where that pass had none, until the user's own context
+    ends, so that a whole training inside it would neither see new weights nor feel the penalty.
+    """
+    if not torch.is_autocast_enabled(device_type):
+        return nullcontext()
+    return torch.autocast(device_type, torch.get_autocast_dtype(device_type), cache_enabled=False)
 
 
 class _EvalMode:
@@ -90,7 +102,8 @@ class TorchFunction(Function):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         with self._eval_mode:
-            return self._deployed(x).reshape(x.shape[0], -1)
+            outputs = self._deployed(x).reshape(x.shape[0], -1)
+        return outputs.to(self.dtype)  # under autocast they come in a lower precision, and are to be subtracted
 
     @torch.no_grad()
     def value(self, x: torch.Tensor) -> torch.Tensor:
@@ -191,6 +204,7 @@ class TorchEstimator(TorchFunction, Trainable):
         self.device = estimator.device
         self.clip_values = box_of(estimator)
         self.optimizer_name = type(estimator.optimizer).__name__
+        self._turn: Callable[[], Any] = nullcontext
         self._parameters = [p for p in self.module.parameters() if p.requires_grad]
         self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorPyTorch)
         self.scaling = self._preprocessing.scaling
@@ -213,7 +227,8 @@ class TorchEstimator(TorchFunction, Trainable):
     @contextmanager
     def fitting(self, seed: int) -> Iterator[None]:
         modes = [(m, m.training) for m in self.module.modules()]
-        with self.seeded(seed), torch.enable_grad():
+        with Stream(self.device, seed) as stream, torch.enable_grad(), _without_cache(self.device.type):
+            self._stream, self._turn = stream, stream.turn
             self.module.train()
             try:
                 yield
@@ -262,10 +277,11 @@ class TorchEstimator(TorchFunction, Trainable):
         optimizer, reported = self.estimator.optimizer, []
         optimizer.zero_grad(set_to_none=True)
         try:
-            for objective in objectives:
-                scalar, values = objective()
-                scalar.backward()
-                reported.append([v.detach() for v in values])
+            with self._turn():
+                for objective in objectives:
+                    scalar, values = objective()
+                    scalar.backward()
+                    reported.append([v.detach() for v in values])
         except ValueError as error:
             if "more than 1 value per channel" in str(error):
                 raise ValueError(
@@ -351,15 +367,10 @@ class TorchEstimator(TorchFunction, Trainable):
         return model, {"state": state, "param_groups": groups}
 
     def randomness(self) -> list[np.ndarray]:
-        states = [torch.get_rng_state()]
-        if self.device.type == "cuda":
-            states.append(torch.cuda.get_rng_state(self.device))
-        return [s.numpy() for s in states]
+        return [state.numpy() for state in self._stream.states]
 
     def set_randomness(self, states: list[np.ndarray]) -> None:
-        torch.set_rng_state(torch.from_numpy(states[0].copy()))
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(torch.from_numpy(states[1].copy()), self.device)
+        self._stream.states = [torch.from_numpy(state.copy()) for state in states]
 
     def save_weights(self, path: str) -> None:
         state = self.estimator.model.state_dict()

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from artclip import checks
 from artclip.frameworks import Trainable
 from artclip.trainers import checkpoint
 from artclip.trainers.batches import Batches
@@ -66,8 +67,13 @@ class Fit:
             epochs.undo()
             self._save()
             raise
-        except Exception:  # a bad batch of a generator, a model that rejects one, or a callback that fails
+        except Exception as error:  # a bad batch of a generator, a model that rejects one, or a callback that fails
             epochs.undo()
+            if checks.out_of_memory(error):
+                raise MemoryError(
+                    f"a step needed more memory than there is ({str(error).splitlines()[0]}); the model is at its last "
+                    "check. Give a smaller batch_size, or fewer nb_pairs"
+                ) from error
             raise
         if epochs.point.best:
             self._f.restore(epochs.point.best[0])

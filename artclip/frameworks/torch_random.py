@@ -1,0 +1,90 @@
+"""PyTorch's global generators, shared by trainings in several threads: each has a stream of its own.
+
+Dropout and the like draw from one generator for the whole process. A stream is the state that one training has left
+it in. It is put in place for a step, and no other stream can be put in place until that step is over.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+_lock = threading.RLock()
+_open: list[Stream] = []
+_placed: Stream | None = None
+_outside: list[torch.Tensor] = []  # the state that was found when the first stream was opened
+
+
+class Stream:
+    """A sequence of random numbers of its own.
+
+    Args:
+        device: the CPU's generator is always among those that are kept; that of a CUDA device besides.
+        seed: >= 0.
+    """
+
+    def __init__(self, device: torch.device, seed: int) -> None:
+        self._device = device if device.type == "cuda" else None
+        self._seed = seed
+        self._states: list[torch.Tensor] = []
+
+    def __enter__(self) -> Stream:
+        global _outside
+        with _lock:
+            found = self._get()
+            if not _open:
+                _outside = found
+            # Only the generators in use: torch.manual_seed would reseed every device.
+            torch.default_generator.manual_seed(self._seed)
+            if self._device is not None:
+                torch.cuda.default_generators[self._device.index or 0].manual_seed(self._seed)
+            self._states = self._get()
+            self._set(found)
+            _open.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        global _placed
+        with _lock:
+            if _placed is self:
+                _placed = None
+            _open.remove(self)
+            if not _open:
+                self._set(_outside)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Inside, the generators are this stream's; other threads wait with theirs."""
+        global _placed
+        with _lock:
+            if _placed is not self:
+                if _placed is not None:
+                    _placed._states = _placed._get()
+                self._set(self._states)
+                _placed = self
+            yield
+
+    @property
+    def states(self) -> list[torch.Tensor]:
+        """Where the stream is."""
+        with _lock:
+            return self._get() if _placed is self else self._states
+
+    @states.setter
+    def states(self, states: list[torch.Tensor]) -> None:
+        with _lock:
+            self._states = states
+            if _placed is self:
+                self._set(states)
+
+    def _get(self) -> list[torch.Tensor]:
+        cpu = torch.get_rng_state()
+        return [cpu] if self._device is None else [cpu, torch.cuda.get_rng_state(self._device)]
+
+    def _set(self, states: list[torch.Tensor]) -> None:
+        torch.set_rng_state(states[0])
+        if self._device is not None and len(states) > 1:
+            torch.cuda.set_rng_state(states[1], self._device)
