@@ -30,11 +30,12 @@ FRAMEWORKS = {
 
 # Qualified name of a base class of the model -> its adapter. Named, not imported: detection must not load a framework.
 _TORCH, _TENSORFLOW = "artclip.frameworks.torch", "artclip.frameworks.tensorflow"
+_TORCH_ESTIMATOR, _TENSORFLOW_ESTIMATOR = f"{_TORCH}_estimator", f"{_TENSORFLOW}_estimator"
 _ADAPTERS = {
-    "art.estimators.classification.pytorch.PyTorchClassifier": (_TORCH, "TorchEstimator"),
-    "art.estimators.regression.pytorch.PyTorchRegressor": (_TORCH, "TorchEstimator"),
-    "art.estimators.classification.tensorflow.TensorFlowV2Classifier": (_TENSORFLOW, "TensorFlowEstimator"),
-    "art.estimators.classification.keras.KerasClassifier": (_TENSORFLOW, "TensorFlowEstimator"),
+    "art.estimators.classification.pytorch.PyTorchClassifier": (_TORCH_ESTIMATOR, "TorchEstimator"),
+    "art.estimators.regression.pytorch.PyTorchRegressor": (_TORCH_ESTIMATOR, "TorchEstimator"),
+    "art.estimators.classification.tensorflow.TensorFlowV2Classifier": (_TENSORFLOW_ESTIMATOR, "TensorFlowEstimator"),
+    "art.estimators.classification.keras.KerasClassifier": (_TENSORFLOW_ESTIMATOR, "TensorFlowEstimator"),
     "art.experimental.estimators.classification.jax.JaxClassifier": ("artclip.frameworks.jax", "JaxFunction"),
     "art.estimators.estimator.BaseEstimator": ("artclip.frameworks.numpy", "NumpyFunction"),  # any other
     "torch.nn.modules.module.Module": (_TORCH, "TorchFunction"),

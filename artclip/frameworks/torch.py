@@ -1,24 +1,17 @@
-"""PyTorch: a ``torch.nn.Module`` as a function, an ART PyTorch estimator as a trainable function."""
+"""PyTorch: a ``torch.nn.Module`` as a function."""
 
 from __future__ import annotations
 
-import copy
-import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
-from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
-from art.utils import check_and_transform_label_format
-from safetensors.torch import save_file
 from torch import nn
 
-from artclip.frameworks.base import Function, Objective, Trainable, box_of
-from artclip.frameworks.preprocessing import Preprocessing
-from artclip.frameworks.torch_random import Stream
+from artclip.frameworks.base import Function
 
 # Modules of which train and eval mode are the same function, so that switching them is wasted time.
 _MODELESS = (
@@ -35,27 +28,16 @@ def _has_modes(module: nn.Module) -> bool:
     return type(module) not in _MODELESS and type(module).__name__ != "ModelWrapper"
 
 
-def _shared(array: np.ndarray) -> torch.Tensor:
+def as_tensor(array: np.ndarray) -> torch.Tensor:
     """The array as a CPU tensor, copied only where it is read-only, strided or of foreign byte order."""
     return torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
 
 
-def _rows(array: np.ndarray, index: np.ndarray) -> torch.Tensor:
+def rows_of(array: np.ndarray, index: np.ndarray) -> torch.Tensor:
     """``array[index]`` as a CPU tensor, by PyTorch's faster gather where it can see the whole array without a copy."""
     if array.flags.carray and array.dtype.isnative:
         return torch.from_numpy(array).index_select(0, torch.from_numpy(index))
-    return _shared(array[index])
-
-
-def _without_cache(device_type: str) -> AbstractContextManager[Any]:
-    """Autocast as it is outside, if it is on, but without its cache of weights.
-
-    It keeps the weights of the first pass, without a gradient where that pass had none, until the user's own context
-    ends, so that a whole training inside it would neither see new weights nor feel the penalty.
-    """
-    if not torch.is_autocast_enabled(device_type):
-        return nullcontext()
-    return torch.autocast(device_type, torch.get_autocast_dtype(device_type), cache_enabled=False)
+    return as_tensor(array[index])
 
 
 class _EvalMode:
@@ -130,7 +112,7 @@ class TorchFunction(Function):
             yield
 
     def tensor(self, array: Any) -> torch.Tensor:
-        found = array if isinstance(array, torch.Tensor) else _shared(array)
+        found = array if isinstance(array, torch.Tensor) else as_tensor(array)
         return found.to(self.device, self.dtype, non_blocking=True)
 
     def host(self, x: Any) -> Any:
@@ -185,197 +167,3 @@ class TorchFunction(Function):
 
     def sort(self, t: torch.Tensor) -> torch.Tensor:
         return torch.sort(t).values
-
-
-class TorchEstimator(TorchFunction, Trainable):
-    """An ART ``PyTorchClassifier`` or ``PyTorchRegressor``.
-
-    The forward pass is ART's own ``_model(x)[-1]``, so that artclip and ART's attacks see the same function: for an
-    ``nn.Sequential`` ART calls the layers one by one and ignores a ``forward`` that a subclass may define.
-    """
-
-    weights_file = "model.safetensors"
-
-    def __init__(self, estimator: Any) -> None:
-        super().__init__(estimator._model)
-        self.estimator = estimator
-        self.input_shape = tuple(estimator.input_shape)
-        self.nb_classes = getattr(estimator, "nb_classes", None)
-        self.device = estimator.device
-        self.clip_values = box_of(estimator)
-        self.optimizer_name = type(estimator.optimizer).__name__
-        self._turn: Callable[[], Any] = nullcontext
-        self._parameters = [p for p in self.module.parameters() if p.requires_grad]
-        self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorPyTorch)
-        self.scaling = self._preprocessing.scaling
-        self.has_defences = self._preprocessing.has_fit_defences or self._preprocessing.has_predict_defences
-
-    def _deployed(self, x: torch.Tensor) -> torch.Tensor:
-        return self.module(self._preprocessing.deployed(x))[-1]
-
-    def check_trainable(self) -> None:
-        if self.estimator.optimizer is None:
-            raise ValueError("the classifier has no optimizer; give one to ART: PyTorchClassifier(..., optimizer=...)")
-        if self.estimator.loss is None:
-            raise ValueError("the classifier has no loss; give one to ART: PyTorchClassifier(..., loss=...)")
-        if not self._parameters:
-            raise ValueError("the model has no trainable parameter: every requires_grad is False")
-        ours = {id(p) for p in self._parameters}
-        if not any(id(p) in ours for g in self.estimator.optimizer.param_groups for p in g["params"]):
-            raise ValueError("the classifier's optimizer holds none of the model's parameters")
-
-    @contextmanager
-    def fitting(self, seed: int) -> Iterator[None]:
-        modes = [(m, m.training) for m in self.module.modules()]
-        with Stream(self.device, seed) as stream, torch.enable_grad(), _without_cache(self.device.type):
-            self._stream, self._turn = stream, stream.turn
-            self.module.train()
-            try:
-                yield
-            finally:
-                for module, mode in modes:
-                    module.training = mode
-                self.estimator.optimizer.zero_grad(set_to_none=True)
-
-    def training_data(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if self._preprocessing.has_fit_defences:
-            if self.nb_classes is not None:
-                y = check_and_transform_label_format(y, self.nb_classes)
-            x, y = self._preprocessing.defended(x, y)
-        return x, self.labels(y)
-
-    def labels(self, y: np.ndarray) -> np.ndarray:
-        if self.nb_classes is None:
-            return y
-        if y.ndim == 1 and getattr(self.estimator, "_int_labels", False):
-            return y.astype(np.int64)
-        return np.asarray(self.estimator.reduce_labels(check_and_transform_label_format(y, self.nb_classes)))
-
-    def batch(self, x: np.ndarray, y: np.ndarray, index: np.ndarray | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        inputs, labels = (_shared(x), _shared(y)) if index is None else (_rows(x, index), _rows(y, index))
-        if labels.is_floating_point():
-            labels = labels.to(self.dtype)
-        return inputs.to(self.device, self.dtype, non_blocking=True), labels.to(self.device, non_blocking=True)
-
-    def loss(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self._loss_of(self.module(self._preprocessing.standardised(x))[-1], y)
-
-    def _loss_of(self, outputs: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        if self.nb_classes is None:
-            loss = self.estimator.loss(outputs.reshape(y.shape), y)
-            return loss, torch.full_like(loss, math.nan)
-        return self.estimator.loss(outputs, y), self._correct(outputs.detach(), y)
-
-    def _correct(self, outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        if outputs.ndim == 1 or outputs.shape[1] == 1:  # one output: probability, or log-odds before a sigmoid
-            threshold = 0.0 if isinstance(self.estimator.loss, nn.BCEWithLogitsLoss) else 0.5
-            return ((outputs.reshape(-1) > threshold) == (y.reshape(-1) > 0.5)).sum()
-        labels = y.argmax(1) if y.ndim == 2 else y
-        return (outputs.argmax(1) == labels).sum()
-
-    def update(self, objectives: Sequence[Objective]) -> tuple[torch.Tensor, ...]:
-        optimizer, reported = self.estimator.optimizer, []
-        optimizer.zero_grad(set_to_none=True)
-        try:
-            with self._turn():
-                for objective in objectives:
-                    scalar, values = objective()
-                    scalar.backward()
-                    reported.append([v.detach() for v in values])
-        except ValueError as error:
-            if "more than 1 value per channel" in str(error):
-                raise ValueError(
-                    "BatchNorm cannot train on a batch of one; use batch_size >= 2, or drop_last=True"
-                ) from error
-            raise
-        optimizer.step()
-        return tuple(v for values in reversed(reported) for v in values)
-
-    def blind_loss(self, y: np.ndarray) -> float:
-        if self.nb_classes is not None:
-            return math.log(max(2, self.nb_classes))
-        targets = _shared(y).to(self.device, self.dtype)
-        with torch.no_grad():
-            return float(self.to_numpy([self.estimator.loss(targets.mean(0).expand_as(targets), targets)]).mean())
-
-    def weights(self) -> list[torch.Tensor]:
-        transposed = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-        found = []
-        for module in self.module.modules():
-            weight = getattr(module, "weight", None)
-            if isinstance(weight, torch.Tensor) and weight.requires_grad and weight.ndim >= 2:
-                found.append((weight.transpose(0, 1) if isinstance(module, transposed) else weight).flatten(1))
-        return found
-
-    def matmul(self, a: torch.Tensor, b: torch.Tensor, transpose: bool = False) -> torch.Tensor:
-        return a @ (b.T if transpose else b)
-
-    @torch.no_grad()
-    def evaluate(self, x: np.ndarray, y: np.ndarray, batch_size: int) -> tuple[float, float]:
-        losses, correct = [], []
-        with self._eval_mode:
-            for start in range(0, len(x), batch_size):
-                xb, yb = self.batch(x[start : start + batch_size], y[start : start + batch_size])
-                loss, right = self._loss_of(self._deployed(xb), yb)
-                losses.append(loss * len(xb))
-                correct.append(right)
-        return float(self.to_numpy(losses).sum()) / len(x), float(self.to_numpy(correct).sum()) / len(x)
-
-    def snapshot(self) -> Any:
-        model = {k: v.detach().clone() for k, v in self.module.state_dict().items()}
-        return model, copy.deepcopy(self.estimator.optimizer.state_dict())
-
-    def restore(self, snapshot: Any) -> None:
-        model, optimizer = snapshot
-        self.module.load_state_dict(model)
-        self.estimator.optimizer.load_state_dict(copy.deepcopy(optimizer))
-
-    def pack(self, snapshot: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        model, optimizer = snapshot
-        arrays, short = {}, []
-        tensors = {f"model.{name}": t for name, t in model.items() if isinstance(t, torch.Tensor)}
-        plain: dict[str, dict[str, Any]] = {}
-        for i, state in optimizer["state"].items():
-            tensors |= {f"optimizer.{i}.{key}": t for key, t in state.items() if isinstance(t, torch.Tensor)}
-            plain[str(i)] = {key: v for key, v in state.items() if not isinstance(v, torch.Tensor)}
-        for name, t in tensors.items():
-            if t.dtype == torch.bfloat16:  # which numpy lacks
-                short.append(name)
-                t = t.view(torch.int16)
-            arrays[name] = t.detach().cpu().contiguous().numpy()
-        groups = [
-            {k: v.item() if isinstance(v, torch.Tensor) else v for k, v in g.items()} for g in optimizer["param_groups"]
-        ]
-        return arrays, {"bfloat16": short, "optimizer": plain, "groups": groups}
-
-    def unpack(self, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Any:
-        tensors = {name: _shared(a.copy()) for name, a in arrays.items()}
-        tensors |= {name: tensors[name].view(torch.bfloat16) for name in record["bfloat16"]}
-        state: dict[int, dict[str, Any]] = {int(i): dict(plain) for i, plain in record["optimizer"].items()}
-        model = {}
-        for name, t in tensors.items():
-            kind, _, rest = name.partition(".")
-            if kind == "model":
-                model[rest] = t
-            else:
-                i, _, key = rest.partition(".")
-                state[int(i)][key] = t
-        groups = [
-            {k: tuple(v) if isinstance(v, list) and k != "params" else v for k, v in g.items()}
-            for g in record["groups"]
-        ]
-        return model, {"state": state, "param_groups": groups}
-
-    def randomness(self) -> list[np.ndarray]:
-        return [state.numpy() for state in self._stream.states]
-
-    def set_randomness(self, states: list[np.ndarray]) -> None:
-        self._stream.states = [torch.from_numpy(state.copy()) for state in states]
-
-    def save_weights(self, path: str) -> None:
-        state = self.estimator.model.state_dict()
-        save_file({name: t.detach().cpu().contiguous().clone() for name, t in state.items()}, path)
-
-    def is_finite(self) -> bool:
-        norms = [torch.linalg.vector_norm(p.detach()) for p in self._parameters]
-        return bool(np.isfinite(self.to_numpy(norms)).all())

@@ -9,7 +9,7 @@ from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
 from artclip import lipschitz_lower_bound, lipschitz_upper_bound
-from artclip.frameworks.torch import TorchEstimator
+from artclip.frameworks.torch_estimator import TorchEstimator
 from artclip.frameworks.torch_graph import of_estimator, read
 from tests.nets.graph import evaluate
 

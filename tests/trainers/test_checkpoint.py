@@ -20,11 +20,11 @@ from tests.nets import default as nets
 from tests.nets.common import same_weights
 
 NB_EPOCHS, KILLS = 12, 30
-FORK = multiprocessing.get_context(
-    "forkserver"
-)  # its children start in milliseconds, and share nothing with each other
+# Its children start in milliseconds, and share nothing with each other.
+FORK = multiprocessing.get_context("forkserver")
 _ART = ("art.estimators.classification.pytorch", "art.estimators.regression.pytorch")
-FORK.set_forkserver_preload(["pytest", "torch._dynamo", "artclip.trainers.clip", "artclip.frameworks.torch", *_ART])
+_OURS = ("artclip.trainers.clip", "artclip.frameworks.torch_estimator")
+FORK.set_forkserver_preload(["pytest", "torch._dynamo", *_ART, *_OURS])
 needs_fork = pytest.mark.skipif(FRAMEWORKS[0] != "torch", reason="TensorFlow cannot be forked")
 
 

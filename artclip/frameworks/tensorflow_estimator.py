@@ -1,0 +1,216 @@
+"""TensorFlow: an ART TensorFlow or Keras classifier as a trainable function."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from art.defences.preprocessor.preprocessor import PreprocessorTensorFlowV2
+
+from artclip.frameworks import keras_layers
+from artclip.frameworks.base import Objective, Trainable, box_of
+from artclip.frameworks.own_step import own_step
+from artclip.frameworks.preprocessing import Preprocessing
+from artclip.frameworks.tensorflow import TensorFlowFunction
+
+
+def _added(a: list[Any], b: list[Any]) -> list[Any]:
+    """Gradients, of which some are ``None``, of a sum; none yet where a is empty."""
+    if not a:
+        return b
+    return [q if p is None else p if q is None else p + q for p, q in zip(a, b, strict=True)]
+
+
+class TensorFlowEstimator(TensorFlowFunction, Trainable):
+    """An ART ``TensorFlowV2Classifier`` or ``KerasClassifier``, or one of them around a regression model.
+
+    ART has no regressor that runs with Keras 3, so a classifier counts as a regressor where its loss is a mean squared
+    (absolute, ...) error and the model has one output, or several without an activation.
+    """
+
+    weights_file = "model.weights.h5"
+
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
+        keras_layers.build(estimator.model, tuple(estimator.input_shape))
+        super().__init__(estimator.model, tuple(estimator.input_shape))
+        self.clip_values = box_of(estimator)
+        self._compiled = not hasattr(estimator, "loss_object")  # a KerasClassifier: loss and optimizer are the model's
+        self._loss: Any = getattr(self.model, "loss", None) if self._compiled else estimator.loss_object
+        self._train_step = None if self._compiled else estimator.train_step
+        self.optimizer: Any = getattr(self.model, "optimizer", None) if self._compiled else estimator.optimizer
+        self.optimizer_name = type(self.optimizer).__name__
+        self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorTensorFlowV2)
+        self.scaling = self._preprocessing.scaling
+        self.has_defences = self._preprocessing.has_fit_defences or self._preprocessing.has_predict_defences
+        self._width = int(math.prod(self._deployed(self.tensor(np.zeros((1, *self.input_shape)))).shape[1:]))
+        linear = self._width == 1 or keras_layers.outputs_are_linear(self.model)
+        self.nb_classes = None if linear and keras_layers.is_regression(self._loss) else estimator.nb_classes
+        self._sparse = keras_layers.loss_name(self._loss).startswith("sparse")
+
+    def _deployed(self, x: tf.Tensor) -> tf.Tensor:
+        return self.model(self._preprocessing.deployed(x), training=False)
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        if self.estimator.postprocessing_defences:  # what they do is not part of f
+            return super().predict(x)
+        # Compiled by ART: it does not round as an eager pass does.
+        outputs = self.estimator.predict(x.astype(self.dtype.as_numpy_dtype))
+        return np.asarray(outputs, dtype=np.float64).reshape(len(x), -1)
+
+    def check_trainable(self) -> None:
+        if self._loss is None:
+            where = "model.compile(loss=...)" if self._compiled else "TensorFlowV2Classifier(..., loss_object=...)"
+            raise ValueError(f"the classifier has no loss; give one: {where}")
+        if self.optimizer is None and self._train_step is None:
+            where = "model.compile(optimizer=...)" if self._compiled else "TensorFlowV2Classifier(..., optimizer=...)"
+            raise ValueError(f"the classifier has no optimizer; give one: {where}")
+        if not self.model.trainable_variables:
+            raise ValueError("the model has no trainable variable: every layer's trainable is False")
+        ours = {id(v) for v in self.model.trainable_variables}
+        others = getattr(self.optimizer, "_trainable_variables", ()) if getattr(self.optimizer, "built", False) else ()
+        if others and not ours <= {id(v) for v in others}:
+            raise ValueError(
+                "the optimizer was built for other variables; a Keras optimizer serves one model, and one choice of "
+                "its trainable layers: give this classifier an optimizer of its own"
+            )
+
+    @contextmanager
+    def fitting(self, seed: int) -> Iterator[None]:
+        with self.seeded(seed):
+            if self.optimizer is not None and not self.optimizer.built:
+                self.optimizer.build(self.model.trainable_variables)
+            yield
+
+    def training_data(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self._preprocessing.has_fit_defences:
+            x, y = self._preprocessing.defended(x, self._probabilities(y))
+        return x, self.labels(y)
+
+    def _probabilities(self, y: np.ndarray) -> np.ndarray:
+        if self.nb_classes is None or y.ndim == 2:
+            return y
+        return np.asarray(np.eye(self.nb_classes, dtype=np.float32)[y])
+
+    def labels(self, y: np.ndarray) -> np.ndarray:
+        if self.nb_classes is None:
+            return y.reshape(len(y), -1)
+        if self._sparse or self._width == 1:
+            index = y.argmax(1) if y.ndim == 2 else y
+            return index.astype(np.int64) if self._width > 1 else index.astype(np.float32)[:, None]
+        return self._probabilities(y)
+
+    def batch(self, x: np.ndarray, y: np.ndarray, index: np.ndarray | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        if index is not None:
+            x, y = x[index], y[index]
+        labels = tf.convert_to_tensor(np.ascontiguousarray(y)) if y.dtype == np.int64 else self.tensor(y)
+        return self.tensor(x), labels
+
+    def loss(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        inputs = self._preprocessing.standardised(x)
+        if self._train_step is not None:  # it makes its own pass in train mode; this one is for the record
+            self._batch = inputs, y
+            return self._loss_of(x, self._deployed(x), y, False)
+        return self._loss_of(inputs, self.model(inputs, training=True), y, True)
+
+    def _loss_of(self, x: Any, outputs: tf.Tensor, y: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        if self.nb_classes is None:
+            outputs = tf.reshape(outputs, tf.shape(y))
+        if self._compiled:  # with the losses that layers add
+            loss = self.model.compute_loss(x=x, y=y, y_pred=outputs, training=training)
+        else:
+            loss = self._loss(y, outputs)
+        loss = tf.cast(tf.reduce_mean(loss), self.dtype)
+        return loss, self._correct(tf.stop_gradient(outputs), y)
+
+    def _correct(self, outputs: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        if self.nb_classes is None:
+            return tf.constant(math.nan, self.dtype)
+        if self._width == 1:  # one output: probability, or log-odds before a sigmoid
+            threshold = 0.0 if getattr(self._loss, "from_logits", False) else 0.5
+            right = (tf.reshape(outputs, (-1,)) > threshold) == (tf.reshape(y, (-1,)) > 0.5)
+        else:
+            labels = tf.argmax(y, 1) if y.shape.rank == 2 else y
+            right = tf.argmax(outputs, 1) == labels
+        return tf.reduce_sum(tf.cast(right, self.dtype))
+
+    def update(self, objectives: Sequence[Objective]) -> tuple[tf.Tensor, ...]:
+        variables, reported = self.model.trainable_variables, []
+        gradients: list[Any] = []
+        own = self._train_step  # it differentiates the loss itself, which is last
+        for objective in objectives[:-1] if own is not None else objectives:
+            with tf.GradientTape() as tape:
+                scalar, values = objective()
+                # Scaled for mixed precision; the same number without it.
+                scalar = scalar if own is not None else self.optimizer.scale_loss(scalar)
+            gradients = _added(gradients, tape.gradient(scalar, variables))
+            reported.append(values)
+        if own is not None:
+            reported.append(objectives[-1]()[1])
+            own_step(own, self.model, *self._batch, gradients)
+        else:
+            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return tuple(tf.stop_gradient(v) for values in reversed(reported) for v in values)
+
+    def blind_loss(self, y: np.ndarray) -> float:
+        if self.nb_classes is not None:
+            return math.log(max(2, self.nb_classes))
+        targets = self.tensor(y)
+        mean = tf.reduce_mean(targets, 0, keepdims=True) + tf.zeros_like(targets)
+        return float(self._loss_of(None, mean, targets, False)[0])
+
+    def weights(self) -> list[tf.Tensor]:
+        return keras_layers.matrices(self.model)
+
+    def matmul(self, a: tf.Tensor, b: tf.Tensor, transpose: bool = False) -> tf.Tensor:
+        return tf.matmul(a, b, transpose_b=transpose)
+
+    def evaluate(self, x: np.ndarray, y: np.ndarray, batch_size: int) -> tuple[float, float]:
+        losses, correct = [], []
+        for start in range(0, len(x), batch_size):
+            xb, yb = self.batch(x[start : start + batch_size], y[start : start + batch_size])
+            loss, right = self._loss_of(xb, self._deployed(xb), yb, False)
+            losses.append(loss * len(xb))
+            correct.append(right)
+        return float(self.to_numpy(losses).sum()) / len(x), float(self.to_numpy(correct).sum()) / len(x)
+
+    def _variables(self) -> list[Any]:
+        return [*self._of_model(), *(self.optimizer.variables if self.optimizer is not None else ())]
+
+    def _of_model(self) -> list[Any]:
+        return getattr(self.model, "weights", None) or list(self.model.variables)
+
+    def snapshot(self) -> Any:
+        return [tf.identity(v) for v in self._variables()]
+
+    def restore(self, snapshot: Any) -> None:
+        for variable, value in zip(self._variables(), snapshot, strict=True):
+            variable.assign(value)
+
+    def pack(self, snapshot: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        nb = len(self._of_model())
+        names = [f"model.{i}" if i < nb else f"optimizer.{i - nb}" for i in range(len(snapshot))]
+        return {name: np.asarray(value) for name, value in zip(names, snapshot, strict=True)}, {"model": nb}
+
+    def unpack(self, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Any:
+        nb = record["model"]
+        names = [f"model.{i}" for i in range(nb)] + [f"optimizer.{i}" for i in range(len(arrays) - nb)]
+        return [tf.convert_to_tensor(arrays[name]) for name in names]
+
+    def randomness(self) -> list[np.ndarray]:
+        return [state.numpy() for state in keras_layers.seed_states(self.model)]
+
+    def set_randomness(self, states: list[np.ndarray]) -> None:
+        for state, value in zip(keras_layers.seed_states(self.model), states, strict=True):
+            state.assign(value)
+
+    def save_weights(self, path: str) -> None:
+        self.model.save_weights(path)
+
+    def is_finite(self) -> bool:
+        norms = [tf.norm(v) for v in self.model.trainable_variables]
+        return bool(np.isfinite(self.to_numpy(norms)).all())
