@@ -102,11 +102,23 @@ def clip_values(value: Any) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
+def array(name: str, value: Any) -> np.ndarray:
+    """The value as an array of numbers; ``TypeError`` where it is none."""
+    try:
+        found = np.asarray(value)
+    except Exception as error:  # ragged lists, tensors with a gradient or on another device
+        reason = str(error).splitlines()[0]
+        raise TypeError(
+            f"{name} is a {type(value).__name__} that is no array ({reason}); give a numpy array"
+        ) from error
+    if found.dtype.kind not in "fiub":
+        raise TypeError(f"{name} has dtype {found.dtype}; expected numbers")
+    return found
+
+
 def inputs(x: Any, input_shape: tuple[int, ...] | None, name: str = "x") -> np.ndarray:
     """x as an array (n, *input_shape), n >= 1, of finite numbers."""
-    x = np.asarray(x)
-    if x.dtype.kind not in "fiub":
-        raise TypeError(f"{name} has dtype {x.dtype}; expected numbers")
+    x = array(name, x)
     if x.ndim == 0 or len(x) == 0:
         raise ValueError(f"{name} is empty (shape {x.shape})")
     if input_shape is not None and x.shape[1:] != tuple(input_shape):
@@ -138,9 +150,8 @@ def data(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Samples with labels (index, one-hot, probabilities) or, with ``nb_classes=None``, regression targets."""
     x = inputs(x, input_shape, f"{where}x")
-    y, name = np.asarray(y), f"{where}y"
-    if y.dtype.kind not in "fiub":
-        raise TypeError(f"{name} has dtype {y.dtype}; expected numbers")
+    name = f"{where}y"
+    y = array(name, y)
     if y.ndim == 0 or len(y) != len(x):
         raise ValueError(f"{where}x has {len(x)} samples, but {name} has {len(y) if y.ndim else 'no'} labels")
     _finite(name, y)
