@@ -57,8 +57,9 @@ class Fit:
             epochs.begin(trainer._controller, self._outer(0))
         else:
             self._start.resume(epochs, self._point, self._batches, self._scheduler)
+        outer = epochs.point.outer
+        self._progress.update(outer["epoch"] * self._batches.nb_batches + epochs.point.within.batch)
         try:
-            outer = epochs.point.outer
             for index in range(outer["epoch"], 0 if outer["stopped"] else nb_epochs):
                 self._progress.set_description(f"{type(trainer).__name__} epoch {index + 1}/{nb_epochs}")
                 if self._epoch(index):
