@@ -148,6 +148,20 @@ def bounds(results: list[dict[str, Any]]) -> str:
     return table(rows)
 
 
+def estimators(results: list[dict[str, Any]]) -> str:
+    """Value / seconds of each, means over seeds."""
+    nets = groups(results, "net")
+    rows = [["estimator", *(net for (net,) in nets)]]
+    for side in ("below", "local", "above"):
+        for name in results[0][side]:
+            cells = []
+            for seeds in nets.values():
+                value, seconds = (np.mean([r[side][name][k] for r in seeds]) for k in ("value", "seconds"))
+                cells.append(f"{value:.2f} / {seconds:.2f}")
+            rows.append([f"{name} ({'of f at one place' if side == 'local' else side})", *cells])
+    return table(rows)
+
+
 def clever(results: list[dict[str, Any]]) -> str:
     rows = [["net", "batches × size", "artclip, 5 seeds", "ART", "ART's seconds over artclip's"]]
     for row in results:
@@ -210,6 +224,7 @@ SHOWN = {
     "both_frameworks": both,
     "evaluate_speed": evaluate_speed,
     "masking": masking,
+    "estimators": estimators,
     "bounds": lambda results: f"{bounds(results)}\n\n{clever(results)}",
 }
 
