@@ -89,7 +89,7 @@ CASES = [
     ),
     Case(
         *("mnist", "cnn", "relu", 5, (1.5, 2.0), 300),
-        {**STANDARD, **clip(8, 7, 6), **adversarial(1, 1.5, 1.75, 2.0), **adversarial(3, 1.5, 1.75, 2.0)},
+        {**STANDARD, **clip(8, 7, 6), **adversarial(1, 1.5, 1.75, 2.0, 2.5, 3.0), **adversarial(3, 1.5, 1.75, 2.0)},
     ),
     Case(
         *("fashion-mnist", "mlp-200-80", "relu", 10, (0.5, 1.0), 300),

@@ -2,8 +2,8 @@
 
 From below: our search, among valid inputs and beyond; the pair ascent of the published CLIP code, re-implemented from
 its description, in a favourable reading (the step sizes that it adapts are kept); deel-torchlip's
-``evaluate_lip_const``; the largest Jacobian norm on 10,000 images. Local: ART's CLEVER around one image. From above: our
-bounds; eclipse-nn.
+``evaluate_lip_const``; the largest Jacobian norm on 10,000 images. Local: ART's CLEVER around one image. From above:
+our bounds; eclipse-nn.
 
 Run: ``python benchmarks/estimators.py``, five minutes. MNIST comes from the folder that ARTCLIP_DATA names.
 deel-torchlip and eclipse-nn join in where they are installed (``pip install deel-torchlip eclipse-nn``).
