@@ -2,8 +2,8 @@
 
 ``one protocol``: nets of each kind, on MNIST and Fashion-MNIST, with the defaults (fresh pairs) or the paper's
 persistent pairs (``pair_init="near"``), and without a penalty; λ = 0.1 for all, nothing else is chosen for any net.
-``stability``: λ from 0.001 to 1, one epoch, five seeds (CNNs two); a run counts as broken where steps had to be undone, or where the net is
-no better than chance.
+``stability``: λ from 0.001 to 1, one epoch, five seeds (CNNs two). A run counts as broken where steps had to be undone,
+or where the net is not much better than chance.
 
 Figures are of validation images, which no training has seen and by which nothing was chosen for these nets alone.
 
