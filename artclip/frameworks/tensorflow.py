@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,26 @@ def _root(squared: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tenso
     """Square root with gradient 0 at 0."""
     root = tf.sqrt(squared)
     return root, lambda upstream: tf.math.divide_no_nan(upstream, 2 * root)
+
+
+_lock = threading.Lock()
+_seeded: list[dict[str, Any]] = []  # what was found, once for each that is inside
+
+
+@contextmanager
+def _global_seed(seed: int) -> Iterator[None]:
+    """TensorFlow's global seed, put back as found by the last thread to leave."""
+    eager = context.context()
+    with _lock:
+        _seeded.append(_seeded[0] if _seeded else {k: vars(eager).get(k) for k in ("_seed", "_rng")})
+        tf.random.set_seed(seed)
+    try:
+        yield
+    finally:
+        with _lock:
+            found = _seeded.pop()
+            if not _seeded:
+                vars(eager).update(found)
 
 
 class _Cell:
@@ -94,18 +115,17 @@ class TensorFlowFunction(Function):
     @contextmanager
     def seeded(self, seed: int) -> Iterator[None]:
         # Keras layers carry generators of their own; TensorFlow's operations follow the global seed.
-        states, eager = keras_layers.seed_states(self.model), context.context()
-        found = [state.numpy() for state in states], {k: vars(eager).get(k) for k in ("_seed", "_rng")}
+        states = keras_layers.seed_states(self.model)
+        found = [state.numpy() for state in states]
         seeds = np.random.SeedSequence(seed).generate_state(len(states) + 1)
-        tf.random.set_seed(int(seeds[0]))
-        for state, start in zip(states, seeds[1:], strict=True):
-            state.assign(np.array([start, 0]).astype(state.numpy().dtype))
-        try:
-            yield
-        finally:
-            vars(eager).update(found[1])
-            for state, value in zip(states, found[0], strict=True):
-                state.assign(value)
+        with _global_seed(int(seeds[0])):
+            for state, start in zip(states, seeds[1:], strict=True):
+                state.assign(np.array([start, 0]).astype(state.numpy().dtype))
+            try:
+                yield
+            finally:
+                for state, value in zip(states, found, strict=True):
+                    state.assign(value)
 
     def tensor(self, array: Any) -> tf.Tensor:
         if isinstance(array, (tf.Tensor, tf.Variable)):

@@ -59,10 +59,11 @@ def test_clip_is_flatter_and_more_robust_than_standard(comparison):
 def test_gradients_are_those_of_the_samples_and_of_the_pairs(comparison):
     standard, weight, clip = comparison.rows
     assert standard["gradients"]["values"] == weight["gradients"]["values"] == [1.0, 1.0]
-    # 32 pairs with one end of their own and 32 with two climb twice and are penalised once, in every eighth step.
+    # In every twelfth step 32 pairs climb twice with one end and 16 with two; then both ends of all are penalised.
     nb_samples = len(load_data("digits")[0][0])
-    penalised = math.ceil(12 * math.ceil(nb_samples / 128) / 8)
-    assert clip["gradients"]["mean"] == pytest.approx(1 + penalised * (32 + 2 * 32) * 3 / (12 * nb_samples))
+    penalised = math.ceil(12 * math.ceil(nb_samples / 128) / 12)
+    pairs = 2 * (32 + 2 * 16) + 2 * (32 + 16)
+    assert clip["gradients"]["mean"] == pytest.approx(1 + penalised * pairs / (12 * nb_samples))
 
 
 def test_costs_are_those_of_the_same_seed(comparison):
