@@ -113,11 +113,10 @@ def cost(results: list[dict[str, Any]]) -> str:
 
 
 def cost_tensorflow(results: list[dict[str, Any]]) -> str:
-    rows = [["net, threads", "plain, concrete", "λ = 0", "default", "λ = 0.4", "epoch, default, over ART `fit`"]]
+    names = list(results[0]["step over plain"])
+    rows = [["net, threads", *names, "epoch, default, over ART `fit`"]]
     for row in results:
-        steps = row["step over plain"]
-        medians = [steps[name]["median"] for name in ("plain, concrete", "artclip λ=0", "default", "robust")]
-        figures = [*medians, row["epoch over ART fit"]["median"]]
+        figures = [*(row["step over plain"][name]["median"] for name in names), row["epoch over ART fit"]["median"]]
         rows.append([f"{row['activation']}, {row['threads']}", *(f"{v:.2f}" for v in figures)])
     return table(rows)
 
@@ -255,7 +254,7 @@ def main() -> None:
             continue
         print(f"\n{name}\n\n{reproduced(json.loads((RESULTS / f'{name}.json').read_text())['tables'])}")
     for name, show in SHOWN.items():
-        if sys.argv[1:] and name not in sys.argv[1:]:
+        if (sys.argv[1:] and name not in sys.argv[1:]) or not (RESULTS / f"{name}.json").exists():
             continue
         print(f"\n{name}\n\n{show(json.loads((RESULTS / f'{name}.json').read_text())['results'])}")
 
