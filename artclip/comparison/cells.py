@@ -16,9 +16,10 @@ import numpy as np
 import artclip
 from artclip.comparison.defences import Named
 from artclip.comparison.experiment import Cell, Data, Experiment, source
-from artclip.evaluation.cache import Cache, digest
+from artclip.evaluation.cache import Cache
 from artclip.frameworks import trainers_of
 from artclip.frameworks.quiet import start_tensorflow
+from artclip.hashing import digest
 
 # ART draws from global generators, so two cells must not run in two threads of a process.
 _ONE_AT_A_TIME = threading.Lock()

@@ -14,7 +14,7 @@ from artclip.comparison.cells import Job, nb_workers, run
 from artclip.comparison.defences import parse, split
 from artclip.comparison.experiment import Cell, Data, Experiment
 from artclip.comparison.result import Comparison
-from artclip.evaluation.cache import digest
+from artclip.hashing import digest
 
 
 def compare(

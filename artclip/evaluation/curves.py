@@ -13,9 +13,9 @@ from tqdm.auto import tqdm
 
 from artclip import checks
 from artclip.evaluation.attacks import Chosen, choose
-from artclip.evaluation.cache import digest
 from artclip.evaluation.record import as_json, describe
 from artclip.evaluation.subject import Subject, seed_of
+from artclip.hashing import digest
 
 
 @dataclass

@@ -11,12 +11,13 @@ from tqdm.auto import tqdm
 
 from artclip import checks
 from artclip.evaluation.attacks import NONE, Chosen, choose
-from artclip.evaluation.cache import Cache, digest, fingerprint
+from artclip.evaluation.cache import Cache, fingerprint
 from artclip.evaluation.masking import PROBED, Probe, signs
 from artclip.evaluation.record import describe
 from artclip.evaluation.result import Evaluation, Example
 from artclip.evaluation.run import Arena, Outcome, broken_within
 from artclip.evaluation.subject import Subject, seed_of
+from artclip.hashing import digest
 from artclip.lipschitz.certificate import certified_radius
 from artclip.lipschitz.lower import lipschitz_lower_bound
 from artclip.lipschitz.upper import lipschitz_upper_bound

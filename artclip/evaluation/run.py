@@ -15,8 +15,9 @@ import numpy as np
 from artclip import checks
 from artclip.evaluation.art_attacks import Stage, Task
 from artclip.evaluation.attacks import Chosen
-from artclip.evaluation.cache import Cache, digest
+from artclip.evaluation.cache import Cache
 from artclip.evaluation.victim import showable
+from artclip.hashing import digest
 from artclip.lipschitz.pairs import lengths
 
 BLOCK = 2000  # samples attacked between two visits to the cache

@@ -6,7 +6,6 @@ written under another name, flushed to the disk and renamed, so that a crash lea
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -20,6 +19,8 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+
+from artclip.hashing import digest
 
 GENERATIONS = ("checkpoint.safetensors", "checkpoint-previous.safetensors")
 FORMAT = 1
@@ -86,12 +87,7 @@ def _read(file: Path) -> tuple[Arrays, dict[str, Any]]:
 
 
 def _digest(text: str, arrays: Arrays) -> str:
-    total = hashlib.sha256(text.encode())
-    for name in sorted(arrays):
-        a = arrays[name]
-        total.update(f"\0{name} {a.dtype.str} {a.shape}\0".encode())
-        total.update(np.asarray(a, order="C").reshape(-1).view(np.uint8).data)
-    return total.hexdigest()
+    return digest(text, *(part for name in sorted(arrays) for part in (name, arrays[name])))
 
 
 def _flush(path: Path) -> None:

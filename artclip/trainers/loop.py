@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from artclip import checks
 from artclip.frameworks import Trainable, trainable_of
+from artclip.hashing import digest
 from artclip.trainers import checkpoint as checkpoints
 from artclip.trainers.batches import ArrayBatches, Batches, GeneratorBatches
 from artclip.trainers.epochs import Record, Regularizer, Sample
@@ -118,7 +119,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         some = np.sort(np.random.default_rng(start.seed).choice(len(x), min(len(x), 1024), replace=False))
         sample = x[some], y[some]
         start.settings |= {"nb_samples": len(x), "batch_size": batch_size, "drop_last": bool(drop_last)}
-        start.settings["data"] = start.digest(sample)
+        start.settings["data"] = digest(*sample)
         self._train(trainable, batches, sample, validation_data, nb_epochs, scheduler, verbose, start)
 
     def fit_generator(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
@@ -39,15 +38,6 @@ class Start:
                 self._refuse("seed", seed, trainer.seed)
         self.seed = int(np.random.SeedSequence([seed, self.first]).generate_state(1)[0])
         self.settings: dict[str, Any] = {"trainer": type(trainer).__name__, **trainer.settings()}
-
-    @staticmethod
-    def digest(sample: tuple[np.ndarray, ...]) -> str:
-        """Of a few samples of the data: another set is noticed without reading all of it."""
-        total = hashlib.sha256()
-        for part in sample:
-            total.update(f"{part.dtype.str} {part.shape}".encode())
-            total.update(np.ascontiguousarray(part).data)
-        return total.hexdigest()
 
     @staticmethod
     def keeps(scheduler: Any) -> bool:

@@ -8,7 +8,8 @@ from art.attacks.evasion import FastGradientMethod, ProjectedGradientDescent
 
 from artclip import certified_radius, evaluate
 from artclip.evaluation import run
-from artclip.evaluation.cache import Cache, digest
+from artclip.evaluation.cache import Cache
+from artclip.hashing import digest
 from tests.nets import default as nets
 
 QUICK = {"attacks": ["noise", "fgsm", "pgd:max_iter=20,nb_restarts=2"], "eps": 0.15, "seed": 0, "verbose": False}
