@@ -63,6 +63,15 @@ class Function(abc.ABC):
     def forward(self, x: Tensor) -> Tensor:
         """Outputs f(x), flattened to shape (n, k); differentiable in x and in the parameters."""
 
+    def forward_beside(self, x: Tensor, batch: Tensor) -> Tensor:
+        """:meth:`forward`, but BatchNorm layers that are being trained normalise x by mean and variance of the batch.
+
+        These carry gradients, so that a penalty on the outputs is one on the function that the loss trains. With the
+        running averages instead, which lag behind the weights and have no gradient, training finds weights that are
+        flat by the averages and steep by the batches.
+        """
+        return self.forward(x)
+
     def value(self, x: Tensor) -> Tensor:
         """:meth:`forward` without gradients."""
         return self.constants([self.forward(x)])[0]

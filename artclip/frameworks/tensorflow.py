@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.eager import context
 
-from artclip.frameworks import keras_layers
+from artclip.frameworks import keras_batchnorm, keras_layers
 from artclip.frameworks.base import Function
 
 
@@ -71,6 +71,7 @@ class TensorFlowFunction(Function):
         self.model = model
         self.input_shape = keras_layers.input_shape(model) if input_shape is None else input_shape
         self.clip_values = None
+        self._batchnorm = keras_batchnorm.layers_of(model)
         self.compiled: list[Any] = []  # every tf.function made, so that their traces can be counted
         dtypes = (tf.as_dtype(v.dtype) for v in model.trainable_variables)
         self.dtype = next((dtype for dtype in dtypes if dtype.is_floating), tf.float32)
@@ -88,6 +89,13 @@ class TensorFlowFunction(Function):
 
     def forward(self, x: tf.Tensor) -> tf.Tensor:
         return self._flat(self._deployed(x))
+
+    def forward_beside(self, x: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
+        if not self._batchnorm:
+            return self.forward(x)
+        rows, both = self.rows(batch), tf.concat([batch, x], 0)
+        with keras_batchnorm.normalised_by(self._batchnorm, rows, self.rows(both)):
+            return self.forward(both)[rows:]
 
     def pullback(self, x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from artclip.frameworks import torch_batchnorm
 from artclip.frameworks.base import Function
 
 # Modules of which train and eval mode are the same function, so that switching them is wasted time.
@@ -73,6 +74,7 @@ class TorchFunction(Function):
         self.device = like.device if like is not None else torch.device("cpu")
         self.dtype = like.dtype if like is not None else torch.float32
         self._eval_mode = _EvalMode(module)
+        self._batchnorm = torch_batchnorm.layers_of(module)
 
     def state(self) -> Iterator[np.ndarray]:
         for value in self.module.state_dict().values():
@@ -86,6 +88,13 @@ class TorchFunction(Function):
         with self._eval_mode:
             outputs = self._deployed(x).reshape(x.shape[0], -1)
         return outputs.to(self.dtype)  # under autocast they come in a lower precision, and are to be subtracted
+
+    def forward_beside(self, x: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
+        if not self._batchnorm:
+            return self.forward(x)
+        rows, both = len(batch), torch.cat([batch, x])
+        with torch_batchnorm.NormalisedBy(self._batchnorm, rows, len(both)):
+            return self.forward(both)[rows:]
 
     @torch.no_grad()
     def value(self, x: torch.Tensor) -> torch.Tensor:

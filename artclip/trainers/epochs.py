@@ -38,8 +38,8 @@ class Regularizer(Protocol):
         ``count`` is the number of penalised steps so far.
         """
 
-    def penalty(self, state: Any, points: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The penalty as a scalar with a gradient in the parameters, and figures to record."""
+    def penalty(self, state: Any, x: Tensor, points: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The penalty on batch x as a scalar with a gradient in the parameters, and figures to record."""
 
     def between(self, state: Any) -> Any:
         """The state before a step without pairs; asked for where ``every_step`` is true."""
@@ -94,7 +94,7 @@ class Epochs:
         state, points = self._regularizer.advance(state, x, count)
 
         def weighted() -> tuple[Tensor, tuple[Tensor, ...]]:
-            penalty, figures = self._regularizer.penalty(state, points)
+            penalty, figures = self._regularizer.penalty(state, x, points)
             scalar, extra = self._weight(penalty, lamda, heaviest) * penalty, self._regularizer.extra(state)
             return scalar if extra is None else scalar + extra, (figures,)
 

@@ -126,10 +126,10 @@ class PairPenalty:
             at = self.rule.ascend(at)
         return at, self.rule.ends(at)
 
-    def penalty(self, state: State, points: Tensor) -> tuple[Tensor, Tensor]:
-        """The penalty as a scalar, and Q of each pair."""
+    def penalty(self, state: State, x: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        """The penalty as a scalar, and Q of each pair; BatchNorm normalises by batch x."""
         f = self.rule.f
-        quotients = (self._fresh or self.rule).quotients_of(points, f.forward(points))
+        quotients = (self._fresh or self.rule).quotients_of(points, f.forward_beside(points, x))
         values = quotients * quotients if self._options.penalty == "squared" else quotients
         return (f.mean(values) if self._options.reduction == "mean" else f.max(values)), quotients
 
@@ -204,7 +204,7 @@ class LipschitzPenalty:
         (anchors,) = self._f.constants([self._f.tensor(x)])
         c, w = (cell.value for cell in self._state)
         state, ends = self._penalty.advance((c, w), anchors, count)
-        value, quotients = self._penalty.penalty(state, ends)
+        value, quotients = self._penalty.penalty(state, anchors, ends)
         self._count.value = count + 1
         for cell, tensor in zip((*self._state, self._quotients), self._f.constants([*state, quotients]), strict=True):
             cell.value = tensor

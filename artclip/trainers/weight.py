@@ -57,7 +57,7 @@ class _SquaredWeights(_WeightPenalty):
     def advance(self, state: tuple[()], x: Tensor, count: Any) -> tuple[tuple[()], None]:
         return state, None
 
-    def penalty(self, state: tuple[()], points: None) -> tuple[Tensor, Tensor]:
+    def penalty(self, state: tuple[()], x: Tensor, points: None) -> tuple[Tensor, Tensor]:
         squares = [self._f.mean(w * w) * (w.shape[0] * w.shape[1]) for w in self._f.weights()]
         total = sum(squares[1:], squares[0])
         return total, total
@@ -82,7 +82,7 @@ class SpectralProduct(_WeightPenalty):
             directions.append(f.where(length > 0, image / length, v))
         return directions, None
 
-    def penalty(self, state: list[Tensor], points: None) -> tuple[Tensor, Tensor]:
+    def penalty(self, state: list[Tensor], x: Tensor | None, points: None) -> tuple[Tensor, Tensor]:
         """The product, twice: to be differentiated, and to be shown."""
         f = self._f
         norms = [f.mean(f.norm(f.matmul(v, w, transpose=True), 2)) for w, v in zip(f.weights(), state, strict=True)]
@@ -125,13 +125,13 @@ class BracketPenalty(PairPenalty):
         """The pairs as they are; directions a power iteration further."""
         return state[0], self._product.advance(state[1], None, 0)[0]
 
-    def penalty(self, state: Any, points: Tensor) -> tuple[Tensor, Tensor]:
+    def penalty(self, state: Any, x: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         """That of the pairs."""
-        return super().penalty(state[0], points)
+        return super().penalty(state[0], x, points)
 
     def extra(self, state: Any) -> Tensor:
         """The product of the layers' norms, with its weight."""
-        return self._weight * self._product.penalty(state[1], None)[0]
+        return self._weight * self._product.penalty(state[1], None, None)[0]
 
 
 class WeightRegularizationTrainer(RegularizedTrainer):

@@ -213,7 +213,7 @@ def test_weight_penalties_equal_numpy(nets, net):
         state = regularizer.state
         for _ in range(200):
             state, _ = regularizer.advance(state, None, 0)
-        return f.to_numpy(f.constants(regularizer.penalty(state, None)[:1])).item()
+        return f.to_numpy(f.constants(regularizer.penalty(state, None, None)[:1])).item()
 
     assert penalty("l2") == pytest.approx(sum((m**2).sum() for m in matrices), rel=1e-5)
     assert penalty("spectral") == pytest.approx(np.prod([np.linalg.norm(m, 2) for m in matrices]), rel=1e-4)

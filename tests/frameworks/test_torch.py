@@ -160,7 +160,7 @@ def test_weight_penalty_has_a_gradient_in_the_weights_but_not_in_biases(kind):
     classifier = nets.classifier("batchnorm")
     f = trainable_of(classifier)
     regularizer = WeightRegularizationTrainer(classifier, kind=kind)._regularizer(f, (None, None), 0)
-    regularizer.penalty(regularizer.state, None)[0].backward()
+    regularizer.penalty(regularizer.state, None, None)[0].backward()
     for module in classifier.model.modules():
         if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):
             assert module.weight.grad.abs().sum() > 0
