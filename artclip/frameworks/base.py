@@ -45,6 +45,8 @@ class Function(abc.ABC):
     clip_values: tuple[np.ndarray, np.ndarray] | None
     access = "backpropagation"
     """How gradients are had: ``"backpropagation"``, ``"class_gradient"`` or ``"predict alone"``."""
+    has_batchnorm = False
+    """Whether :meth:`forward_beside` passes the batch too."""
 
     # f
     def predict(self, x: np.ndarray) -> np.ndarray:

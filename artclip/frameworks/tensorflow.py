@@ -72,6 +72,7 @@ class TensorFlowFunction(Function):
         self.input_shape = keras_layers.input_shape(model) if input_shape is None else input_shape
         self.clip_values = None
         self._batchnorm = keras_batchnorm.layers_of(model)
+        self.has_batchnorm = bool(self._batchnorm)
         self.compiled: list[Any] = []  # every tf.function made, so that their traces can be counted
         dtypes = (tf.as_dtype(v.dtype) for v in model.trainable_variables)
         self.dtype = next((dtype for dtype in dtypes if dtype.is_floating), tf.float32)
@@ -91,7 +92,7 @@ class TensorFlowFunction(Function):
         return self._flat(self._deployed(x))
 
     def forward_beside(self, x: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
-        if not self._batchnorm:
+        if not self.has_batchnorm:
             return self.forward(x)
         rows, both = self.rows(batch), tf.concat([batch, x], 0)
         with keras_batchnorm.normalised_by(self._batchnorm, rows, self.rows(both)):

@@ -75,6 +75,7 @@ class TorchFunction(Function):
         self.dtype = like.dtype if like is not None else torch.float32
         self._eval_mode = _EvalMode(module)
         self._batchnorm = torch_batchnorm.layers_of(module)
+        self.has_batchnorm = bool(self._batchnorm)
 
     def state(self) -> Iterator[np.ndarray]:
         for value in self.module.state_dict().values():
@@ -90,7 +91,7 @@ class TorchFunction(Function):
         return outputs.to(self.dtype)  # under autocast they come in a lower precision, and are to be subtracted
 
     def forward_beside(self, x: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
-        if not self._batchnorm:
+        if not self.has_batchnorm:
             return self.forward(x)
         rows, both = len(batch), torch.cat([batch, x])
         with torch_batchnorm.NormalisedBy(self._batchnorm, rows, len(both)):

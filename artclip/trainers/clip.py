@@ -21,7 +21,7 @@ class CLIPTrainer(RegularizedTrainer):
 
     Minimises loss + λ·Q², where Q is the difference quotient ‖f(u) - f(v)‖ / ‖u - v‖ of pairs that gradient ascent
     keeps adversarial (algorithm 1), and f is the classifier as deployed: in eval mode, on raw inputs, ART's
-    preprocessing included.
+    preprocessing included. In the penalty BatchNorm normalises by the batch, as it does in the loss.
 
     Args:
         classifier: ART ``PyTorchClassifier``, ``TensorFlowV2Classifier`` or ``KerasClassifier`` (logits preferred), or

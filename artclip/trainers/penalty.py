@@ -93,11 +93,12 @@ class PairPenalty:
         return max(1, min(self._options.pair_interval, math.floor(MOST_STEP_WEIGHT / lamda + 1e-9)))
 
     def gradients(self, batch: int) -> int:
-        """Both ends of each pair in the penalty, and those that climb in each ascent."""
+        """Both ends of each pair in the penalty, with the batch for BatchNorm, and those that climb in each ascent."""
         o = self._options
+        beside = batch if self.rule.f.has_batchnorm else 0
         if self._fresh:
-            return self._fresh.gradients(batch, o.pair_steps)
-        return 2 * o.nb_pairs * (o.pair_steps + 1)
+            return beside + self._fresh.gradients(batch, o.pair_steps)
+        return beside + 2 * o.nb_pairs * (o.pair_steps + 1)
 
     def between(self, state: Any) -> Any:
         """As it is."""
@@ -138,8 +139,8 @@ class LipschitzPenalty:
     """CLIP's penalty for a training loop of your own: ``loss = criterion(model(x), y) + lamda * penalty()``.
 
     Each call moves the pairs one update up and returns the penalty of their quotients, a scalar tensor that carries a
-    gradient in the model's parameters alone. The model is seen in eval mode and left in the mode it was in. In
-    TensorFlow, call it under the ``GradientTape``, in a ``tf.function`` or not; for ``keras.Model.fit`` see
+    gradient in the model's parameters alone. The model is seen in eval mode and left in the mode it was in; only
+    BatchNorm layers that are being trained normalise by the batch. In TensorFlow, call it under the ``GradientTape``, in a ``tf.function`` or not; for ``keras.Model.fit`` see
     :meth:`keras_model`.
 
     Args:
@@ -192,7 +193,8 @@ class LipschitzPenalty:
         """The penalty now.
 
         Args:
-            x: shape (n, *shape): the current batch, to anchor fresh pairs in; ``None`` takes points of ``x_init``.
+            x: shape (n, *shape): the current batch, to anchor fresh pairs in, and for BatchNorm to normalise by;
+                ``None`` takes points of ``x_init``.
 
         Returns:
             A scalar tensor: the mean (or largest) Q² (or Q) over the pairs.

@@ -275,3 +275,8 @@ def halving_scheduler(estimator):
 def bare_batchnorm():
     """The net "batchnorm" as a function makes it."""
     return NETS["batchnorm"][1]()
+
+
+def bare_normalisation(nb=6):
+    """One BatchNorm layer, as a model."""
+    return keras.Sequential([keras.Input((nb,)), layers.BatchNormalization()])

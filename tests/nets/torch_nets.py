@@ -265,3 +265,8 @@ def halving_scheduler(estimator):
 def bare_batchnorm():
     """The net "batchnorm" as a function makes it."""
     return NETS["batchnorm"][1]()
+
+
+def bare_normalisation(nb=6):
+    """One BatchNorm layer in train mode, as a model."""
+    return nn.BatchNorm1d(nb)
