@@ -74,6 +74,10 @@ class Function(abc.ABC):
         """
         return self.forward(x)
 
+    def whole(self, x: Tensor) -> Tensor:
+        """The inputs of a batch on all devices, where x has those on this one."""
+        return x
+
     def value(self, x: Tensor) -> Tensor:
         """:meth:`forward` without gradients."""
         return self.constants([self.forward(x)])[0]
@@ -197,6 +201,21 @@ class Trainable(Function):
     """Name of the optimizer's class."""
     weights_file: str
     """What :meth:`save_weights` calls its file, as ``model.pt``."""
+
+    leads = True
+    """Whether this process shows progress and writes to the disk: one of those that train together does."""
+
+    def spread(self) -> Trainable:
+        """This estimator, to be trained on all devices that work together, where there are several."""
+        return self
+
+    def agreed(self, value: Any) -> Any:
+        """The value that the leading process has."""
+        return value
+
+    def total(self, x: Tensor) -> int:
+        """Samples of a batch on all devices."""
+        return int(x.shape[0])
 
     @abc.abstractmethod
     def check_trainable(self) -> None:

@@ -86,16 +86,19 @@ class TorchFunction(Function):
         return self.module(x)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self._outputs(x)
+
+    def _outputs(self, x: torch.Tensor) -> torch.Tensor:
         with self._eval_mode:
             outputs = self._deployed(x).reshape(x.shape[0], -1)
         return outputs.to(self.dtype)  # under autocast they come in a lower precision, and are to be subtracted
 
     def forward_beside(self, x: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
         if not self.has_batchnorm:
-            return self.forward(x)
+            return self._outputs(x)
         rows, both = len(batch), torch.cat([batch, x])
         with torch_batchnorm.NormalisedBy(self._batchnorm, rows, len(both)):
-            return self.forward(both)[rows:]
+            return self._outputs(both)[rows:]
 
     @torch.no_grad()
     def value(self, x: torch.Tensor) -> torch.Tensor:
@@ -104,7 +107,7 @@ class TorchFunction(Function):
     def pullback(self, x: torch.Tensor) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
         x = x.detach().requires_grad_(True)
         with torch.enable_grad():
-            outputs = self.forward(x)
+            outputs = self._outputs(x)
 
         def pull(cotangents: torch.Tensor) -> torch.Tensor:
             return torch.autograd.grad(outputs, x, cotangents)[0]

@@ -55,6 +55,11 @@ class TorchEstimator(TorchFunction, Trainable):
         self.scaling = self._preprocessing.scaling
         self.has_defences = self._preprocessing.has_fit_defences or self._preprocessing.has_predict_defences
 
+    def spread(self) -> TorchEstimator:
+        from artclip.frameworks import torch_ranks  # it is a subclass of this
+
+        return torch_ranks.TorchRanks(self.estimator) if torch_ranks.several() else self
+
     def _deployed(self, x: torch.Tensor) -> torch.Tensor:
         return self.module(self._preprocessing.deployed(x))[-1]
 
@@ -97,6 +102,9 @@ class TorchEstimator(TorchFunction, Trainable):
         return np.asarray(self.estimator.reduce_labels(check_and_transform_label_format(y, self.nb_classes)))
 
     def batch(self, x: np.ndarray, y: np.ndarray, index: np.ndarray | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._tensors(x, y, index)
+
+    def _tensors(self, x: np.ndarray, y: np.ndarray, index: np.ndarray | None) -> tuple[torch.Tensor, torch.Tensor]:
         inputs, labels = (as_tensor(x), as_tensor(y)) if index is None else (rows_of(x, index), rows_of(y, index))
         if labels.is_floating_point():
             labels = labels.to(self.dtype)
@@ -133,8 +141,13 @@ class TorchEstimator(TorchFunction, Trainable):
                     "BatchNorm cannot train on a batch of one; use batch_size >= 2, or drop_last=True"
                 ) from error
             raise
+        reported[-1] = self._averaged(reported[-1])
         optimizer.step()
         return tuple(v for values in reversed(reported) for v in values)
+
+    def _averaged(self, values: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Average over all devices: gradients in place, and some values."""
+        return values
 
     def blind_loss(self, y: np.ndarray) -> float:
         if self.nb_classes is not None:
@@ -160,7 +173,7 @@ class TorchEstimator(TorchFunction, Trainable):
         losses, correct = [], []
         with self._eval_mode:
             for start in range(0, len(x), batch_size):
-                xb, yb = self.batch(x[start : start + batch_size], y[start : start + batch_size])
+                xb, yb = self._tensors(x[start : start + batch_size], y[start : start + batch_size], None)
                 loss, right = self._loss_of(self._deployed(xb), yb)
                 losses.append(loss * len(xb))
                 correct.append(right)

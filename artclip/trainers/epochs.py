@@ -124,7 +124,7 @@ class Epochs:
         per_check = max(LEAST_STEPS_PER_CHECK, math.ceil(self._batches.nb_batches / CHECKS_PER_EPOCH))
         stretch: list[tuple[int, tuple[Tensor, ...]]] = []
         for index, (x, y) in enumerate(self._batches.epoch(within.batch), within.batch + 1):
-            stretch.append((x.shape[0], self._step(x, y, lamda.value if penalise else 0.0)))
+            stretch.append((self._f.total(x), self._step(x, y, lamda.value if penalise else 0.0)))
             if index % per_check and index < self._batches.nb_batches:
                 continue
             new, new_figures = self._check(stretch, lamda)
@@ -158,7 +158,7 @@ class Epochs:
 
     def _step(self, x: Tensor, y: Tensor, lamda: float) -> tuple[Tensor, ...]:
         step, self._nb_steps = self._nb_steps, self._nb_steps + 1
-        self._gradients += x.shape[0]
+        self._gradients += self._f.total(x)
         if lamda == 0:
             return self._plain_step(x, y)
         if step % (interval := self._regularizer.interval(lamda)):
@@ -169,7 +169,7 @@ class Epochs:
         if self._nb_penalised == 0:
             self._regularizer.begin()
         count, self._nb_penalised = self._nb_penalised, self._nb_penalised + 1
-        self._gradients += self._regularizer.gradients(x.shape[0])
+        self._gradients += self._regularizer.gradients(self._f.total(x))
         self._regularizer.state, values = self._penalised_step(
             x, y, self._regularizer.state, count, lamda, lamda * interval
         )

@@ -94,10 +94,11 @@ class Fit:
         epochs.begin(trainer._controller, self._outer(index + 1), best)
         self._save()
         verdicts = [callback(trainer, record) for callback in trainer.callbacks]
-        if any(verdicts):
+        stopped = bool(self._f.agreed(any(verdicts)))
+        if stopped:
             epochs.begin(trainer._controller, self._outer(index + 1, stopped=True), best)
             self._save()
-        return any(verdicts)
+        return stopped
 
     def _validated(self) -> Record:
         if self._validation is None:
@@ -112,7 +113,7 @@ class Fit:
         return {"epoch": index, "stopped": stopped, **done}
 
     def _save(self) -> None:
-        if self._trainer.checkpoint is not None:
+        if self._trainer.checkpoint is not None and self._f.leads:
             arrays, record = self._epochs.point.packed(self._f)
             checkpoint.write(self._trainer.checkpoint, arrays, {**self._start.about(self._epochs.point), **record})
 

@@ -112,7 +112,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
         """
         checks.positive_integer("batch_size", batch_size)
         verbose, drop_last, resume = self._fit_options(kwargs, ("verbose", "drop_last", "resume"))
-        trainable, start = trainable_of(self._classifier), self._start(resume)
+        trainable = trainable_of(self._classifier).spread()
+        start = self._start(trainable, resume)
         x, y = checks.data(x, y, trainable.input_shape, trainable.nb_classes)
         x, y = trainable.training_data(x, y)
         batches = ArrayBatches(trainable, x, y, batch_size, bool(drop_last), start.seed)
@@ -142,7 +143,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
             ValueError, TypeError, FloatingPointError: as :meth:`fit`.
         """
         verbose, resume = self._fit_options(kwargs, ("verbose", "resume"))
-        trainable, start = trainable_of(self._classifier), self._start(resume)
+        trainable = trainable_of(self._classifier).spread()
+        start = self._start(trainable, resume)
         batches = GeneratorBatches(trainable, generator)
         sample = batches.get()
         start.settings["nb_batches"] = batches.nb_batches
@@ -152,12 +154,13 @@ class RegularizedTrainer(Trainer, abc.ABC):
         """Predictions of the classifier, as ``classifier.predict(x, **kwargs)``."""
         return self._classifier.predict(x, **kwargs)
 
-    def _start(self, resume: bool) -> Start:
+    def _start(self, trainable: Trainable, resume: bool) -> Start:
         """Where this fit starts: anew, or from a checkpoint."""
         if resume and self.checkpoint is None:
             raise ValueError(f"resume=True needs a folder: {type(self).__name__}(..., checkpoint=FOLDER)")
-        found = checkpoints.read(self.checkpoint) if resume and self.checkpoint is not None else None
-        return Start(self, found)
+        self.seed = trainable.agreed(self.seed)
+        found = checkpoints.read(self.checkpoint) if resume and trainable.leads and self.checkpoint else None
+        return Start(self, trainable.agreed(found))
 
     def _fit_options(self, kwargs: dict[str, Any], known: tuple[str, ...]) -> list[Any]:
         unknown = sorted(set(kwargs) - set(known))
@@ -191,7 +194,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         _rehearse(trainable, *sample)
         start.check(trainable)
         regularizer = self._regularizer(trainable, sample, start.seed)
-        progress = tqdm(total=nb_epochs * batches.nb_batches, disable=not verbose, unit="step")
+        progress = tqdm(total=nb_epochs * batches.nb_batches, disable=not (verbose and trainable.leads), unit="step")
         with progress, checkpoints.terminable(self.checkpoint is not None), trainable.fitting(start.seed):
             Fit(self, trainable, batches, regularizer, validation_data, scheduler, start, progress).run(nb_epochs)
         if nb_epochs and all(record["loss"] is None for record in self.history[start.first :]):

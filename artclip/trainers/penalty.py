@@ -115,6 +115,7 @@ class PairPenalty:
     def advance(self, state: State, x: Tensor, count: Any) -> tuple[State, Tensor]:
         """Pairs that have climbed on the current weights, and their ends."""
         f, nb_pairs = self.rule.f, self._options.nb_pairs
+        x = f.whole(x)
         if self._fresh:
             return state, self._fresh.climb(x, state[1], self._options.pair_steps)
         due = (count > 0) & (count % REFRESH_INTERVAL == 0) & (f.rows(x) >= nb_pairs)
@@ -140,8 +141,8 @@ class LipschitzPenalty:
 
     Each call moves the pairs one update up and returns the penalty of their quotients, a scalar tensor that carries a
     gradient in the model's parameters alone. The model is seen in eval mode and left in the mode it was in; only
-    BatchNorm layers that are being trained normalise by the batch. In TensorFlow, call it under the ``GradientTape``, in a ``tf.function`` or not; for ``keras.Model.fit`` see
-    :meth:`keras_model`.
+    BatchNorm layers that are being trained normalise by the batch. In TensorFlow, call it under the ``GradientTape``,
+    in a ``tf.function`` or not; for ``keras.Model.fit`` see :meth:`keras_model`.
 
     Args:
         model: ``torch.nn.Module`` or Keras model on inputs (n, *shape), or an ART estimator of one.

@@ -54,6 +54,13 @@ class Start:
         shapes = {name: f"{a.dtype}{list(a.shape)}" for name, a in arrays.items() if not name.startswith("optimizer.")}
         self.settings |= {"model": shapes, "optimizer": f.optimizer_name}
         self.settings = json.loads(json.dumps(self.settings))  # as it will be read
+        theirs = f.agreed(self.settings)
+        differing = [name for name in self.settings if theirs.get(name) != self.settings[name]]
+        if differing:
+            raise ValueError(
+                f"this process and the first one were given different {', '.join(differing)}; all processes that train "
+                "together need the same"
+            )
         if self._found is None:
             return
         then = self._found[1]["settings"]
