@@ -89,19 +89,22 @@ class TensorFlowFunction(Function):
         return tf.cast(tf.reshape(outputs, (self.rows(outputs), math.prod(outputs.shape[1:]))), self.dtype)
 
     def forward(self, x: tf.Tensor) -> tf.Tensor:
+        return self._outputs(x)
+
+    def _outputs(self, x: tf.Tensor) -> tf.Tensor:
         return self._flat(self._deployed(x))
 
     def forward_beside(self, x: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
         if not self.has_batchnorm:
-            return self.forward(x)
+            return self._outputs(x)
         rows, both = self.rows(batch), tf.concat([batch, x], 0)
         with keras_batchnorm.normalised_by(self._batchnorm, rows, self.rows(both)):
-            return self.forward(both)[rows:]
+            return self._outputs(both)[rows:]
 
     def pullback(self, x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(x)
-            outputs = self.forward(x)
+            outputs = self._outputs(x)
 
         def pull(cotangents: tf.Tensor) -> tf.Tensor:
             gradient = tape.gradient(outputs, x, cotangents, unconnected_gradients=tf.UnconnectedGradients.ZERO)

@@ -52,6 +52,12 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         self.nb_classes = None if linear and keras_layers.is_regression(self._loss) else estimator.nb_classes
         self._sparse = keras_layers.loss_name(self._loss).startswith("sparse")
 
+    def spread(self) -> TensorFlowEstimator:
+        from artclip.frameworks import tensorflow_replicas  # it has a subclass of this
+
+        several = tensorflow_replicas.strategy_of(self.model) is not None
+        return tensorflow_replicas.TensorFlowReplicas(self.estimator) if several else self
+
     def _deployed(self, x: tf.Tensor) -> tf.Tensor:
         return self.model(self._preprocessing.deployed(x), training=False)
 
@@ -145,8 +151,7 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         for objective in objectives[:-1] if own is not None else objectives:
             with tf.GradientTape() as tape:
                 scalar, values = objective()
-                # Scaled for mixed precision; the same number without it.
-                scalar = scalar if own is not None else self.optimizer.scale_loss(scalar)
+                scalar = scalar if own is not None else self._descended(scalar)
             gradients = _added(gradients, tape.gradient(scalar, variables))
             reported.append(values)
         if own is not None:
@@ -154,7 +159,16 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
             own_step(own, self.model, *self._batch, gradients)
         else:
             self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            reported[-1] = self._averaged(reported[-1])
         return tuple(tf.stop_gradient(v) for values in reversed(reported) for v in values)
+
+    def _descended(self, scalar: tf.Tensor) -> tf.Tensor:
+        """What is differentiated for the optimizer: scaled for mixed precision, and the same number without it."""
+        return self.optimizer.scale_loss(scalar)
+
+    def _averaged(self, values: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
+        """Some values averaged over all devices."""
+        return values
 
     def blind_loss(self, y: np.ndarray) -> float:
         if self.nb_classes is not None:

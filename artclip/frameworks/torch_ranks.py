@@ -94,14 +94,15 @@ class TorchRanks(TorchEstimator):
         return self._total
 
     def whole(self, x: torch.Tensor) -> torch.Tensor:
-        return self._joined(x, self._own, self._total)
+        return x if len(x) == self._total else self._joined(x, self._own, self._total)
 
     def loss(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        if not len(x):  # a last batch of fewer samples than processes
-            nothing = sum((p * 0).sum() for p in self._parameters)
-            return nothing, nothing.detach()
         loss, correct = super().loss(x, y)
-        return loss * (len(x) * self._nb_ranks / self._total), correct * self._nb_ranks  # such that their mean is right
+        if len(x) == self._total:  # all have all
+            return loss, correct
+        is_sum = getattr(self.estimator.loss, "reduction", "mean") == "sum"
+        share = 1.0 if is_sum else len(x) / self._total
+        return loss * (share * self._nb_ranks), correct * self._nb_ranks  # such that their mean is right
 
     def _averaged(self, values: list[torch.Tensor]) -> list[torch.Tensor]:
         # Parameters without a gradient here may have one elsewhere.
@@ -120,6 +121,8 @@ class TorchRanks(TorchEstimator):
     # rows of anything
     def _share(self, n: int) -> slice:
         """The rows of this process; all of them, on each, where they are fewer than processes."""
+        if n < self._nb_ranks:
+            return slice(0, n)
         return slice(n * self._rank // self._nb_ranks, n * (self._rank + 1) // self._nb_ranks)
 
     def _is_shared(self, x: torch.Tensor) -> bool:
@@ -147,8 +150,8 @@ class TorchRanks(TorchEstimator):
         return self._with_gradient(super().forward(x[rows]), rows, len(x))
 
     def forward_beside(self, x: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
-        if not self._is_shared(x) or not len(batch):
-            return super().forward_beside(x, batch) if len(batch) else super().forward(x)
+        if not self._is_shared(x):
+            return super().forward_beside(x, batch)
         rows = self._share(len(x))
         return self._with_gradient(super().forward_beside(x[rows], batch), rows, len(x))
 
