@@ -156,6 +156,8 @@ class TensorFlowFunction(Function):
 
     def norm(self, t: tf.Tensor, p: float) -> tf.Tensor:
         axes = list(range(1, t.shape.rank))
+        if t.dtype == tf.float16 and p == 2:  # squares would leave its range
+            return tf.cast(self.norm(tf.cast(t, tf.float32), p), t.dtype)
         if p == 1:
             return tf.reduce_sum(tf.abs(t), axes, keepdims=True)
         if p == math.inf:

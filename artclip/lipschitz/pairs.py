@@ -26,7 +26,8 @@ State = tuple[Tensor, Tensor]
 """Centres and directions, each of shape (P, *input_shape)."""
 
 LEAST_BEND = 0.01  # relative difference of gradients at u and v that is well above the rounding of float32
-TINY = 1e-12  # far below any gradient that means something, far above the least float32
+# Far below any gradient that means something, far above the least number: in float32 and float64, and in 16 bits.
+TINY, TINY_IN_HALF = 1e-12, 1e-4
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class PairRule:
         """Pairs anchored at x, each pointing to its neighbour in x, or along w (P or more) where that is equal."""
         neighbour = self.f.concat([x[1:], x[:1]]) - x
         length = self.f.norm(neighbour, self.norm)
-        return x, self.f.where(length > 0, neighbour / (length + TINY), w[: self.f.rows(x)])
+        return x, self.f.where(length > 0, neighbour / (length + self.tiny), w[: self.f.rows(x)])
 
     def ascend(self, state: State) -> State:
         """One step of all pairs up their quotients. A pair in a flat spot keeps its direction."""
@@ -87,11 +88,11 @@ class PairRule:
 
     def slope(self, difference: Tensor) -> Tensor:
         """Gradient of the output norm at differences (n, k), up to a factor, whatever the units of f."""
-        return self._norm_gradient(difference / (self.f.norm(difference, 2) + TINY), self.output_norm)
+        return self._norm_gradient(difference / (self.f.norm(difference, 2) + self.tiny), self.output_norm)
 
     def towards(self, gradient: Tensor, w: Tensor) -> Tensor:
         """Unit directions of steepest ascent; the old ones, as good as weightless, remain where the gradient is 0."""
-        steepest, length = self._direction(gradient + w * TINY)
+        steepest, length = self._direction(gradient + w * self.tiny)
         return steepest / length
 
     def moved(self, state: State, at_u: Tensor, at_v: Tensor) -> State:
@@ -101,9 +102,14 @@ class PairRule:
         steepest, length = self._direction(bend)
         # Where f is straight between u and v, what the two gradients differ by is rounding: no place to go to.
         size = f.norm(bend, 2)
-        sure = size / (size + f.norm(at_v - at_u, 2) * LEAST_BEND + TINY)
-        c = c + steepest * (sure * self.centre_step * self.separation / (length + TINY))
+        sure = size / (size + f.norm(at_v - at_u, 2) * LEAST_BEND + self.tiny)
+        c = c + steepest * (sure * self.centre_step * self.separation / (length + self.tiny))
         return c, self.towards(at_v - at_u, w)
+
+    @property
+    def tiny(self) -> float:
+        """What keeps a division by a gradient finite."""
+        return TINY if self.f.precision < 1e-5 else TINY_IN_HALF
 
     def quotients(self, state: State) -> Tensor:
         """Q of each pair, shape (P,); differentiable in the parameters."""

@@ -23,7 +23,7 @@ from safetensors.numpy import save_file
 from artclip.hashing import digest
 
 GENERATIONS = ("checkpoint.safetensors", "checkpoint-previous.safetensors")
-FORMAT = 1
+FORMAT = 2
 Arrays = dict[str, np.ndarray]
 
 

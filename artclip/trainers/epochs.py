@@ -18,6 +18,7 @@ from artclip.trainers.point import Point, Within
 Record = dict[str, Any]
 Sample = tuple[np.ndarray, np.ndarray]
 CHECKS_PER_EPOCH, LEAST_STEPS_PER_CHECK, MOST_FAULTS = 10, 20, 8
+EXPLODED = 1e6  # times the loss of the first step, or of guessing
 
 
 class Regularizer(Protocol):
@@ -61,16 +62,23 @@ class Regularizer(Protocol):
 class Epochs:
     """Runs one epoch after the other: steps in stretches, a look at the numbers after each stretch.
 
-    Nothing waits for the device inside a stretch. If a loss, a figure or a parameter is not finite after it, the
-    whole stretch is undone, and λ halved if it was at work.
+    Nothing waits for the device inside a stretch. If a loss, a figure or a parameter is not finite after it, or the
+    loss is a million times what guessing costs (and what the first step had), the whole stretch is undone; and if that
+    happens again within ten checks, λ is halved if it was at work.
     """
 
-    def __init__(self, trainable: Trainable, batches: Batches, regularizer: Regularizer, progress: Any) -> None:
+    def __init__(
+        self, trainable: Trainable, batches: Batches, regularizer: Regularizer, progress: Any, guessing: float = 1.0
+    ) -> None:
+        self._guessing = guessing
         self._f, self._batches, self._regularizer, self._progress = trainable, batches, regularizer, progress
         self._plain_step = trainable.compile(self._plain)
         self._penalised_step = trainable.compile(self._penalised)
         self._between_step = trainable.compile(self._between)
-        self._nb_steps = self._nb_penalised = self._faults = self._gradients = 0
+        self._nb_steps = self._nb_penalised = self._gradients = 0
+        self._faults, self._good = 0, CHECKS_PER_EPOCH  # failed checks in a row, good ones since the last of them
+        self._usual = 0.0  # what a loss is compared to, from the first check on
+        self._warned: set[str] = set()
         self.point: Any = None
         """A :class:`Point`, where to go back to: the last check at which all was well, or the start of the epoch."""
 
@@ -114,7 +122,7 @@ class Epochs:
         self.point = point
         self.undo()
         self._f.set_randomness(point.randomness)
-        self._nb_steps, self._nb_penalised, self._faults = point.steps
+        self._nb_steps, self._nb_penalised, self._faults, self._good, self._usual = point.steps
         vars(lamda).update(point.lamda)
 
     def run(self, lamda: Controller, penalise: bool) -> Record:
@@ -151,7 +159,7 @@ class Epochs:
         }
 
     def _mark(self, lamda: Controller, within: Within, outer: dict[str, Any], best: Any) -> None:
-        f, steps = self._f, (self._nb_steps, self._nb_penalised, self._faults)
+        f, steps = self._f, (self._nb_steps, self._nb_penalised, self._faults, self._good, self._usual)
         state = self._regularizer.state
         # One assignment, so that an interrupt finds either the old point or the new one.
         self.point = Point(f.snapshot(), state, f.randomness(), steps, dict(vars(lamda)), within, outer, best)
@@ -182,23 +190,42 @@ class Epochs:
         correct = self._f.to_numpy([values[1] for _, values in stretch])
         figures = [values[2] for _, values in stretch if len(values) > 2]
         host_figures = self._f.to_numpy(figures) if figures else np.empty(0)
-        if np.isfinite(losses).all() and np.isfinite(host_figures).all() and self._f.is_finite():
-            self._faults = 0
+        self._usual = self._usual or max(self._guessing, losses[0] if np.isfinite(losses[0]) else 0.0)
+        fine = losses <= EXPLODED * self._usual
+        if fine.all() and np.isfinite(host_figures).all() and self._f.is_finite():
+            self._faults, self._good = 0, self._good + 1
             return np.array([sizes.sum(), (losses * sizes).sum(), correct.sum()]), host_figures
         self.undo()
-        self._faults += 1
-        cause = "loss" if not np.isfinite(losses).all() else "penalty" if figures else "gradient"
+        again, self._faults, self._good = self._good < CHECKS_PER_EPOCH, self._faults + 1, 0
+        nb, first = len(stretch), int(np.argmin(fine))  # the first that is not fine, or 0
+        if not fine[first]:
+            cause = f"loss of {losses[first]:.3g} in step {self._nb_steps - nb + first + 1}"
+        else:
+            cause = "an infinite gradient" if np.isfinite(host_figures).all() else "an infinite quotient of the pairs"
         if self._faults >= MOST_FAULTS:
             raise FloatingPointError(
-                f"the {cause} was NaN or infinite {MOST_FAULTS} times in a row, the last time at λ = {lamda.value:g}; "
-                "the model is at its last finite state. Lower the learning rate, or look for a layer that overflows"
+                f"numbers failed at {MOST_FAULTS} checks in a row (the last time: {cause}, λ = {lamda.value:g}); the "
+                "model is at its last finite state. Lower the learning rate, or look for a layer that overflows"
             )
-        advice = "a lower learning rate avoids this"
-        if figures:
+        self._warn_once(
+            "undone",
+            f"numbers failed ({cause}): {nb} steps are undone and counted in the history, as will be further ones; a "
+            "lower learning rate avoids this",
+        )
+        if figures and again:
             lamda.value /= 2
-            advice = f"λ is halved to {lamda.value:g}; a lower λ or learning rate avoids this"
-        warnings.warn(f"NaN or infinite {cause}: {len(stretch)} steps undone; {advice}", RuntimeWarning, stacklevel=5)
+            self._warn_once(
+                "halved",
+                f"numbers fail again and again: λ is halved, to {lamda.value:g}, each time; a lower λ or learning rate "
+                "avoids this",
+            )
         return None, host_figures
+
+    def _warn_once(self, what: str, message: str) -> None:
+        """Once a fit."""
+        if what not in self._warned:
+            self._warned.add(what)
+            warnings.warn(message, RuntimeWarning, stacklevel=8)
 
     def undo(self) -> None:
         """Go back to the last check at which all was well."""

@@ -32,6 +32,7 @@ class Fit:
         scheduler: as for :meth:`CLIPTrainer.fit`.
         start: where to start.
         progress: bar.
+        guessing: what guessing costs.
     """
 
     def __init__(
@@ -44,10 +45,11 @@ class Fit:
         scheduler: Any,
         start: Start,
         progress: Any,
+        guessing: float,
     ) -> None:
         self._trainer, self._f, self._batches, self._validation = trainer, trainable, batches, validation
         self._scheduler, self._start, self._progress = scheduler, start, progress
-        self._epochs = Epochs(trainable, batches, regularizer, progress)
+        self._epochs = Epochs(trainable, batches, regularizer, progress, guessing)
         self._point = start.point(trainable, regularizer.state)
 
     def run(self, nb_epochs: int) -> None:

@@ -194,9 +194,11 @@ class RegularizedTrainer(Trainer, abc.ABC):
         _rehearse(trainable, *sample)
         start.check(trainable)
         regularizer = self._regularizer(trainable, sample, start.seed)
+        guessing = trainable.blind_loss(sample[1])
         progress = tqdm(total=nb_epochs * batches.nb_batches, disable=not (verbose and trainable.leads), unit="step")
         with progress, checkpoints.terminable(self.checkpoint is not None), trainable.fitting(start.seed):
-            Fit(self, trainable, batches, regularizer, validation_data, scheduler, start, progress).run(nb_epochs)
+            fit = Fit(self, trainable, batches, regularizer, validation_data, scheduler, start, progress, guessing)
+            fit.run(nb_epochs)
         if nb_epochs and all(record["loss"] is None for record in self.history[start.first :]):
             raise FloatingPointError(
                 "every step had a NaN or infinite loss or gradient and was undone, so the model is as it was. Lower "

@@ -42,7 +42,8 @@ class Point:
         snapshot: of the model and its optimizer, as its adapter makes it.
         pairs: state of the regulariser.
         randomness: states of the generators that the model draws from.
-        steps: steps done, penalised steps done, failed checks in a row.
+        steps: steps done, penalised steps done, failed checks in a row, good checks since the last failed
+            one; and what losses are compared to.
         lamda: state of the controller.
         within: how far the epoch has come.
         outer: what the loop adds: ``epoch``, ``nb_history``, ``order``, ``scheduler``, ``stopped``.
@@ -52,7 +53,7 @@ class Point:
     snapshot: Any
     pairs: Any
     randomness: list[np.ndarray]
-    steps: tuple[int, int, int]
+    steps: tuple[int, int, int, int, float]
     lamda: dict[str, Any]
     within: Within
     outer: dict[str, Any]

@@ -1,5 +1,7 @@
 """What every trainer promises, for every net of the registry, on every framework."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -220,13 +222,55 @@ def test_weight_penalties_equal_numpy(nets, net):
 
 
 @pytest.mark.parametrize("forward", [True, False])
-def test_a_nan_undoes_its_stretch_is_reported_and_halves_lamda(nets, forward):
-    classifier = nets.faulty({25, 47}, forward)
+@pytest.mark.parametrize(("at", "skipped", "lamda"), [({25}, 20, 0.08), ({25, 47}, 20 + 10, 0.04)])
+def test_a_nan_undoes_its_stretch_and_a_second_one_soon_after_halves_lamda(nets, forward, at, skipped, lamda):
+    classifier = nets.faulty(at, forward)
     trainer = CLIPTrainer(classifier, lamda=0.08, seed=0)
-    with pytest.warns(RuntimeWarning, match="steps undone; λ is halved to") as caught:
+    with pytest.warns(RuntimeWarning) as caught:
         trainer.fit(*nets.data(n=200), batch_size=4, nb_epochs=4)
-    assert len(caught) == 2
-    assert trainer.lamda == pytest.approx(0.02)
-    assert sum(r["skipped_steps"] for r in trainer.history) == 20 + 10  # stretches of 20, 20, 10
+    messages = [str(warning.message) for warning in caught]
+    seen = 25 if forward else 26  # a gradient shows in the next loss
+    assert messages[0].startswith(f"numbers failed (loss of nan in step {seen}): 20 steps are undone and counted")
+    assert [m.startswith("numbers fail again and again: λ is halved, to 0.04") for m in messages[1:]] == [True] * (
+        len(at) - 1
+    )
+    assert trainer.lamda == pytest.approx(lamda)
+    assert sum(r["skipped_steps"] for r in trainer.history) == skipped  # stretches of 20, 20, 10
     assert all(np.isfinite(w).all() for w in nets.weights(classifier).values())
     assert trainer.history[-1]["accuracy"] > 0.5
+
+
+def test_faults_far_apart_leave_lamda_alone_and_warn_once(nets):
+    trainer = CLIPTrainer(nets.faulty({25, 265}), lamda=0.08, seed=0)  # 14 checks lie between
+    with pytest.warns(RuntimeWarning) as caught:
+        trainer.fit(*nets.data(n=200), batch_size=4, nb_epochs=6)
+    assert len(caught) == 1
+    assert trainer.lamda == 0.08
+    assert sum(r["skipped_steps"] for r in trainer.history) == 40
+    assert caught[0].filename == __file__
+
+
+def test_a_penalty_that_explodes_is_tamed(nets):
+    """Of w² with weight λ, steps of 0.1 diverge where λ > 10: λ comes down until they do not."""
+    x = np.random.default_rng(0).uniform(-1, 1, (64, 1)).astype(np.float32)
+    regressor = nets.linear_regressor(clip_values=(-1.0, 1.0))
+    trainer = CLIPTrainer(regressor, lamda=100.0, pair_interval=1, seed=0)
+    with pytest.warns(RuntimeWarning, match="numbers fail again and again: λ is halved, to 50, each time"):
+        trainer.fit(x, x[:, 0], batch_size=4, nb_epochs=60)
+    assert 1 < trainer.lamda < 10
+    (weight,) = nets.weights(regressor).values()
+    assert 0 < weight.item() < 0.5
+
+
+def test_float16_overflows_without_leaving_a_trace(nets):
+    classifier = nets.to_half("mlp", lr=1e4)
+    x, y = nets.data()
+    trainer = CLIPTrainer(classifier, lamda=0.1, pair_interval=1, nb_pairs=8, seed=0)
+    with pytest.warns(RuntimeWarning, match="numbers failed"), contextlib.suppress(FloatingPointError):
+        trainer.fit(x.astype(np.float16), y, batch_size=4, nb_epochs=10)
+    assert all(np.isfinite(w).all() for w in nets.weights(classifier).values())
+    assert all(w.dtype == np.float16 for w in nets.weights(classifier).values())
+    with_care = nets.to_half("mlp", lr=0.3)
+    trainer = CLIPTrainer(with_care, lamda=1e-3, pair_interval=1, nb_pairs=8, seed=0)
+    trainer.fit(x.astype(np.float16), y, batch_size=8, nb_epochs=10)
+    assert trainer.history[-1]["loss"] < trainer.history[0]["loss"]

@@ -173,10 +173,15 @@ def learning_rate(estimator, new=None):
     return float(estimator.optimizer.learning_rate)
 
 
-def to_double(name="mlp", **kwargs):
+def to_half(name="mlp", **kwargs):
+    """A classifier that computes in float16."""
+    return to_double(name, policy="float16", **kwargs)
+
+
+def to_double(name="mlp", policy="float64", **kwargs):
     """A classifier that computes in float64."""
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float64")
+    keras.config.set_dtype_policy(policy)
     try:
         return classifier(name, **kwargs)
     finally:

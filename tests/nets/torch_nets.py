@@ -152,6 +152,13 @@ def to_double(name="mlp", **kwargs):
     return made
 
 
+def to_half(name="mlp", **kwargs):
+    """A classifier that computes in float16."""
+    made = classifier(name, **kwargs)
+    made.model.half()
+    return made
+
+
 def rng_state():
     """The framework's global randomness, as something comparable."""
     return torch.get_rng_state().tolist(), torch.cuda.get_rng_state().tolist() if has_gpu() else None
