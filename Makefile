@@ -62,6 +62,7 @@ benchmark: $(VENV)/.dev
 	$(BIN)/python benchmarks/evaluate_speed.py
 	$(BIN)/python benchmarks/masking.py
 	$(BIN)/python benchmarks/tables.py
+	$(BIN)/python benchmarks/figures.py
 
 clean:
 	rm -rf .venv .venv-* out docs/_build .mypy_cache .pytest_cache .ruff_cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from artclip import __version__, checks, cli_compare, cli_models
 
@@ -36,8 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return DONE
 
 
+class _Parser(argparse.ArgumentParser):
+    """One whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="artclip", description="Cheap Lipschitz training for ART classifiers.")
+    parser = _Parser(prog="artclip", description="Cheap Lipschitz training for ART classifiers.")
     parser.add_argument("--version", action="version", version=f"artclip {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
 

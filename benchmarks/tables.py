@@ -168,7 +168,7 @@ def bounds(results: list[dict[str, Any]]) -> str:
 
 
 def estimators(results: list[dict[str, Any]]) -> str:
-    """Value / seconds of each, means over seeds."""
+    """Value / seconds of each, means over seeds; what is under a proven lower bound is called no bound."""
     nets = groups(results, "net")
     rows = [["estimator", *(net for (net,) in nets)]]
     for side in ("below", "local", "above"):
@@ -176,7 +176,10 @@ def estimators(results: list[dict[str, Any]]) -> str:
             cells = []
             for seeds in nets.values():
                 value, seconds = (np.mean([r[side][name][k] for r in seeds]) for k in ("value", "seconds"))
-                cells.append(f"{value:.2f} / {seconds:.2f}")
+                steepest = np.mean([max(b["value"] for b in r["below"].values()) for r in seeds])
+                wrong = " **no bound**" if side == "above" and value < steepest else ""
+                shown = f"{value:.2f}" if value < 1e4 else f"{value:.0e}"
+                cells.append(f"{shown}{wrong} / {seconds:.2f}")
             rows.append([f"{name} ({'of f at one place' if side == 'local' else side})", *cells])
     return table(rows)
 

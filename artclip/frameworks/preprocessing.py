@@ -55,6 +55,11 @@ class Preprocessing:
         """Whether :meth:`deployed` does more than :meth:`standardised`."""
         return bool(self._at_predict)
 
+    @property
+    def has_defences(self) -> bool:
+        """Whether there is more than the scaling."""
+        return self.has_fit_defences or self.has_predict_defences
+
     def defended(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Training data after the defences that apply at fit."""
         for defence in self._at_fit:

@@ -46,7 +46,7 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         self.optimizer_name = type(self.optimizer).__name__
         self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorTensorFlowV2)
         self.scaling = self._preprocessing.scaling
-        self.has_defences = self._preprocessing.has_fit_defences or self._preprocessing.has_predict_defences
+        self.has_defences = self._preprocessing.has_defences
         self._width = int(math.prod(self._deployed(self.tensor(np.zeros((1, *self.input_shape)))).shape[1:]))
         linear = self._width == 1 or keras_layers.outputs_are_linear(self.model)
         self.nb_classes = None if linear and keras_layers.is_regression(self._loss) else estimator.nb_classes

@@ -53,7 +53,7 @@ class TorchEstimator(TorchFunction, Trainable):
         self._parameters = [p for p in self.module.parameters() if p.requires_grad]
         self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorPyTorch)
         self.scaling = self._preprocessing.scaling
-        self.has_defences = self._preprocessing.has_fit_defences or self._preprocessing.has_predict_defences
+        self.has_defences = self._preprocessing.has_defences
 
     def spread(self) -> TorchEstimator:
         from artclip.frameworks import torch_ranks  # it is a subclass of this
