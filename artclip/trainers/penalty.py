@@ -21,6 +21,8 @@ MOST_STEP_WEIGHT = 1.2
 # Largest penalty of a lazy step, as a share of what guessing costs. It acts while a net is still steep: without it such
 # a step could throw a ReLU net into a state from which it never returns.
 MOST_PENALTY = 0.75
+# Samples by which BatchNorm normalises in the penalty, or as many as there are pairs; 16 did as well as 128.
+BESIDE = 32
 REFRESH_INTERVAL, REFRESH_SHARE = 12, 0.25  # in penalised steps
 
 
@@ -93,12 +95,16 @@ class PairPenalty:
         return max(1, min(self._options.pair_interval, math.floor(MOST_STEP_WEIGHT / lamda + 1e-9)))
 
     def gradients(self, batch: int) -> int:
-        """Both ends of each pair in the penalty, with the batch for BatchNorm, and those that climb in each ascent."""
+        """Both ends of each pair in the penalty, some of the batch for BatchNorm, and what climbs in each ascent."""
         o = self._options
-        beside = batch if self.rule.f.has_batchnorm else 0
+        beside = min(batch, self._nb_beside) if self.rule.f.has_batchnorm else 0
         if self._fresh:
             return beside + self._fresh.gradients(batch, o.pair_steps)
         return beside + 2 * o.nb_pairs * (o.pair_steps + 1)
+
+    @property
+    def _nb_beside(self) -> int:
+        return max(BESIDE, self._options.nb_pairs)
 
     def between(self, state: Any) -> Any:
         """As it is."""
@@ -129,9 +135,9 @@ class PairPenalty:
         return at, self.rule.ends(at)
 
     def penalty(self, state: State, x: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-        """The penalty as a scalar, and Q of each pair; BatchNorm normalises by batch x."""
+        """The penalty as a scalar, and Q of each pair; BatchNorm normalises by samples of batch x."""
         f = self.rule.f
-        quotients = (self._fresh or self.rule).quotients_of(points, f.forward_beside(points, x))
+        quotients = (self._fresh or self.rule).quotients_of(points, f.forward_beside(points, x[: self._nb_beside]))
         values = quotients * quotients if self._options.penalty == "squared" else quotients
         return (f.mean(values) if self._options.reduction == "mean" else f.max(values)), quotients
 

@@ -48,7 +48,7 @@ def test_gradient_equals_finite_differences(nets, init):
     step = 1e-5
 
     def value():
-        return function_of(classifier).to_numpy([penalty._penalty.penalty(state, None, points)[0]]).item()
+        return function_of(classifier).to_numpy([penalty._penalty.penalty(state, points, points)[0]]).item()
 
     for index, gradient in ((0, gradients[0]), (-1, gradients[-1])):
         at = np.unravel_index(3 % gradient.size, gradient.shape)
