@@ -22,18 +22,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _start(arguments)
         arguments.run(arguments)
-    except (ValueError, TypeError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
-        print(f"artclip: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except ImportError as error:
-        print(f"artclip: {error}", file=sys.stderr)
-        return FAILURE
-    except FloatingPointError as error:
-        print(f"artclip: {error}", file=sys.stderr)
-        return FAILURE
+    except (ValueError, TypeError, OSError) as error:
+        return _failed(error, BAD_INPUT)
+    except (ImportError, FloatingPointError, MemoryError) as error:
+        return _failed(error, FAILURE)
     except KeyboardInterrupt:
-        print("artclip: interrupted", file=sys.stderr)
-        return FAILURE
+        return _failed("interrupted", FAILURE)
     return DONE
 
 
@@ -41,7 +35,13 @@ class _Parser(argparse.ArgumentParser):
     """One whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(BAD_INPUT, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        sys.exit(_failed(f"{message} (see {self.prog} --help)", BAD_INPUT))
+
+
+def _failed(what: object, code: int) -> int:
+    """Say so, in one line, however many the words of the user had; the code."""
+    print("artclip:", " ".join(str(what).split()), file=sys.stderr)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -211,9 +211,12 @@ def _attacks(arguments: argparse.Namespace) -> None:
 
 
 def _lipschitz(arguments: argparse.Namespace) -> None:
+    from artclip import checks
     from artclip.lipschitz.lower import lipschitz_lower_bound
-    from artclip.lipschitz.upper import lipschitz_upper_bound
+    from artclip.lipschitz.upper import METHODS, lipschitz_upper_bound
 
+    checks.one_of("method", arguments.method, METHODS)  # now, and not after the search
+    checks.positive("max_seconds", arguments.max_seconds)
     output = writable(arguments.output)
     if output is not None:
         from artclip.evaluation.plots import plot_bracket

@@ -280,8 +280,8 @@ def from_module(name: str) -> Any:
     """What the function ``package.module:function`` returns; it is the user's own code.
 
     Raises:
-        ImportError: no such module.
-        ValueError: no such function in it, or it fails.
+        ImportError: the module needs one that is not there.
+        ValueError: no such module, no such function in it, or it fails.
     """
     return _or_say(imported(name), f"{name} failed")
 
@@ -290,13 +290,18 @@ def imported(name: str) -> Callable[..., Any]:
     """The function ``package.module:function``, from the path or the working folder.
 
     Raises:
-        ImportError: no such module.
-        ValueError: no such function in it.
+        ImportError: the module needs one that is not there.
+        ValueError: no such module, or no such function in it.
     """
     module, _, function = name.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    found = getattr(import_module(module), function, None)
+    try:
+        found = getattr(import_module(module), function, None)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        raise ValueError(f"no module {error.name!r} for {name!r}, neither installed nor in this folder") from None
     if not callable(found):
         raise ValueError(f"module {module} has no function {function!r}")
     return found
