@@ -191,7 +191,7 @@ class Epochs:
         figures = [values[2] for _, values in stretch if len(values) > 2]
         host_figures = self._f.to_numpy(figures) if figures else np.empty(0)
         self._usual = self._usual or max(self._guessing, losses[0] if np.isfinite(losses[0]) else 0.0)
-        fine = losses <= EXPLODED * self._usual
+        fine = np.isfinite(losses) & (losses <= (EXPLODED * self._usual or math.inf))
         if fine.all() and np.isfinite(host_figures).all() and self._f.is_finite():
             self._faults, self._good = 0, self._good + 1
             return np.array([sizes.sum(), (losses * sizes).sum(), correct.sum()]), host_figures
