@@ -112,7 +112,7 @@ def test_what_is_no_model_is_said(here):
         ("nothing", ValueError, r"model 'nothing' is not known; expected a folder .*, FILE.keras"),
         ("no.keras", FileNotFoundError, r"model file no.keras does not exist"),
         ("bad", ValueError, r"lacks 'settings': it was not written by artclip train"),
-        ("no_such_module:net", ImportError, "no_such_module"),
+        ("no_such_module:net", ValueError, "no module 'no_such_module' for 'no_such_module:net', neither installed"),
     ):
         with pytest.raises(error, match=message):
             load_model(model)

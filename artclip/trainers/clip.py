@@ -36,7 +36,8 @@ class CLIPTrainer(RegularizedTrainer):
         nb_pairs: pairs P >= 1 in X_Lip; fresh pairs are fewer where a batch is smaller.
         pair_interval: penalise every k-th step, k >= 1, with weight λ·k. Where λ·k would exceed 1.2, k is lowered; and
             where λ·k times the penalty would exceed three quarters of what guessing costs (log(nb_classes), or the
-            loss at the mean target), the weight of that step is lowered, to λ at the least.
+            loss at the mean target), the weight of that step is lowered, to λ; and further where λ times the penalty
+            exceeds it four times.
         pair_steps: ascents >= 0 before each penalised step.
         pair_init: ``"batch"`` starts from points of the current batch at every penalised step; ``"near"`` (around
             a data point, in a random direction), ``"data"`` (two data points) and ``"noise"`` are the paper's

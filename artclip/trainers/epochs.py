@@ -18,6 +18,7 @@ from artclip.trainers.point import Point, Within
 Record = dict[str, Any]
 Sample = tuple[np.ndarray, np.ndarray]
 CHECKS_PER_EPOCH, LEAST_STEPS_PER_CHECK, MOST_FAULTS = 10, 20, 8
+OWN = 4.0  # so many times more may a step carry of its own λ: less, and λ would lose its hold on a steep net
 EXPLODED = 1e6  # times the loss of the first step, or of guessing
 
 
@@ -109,9 +110,11 @@ class Epochs:
         return state, self._f.update([weighted, self._fit_to(x, y)])  # before BatchNorm moves its averages
 
     def _weight(self, penalty: Tensor, lamda: Any, heaviest: Any) -> Tensor:
-        """The heaviest weight, λ·interval, but less, down to λ, where the penalty would outweigh ``most``."""
+        """The heaviest weight, λ·interval, but less where the penalty would outweigh ``most``; and less than λ only
+        where λ·penalty would outweigh it four times."""
         (value,) = self._f.constants([penalty])
-        return self._f.clip(self._regularizer.most / value, lamda, heaviest)
+        share = self._regularizer.most / value
+        return self._f.clip(share, self._f.clip(OWN * share, 0.0, lamda), heaviest)
 
     def begin(self, lamda: Controller, outer: dict[str, Any], best: Any = None) -> None:
         """Set the point to the start of an epoch, with what the loop needs to know of it."""

@@ -90,7 +90,7 @@ def test_a_resumed_training_ends_bit_for_bit_as_one_without_interruption(nets, m
 def test_every_moment_of_a_training_can_be_its_last(nets, tmp_path, monkeypatch):
     make = MAKERS["bracket, target"]
     expected = outcome(fit(make(nets.classifier("batchnorm"), seed=3), nets), nets)
-    for at in range(3, 53 * NB_EPOCHS, 29):
+    for at in range(3, 53 * NB_EPOCHS, 47):
         folder = tmp_path / str(at)
         with monkeypatch.context() as patch:
             Interruption(patch, at, control_c)

@@ -254,12 +254,23 @@ def test_a_penalty_that_explodes_is_tamed(nets):
     """Of w² with weight λ, steps of 0.1 diverge where λ > 10: λ comes down until they do not."""
     x = np.random.default_rng(0).uniform(-1, 1, (64, 1)).astype(np.float32)
     regressor = nets.linear_regressor(clip_values=(-1.0, 1.0))
-    trainer = CLIPTrainer(regressor, lamda=100.0, pair_interval=1, seed=0)
+    trainer = WeightRegularizationTrainer(regressor, lamda=100.0, seed=0)
     with pytest.warns(RuntimeWarning, match="numbers fail again and again: λ is halved, to 50, each time"):
         trainer.fit(x, x[:, 0], batch_size=4, nb_epochs=60)
     assert 1 < trainer.lamda < 10
     (weight,) = nets.weights(regressor).values()
     assert 0 < weight.item() < 0.5
+
+
+def test_the_limit_keeps_the_same_from_happening_to_pairs(nets):
+    x = np.random.default_rng(0).uniform(-1, 1, (64, 1)).astype(np.float32)
+    regressor = nets.linear_regressor(clip_values=(-1.0, 1.0))
+    trainer = CLIPTrainer(regressor, lamda=100.0, pair_interval=1, seed=0)
+    trainer.fit(x, x[:, 0], batch_size=4, nb_epochs=60)
+    assert sum(r["skipped_steps"] for r in trainer.history) == 0
+    assert trainer.lamda == 100
+    (weight,) = nets.weights(regressor).values()
+    assert abs(weight.item()) < 0.5
 
 
 def test_float16_overflows_without_leaving_a_trace(nets):

@@ -14,7 +14,7 @@ tf = pytest.importorskip("tensorflow")
 from artclip import CLIPTrainer
 from tests.nets import tensorflow_nets as nets
 
-SAME = ("default", "steepest", "persistent", "target", "bracket", "weight", "few", "keras")
+SAME = ("default", "steepest", "persistent", "bracket", "weight", "keras")
 ROOT = Path(__file__).parents[2]
 FIGURES = ("loss", "accuracy", "lipschitz", "penalty", "lamda", "gradients", "val_loss", "val_accuracy")
 

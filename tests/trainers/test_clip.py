@@ -132,8 +132,10 @@ def test_a_lazy_step_weighs_less_where_its_penalty_outweighs_guessing():
     weigh = epochs.Epochs(f, None, regularizer, None)._weight
     for penalty in (0.0, 0.1, 10.0, 50.0, 1e6):
         value = f.tensor(np.array(penalty))
-        assert float(weigh(value, 0.05, 0.05)) == pytest.approx(0.05)  # a step's own λ is its own
-        expected = min(0.3, max(0.05, regularizer.most / max(penalty, 1e-9)))
+        share = regularizer.most / max(penalty, 1e-9)
+        own = min(0.05, 4 * share)  # a step's own λ is its own, up to four times the limit
+        assert float(weigh(value, 0.05, 0.05)) == pytest.approx(own)
+        expected = min(0.3, max(own, share))
         assert float(weigh(value, 0.05, 0.3)) == pytest.approx(expected)
 
 

@@ -30,12 +30,12 @@ def test_memory_is_flat_over_200_epochs(nets):
         nb_pairs=4,
         restore_best=True,
         seed=0,
-        callbacks=[lambda t, r: seen.append(resident()) if r["epoch"] % 10 == 0 else None],
+        callbacks=[lambda t, r: seen.append(resident()) if r["epoch"] % 75 == 50 else None],
     )
     trainer.fit(x, y, validation_data=(x, y), batch_size=20, nb_epochs=200)
-    assert len(seen) == 20
+    assert len(seen) == 3
     # A leak of one small snapshot an epoch would hide in this: the next test counts objects.
-    assert seen[-1] - seen[4] < 20
+    assert seen[-1] - seen[0] < 20
 
 
 def test_nothing_that_an_epoch_makes_outlives_it(nets):
