@@ -53,7 +53,8 @@ class TorchRanks(TorchEstimator):
             )
         self._rank, self._nb_ranks = dist.get_rank(), dist.get_world_size()
         self.leads = self._rank == 0
-        self._buffers = [b for b in self.module.buffers() if b.is_floating_point()]  # running averages
+        averages = [(m.running_mean, m.running_var) for m in self._batchnorm]
+        self._buffers: list[Any] = [b for pair in averages for b in pair if b is not None]
         self._sharing, self._total, self._own = False, 0, slice(0, 0)
 
     def spread(self) -> TorchRanks:
@@ -63,7 +64,9 @@ class TorchRanks(TorchEstimator):
     def fitting(self, seed: int) -> Iterator[None]:
         for tensor in self.module.state_dict().values():
             if isinstance(tensor, torch.Tensor):
-                dist.broadcast(tensor, 0)
+                dense = tensor.contiguous()
+                dist.broadcast(dense, 0)
+                tensor.copy_(dense)
         # Dropout and the like must not drop the same on all.
         own = seed if self.leads else int(np.random.SeedSequence([seed, self._rank]).generate_state(1)[0])
         with super().fitting(own):

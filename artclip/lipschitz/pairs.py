@@ -39,7 +39,7 @@ class PairRule:
         norm, output_norm: 1, 2 or ``math.inf``, on flattened inputs and outputs.
         separation: distance h = ‖u - v‖ in ``norm``, > 0.
         least: separation below which quotients would be rounding noise.
-        low, high: box that holds u and v, broadcastable to one input; ``None`` for no box.
+        low, high: box that holds u and v, numbers or broadcastable to one input; ``None`` for no box.
         narrow: whether some side of the box may be shorter than h, so that h has to be limited to it.
         centre_step: how far a centre moves along its own gradient in one ascent, as a share of h, >= 0.
     """
@@ -98,13 +98,13 @@ class PairRule:
     def moved(self, state: State, at_u: Tensor, at_v: Tensor) -> State:
         """Pairs after a step along the gradients of ‖f(v) - f(u)‖ in u and in v."""
         f, (c, w) = self.f, state
-        bend = at_v + at_u
+        bend, stretch = at_v + at_u, at_v - at_u
         steepest, length = self._direction(bend)
         # Where f is straight between u and v, what the two gradients differ by is rounding: no place to go to.
-        size = f.norm(bend, 2)
-        sure = size / (size + f.norm(at_v - at_u, 2) * LEAST_BEND + self.tiny)
+        size = length if self.norm == 2 else f.norm(bend, 2)
+        sure = size / (size + f.norm(stretch, 2) * LEAST_BEND + self.tiny)
         c = c + steepest * (sure * self.centre_step * self.separation / (length + self.tiny))
-        return c, self.towards(at_v - at_u, w)
+        return c, self.towards(stretch, w)
 
     @property
     def tiny(self) -> float:
@@ -293,8 +293,10 @@ def make_rule(
         )
     if not bounded:
         return PairRule(f, p, q, separation, least), low, high
-    box = f.tensor(low), f.tensor(high), separation > float((high - low).min())
-    return PairRule(f, p, q, separation, least, *box), low, high
+    # Numbers where all sides are alike: frameworks clip to them several times faster than to tensors.
+    least_in, most_in = (float(b.flat[0]) if (b == b.flat[0]).all() else f.tensor(b) for b in (low, high))
+    narrow = separation > float((high - low).min())
+    return PairRule(f, p, q, separation, least, least_in, most_in, narrow), low, high
 
 
 def lengths(t: np.ndarray, p: float) -> np.ndarray:

@@ -114,7 +114,8 @@ class Epochs:
         where λ·penalty would outweigh it four times."""
         (value,) = self._f.constants([penalty])
         share = self._regularizer.most / value
-        return self._f.clip(share, self._f.clip(OWN * share, 0.0, lamda), heaviest)
+        whole, own = self._f.clip(share, 0.0, heaviest), self._f.clip(OWN * share, 0.0, lamda)
+        return self._f.where(whole > own, whole, own)
 
     def begin(self, lamda: Controller, outer: dict[str, Any], best: Any = None) -> None:
         """Set the point to the start of an epoch, with what the loop needs to know of it."""
