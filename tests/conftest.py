@@ -1,3 +1,4 @@
+import gc
 import os
 
 import pytest
@@ -5,6 +6,11 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from tests import nets as registries
+
+
+def pytest_collection_finish():
+    """Modules stay: the collector need not look at what is in them again and again."""
+    gc.freeze()
 
 
 @pytest.fixture(params=registries.FRAMEWORKS)

@@ -13,6 +13,15 @@ from tests.nets.common import same_weights
 MIB = 1 << 20
 
 
+@pytest.fixture(autouse=True, scope="module")
+def only_new_objects():
+    """Spare the collector what earlier tests have left, which may be millions of objects."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 def resident():
     """MiB of this process in memory."""
     gc.collect()
