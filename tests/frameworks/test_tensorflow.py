@@ -226,8 +226,6 @@ class Fourth(keras.losses.Loss):
         (keras.losses.BinaryCrossentropy(from_logits=True), 1, None),
         (keras.losses.BinaryCrossentropy(), 1, "sigmoid"),
         ("sparse_categorical_crossentropy", 3, "softmax"),
-        ("categorical_crossentropy", 3, "softmax"),
-        ("binary_crossentropy", 1, "sigmoid"),
         ("mse", 3, "softmax"),
     ],
 )
