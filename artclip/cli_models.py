@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from artclip import checks
+
 # What is in a folder of a Keras model: weights of artclip train, or a SavedModel.
 _KERAS_FILES = ("model.weights.h5", "saved_model.pb")
 
@@ -129,7 +131,6 @@ def _one(values: list[float]) -> Any:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from artclip import checks
     from artclip.evaluation.attacks import SETS, choose
     from artclip.evaluation.evaluate import evaluate
     from artclip.evaluation.preflight import preflight
@@ -211,7 +212,6 @@ def _attacks(arguments: argparse.Namespace) -> None:
 
 
 def _lipschitz(arguments: argparse.Namespace) -> None:
-    from artclip import checks
     from artclip.lipschitz.lower import lipschitz_lower_bound
     from artclip.lipschitz.upper import METHODS, lipschitz_upper_bound
 

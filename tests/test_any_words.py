@@ -130,9 +130,7 @@ def test_any_words_end_with_code_two_and_one_line(data, model, places, work, cap
         elif kind == 2 and words:
             words[data.draw(st.integers(0, len(words) - 1))] = value
         elif taking:
-            words += [
-                f"{option}={value}" if (option := data.draw(st.sampled_from(taking))).startswith("--") else option
-            ]
+            words.append(f"{data.draw(st.sampled_from(taking))}={value}")
     code = outcome([command, *words])
     err = capsys.readouterr().err
     if code is Reached or (code == 0 and command == "attacks"):

@@ -9,22 +9,14 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from artclip import CLIPTrainer, WeightRegularizationTrainer, checks, lipschitz_lower_bound
+from artclip import CLIPTrainer, checks, lipschitz_lower_bound
+from tests.frameworks import several
 from tests.nets import torch_nets as nets
 
 RANK, NB_RANKS = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 CASES = {
-    "default": ("cnn", lambda c: CLIPTrainer(c, lamda=0.05, pair_interval=3, nb_pairs=12, seed=0)),
-    "steepest": (
-        "mlp",
-        lambda c: CLIPTrainer(c, lamda=0.05, pair_init="near", reduction="max", pair_interval=2, seed=0),
-    ),
-    "target": ("mlp", lambda c: CLIPTrainer(c, target_accuracy=0.8, pair_interval=2, restore_best=True, seed=0)),
-    "bracket": ("sigmoid", lambda c: CLIPTrainer(c, lamda=0.05, pair_interval=2, upper_penalty=0.01, seed=0)),
-    "weight": ("mlp", lambda c: WeightRegularizationTrainer(c, lamda=0.01, seed=0)),
-    "few": ("mlp", lambda c: CLIPTrainer(c, lamda=0.05, nb_pairs=1, pair_interval=1, seed=0)),
+    **several.CASES,
     "generator": ("mlp", lambda c: CLIPTrainer(c, lamda=0.05, pair_interval=2, nb_pairs=6, seed=0)),
-    "batchnorm": ("batchnorm", lambda c: CLIPTrainer(c, lamda=0.05, pair_interval=2, nb_pairs=8, seed=0)),
 }
 
 
@@ -75,7 +67,7 @@ def main(names, path, folder="", die=""):
             everywhere = [torch.zeros(len(weights)) for _ in range(NB_RANKS)]
             dist.all_gather(everywhere, torch.from_numpy(weights).float())
             assert all(torch.equal(everywhere[0], w) for w in everywhere), name
-        found[name] = {"history": history, "weights": weights.tolist()}
+        found[name] = history, weights.tolist()
     if RANK == 0:
         with open(path, "w") as file:
             json.dump(found, file)

@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 from art.estimators.classification import KerasClassifier
 
-from artclip import CLIPTrainer, WeightRegularizationTrainer
+from artclip import CLIPTrainer
+from tests.frameworks import several
 from tests.nets import tensorflow_nets as nets
 
 
@@ -26,16 +27,8 @@ def strategy():
 
 
 CASES = {
-    "default": ("cnn", lambda c: CLIPTrainer(c, lamda=0.05, pair_interval=3, nb_pairs=12, seed=0)),
-    "steepest": (
-        "mlp",
-        lambda c: CLIPTrainer(c, lamda=0.05, pair_init="near", reduction="max", pair_interval=2, seed=0),
-    ),
-    "persistent": ("mlp", lambda c: CLIPTrainer(c, lamda=0.05, pair_init="near", pair_interval=1, seed=0)),
-    "bracket": ("sigmoid", lambda c: CLIPTrainer(c, lamda=0.05, pair_interval=2, upper_penalty=0.01, seed=0)),
-    "weight": ("mlp", lambda c: WeightRegularizationTrainer(c, lamda=0.01, seed=0)),
+    **{name: several.CASES[name] for name in ("default", "steepest", "persistent", "bracket", "weight", "batchnorm")},
     "keras": ("mlp", lambda c: CLIPTrainer(c, lamda=0.05, pair_interval=2, seed=0)),
-    "batchnorm": ("batchnorm", lambda c: CLIPTrainer(c, lamda=0.05, pair_interval=2, nb_pairs=8, seed=0)),
 }
 
 

@@ -12,11 +12,11 @@ import pytest
 
 tf = pytest.importorskip("tensorflow")
 from artclip import CLIPTrainer
+from tests.frameworks.several import assert_same
 from tests.nets import tensorflow_nets as nets
 
 SAME = ("default", "steepest", "persistent", "bracket", "weight", "keras")
 ROOT = Path(__file__).parents[2]
-FIGURES = ("loss", "accuracy", "lipschitz", "penalty", "lamda", "gradients", "val_loss", "val_accuracy")
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +37,7 @@ def results(tmp_path_factory):
 
 @pytest.mark.parametrize("name", SAME)
 def test_two_replicas_train_the_same_model_as_one(results, name):
-    (history_one, one), (history_two, two) = results[name]
-    np.testing.assert_allclose(one, two, atol=1e-5)
-    for a, b in zip(history_one, history_two, strict=True):
-        assert [a[key] for key in FIGURES] == pytest.approx([b[key] for key in FIGURES], abs=1e-5)
+    assert_same(*results[name])
 
 
 def test_resuming_on_two_replicas_gives_the_same_bits(results):
