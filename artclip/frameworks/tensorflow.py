@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -94,12 +94,8 @@ class TensorFlowFunction(Function):
     def _outputs(self, x: tf.Tensor) -> tf.Tensor:
         return self._flat(self._deployed(x))
 
-    def forward_beside(self, x: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
-        if not self.has_batchnorm:
-            return self._outputs(x)
-        rows, both = self.rows(batch), tf.concat([batch, x], 0)
-        with keras_batchnorm.normalised_by(self._batchnorm, rows, self.rows(both)):
-            return self._outputs(both)[rows:]
+    def _normalised_by(self, rows: Any, total: Any) -> AbstractContextManager[None]:
+        return keras_batchnorm.normalised_by(self._batchnorm, rows, total)
 
     def pullback(self, x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:

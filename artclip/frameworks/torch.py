@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -93,12 +93,8 @@ class TorchFunction(Function):
             outputs = self._deployed(x).reshape(x.shape[0], -1)
         return outputs.to(self.dtype)  # under autocast they come in a lower precision, and are to be subtracted
 
-    def forward_beside(self, x: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
-        if not self.has_batchnorm:
-            return self._outputs(x)
-        rows, both = len(batch), torch.cat([batch, x])
-        with torch_batchnorm.NormalisedBy(self._batchnorm, rows, len(both)):
-            return self._outputs(both)[rows:]
+    def _normalised_by(self, rows: int, total: int) -> AbstractContextManager[None]:
+        return torch_batchnorm.NormalisedBy(self._batchnorm, rows, total)
 
     @torch.no_grad()
     def value(self, x: torch.Tensor) -> torch.Tensor:

@@ -64,7 +64,7 @@ def test_a_strong_penalty_does_not_part_the_deployed_net_from_the_trained_one(ne
     train, test = load_data("digits", channels_first=framework == "torch")
     classifier = nets_of(framework).make_classifier("resnet", train[0].shape[1:], 10)
     if not beside:
-        monkeypatch.setattr(type(trainable_of(classifier)), "forward_beside", Function.forward_beside)
+        monkeypatch.setattr(Function, "forward_beside", lambda f, x, batch: f.forward(x))
     trainer = CLIPTrainer(classifier, lamda=1.0, seed=0)
     trainer.fit(*train, validation_data=test, batch_size=64, nb_epochs=2)
     accuracy = trainer.history[-1]["val_accuracy"]
