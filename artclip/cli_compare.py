@@ -60,8 +60,9 @@ def add(commands: Any, number: Any) -> None:
     compare.add_argument(
         "--defences",
         default="standard,weight@0.95,clip@0.95",
-        help="standard, weight, spectral, clip, gaussian, adversarial, madry, fbf, trades, awp, or module:function; as "
-        "clip@0.95 (training accuracy held), clip:lamda=0.03, adversarial:eps=1,max_iter=7 (default: the first three)",
+        help="standard, weight, spectral, clip, certified, gaussian, adversarial, madry, fbf, trades, awp, or "
+        "module:function; as clip@0.95 (training accuracy held), clip:lamda=0.03, adversarial:eps=1,max_iter=7 "
+        "(default: the first three)",
     )
     compare.add_argument("--seeds", type=int, default=3, metavar="N", help="trainings per defence (default: 3)")
     _add_running(compare)

@@ -30,6 +30,8 @@ class Rival:
     """
 
     lamda = None
+    share = 0.0
+    """Of the steps, that are done."""
 
     def __init__(self, classifier: Any, objective: Objective, gradients: float, seed: int) -> None:
         self.classifier, self._objective, self._gradients, self._seed = classifier, objective, gradients, seed
@@ -41,9 +43,11 @@ class Rival:
         inputs, labels = torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(np.asarray(y, np.int64))
         torch.manual_seed(self._seed)
         net.train()
-        for _ in range(nb_epochs):
+        nb_batches = math.ceil(len(inputs) / batch_size)
+        for epoch in range(nb_epochs):
             start = time.perf_counter()
-            for index in torch.randperm(len(inputs)).split(batch_size):
+            for batch, index in enumerate(torch.randperm(len(inputs)).split(batch_size)):
+                self.share = (epoch + batch / nb_batches) / nb_epochs
                 loss = self._objective(net, inputs[index], labels[index])
                 optimizer.zero_grad()
                 loss.backward()
@@ -103,6 +107,34 @@ def one_lipschitz(input_shape: tuple[int, ...], learning_rate: float, seed: int,
     net = torch.nn.Sequential(torch.nn.Flatten(), *layers, SpectralLinear(sizes[-1], 10), Scale(scale))
     options = {"optimizer": torch.optim.Adam(net.parameters(), learning_rate), "clip_values": (0.0, 1.0)}
     return plain(PyTorchClassifier(net, torch.nn.CrossEntropyLoss(), input_shape, 10, **options), seed)
+
+
+def gloro(classifier: Any, seed: int, eps: float) -> Rival:
+    """GloRo (Leino, Wang, Fredrikson 2021, arXiv 2102.08452) for dense nets of 1-Lipschitz activations.
+
+    A further logit stands for "not certified": the largest that another class can reach within eps, by the product of
+    the layers' spectral norms, each by one power iteration a step. The radius rises over the first half of the steps,
+    as ours does.
+    """
+    *layers, last = (m for m in classifier.model.modules() if isinstance(m, torch.nn.Linear))
+    directions = [torch.randn(m.in_features, generator=torch.Generator().manual_seed(seed)) for m in layers]
+
+    def norm(i: int) -> Tensor:
+        w = layers[i].weight
+        with torch.no_grad():
+            directions[i] = torch.nn.functional.normalize(w.T @ (w @ directions[i]), dim=0)
+        return (w @ directions[i]).norm()
+
+    def objective(net: torch.nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        outputs, bound = net(x), math.prod(norm(i) for i in range(len(layers)))
+        found = outputs.argmax(1)
+        apart = (last.weight[found, None] - last.weight).norm(dim=2) * bound
+        reach = outputs + eps * min(1.0, 2 * rival.share) * apart
+        other = reach.scatter(1, found[:, None], -math.inf).amax(1, keepdim=True)
+        return cross_entropy(torch.cat((outputs, other), 1), y)
+
+    rival = Rival(classifier, objective, 1, seed)
+    return rival
 
 
 class Scale(torch.nn.Module):

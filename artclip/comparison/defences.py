@@ -71,6 +71,13 @@ def standard(classifier: Any, plan: Plan) -> Any:
     return clip(classifier, plan, lamda=0.0, target_accuracy=None)
 
 
+def certified(classifier: Any, plan: Plan, **options: Any) -> Any:
+    """CLIP without pairs, for the certificate of the budget."""
+    if plan.norm != 2 and "certify_eps" not in options:
+        raise ValueError(f"the budget is in L{plan.norm:g} and certificates are in L2: give certified:certify_eps=...")
+    return clip(classifier, plan, **{"lamda": 0.0, "certify_eps": plan.eps, **options})
+
+
 def _weight(kind: str) -> Callable[..., Any]:
     def make(classifier: Any, plan: Plan, **options: Any) -> Any:
         from artclip.trainers.weight import WeightRegularizationTrainer
@@ -83,7 +90,7 @@ def _weight(kind: str) -> Callable[..., Any]:
 _WEIGHT = ("lamda", "target_accuracy", "warmup_epochs")
 _CLIP = (
     *("lamda", "target_accuracy", "lamda_increment", "warmup_epochs", "nb_pairs", "pair_interval", "pair_steps"),
-    *("pair_init", "penalty", "reduction", "separation", "upper_penalty"),
+    *("pair_init", "penalty", "reduction", "separation", "upper_penalty", "certify_eps"),
 )
 _TORCH = ("torch",)
 
@@ -93,6 +100,7 @@ DEFENCES: dict[str, Defence] = {
     "weight": Defence(_weight("l2"), "Krogh, Hertz 1991", named=_WEIGHT),
     "spectral": Defence(_weight("spectral"), "Yoshida, Miyato 2017, arXiv 1705.10941", named=_WEIGHT),
     "clip": Defence(clip, "Bungert et al. 2021, arXiv 2103.12531", named=_CLIP),
+    "certified": Defence(certified, "Leino et al. 2021, arXiv 2102.08452", named=_CLIP),
     "gaussian": Defence(art.gaussian, "Zantedeschi et al. 2017, arXiv 1707.06728"),
     "adversarial": Defence(art.adversarial, "Szegedy et al. 2013, arXiv 1312.6199"),
     "madry": Defence(art.madry, "Madry et al. 2018, arXiv 1706.06083"),

@@ -199,6 +199,9 @@ class Function(abc.ABC):
 Objective = Callable[[], tuple[Tensor, tuple[Tensor, ...]]]
 """Computes a scalar to descend, and values to report."""
 
+Raise = Callable[[Tensor, Tensor], Tensor]
+"""Makes of the outputs of a batch and its one-hot labels, both (n, k), the outputs that the loss is to see."""
+
 
 class Trainable(Function):
     """A function with parameters, loss and optimizer: an ART estimator that can be fitted."""
@@ -253,8 +256,16 @@ class Trainable(Function):
         """
 
     @abc.abstractmethod
-    def loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The estimator's loss on a batch in train mode, and the number of right predictions (NaN for a regressor)."""
+    def loss(self, x: Tensor, y: Tensor, raised: Raise | None = None) -> tuple[Tensor, Tensor]:
+        """The estimator's loss on a batch in train mode, and the number of right predictions (NaN for a regressor).
+
+        Args:
+            x, y: the batch.
+            raised: what a classifier's outputs pass through before the loss; predictions are those without it.
+
+        Raises:
+            ValueError: there are outputs to pass through something, and the loss is computed out of reach.
+        """
 
     @abc.abstractmethod
     def update(self, objectives: Sequence[Objective]) -> tuple[Tensor, ...]:
@@ -274,7 +285,7 @@ class Trainable(Function):
 
     @abc.abstractmethod
     def matmul(self, a: Tensor, b: Tensor, transpose: bool = False) -> Tensor:
-        """Matrix product a·b, or a·bᵀ."""
+        """Matrix products a·b, or a·bᵀ, over the last two axes; the axes before them are broadcast."""
 
     @abc.abstractmethod
     def evaluate(self, x: np.ndarray, y: np.ndarray, batch_size: int) -> tuple[float, float]:

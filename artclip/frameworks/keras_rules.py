@@ -149,48 +149,61 @@ class Rules:
     # Dense layers and convolutions
 
     def rule_dense(self, call: Call) -> Tensor:
-        x, kernel = self.laid(call.x, False), array(call.op.kernel)
+        x, live = self.laid(call.x, False), functools.partial(keras.ops.transpose, call.op.kernel)
         copies = math.prod(x.shape[:-1])
         shift = np.tile(array(call.op.bias), copies) if call.op.use_bias else 0.0
-        shape = (*x.shape[:-1], kernel.shape[1])
-        return self.activated(call, self.put(call.name, L.Dense(kernel.T, copies, shift), (x,), shape))
+        operation = L.Dense(array(live()), copies, shift, _if_trained(live, call.op.kernel))
+        shape = (*x.shape[:-1], len(operation.weight))
+        return self.activated(call, self.put(call.name, operation, (x,), shape))
 
     def _image(self, call: Call) -> Tensor:
         """The input as an image that the node has with its channels first."""
         return self.laid(call.x, getattr(call.op, "data_format", "channels_last") == "channels_last")
 
     def _convolved(
-        self, name: str, x: Tensor, kernel: np.ndarray, window: dict[str, Any], groups: int = 1, bias: Any = None
+        self,
+        name: str,
+        x: Tensor,
+        kernel: np.ndarray,
+        window: dict[str, Any],
+        groups: int = 1,
+        bias: Any = None,
+        live: L.Live | None = None,
     ) -> Tensor:
         sizes = zip(x.spatial, kernel.shape[2:], *window.values(), strict=True)
         out = tuple((n + sum(p) - (k - 1) * d - 1) // s + 1 for n, k, s, p, d in sizes)
         shift = 0.0 if bias is None else np.repeat(array(bias), math.prod(out))
-        operation = L.Convolution(kernel, x.spatial, **window, groups=groups, shift=shift)
+        operation = L.Convolution(kernel, x.spatial, **window, groups=groups, shift=shift, live=live)
         return self.put(name, operation, (x,), x.image(len(kernel), out), x.first)
 
     def rule_conv2d(self, call: Call) -> Tensor:
-        layer, x = call.op, self._image(call)
-        kernel = np.moveaxis(array(layer.kernel), (-1, -2), (0, 1))
-        window = _window(layer, x.spatial, layer.kernel_size)
-        return self.activated(call, self._convolved(call.name, x, kernel, window, layer.groups, layer.bias))
+        layer, x, live = call.op, self._image(call), _channels_first(call.op.kernel)
+        window, trained = _window(layer, x.spatial, layer.kernel_size), _if_trained(live, layer.kernel)
+        y = self._convolved(call.name, x, array(live()), window, layer.groups, layer.bias, trained)
+        return self.activated(call, y)
 
     rule_conv1d = rule_conv3d = rule_conv2d
 
-    def _depthwise(self, call: Call, kernel: np.ndarray, bias: Any) -> Tensor:
+    def _depthwise(self, call: Call, kernel: Any, bias: Any) -> Tensor:
         x, (*sizes, channels, _) = self._image(call), kernel.shape
-        kernel = np.moveaxis(kernel, (-2, -1), (0, 1)).reshape(-1, 1, *sizes)
-        return self._convolved(call.name, x, kernel, _window(call.op, x.spatial, sizes), channels, bias)
+
+        def live() -> Any:
+            return keras.ops.reshape(keras.ops.moveaxis(kernel, (-2, -1), (0, 1)), (-1, 1, *sizes))
+
+        window, trained = _window(call.op, x.spatial, sizes), _if_trained(live, kernel)
+        return self._convolved(call.name, x, array(live()), window, channels, bias, trained)
 
     def rule_depthwiseconv2d(self, call: Call) -> Tensor:
-        return self.activated(call, self._depthwise(call, array(call.op.kernel), call.op.bias))
+        return self.activated(call, self._depthwise(call, call.op.kernel, call.op.bias))
 
     rule_depthwiseconv1d = rule_depthwiseconv2d
 
     def rule_separableconv2d(self, call: Call) -> Tensor:
-        x = self._depthwise(call, array(call.op.depthwise_kernel), None)
-        kernel = np.moveaxis(array(call.op.pointwise_kernel), (-1, -2), (0, 1))
-        window = _still(((0, 0),) * len(x.spatial))
-        y = self._convolved(f"{call.name} (pointwise)", x, kernel, window, bias=call.op.bias)
+        x = self._depthwise(call, call.op.depthwise_kernel, None)
+        live = _channels_first(call.op.pointwise_kernel)
+        window, trained = _still(((0, 0),) * len(x.spatial)), _if_trained(live, call.op.pointwise_kernel)
+        name = f"{call.name} (pointwise)"
+        y = self._convolved(name, x, array(live()), window, bias=call.op.bias, live=trained)
         return self.activated(call, y)
 
     rule_separableconv1d = rule_separableconv2d
@@ -199,10 +212,10 @@ class Rules:
         """The adjoint of the convolution from its outputs to its inputs."""
         layer, x = call.op, self._image(call)
         y = Tensor(-1, tuple(layer.compute_output_shape((1, *x.shape))[1:]), x.first)
-        kernel = np.moveaxis(array(layer.kernel), (-1, -2), (0, 1))
+        live = _channels_first(layer.kernel)
         shift = np.repeat(array(layer.bias), math.prod(y.spatial)) if layer.use_bias else 0.0
-        window = _window(layer, y.spatial, layer.kernel_size)
-        operation = L.Convolution(kernel, y.spatial, **window, transposed=True, shift=shift)
+        window, trained = _window(layer, y.spatial, layer.kernel_size), _if_trained(live, layer.kernel)
+        operation = L.Convolution(array(live()), y.spatial, **window, transposed=True, shift=shift, live=trained)
         return self.activated(call, self.put(call.name, operation, (x,), y.shape, x.first))
 
     rule_conv1dtranspose = rule_conv3dtranspose = rule_conv2dtranspose
@@ -371,6 +384,15 @@ class Rules:
         both = self.put(call.name, L.Concat(), parents, (int(starts[-1]),))
         index = np.concatenate([x.index + start for x, start in zip(parents, starts[:-1], strict=True)], axis)
         return self.picked(f"{call.name} (order)", both, index, parents[0].first)
+
+
+def _channels_first(kernel: Any) -> L.Live:
+    """A kernel as the graph has it: outputs, inputs, then the spatial axes."""
+    return lambda: keras.ops.moveaxis(kernel, (-1, -2), (0, 1))
+
+
+def _if_trained(live: L.Live, variable: Any) -> L.Live | None:
+    return live if getattr(variable, "trainable", False) else None  # a low-rank update gives a plain tensor
 
 
 def _still(padding: tuple[tuple[int, int], ...]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from art.defences.preprocessor.preprocessor import PreprocessorTensorFlowV2
 
 from artclip.frameworks import keras_layers
-from artclip.frameworks.base import Objective, Trainable, box_of
+from artclip.frameworks.base import Objective, Raise, Trainable, box_of
 from artclip.frameworks.own_step import own_step
 from artclip.frameworks.preprocessing import Preprocessing
 from artclip.frameworks.tensorflow import TensorFlowFunction
@@ -23,6 +23,15 @@ def _added(a: list[Any], b: list[Any]) -> list[Any]:
     if not a:
         return b
     return [q if p is None else p if q is None else p + q for p, q in zip(a, b, strict=True)]
+
+
+def _one(scalar: tf.Tensor) -> tf.Tensor:
+    """1, but computed from the scalar, as the start of its gradients.
+
+    TensorFlow's optimizer of graphs drops the order of a read before an assignment that needs nothing of it, so that
+    weights in a penalty would now and then be those after the step. Now each gradient needs all that the scalar read.
+    """
+    return tf.where(tf.math.is_finite(scalar), tf.ones_like(scalar), scalar)
 
 
 class TensorFlowEstimator(TensorFlowFunction, Trainable):
@@ -116,22 +125,34 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         labels = tf.convert_to_tensor(np.ascontiguousarray(y)) if y.dtype == np.int64 else self.tensor(y)
         return self.tensor(x), labels
 
-    def loss(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def loss(self, x: tf.Tensor, y: tf.Tensor, raised: Raise | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         inputs = self._preprocessing.standardised(x)
         if self._train_step is not None:  # it makes its own pass in train mode; this one is for the record
+            if raised is not None:
+                raise ValueError(
+                    "a train_step of your own computes the loss where nothing can be put before it; give the "
+                    "classifier loss_object and optimizer"
+                )
             self._batch = inputs, y
             return self._loss_of(x, self._deployed(x), y, False)
-        return self._loss_of(inputs, self.model(inputs, training=True), y, True)
+        return self._loss_of(inputs, self.model(inputs, training=True), y, True, raised)
 
-    def _loss_of(self, x: Any, outputs: tf.Tensor, y: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+    def _loss_of(
+        self, x: Any, outputs: tf.Tensor, y: tf.Tensor, training: bool, raised: Raise | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         if self.nb_classes is None:
             outputs = tf.reshape(outputs, tf.shape(y))
+        seen = outputs if raised is None else raised(outputs, self._one_hot(y, outputs))
         if self._compiled:  # with the losses that layers add
-            loss = self.model.compute_loss(x=x, y=y, y_pred=outputs, training=training)
+            loss = self.model.compute_loss(x=x, y=y, y_pred=seen, training=training)
         else:
-            loss = self._loss(y, outputs)
+            loss = self._loss(y, seen)
         loss = tf.cast(tf.reduce_mean(loss), self.dtype)
         return loss, self._correct(tf.stop_gradient(outputs), y)
+
+    def _one_hot(self, y: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        index = tf.argmax(y, 1) if y.shape.rank == 2 else y
+        return tf.one_hot(index, outputs.shape[1], dtype=outputs.dtype)
 
     def _correct(self, outputs: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         if self.nb_classes is None:
@@ -152,7 +173,7 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
             with tf.GradientTape() as tape:
                 scalar, values = objective()
                 scalar = scalar if own is not None else self._descended(scalar)
-            gradients = _added(gradients, tape.gradient(scalar, variables))
+            gradients = _added(gradients, tape.gradient(scalar, variables, _one(scalar)))
             reported.append(values)
         if own is not None:
             reported.append(objectives[-1]()[1])

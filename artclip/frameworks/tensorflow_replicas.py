@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from artclip.frameworks.base import Raise
 from artclip.frameworks.tensorflow_estimator import TensorFlowEstimator
 
 
@@ -154,9 +155,9 @@ class TensorFlowReplicas(TensorFlowEstimator):
         finally:
             self._in_cond = before
 
-    def loss(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def loss(self, x: tf.Tensor, y: tf.Tensor, raised: Raise | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         first, last, parts = self._share(x)
-        loss, correct = super().loss(x[first:last], y[first:last])
+        loss, correct = super().loss(x[first:last], y[first:last], raised)
         parts = tf.cast(parts, loss.dtype)
         if self._reduction == "sum":
             return loss * parts, correct * parts

@@ -15,7 +15,7 @@ from art.utils import check_and_transform_label_format
 from safetensors.torch import save_file
 from torch import nn
 
-from artclip.frameworks.base import Objective, Trainable, box_of
+from artclip.frameworks.base import Objective, Raise, Trainable, box_of
 from artclip.frameworks.preprocessing import Preprocessing
 from artclip.frameworks.torch import TorchFunction, as_tensor, rows_of
 from artclip.frameworks.torch_random import Stream
@@ -110,14 +110,21 @@ class TorchEstimator(TorchFunction, Trainable):
             labels = labels.to(self.dtype)
         return inputs.to(self.device, self.dtype, non_blocking=True), labels.to(self.device, non_blocking=True)
 
-    def loss(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self._loss_of(self.module(self._preprocessing.standardised(x))[-1], y)
+    def loss(self, x: torch.Tensor, y: torch.Tensor, raised: Raise | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._loss_of(self.module(self._preprocessing.standardised(x))[-1], y, raised)
 
-    def _loss_of(self, outputs: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _loss_of(
+        self, outputs: torch.Tensor, y: torch.Tensor, raised: Raise | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         if self.nb_classes is None:
             loss = self.estimator.loss(outputs.reshape(y.shape), y)
             return loss, torch.full_like(loss, math.nan)
-        return self.estimator.loss(outputs, y), self._correct(outputs.detach(), y)
+        seen = outputs if raised is None else raised(outputs, self._one_hot(y, outputs))
+        return self.estimator.loss(seen, y), self._correct(outputs.detach(), y)
+
+    def _one_hot(self, y: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
+        index = y.argmax(1) if y.ndim == 2 else y
+        return torch.zeros_like(outputs).scatter_(1, index[:, None], 1.0)
 
     def _correct(self, outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         if outputs.ndim == 1 or outputs.shape[1] == 1:  # one output: probability, or log-odds before a sigmoid
@@ -166,7 +173,7 @@ class TorchEstimator(TorchFunction, Trainable):
         return found
 
     def matmul(self, a: torch.Tensor, b: torch.Tensor, transpose: bool = False) -> torch.Tensor:
-        return a @ (b.T if transpose else b)
+        return a @ (b.mT if transpose else b)
 
     @torch.no_grad()
     def evaluate(self, x: np.ndarray, y: np.ndarray, batch_size: int) -> tuple[float, float]:

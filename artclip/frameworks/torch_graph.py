@@ -160,7 +160,12 @@ class _Reader:
     def rule_linear(self, name: str, a: dict[str, Any], shape: tuple[int, ...], *_: Any) -> L.Operation:
         copies = math.prod(shape[1:-1])
         bias = 0.0 if a["bias"] is None else np.tile(self._needed(a["bias"], name), copies)
-        return L.Dense(self._needed(a["weight"], name), copies, bias)
+        return L.Dense(self._needed(a["weight"], name), copies, bias, self._live(a["weight"]))
+
+    def _live(self, argument: Any) -> L.Live | None:
+        """The parameter itself, if it is one that is being trained."""
+        parameter = self._constants[argument.name]
+        return (lambda: parameter) if parameter.requires_grad else None
 
     def _needed(self, argument: Any, name: str) -> np.ndarray:
         value = self._value(argument)
@@ -185,7 +190,8 @@ class _Reader:
             both = tuple((p, p) for p in _each(padding, d))
         stride, groups = _each(a.get("stride", 1), d), int(a.get("groups", 1))
         shift = self._shift(a, name, math.prod(node.meta["val"].shape[2:]))
-        return L.Convolution(kernel, spatial, stride, both, dilation, groups, transposed, shift)
+        live = self._live(a["weight"])
+        return L.Convolution(kernel, spatial, stride, both, dilation, groups, transposed, shift, live)
 
     def rule_conv2d(self, name: str, a: dict[str, Any], shape: tuple[int, ...], node: Any, *_: Any) -> L.Operation:
         return self._convolution_of(name, a, shape[2:], node, transposed=False)

@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from artclip.frameworks.base import Raise
 from artclip.frameworks.torch_estimator import TorchEstimator
 
 
@@ -99,8 +100,8 @@ class TorchRanks(TorchEstimator):
     def whole(self, x: torch.Tensor) -> torch.Tensor:
         return x if len(x) == self._total else self._joined(x, self._own, self._total)
 
-    def loss(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        loss, correct = super().loss(x, y)
+    def loss(self, x: torch.Tensor, y: torch.Tensor, raised: Raise | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        loss, correct = super().loss(x, y, raised)
         if len(x) == self._total:  # all have all
             return loss, correct
         is_sum = getattr(self.estimator.loss, "reduction", "mean") == "sum"

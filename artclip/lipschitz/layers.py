@@ -6,13 +6,17 @@ Images are flattened channels first. Shapes are those of one sample.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from artclip import checks
 from artclip.lipschitz import convolution
+
+Live = Callable[[], Any]
+"""Gives the framework's own tensor of a weight that is being trained, in the shape that the array has here."""
 
 MOST_ELEMENTS = 1 << 24  # of a matrix that stands for a convolution
 _EXACT = 1 << 22  # the same, where its norm is computed from it
@@ -60,6 +64,7 @@ class Dense:
     weight: np.ndarray
     copies: int = 1
     shift: np.ndarray | float = 0.0
+    live: Live | None = field(default=None, compare=False, repr=False)
 
     def factor(self, p: float) -> float:
         return float(np.linalg.norm(self.weight, p))
@@ -86,6 +91,7 @@ class Convolution:
     groups: int = 1
     transposed: bool = False
     shift: np.ndarray | float = 0.0
+    live: Live | None = field(default=None, compare=False, repr=False)
 
     def _elements(self) -> int:
         """Of its matrix; of those of all groups, where it has several."""

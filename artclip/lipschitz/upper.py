@@ -16,7 +16,7 @@ from artclip.frameworks import graph_of
 from artclip.lipschitz import exact
 from artclip.lipschitz.chain import Chain, split
 from artclip.lipschitz.estimate import LipschitzEstimate
-from artclip.lipschitz.layers import Add, Concat, Node
+from artclip.lipschitz.layers import Add, Concat, Dense, Node
 from artclip.lipschitz.lipsdp import ChainBound, chain_bound
 
 METHODS = ("auto", "product", "eclipse", "lipsdp", "exact")
@@ -142,13 +142,23 @@ class _Graph:
                 replace(b, value=_up(factor * b.value), history=[(s, factor * v) for s, v in b.history]) for b in bounds
             ]
         best = min(found, key=lambda b: b.value)
-        return replace(best, gram=next((b.gram for b in found if b.gram is not None), None))
+        return replace(best, gram=min((b.gram for b in found if b.gram is not None), key=np.trace, default=None))
 
     def _product(self, r: float) -> _Bound:
         factors = [_up(node.operation.factor(r)) for node in self._nodes]
         layers = [(node.name, factor) for node, factor in zip(self._nodes, factors, strict=True)]
         value = _through(self._nodes, factors, r)
-        return _Bound(value, "product of layer norms", layers, history=[(self.seconds(), value)])
+        gram = self._last_gram(factors) if r == 2 else None
+        return _Bound(value, "product of layer norms", layers, gram, [(self.seconds(), value)])
+
+    def _last_gram(self, factors: list[float]) -> np.ndarray | None:
+        """That of the last layer, if it is a dense one: all before it is a factor."""
+        *before, last = self._nodes
+        if not (isinstance(last.operation, Dense) and last.operation.copies == 1):
+            return None
+        parent = last.parents[0]
+        factor = _through(before[: parent + 1], factors[: parent + 1], 2) if parent >= 0 else 1.0
+        return last.operation.weight @ last.operation.weight.T * _up(factor) ** 2
 
     def _chains(self, max_iter: int, max_seconds: float, verbose: bool) -> _Bound:
         """Nodes in a row by LipSDP where they are dense; the rest of the graph by factors."""

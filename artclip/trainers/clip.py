@@ -10,10 +10,11 @@ from typing import Any
 
 from artclip import checks
 from artclip.frameworks import Trainable
-from artclip.trainers.epochs import Record, Sample
+from artclip.lipschitz.smooth import SmoothBound
+from artclip.trainers.bracket import BracketPenalty
+from artclip.trainers.epochs import Record, Regularizer, Sample
 from artclip.trainers.loop import RegularizedTrainer
 from artclip.trainers.penalty import MOST_PENALTY, PairOptions, PairPenalty
-from artclip.trainers.weight import BracketPenalty, SpectralProduct
 
 
 class CLIPTrainer(RegularizedTrainer):
@@ -57,9 +58,13 @@ class CLIPTrainer(RegularizedTrainer):
         separation: distance h = ‖u - v‖ > 0 in ``norm``, of anchored fresh pairs 2h;
             ``None`` for 1/28 of the diagonal of ``clip_values`` (1.0
             for MNIST in L2), at most their widest side; without ``clip_values``, of the range of the data.
-        upper_penalty: weight >= 0 of the product of the layers' spectral norms, added in every step while λ > 0: it
-            brings the bound from above down to that from below, and so makes a certificate. A convolution counts as
-            its flattened kernel.
+        upper_penalty: weight >= 0 of an upper bound of Lip(f), a product over the layers, added in every step: it
+            brings the bound from above down to that from below.
+        certify_eps: L2 radius >= 0, in input units, for which predictions are to be certified: the loss, in every
+            step, sees each wrong output raised by what it can gain on the right one within that radius by the upper
+            bound. It rises from 0 over the first half of the steps of a ``fit``. With MaxMin units and ``lamda=0`` it
+            makes the best certificates. Both this and ``upper_penalty`` need layers that
+            :func:`artclip.lipschitz_upper_bound` can read, and no BatchNorm.
 
     Attributes:
         history: one dict an epoch: ``epoch``, ``loss``, ``accuracy``, ``lipschitz`` (mean quotient of the pairs: how
@@ -96,9 +101,11 @@ class CLIPTrainer(RegularizedTrainer):
         verbose: bool = False,
         separation: float | None = None,
         upper_penalty: float = 0.0,
+        certify_eps: float = 0.0,
     ) -> None:
         checks.non_negative("upper_penalty", upper_penalty)
-        self.upper_penalty = upper_penalty
+        checks.non_negative("certify_eps", certify_eps)
+        self.upper_penalty, self.certify_eps = upper_penalty, certify_eps
         self.options = PairOptions(
             nb_pairs,
             pair_interval,
@@ -126,12 +133,14 @@ class CLIPTrainer(RegularizedTrainer):
 
     def settings(self) -> dict[str, Any]:
         """What decides how it trains, but for what ``fit`` is given."""
-        return {**super().settings(), **asdict(self.options), "upper_penalty": self.upper_penalty}
+        bound = {"upper_penalty": self.upper_penalty, "certify_eps": self.certify_eps}
+        return {**super().settings(), **asdict(self.options), **bound}
 
-    def _regularizer(self, trainable: Trainable, sample: Sample, seed: int) -> PairPenalty:
+    def _regularizer(self, trainable: Trainable, sample: Sample, seed: int, nb_steps: int) -> Regularizer:
         x, y = sample
         most = MOST_PENALTY * trainable.blind_loss(y)
-        pairs = self.options.pairs(trainable, x, seed), self.options, most if most > 0 else math.inf
-        if self.upper_penalty == 0:
-            return PairPenalty(*pairs)
-        return BracketPenalty(*pairs, SpectralProduct(trainable, seed), self.upper_penalty)
+        pairs = PairPenalty(self.options.pairs(trainable, x, seed), self.options, most if most > 0 else math.inf)
+        if self.upper_penalty == self.certify_eps == 0:
+            return pairs
+        bound = SmoothBound(trainable, self._classifier)
+        return BracketPenalty(pairs, bound, self.upper_penalty, self.certify_eps, nb_steps)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from artclip.frameworks import Trainable
-from artclip.frameworks.base import Objective, Tensor
+from artclip.frameworks.base import Objective, Raise, Tensor
 from artclip.trainers.batches import Batches
 from artclip.trainers.lamda import Controller
 from artclip.trainers.point import Point, Within
@@ -20,6 +20,19 @@ Sample = tuple[np.ndarray, np.ndarray]
 CHECKS_PER_EPOCH, LEAST_STEPS_PER_CHECK, MOST_FAULTS = 10, 20, 8
 OWN = 4.0  # so many times more may a step carry of its own λ: less, and λ would lose its hold on a steep net
 EXPLODED = 1e6  # times the loss of the first step, or of guessing
+
+
+class Always(Protocol):
+    """What a regularizer does in every step, whatever λ is; it shares the regularizer's state."""
+
+    def prepared(self, state: Any, step: Any) -> Any:
+        """The state before step ``step`` of the fit, a float from 0."""
+
+    def objectives(self, state: Any) -> list[Objective]:
+        """Scalars to descend besides the loss, without values to report; none or one."""
+
+    def raised(self, state: Any, step: Any) -> Raise | None:
+        """What the outputs pass through before they meet the loss; ``None`` for nothing."""
 
 
 class Regularizer(Protocol):
@@ -43,17 +56,13 @@ class Regularizer(Protocol):
     def penalty(self, state: Any, x: Tensor, points: Tensor | None) -> tuple[Tensor, Tensor]:
         """The penalty on batch x as a scalar with a gradient in the parameters, and figures to record."""
 
-    def between(self, state: Any) -> Any:
-        """The state before a step without pairs; asked for where ``every_step`` is true."""
-
-    def extra(self, state: Any) -> Tensor | None:
-        """What every step adds besides while λ > 0, of fixed weight; ``None`` for nothing, if not ``every_step``."""
-
     def gradients(self, batch: int) -> int:
         """Inputs, beyond the samples of the batch, through which a penalised step takes gradients."""
 
-    every_step: bool
-    """Whether :meth:`extra` is added in steps without pairs too."""
+    @property
+    def always(self) -> Always | None:
+        """What there is to every step, if there is anything."""
+
     most: float
     """Largest λ·interval·penalty that a step may carry for those that go without; its own λ it keeps."""
     records_as: str
@@ -75,7 +84,7 @@ class Epochs:
         self._f, self._batches, self._regularizer, self._progress = trainable, batches, regularizer, progress
         self._plain_step = trainable.compile(self._plain)
         self._penalised_step = trainable.compile(self._penalised)
-        self._between_step = trainable.compile(self._between)
+        self._always_step = trainable.compile(self._always)
         self._nb_steps = self._nb_penalised = self._gradients = 0
         self._faults, self._good = 0, CHECKS_PER_EPOCH  # failed checks in a row, good ones since the last of them
         self._usual = 0.0  # what a loss is compared to, from the first check on
@@ -83,31 +92,38 @@ class Epochs:
         self.point: Any = None
         """A :class:`Point`, where to go back to: the last check at which all was well, or the start of the epoch."""
 
-    def _fit_to(self, x: Tensor, y: Tensor) -> Objective:
+    def _fit_to(self, x: Tensor, y: Tensor, state: Any = None, step: Any = 0) -> list[Objective]:
+        """The loss, and before it what there is to every step."""
+        always = self._regularizer.always if state is not None else None
+
         def objective() -> tuple[Tensor, tuple[Tensor, ...]]:
-            loss, correct = self._f.loss(x, y)
+            loss, correct = self._f.loss(x, y, always.raised(state, step) if always else None)
             return loss, (loss, correct)
 
-        return objective
+        return [*(always.objectives(state) if always else ()), objective]
 
     def _plain(self, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
-        return self._f.update([self._fit_to(x, y)])
+        return self._f.update(self._fit_to(x, y))
 
-    def _between(self, x: Tensor, y: Tensor, state: Any) -> tuple[Any, tuple[Tensor, ...]]:
-        state = self._regularizer.between(state)
-        return state, self._f.update([lambda: (self._regularizer.extra(state), ()), self._fit_to(x, y)])
+    def _always(self, x: Tensor, y: Tensor, state: Any, step: Any) -> tuple[Any, tuple[Tensor, ...]]:
+        state = self._prepared(state, step)
+        return state, self._f.update(self._fit_to(x, y, state, step))
 
     def _penalised(
-        self, x: Tensor, y: Tensor, state: Any, count: Any, lamda: Any, heaviest: Any
+        self, x: Tensor, y: Tensor, state: Any, step: Any, count: Any, lamda: Any, heaviest: Any
     ) -> tuple[Any, tuple[Tensor, ...]]:
-        state, points = self._regularizer.advance(state, x, count)
+        state, points = self._regularizer.advance(self._prepared(state, step), x, count)
 
         def weighted() -> tuple[Tensor, tuple[Tensor, ...]]:
             penalty, figures = self._regularizer.penalty(state, x, points)
-            scalar, extra = self._weight(penalty, lamda, heaviest) * penalty, self._regularizer.extra(state)
-            return scalar if extra is None else scalar + extra, (figures,)
+            return self._weight(penalty, lamda, heaviest) * penalty, (figures,)
 
-        return state, self._f.update([weighted, self._fit_to(x, y)])  # before BatchNorm moves its averages
+        # The penalty first: before BatchNorm moves its averages.
+        return state, self._f.update([weighted, *self._fit_to(x, y, state, step)])
+
+    def _prepared(self, state: Any, step: Any) -> Any:
+        always = self._regularizer.always
+        return state if always is None else always.prepared(state, step)
 
     def _weight(self, penalty: Tensor, lamda: Any, heaviest: Any) -> Tensor:
         """The heaviest weight, λ·interval, but less where the penalty would outweigh ``most``; and less than λ only
@@ -171,19 +187,17 @@ class Epochs:
     def _step(self, x: Tensor, y: Tensor, lamda: float) -> tuple[Tensor, ...]:
         step, self._nb_steps = self._nb_steps, self._nb_steps + 1
         self._gradients += self._f.total(x)
-        if lamda == 0:
-            return self._plain_step(x, y)
-        if step % (interval := self._regularizer.interval(lamda)):
-            if not self._regularizer.every_step:
+        if lamda == 0 or step % (interval := self._regularizer.interval(lamda)):
+            if self._regularizer.always is None:
                 return self._plain_step(x, y)
-            self._regularizer.state, values = self._between_step(x, y, self._regularizer.state)
+            self._regularizer.state, values = self._always_step(x, y, self._regularizer.state, float(step))
             return values
         if self._nb_penalised == 0:
             self._regularizer.begin()
         count, self._nb_penalised = self._nb_penalised, self._nb_penalised + 1
         self._gradients += self._regularizer.gradients(self._f.total(x))
         self._regularizer.state, values = self._penalised_step(
-            x, y, self._regularizer.state, count, lamda, lamda * interval
+            x, y, self._regularizer.state, float(step), count, lamda, lamda * interval
         )
         return values
 

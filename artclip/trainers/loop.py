@@ -77,8 +77,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
         }
 
     @abc.abstractmethod
-    def _regularizer(self, trainable: Trainable, sample: Sample, seed: int) -> Regularizer:
-        """The penalty for this model, given some (x, y) of its training data."""
+    def _regularizer(self, trainable: Trainable, sample: Sample, seed: int, nb_steps: int) -> Regularizer:
+        """The penalty for this model, given some (x, y) of its training data, and the steps of the fit."""
 
     def fit(
         self,
@@ -193,7 +193,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
             validation_data = x_val, trainable.labels(y_val)
         _rehearse(trainable, *sample)
         start.check(trainable)
-        regularizer = self._regularizer(trainable, sample, start.seed)
+        regularizer = self._regularizer(trainable, sample, start.seed, nb_epochs * batches.nb_batches)
         guessing = trainable.blind_loss(sample[1])
         progress = tqdm(total=nb_epochs * batches.nb_batches, disable=not (verbose and trainable.leads), unit="step")
         with progress, checkpoints.terminable(self.checkpoint is not None), trainable.fitting(start.seed):

@@ -81,7 +81,7 @@ class PairPenalty:
     """
 
     records_as = "lipschitz"
-    every_step = False
+    always: Any = None
 
     def __init__(self, pairs: PairSet, options: PairOptions, most: float = math.inf) -> None:
         self.most = most
@@ -105,14 +105,6 @@ class PairPenalty:
     @property
     def _nb_beside(self) -> int:
         return max(BESIDE, self._options.nb_pairs)
-
-    def between(self, state: Any) -> Any:
-        """As it is."""
-        return state
-
-    def extra(self, state: Any) -> Tensor | None:
-        """Nothing."""
-        return None
 
     def begin(self) -> None:
         """Settle the pairs: not before the first penalised step, so that no pair work is done while λ = 0."""

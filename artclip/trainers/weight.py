@@ -12,10 +12,8 @@ import numpy as np
 from artclip import checks
 from artclip.frameworks import Trainable
 from artclip.frameworks.base import Tensor
-from artclip.lipschitz.pairs import PairSet
-from artclip.trainers.epochs import Record, Sample
+from artclip.trainers.epochs import Record, Regularizer, Sample
 from artclip.trainers.loop import RegularizedTrainer
-from artclip.trainers.penalty import PairOptions, PairPenalty
 
 KINDS = ("l2", "spectral")
 
@@ -24,7 +22,7 @@ class _WeightPenalty:
     """What the penalties on weights share: they act at every step, and no limit is set to them."""
 
     records_as = "penalty"
-    every_step = False
+    always = None
     most = math.inf
 
     def __init__(self, trainable: Trainable) -> None:
@@ -36,14 +34,6 @@ class _WeightPenalty:
     def gradients(self, batch: int) -> int:
         """None."""
         return 0
-
-    def between(self, state: Any) -> Any:
-        """As it is."""
-        return state
-
-    def extra(self, state: Any) -> None:
-        """Nothing."""
-        return None
 
     def begin(self) -> None:
         pass
@@ -90,48 +80,6 @@ class SpectralProduct(_WeightPenalty):
         for n in norms[1:]:
             product = product * n
         return product, product
-
-
-class BracketPenalty(PairPenalty):
-    """Pairs from below, the product of the layers' spectral norms from above: what lies between is squeezed.
-
-    Args:
-        pairs, options, most: as for :class:`PairPenalty`.
-        product: the penalty on the layers.
-        weight: of the product, >= 0.
-    """
-
-    every_step = True
-
-    def __init__(
-        self, pairs: PairSet, options: PairOptions, most: float, product: SpectralProduct, weight: float
-    ) -> None:
-        super().__init__(pairs, options, most)
-        self._product, self._weight = product, weight
-        self.state = self.state, product.state
-
-    def begin(self) -> None:
-        """Settle the pairs."""
-        product = self.state[1]
-        super().begin()
-        self.state = self.state, product
-
-    def advance(self, state: Any, x: Tensor, count: Any) -> tuple[Any, Tensor]:
-        """Pairs that have climbed, with their ends; and directions a power iteration further."""
-        pairs, points = super().advance(state[0], x, count)
-        return self.between((pairs, state[1])), points
-
-    def between(self, state: Any) -> Any:
-        """The pairs as they are; directions a power iteration further."""
-        return state[0], self._product.advance(state[1], None, 0)[0]
-
-    def penalty(self, state: Any, x: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-        """That of the pairs."""
-        return super().penalty(state[0], x, points)
-
-    def extra(self, state: Any) -> Tensor:
-        """The product of the layers' norms, with its weight."""
-        return self._weight * self._product.penalty(state[1], None, None)[0]
 
 
 class WeightRegularizationTrainer(RegularizedTrainer):
@@ -187,7 +135,7 @@ class WeightRegularizationTrainer(RegularizedTrainer):
         """What decides how it trains, but for what ``fit`` is given."""
         return {**super().settings(), "kind": self.kind}
 
-    def _regularizer(self, trainable: Trainable, sample: Sample, seed: int) -> _SquaredWeights | SpectralProduct:
+    def _regularizer(self, trainable: Trainable, sample: Sample, seed: int, nb_steps: int) -> Regularizer:
         if not trainable.weights():
             raise ValueError("the model has no trainable weight matrix to regularise")
         return _SquaredWeights(trainable) if self.kind == "l2" else SpectralProduct(trainable, seed)

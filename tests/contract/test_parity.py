@@ -93,7 +93,7 @@ def trajectory(classifier, x, y, first_pairs=None, **options):
     trainer = CLIPTrainer(classifier, lamda=0.002, target_accuracy=0.9, pair_interval=2, nb_pairs=6, **options)
     f, records = trainable_of(classifier), []
     with f.fitting(0):
-        regularizer = trainer._regularizer(f, (x, y), 0)
+        regularizer = trainer._regularizer(f, (x, y), 0, 1)
         start = [f.host(t) for t in regularizer.state]
         if first_pairs is not None:
             regularizer.state = tuple(f.tensor(t) for t in first_pairs)
@@ -142,14 +142,15 @@ def test_same_trajectory_in_every_norm(norm, output_norm):
     check(cnn, "float64", "near", norm, output_norm)
 
 
+@pytest.mark.parametrize("options", [{}, {"upper_penalty": 0.01, "certify_eps": 0.2}], ids=["pairs", "certificate"])
 @pytest.mark.parametrize("make", [mlp, cnn], ids=["mlp", "cnn"])
-def test_same_fit(make):
+def test_same_fit(make, options):
     """Through the front door: the order of the batches follows from the seed, and fresh pairs need no other chance."""
     x, y = data(200)
     first, second = twins(make, "float64")
     histories = []
     for classifier, images in ((first, x), (second, last(x))):
-        trainer = CLIPTrainer(classifier, target_accuracy=0.5, nb_pairs=8, seed=3)
+        trainer = CLIPTrainer(classifier, target_accuracy=0.5, nb_pairs=8, seed=3, **options)
         trainer.fit(images, y, validation_data=(images, y), batch_size=32, nb_epochs=4)
         histories.append(trainer.history)
     for a, b in zip(*histories, strict=True):

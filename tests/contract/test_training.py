@@ -13,9 +13,7 @@ from tests.nets.common import NB_CLASSES, same_weights
 TRAINERS = {
     "clip": lambda c, **kw: CLIPTrainer(c, **{"lamda": 0.05, "pair_interval": 2, "nb_pairs": 4, **kw}),
     "clip-near": lambda c, **kw: CLIPTrainer(c, **{"lamda": 0.01, "pair_init": "near", "nb_pairs": 4, **kw}),
-    "clip-data": lambda c, **kw: CLIPTrainer(
-        c, **{"lamda": 0.01, "pair_init": "data", "nb_pairs": 4, "upper_penalty": 0.01, **kw}
-    ),
+    "clip-data": lambda c, **kw: CLIPTrainer(c, **{"lamda": 0.01, "pair_init": "data", "nb_pairs": 4, **kw}),
     "clip-noise": lambda c, **kw: CLIPTrainer(c, **{"lamda": 0.01, "pair_init": "noise", "nb_pairs": 4, **kw}),
     "weight": lambda c, **kw: WeightRegularizationTrainer(c, **{"lamda": 0.01, **kw}),
     "spectral": lambda c, **kw: WeightRegularizationTrainer(c, **{"kind": "spectral", "lamda": 0.01, **kw}),
@@ -213,7 +211,7 @@ def test_weight_penalties_equal_numpy(nets, net):
     f, matrices = trainable_of(classifier), nets.matrices(classifier)
 
     def penalty(kind):
-        regularizer = WeightRegularizationTrainer(classifier, kind=kind)._regularizer(f, (None, None), 0)
+        regularizer = WeightRegularizationTrainer(classifier, kind=kind)._regularizer(f, (None, None), 0, 1)
         state = regularizer.state
         for _ in range(200):
             state, _ = regularizer.advance(state, None, 0)

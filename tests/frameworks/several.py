@@ -14,7 +14,10 @@ CASES = {
     ),
     "persistent": ("mlp", lambda c: CLIPTrainer(c, lamda=0.05, pair_init="near", pair_interval=1, seed=0)),
     "target": ("mlp", lambda c: CLIPTrainer(c, target_accuracy=0.8, pair_interval=2, restore_best=True, seed=0)),
-    "bracket": ("sigmoid", lambda c: CLIPTrainer(c, lamda=0.05, pair_interval=2, upper_penalty=0.01, seed=0)),
+    "bracket": (
+        "sigmoid",
+        lambda c: CLIPTrainer(c, lamda=0.05, pair_interval=2, upper_penalty=0.01, certify_eps=0.1, seed=0),
+    ),
     "weight": ("mlp", lambda c: WeightRegularizationTrainer(c, lamda=0.01, seed=0)),
     "few": ("mlp", lambda c: CLIPTrainer(c, lamda=0.05, nb_pairs=1, pair_interval=1, seed=0)),
     "batchnorm": ("batchnorm", lambda c: CLIPTrainer(c, lamda=0.05, pair_interval=2, nb_pairs=8, seed=0)),

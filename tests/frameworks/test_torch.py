@@ -81,11 +81,19 @@ class _Syncs(TorchDispatchMode):
 @every_net
 @every_trainer
 def test_no_host_device_sync_inside_a_step(net, make):
-    classifier = nets.classifier(net)
-    trainer, f = make(classifier, seed=0), trainable_of(classifier)
+    _check_syncs(make(nets.classifier(net), seed=0), net)
+
+
+@pytest.mark.parametrize("net", ["mlp", "cnn"])
+def test_no_host_device_sync_inside_a_step_with_a_certificate(net):
+    _check_syncs(CLIPTrainer(nets.classifier(net), upper_penalty=0.01, certify_eps=0.1, seed=0), net)
+
+
+def _check_syncs(trainer, net):
+    f = trainable_of(trainer.classifier)
     x, y = nets.data(net, n=16)
     with f.fitting(0):
-        regularizer = trainer._regularizer(f, (x, y), 0)
+        regularizer = trainer._regularizer(f, (x, y), 0, 1)
         epoch = Epochs(f, None, regularizer, None)
         epoch._step(*f.batch(x, y), 0.01)
         with _Syncs() as syncs:
@@ -159,7 +167,7 @@ def test_a_bare_module_is_told_to_be_wrapped():
 def test_weight_penalty_has_a_gradient_in_the_weights_but_not_in_biases(kind):
     classifier = nets.classifier("batchnorm")
     f = trainable_of(classifier)
-    regularizer = WeightRegularizationTrainer(classifier, kind=kind)._regularizer(f, (None, None), 0)
+    regularizer = WeightRegularizationTrainer(classifier, kind=kind)._regularizer(f, (None, None), 0, 1)
     regularizer.penalty(regularizer.state, None, None)[0].backward()
     for module in classifier.model.modules():
         if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):

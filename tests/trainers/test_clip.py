@@ -86,7 +86,7 @@ def test_penalised_every_kth_step_with_k_times_the_weight(monkeypatch):
 
 def test_guard_lowers_the_interval_where_a_step_would_carry_too_much():
     trainer = CLIPTrainer(nets.classifier(), lamda=0.01, pair_interval=8)
-    penalty = trainer._regularizer(trainable_of(trainer.classifier), nets.data(), 0)
+    penalty = trainer._regularizer(trainable_of(trainer.classifier), nets.data(), 0, 1)
     assert penalty.interval(0.01) == 8
     assert penalty.interval(MOST_STEP_WEIGHT / 4) == 4
     assert penalty.interval(1.0) == 1
@@ -130,7 +130,7 @@ def test_paper_rule_steps_once_an_epoch():
 def test_a_lazy_step_weighs_less_where_its_penalty_outweighs_guessing():
     classifier = nets.classifier()
     trainer, f = CLIPTrainer(classifier), trainable_of(classifier)
-    regularizer = trainer._regularizer(f, nets.data(), 0)
+    regularizer = trainer._regularizer(f, nets.data(), 0, 1)
     assert regularizer.most == pytest.approx(0.75 * math.log(nets.NB_CLASSES))
     weigh = epochs.Epochs(f, None, regularizer, None)._weight
     for penalty in (0.0, 0.1, 10.0, 50.0, 1e6):
