@@ -58,6 +58,7 @@ benchmark: $(VENV)/.dev
 	$(BIN)/python benchmarks/defences.py
 	$(BIN)/python benchmarks/both_frameworks.py
 	$(BIN)/python benchmarks/bounds.py
+	$(BIN)/python benchmarks/certificates.py
 	$(BIN)/python benchmarks/estimators.py
 	$(BIN)/python benchmarks/evaluate_speed.py
 	$(BIN)/python benchmarks/masking.py

@@ -68,7 +68,7 @@ class Case:
     radii: tuple[float, float]
     nb_attacked: int
     grids: Grids
-    seeds: tuple[int, ...] = (0, 1)
+    seeds: tuple[int, ...] = (0, 1, 2)
     learning_rate: float = 3e-3
 
     @property

@@ -34,6 +34,7 @@ def groups(rows: list[dict[str, Any]], *keys: str) -> dict[tuple[Any, ...], list
 
 def said(options: dict[str, Any]) -> str:
     names = {"lamda": "λ", "eps": "ε", "max_iter": "steps", "beta": "β", "sigma": "σ", "nb_epochs": "epochs"}
+    names |= {"upper_penalty": "μ", "certify_eps": "ε"}
     return ", ".join(f"{names.get(k, k)} = {v:g}" for k, v in options.items() if k != "max_iter")
 
 
@@ -184,6 +185,19 @@ def estimators(results: list[dict[str, Any]]) -> str:
     return table(rows)
 
 
+def certificates(results: list[dict[str, Any]]) -> str:
+    """Means ± deviations over seeds, a row for each setting of each training."""
+    radii = [k for k in results[0] if k.startswith("certified")]
+    (attack,) = (k for k in results[0] if k.startswith("PGD"))
+    head = [r.replace(" ", ", ε = ") for r in radii]
+    rows = [["training", "setting", "clean", *head, attack.replace("margin ", "margin, ε = "), "Lip ≥", "Lip ≤", "s"]]
+    for (name, _), seeds in groups([{**r, "said": said(r["options"])} for r in results], "training", "said").items():
+        cells = [spread(seeds, k, ".1f") for k in ("clean", *radii, attack)]
+        bounds = [f"{np.mean([r[k] for r in seeds]):.2f}" if k in seeds[0] else "–" for k in ("Lip ≥", "Lip ≤")]
+        rows.append([name, seeds[0]["said"], *cells, *bounds, f"{np.mean([r['seconds'] for r in seeds]):.0f}"])
+    return table(rows)
+
+
 def clever(results: list[dict[str, Any]]) -> str:
     rows = [["net", "batches × size", "artclip, 5 seeds", "ART", "ART's seconds over artclip's"]]
     for row in results:
@@ -247,6 +261,7 @@ SHOWN = {
     "evaluate_speed": evaluate_speed,
     "masking": masking,
     "estimators": estimators,
+    "certificates": certificates,
     "bounds": lambda results: f"{bounds(results)}\n\n{clever(results)}",
 }
 
