@@ -142,7 +142,7 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         if self.nb_classes is None:
             outputs = tf.reshape(outputs, tf.shape(y))
-        seen = outputs if raised is None else raised(outputs, self._one_hot(y, outputs))
+        seen = outputs if raised is None else raised(tf.cast(outputs, self.dtype), self._one_hot(y, outputs))
         if self._compiled:  # with the losses that layers add
             loss = self.model.compute_loss(x=x, y=y, y_pred=seen, training=training)
         else:
@@ -152,7 +152,7 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
 
     def _one_hot(self, y: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
         index = tf.argmax(y, 1) if y.shape.rank == 2 else y
-        return tf.one_hot(index, outputs.shape[1], dtype=outputs.dtype)
+        return tf.one_hot(index, outputs.shape[1], dtype=self.dtype)
 
     def _correct(self, outputs: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         if self.nb_classes is None:

@@ -119,12 +119,12 @@ class TorchEstimator(TorchFunction, Trainable):
         if self.nb_classes is None:
             loss = self.estimator.loss(outputs.reshape(y.shape), y)
             return loss, torch.full_like(loss, math.nan)
-        seen = outputs if raised is None else raised(outputs, self._one_hot(y, outputs))
+        seen = outputs if raised is None else raised(outputs.to(self.dtype), self._one_hot(y, outputs))
         return self.estimator.loss(seen, y), self._correct(outputs.detach(), y)
 
     def _one_hot(self, y: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
         index = y.argmax(1) if y.ndim == 2 else y
-        return torch.zeros_like(outputs).scatter_(1, index[:, None], 1.0)
+        return torch.zeros_like(outputs, dtype=self.dtype).scatter_(1, index[:, None], 1.0)
 
     def _correct(self, outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         if outputs.ndim == 1 or outputs.shape[1] == 1:  # one output: probability, or log-odds before a sigmoid
@@ -173,7 +173,8 @@ class TorchEstimator(TorchFunction, Trainable):
         return found
 
     def matmul(self, a: torch.Tensor, b: torch.Tensor, transpose: bool = False) -> torch.Tensor:
-        return a @ (b.mT if transpose else b)
+        with torch.autocast(self.device.type, enabled=False):  # products of weights, which need their digits
+            return a @ (b.mT if transpose else b)
 
     @torch.no_grad()
     def evaluate(self, x: np.ndarray, y: np.ndarray, batch_size: int) -> tuple[float, float]:

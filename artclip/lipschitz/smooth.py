@@ -46,8 +46,8 @@ class SmoothBound:
     def __init__(self, f: Trainable, estimator: Any) -> None:
         self.f = f
         nodes, _ = graph_of(estimator)
-        while isinstance(nodes[-1].operation, Reorder) and nodes[-1].parents == (len(nodes) - 2,):
-            nodes.pop()
+        if isinstance(last := nodes[-1].operation, Reorder) and last.index is None:  # outputs as they are
+            nodes = nodes[: nodes[-1].parents[0] + 1]
         self._nodes: list[Node] = nodes
         self._layers = {i: _Layer(f, n.operation) for i, n in enumerate(nodes) if getattr(n.operation, "live", None)}
         self._fixed = [1.0 if i in self._layers else n.operation.factor(2) for i, n in enumerate(nodes)]
@@ -74,7 +74,7 @@ class SmoothBound:
         """L_ij, shape (k, k): how fast outputs i and j part at most; ‖wᵢ - wⱼ‖ times the bound of what lies before.
 
         Raises:
-            ValueError: the last layer is not a dense one.
+            ValueError: the last layer is not a dense one, or has one output.
         """
         last, f = self._nodes[-1], self.f
         if not (isinstance(last.operation, Dense) and last.operation.copies == 1 and last.operation.live):
@@ -82,6 +82,8 @@ class SmoothBound:
                 f"the last layer of the model is {last.name}, a {type(last.operation).__name__}; a margin is certified "
                 "between logits, so it needs to be a dense layer that is trained, without an activation"
             )
+        if len(last.operation.weight) < 2:
+            raise ValueError("a certificate needs a classifier of two or more outputs; this one has 1")
         w = last.operation.live()
         squares = f.matmul(w * w, self._wide)
         apart = squares + f.matmul(self.ones, squares, transpose=True) - 2 * f.matmul(w, w, True)

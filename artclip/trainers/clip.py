@@ -142,5 +142,9 @@ class CLIPTrainer(RegularizedTrainer):
         pairs = PairPenalty(self.options.pairs(trainable, x, seed), self.options, most if most > 0 else math.inf)
         if self.upper_penalty == self.certify_eps == 0:
             return pairs
+        if self.certify_eps > 0 and trainable.nb_classes is None:
+            raise ValueError(
+                f"certify_eps={self.certify_eps:g} needs a classifier: a regressor has no labels to certify"
+            )
         bound = SmoothBound(trainable, self._classifier)
         return BracketPenalty(pairs, bound, self.upper_penalty, self.certify_eps, nb_steps)

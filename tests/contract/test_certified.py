@@ -119,3 +119,9 @@ def test_nets_that_cannot_be_certified_are_refused_as_they_were(nets):
     with pytest.raises(ValueError, match="certify_eps=-1"):
         CLIPTrainer(classifier, certify_eps=-1)
     assert same_weights(before, nets.weights(classifier), atol=0)
+
+
+def test_a_regressor_is_refused(nets):
+    x, y = np.zeros((20, 1), np.float32), np.zeros(20, np.float32)
+    with pytest.raises(ValueError, match=r"certify_eps=0\.1 needs a classifier"):
+        CLIPTrainer(nets.regressor(), certify_eps=0.1).fit(x, y)

@@ -5,7 +5,7 @@ import gc
 import numpy as np
 import pytest
 
-from artclip import CLIPTrainer, lipschitz_lower_bound
+from artclip import CLIPTrainer, certified_radius, lipschitz_lower_bound
 from tests.nets import FRAMEWORKS
 from tests.nets import default as default_nets
 from tests.nets.common import same_weights
@@ -133,3 +133,20 @@ def test_autocast_trains_a_flatter_net_and_shows_quotients_of_float32():
         shown.append(trainer.history[0]["lipschitz"])
     assert same_weights(weights, default_nets.weights(classifier), atol=0)
     assert shown[0] == pytest.approx(shown[1], rel=0.03)
+
+
+@pytest.mark.skipif(FRAMEWORKS[0] != "torch", reason="TensorFlow has policies instead, tested with it")
+def test_autocast_certifies_as_full_precision_does():
+    import torch
+
+    x, y = default_nets.data(n=200)
+    shares = []
+    for enabled in (True, False):
+        classifier = default_nets.classifier("mlp", lr=0.3)
+        trainer = CLIPTrainer(classifier, lamda=0.0, certify_eps=0.1, upper_penalty=0.01, seed=0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            trainer.fit(x, y, batch_size=20, nb_epochs=10)
+        assert all(record["skipped_steps"] == 0 for record in trainer.history)
+        shares.append((certified_radius(classifier, x, y) >= 0.1).mean())
+    assert shares[0] == pytest.approx(shares[1], abs=0.1)
+    assert shares[1] > 0.3
