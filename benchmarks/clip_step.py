@@ -12,7 +12,11 @@ from artclip.frameworks import trainable_of
 from artclip.trainers.epochs import Epochs
 
 BATCH_SIZE, STEPS = 128, 24
-SETTINGS: dict[str, dict[str, Any]] = {"default": {}, "robust": {"lamda": 0.4}}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "robust": {"lamda": 0.4},
+    "certificate": {"lamda": 0.0, "certify_eps": 1.0},
+}
 
 
 def clip_step(
@@ -21,7 +25,7 @@ def clip_step(
     """The steps of :class:`artclip.CLIPTrainer`, batches included; ``nb_steps`` is a multiple of the interval."""
     trainer = CLIPTrainer(classifier, seed=0, **options)
     f = trainable_of(trainer.classifier)
-    epoch = Epochs(f, None, trainer._regularizer(f, (x[:1000], y[:1000]), 0), None)  # type: ignore[arg-type]
+    epoch = Epochs(f, None, trainer._regularizer(f, (x[:1000], y[:1000]), 0, 1), None)  # type: ignore[arg-type]
     rng = np.random.default_rng(0)
 
     def steps() -> None:

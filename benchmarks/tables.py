@@ -103,7 +103,8 @@ def pairs(results: dict[str, Any]) -> str:
 
 
 def cost(results: list[dict[str, Any]]) -> str:
-    names = {"artclip λ=0": "λ = 0", "default": "default", "robust": "λ = 0.4", "published": "published CLIP"}
+    names = {"artclip λ=0": "λ = 0", "default": "default", "robust": "λ = 0.4"}
+    names |= {"certificate": "`certify_eps`", "published": "published CLIP"}
     rows = [["net, threads", *names.values(), "memory, default", "epoch, default, over ART `fit`"]]
     for row in results:
         steps, epoch = row["step over plain"], row.get("epoch over ART fit")

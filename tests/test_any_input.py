@@ -150,7 +150,7 @@ def both_answers_occur():
     assert all(len(answers) == 2 for answers in SEEN.values()), SEEN
 
 
-@MOST
+@settings(MOST, max_examples=40)
 @given(inputs(), targets(), st.sampled_from((1, 4, 100)))
 def test_fit(x, y, batch_size):
     classifier = nets.classifier()

@@ -289,7 +289,7 @@ def test_bounds_hold(name):
     shape, seed = MODELS[name][0], list(MODELS).index(name)
     x = np.random.default_rng(0).standard_normal((16, *shape))
     model = wrap(build(name, seed), shape, preprocessing=(0.1, 0.4) if seed % 2 else (0.0, 1.0))
-    for norm in (1, 2, "inf"):
+    for norm in (2, (1, "inf")[seed % 4 // 2]):
         lower = lipschitz_lower_bound(model, x, norm, norm, nb_restarts=2, max_iter=5, seed=0)
         upper = lipschitz_upper_bound(model, norm, norm, "eclipse")
         assert 0 < lower.value <= upper.value * (1 + nets.ROUNDING)
