@@ -33,7 +33,7 @@ TRAININGS: list[tuple[str, dict[str, Any]]] = [
     ("clip, upper_penalty", {"lamda": 0.03, "upper_penalty": 0.1}),
     ("clip, upper_penalty", {"lamda": 0.03, "upper_penalty": 0.2}),
     *(("gloro", {"eps": eps}) for eps in (0.5, 1.0, 1.58)),
-    *(("one_lipschitz", {"scale": scale}) for scale in (2.0, 5.0) if find_spec("deel")),
+    *(("one_lipschitz", {"scale": scale}) for scale in (1.0, 2.0, 5.0) if find_spec("deel")),
     *(("clip, certify_eps", {"lamda": 0.0, "certify_eps": eps}) for eps in (0.5, 1.0, 1.4, 1.75)),
     ("clip, certify_eps", {"lamda": 0.01, "certify_eps": 1.75}),
     ("clip, certify_eps, 80 epochs", {"lamda": 0.0, "certify_eps": 1.75, "nb_epochs": 80}),
