@@ -21,7 +21,8 @@ MOST_STEP_WEIGHT = 1.2
 # Largest penalty of a lazy step, as a share of what guessing costs. It acts while a net is still steep: without it such
 # a step could throw a ReLU net into a state from which it never returns.
 MOST_PENALTY = 0.75
-# Samples by which BatchNorm normalises in the penalty, or as many as there are pairs; 16 did as well as 128.
+# Samples by which BatchNorm normalises in the penalty: 16 did as well as 128 (docs/benchmarks.md), and with so many the
+# default pairs and they are no more than a usual batch, which bounds the memory.
 BESIDE = 32
 REFRESH_INTERVAL, REFRESH_SHARE = 12, 0.25  # in penalised steps
 
@@ -97,14 +98,10 @@ class PairPenalty:
     def gradients(self, batch: int) -> int:
         """Both ends of each pair in the penalty, some of the batch for BatchNorm, and what climbs in each ascent."""
         o = self._options
-        beside = min(batch, self._nb_beside) if self.rule.f.has_batchnorm else 0
+        beside = min(batch, BESIDE) if self.rule.f.has_batchnorm else 0
         if self._fresh:
             return beside + self._fresh.gradients(batch, o.pair_steps)
         return beside + 2 * o.nb_pairs * (o.pair_steps + 1)
-
-    @property
-    def _nb_beside(self) -> int:
-        return max(BESIDE, self._options.nb_pairs)
 
     def begin(self) -> None:
         """Settle the pairs: not before the first penalised step, so that no pair work is done while λ = 0."""
@@ -129,7 +126,7 @@ class PairPenalty:
     def penalty(self, state: State, x: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         """The penalty as a scalar, and Q of each pair; BatchNorm normalises by samples of batch x."""
         f = self.rule.f
-        quotients = (self._fresh or self.rule).quotients_of(points, f.forward_beside(points, x[: self._nb_beside]))
+        quotients = (self._fresh or self.rule).quotients_of(points, f.forward_beside(points, x[:BESIDE]))
         values = quotients * quotients if self._options.penalty == "squared" else quotients
         return (f.mean(values) if self._options.reduction == "mean" else f.max(values)), quotients
 
