@@ -74,7 +74,9 @@ def standard(classifier: Any, plan: Plan) -> Any:
 def certified(classifier: Any, plan: Plan, **options: Any) -> Any:
     """CLIP without pairs, for the certificate of the budget."""
     if plan.norm != 2 and "certify_eps" not in options:
-        raise ValueError(f"the budget is in L{plan.norm:g} and certificates are in L2: give certified:certify_eps=...")
+        raise ValueError(
+            f"the budget is in L{plan.norm:g} and certificates are in L2; give a radius, as certified:certify_eps=1"
+        )
     return clip(classifier, plan, **{"lamda": 0.0, "certify_eps": plan.eps, **options})
 
 
