@@ -238,6 +238,25 @@ def behind(first: Node, nodes: list[Node]) -> list[Node]:
     return [first, *(replace(n, parents=tuple(p + 1 for p in n.parents)) for n in nodes)]
 
 
+def through(nodes: list[Node], factors: list[Any], first: Any, side_by_side: Callable[[list[Any]], Any]) -> list[Any]:
+    """A bound at each node: those of its parents combined, times its factor; numbers, or tensors that are.
+
+    Args:
+        factors: one for each node.
+        first: the bound at the input.
+        side_by_side: that of several outputs, of :class:`Concat`.
+    """
+    at: list[Any] = []
+    for node, factor in zip(nodes, factors, strict=True):
+        before = [first if parent < 0 else at[parent] for parent in node.parents]
+        if isinstance(node.operation, Add):
+            joined = sum(abs(w) * b for w, b in zip(node.operation.weights, before, strict=True))
+        else:
+            joined = side_by_side(before) if isinstance(node.operation, Concat) else before[0]
+        at.append(joined if isinstance(factor, float) and factor == 1 else factor * joined)
+    return at
+
+
 # Activations without parameters, by their usual names.
 ACTIVATIONS = {
     "relu": Activation(0.0, 1.0, kinked=True),

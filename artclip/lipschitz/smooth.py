@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from artclip.frameworks import Trainable, graph_of
 from artclip.frameworks.base import Tensor
-from artclip.lipschitz.layers import Add, Concat, Convolution, Dense, Node, Reorder
+from artclip.lipschitz.layers import Convolution, Dense, Node, Reorder, through
 
 DOUBLINGS = 5  # k: p = 66
 FREQUENCIES = 4  # of a convolution that are looked at, for each tap of the kernel and axis
@@ -91,34 +90,11 @@ class SmoothBound:
 
     def _through(self, end: int, duals: Duals) -> Tensor:
         """The bound of the first nodes, up to that of the input of node ``end``."""
-        at: list[_Product] = []
-        carried = iter(duals)
-        for i, (node, fixed) in enumerate(zip(self._nodes[:end], self._fixed, strict=False)):
-            before = [_Product(self._one) if parent < 0 else at[parent] for parent in node.parents]
-            joined = before[0]
-            if isinstance(node.operation, Add):
-                sizes = zip(node.operation.weights, before, strict=True)
-                joined = _Product(sum(abs(w) * b.value for w, b in sizes))
-            elif isinstance(node.operation, Concat):
-                joined = _Product(sum(b.value**2 for b in before) ** 0.5)
-            at.append(joined.times(fixed, self._layers[i].norm(next(carried)) if i in self._layers else None))
+        norms = {i: layer.norm(dual) for (i, layer), dual in zip(self._layers.items(), duals, strict=True) if i < end}
+        factors = [norms.get(i, fixed) for i, fixed in enumerate(self._fixed[:end])]
+        at = through(self._nodes[:end], factors, self._one, lambda before: sum(b * b for b in before) ** 0.5)
         parent = self._nodes[end].parents[0] if end < len(self._nodes) else end - 1
-        return at[parent].value if parent >= 0 else self._one
-
-
-@dataclass(frozen=True)
-class _Product:
-    """A tensor times a number."""
-
-    tensor: Tensor
-    number: float = 1.0
-
-    def times(self, number: float, tensor: Tensor | None) -> _Product:
-        return _Product(self.tensor if tensor is None else self.tensor * tensor, self.number * number)
-
-    @property
-    def value(self) -> Tensor:
-        return self.tensor if self.number == 1 else self.number * self.tensor
+        return at[parent] if parent >= 0 else self._one
 
 
 class _Layer:

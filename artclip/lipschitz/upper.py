@@ -16,7 +16,7 @@ from artclip.frameworks import graph_of
 from artclip.lipschitz import exact
 from artclip.lipschitz.chain import Chain, split
 from artclip.lipschitz.estimate import LipschitzEstimate
-from artclip.lipschitz.layers import Add, Concat, Dense, Node
+from artclip.lipschitz.layers import Dense, Node, through
 from artclip.lipschitz.lipsdp import ChainBound, chain_bound
 
 METHODS = ("auto", "product", "eclipse", "lipsdp", "exact")
@@ -202,16 +202,7 @@ def _up(value: float) -> float:
 
 def _through(nodes: list[Node], factors: list[float], r: float) -> float:
     """The bound at the output: parents combined, times the factor of what follows, node after node."""
-    at: list[float] = []
-    for node, factor in zip(nodes, factors, strict=True):
-        before = [1.0 if parent < 0 else at[parent] for parent in node.parents]
-        if isinstance(node.operation, Add):
-            joined = sum(abs(w) * b for w, b in zip(node.operation.weights, before, strict=True))
-        elif isinstance(node.operation, Concat):
-            joined = float(np.linalg.norm(before, r))
-        else:
-            joined = before[0]
-        at.append(factor * joined)
+    at = through(nodes, factors, 1.0, lambda before: float(np.linalg.norm(before, r)))
     return _up(at[-1])
 
 

@@ -94,7 +94,7 @@ class Epochs:
 
     def _fit_to(self, x: Tensor, y: Tensor, state: Any = None, step: Any = 0) -> list[Objective]:
         """The loss, and before it what there is to every step."""
-        always = self._regularizer.always if state is not None else None
+        always = self._regularizer.always
 
         def objective() -> tuple[Tensor, tuple[Tensor, ...]]:
             loss, correct = self._f.loss(x, y, always.raised(state, step) if always else None)
