@@ -45,6 +45,8 @@ class Function(abc.ABC):
     clip_values: tuple[np.ndarray, np.ndarray] | None
     access = "backpropagation"
     """How gradients are had: ``"backpropagation"``, ``"class_gradient"`` or ``"predict alone"``."""
+    nb_classes: int | None = None
+    """Number of classes; ``None`` for a regressor, or where f is not known to be a classifier."""
     has_batchnorm = False
     """Whether :meth:`forward_beside` passes the batch too."""
 
@@ -192,6 +194,10 @@ class Function(abc.ABC):
         """Largest entry."""
 
     @abc.abstractmethod
+    def largest(self, t: Tensor) -> Tensor:
+        """1 at the first largest entry of each row (n, k), 0 elsewhere, in the dtype of t."""
+
+    @abc.abstractmethod
     def sort(self, t: Tensor) -> Tensor:
         """Entries of a one-axis tensor in ascending order."""
 
@@ -206,8 +212,6 @@ Raise = Callable[[Tensor, Tensor], Tensor]
 class Trainable(Function):
     """A function with parameters, loss and optimizer: an ART estimator that can be fitted."""
 
-    nb_classes: int | None
-    """Number of classes; ``None`` for a regressor."""
     has_defences: bool
     """Whether ART's preprocessing has more than the scaling."""
     scaling: tuple[Tensor, Tensor] | None

@@ -215,5 +215,8 @@ class TensorFlowFunction(Function):
     def max(self, t: tf.Tensor) -> tf.Tensor:
         return tf.reduce_max(t)
 
+    def largest(self, t: tf.Tensor) -> tf.Tensor:
+        return tf.one_hot(tf.argmax(t, 1), t.shape[1], dtype=t.dtype)
+
     def sort(self, t: tf.Tensor) -> tf.Tensor:
         return tf.sort(t)

@@ -174,5 +174,8 @@ class TorchFunction(Function):
     def max(self, t: torch.Tensor) -> torch.Tensor:
         return t.max()
 
+    def largest(self, t: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(t).scatter_(1, t.argmax(1, keepdim=True), 1.0)
+
     def sort(self, t: torch.Tensor) -> torch.Tensor:
         return torch.sort(t).values

@@ -20,7 +20,10 @@ class FreshRule:
     Two thirds of them are *anchored*: u is a sample and stays, v climbs on the sphere of radius ``REACH``·h around it,
     cut off by the box. Their quotients are those that a perturbation of the sample meets. The others are pairs of
     :class:`PairRule`, a distance h apart, whose centres climb as well: they find what is steep between and beyond the
-    samples.
+    samples, and need twice as many ascents for it.
+
+    What anchored pairs climb is ‖f(v) - f(u)‖, or with three classes and more the output at v of the class that comes
+    closest to that of u, less that of u: the way in which a prediction falls.
 
     Args:
         rule: of the others, with h, norms and box.
@@ -43,7 +46,7 @@ class FreshRule:
     def gradients(self, batch: int, steps: int) -> int:
         """Inputs through which gradients are taken: those that climb, then both ends of all pairs."""
         anchored, moving = min(self.nb_anchored, batch), min(self.nb_moving, batch)
-        return steps * (anchored + 2 * moving) + 2 * (anchored + moving)
+        return math.ceil(steps / 2) * anchored + 2 * steps * moving + 2 * (anchored + moving)
 
     def climb(self, x: Tensor, w: Tensor, steps: int) -> Tensor:
         """Both ends of all pairs, u above v, after some ascents on the current weights.
@@ -51,7 +54,7 @@ class FreshRule:
         Args:
             x: shape (n, *input_shape), n >= 1: the batch. The first u are its first samples.
             w: shape (P, *input_shape): directions for pairs between equal samples.
-            steps: ascents, >= 0.
+            steps: ascents, >= 0, of the pairs whose centres climb; anchored ones take part in the first half of them.
         """
         rule, f = self.rule, self.rule.f
         u = x[: self.nb_anchored]
@@ -59,21 +62,29 @@ class FreshRule:
         starts, w = rule.start(f.concat([u, x[-self.nb_moving :]]) if self.nb_moving else u, w)
         state, w = (starts[n:], w[n:]), w[:n]
         m = f.rows(state[0])
-        at_u = f.value(u)
-        for _ in range(steps):
+        at_u = f.value(u) if steps else None
+        for step in range(steps if self.nb_moving else math.ceil(steps / 2)):
+            anchored = step < math.ceil(steps / 2)
             c, half = rule.inside(state)
-            outputs, pull = f.pullback(f.concat([self._away(u, w), c - half, c + half]))
-            from_u = rule.slope(outputs[:n] - at_u)
-            across = rule.slope(outputs[n + m :] - outputs[n : n + m])
-            gradient = pull(f.concat([from_u, -across, across]))
-            w = rule.towards(gradient[:n], w)
-            state = rule.moved((c, state[1]), gradient[n : n + m], gradient[n + m :])
+            outputs, pull = f.pullback(f.concat([c - half, c + half, *([self._away(u, w)] if anchored else [])]))
+            across = rule.slope(outputs[m : 2 * m] - outputs[:m])
+            gradient = pull(f.concat([-across, across, *([self._uphill(at_u, outputs[2 * m :])] if anchored else [])]))
+            state = rule.moved((c, state[1]), gradient[:m], gradient[m : 2 * m])
+            w = rule.towards(gradient[2 * m :], w) if anchored else w
         c, half = rule.inside(state)
         return f.concat([u, c - half, self._away(u, w), c + half])
 
     def quotients_of(self, ends: Tensor, outputs: Tensor) -> Tensor:
         """Q of each pair, shape (P,); less than that where the box leaves a pair no room."""
         return self.rule.quotients_of(ends, outputs, LEAST * self.rule.separation)
+
+    def _uphill(self, at_u: Tensor, at_v: Tensor) -> Tensor:
+        """The outputs' direction, at v, that anchored pairs climb."""
+        f = self.rule.f
+        if (f.nb_classes or 0) < 3:  # of two classes the difference is the margin; of one output there is none
+            return self.rule.slope(at_v - at_u)
+        own = f.largest(at_u)
+        return f.largest(at_v - own * (1 + 2 * f.norm(at_v, math.inf))) - own
 
     def _away(self, u: Tensor, w: Tensor) -> Tensor:
         """The other ends of anchored pairs."""

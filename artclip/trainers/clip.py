@@ -39,7 +39,8 @@ class CLIPTrainer(RegularizedTrainer):
             where λ·k times the penalty would exceed three quarters of what guessing costs (log(nb_classes), or the
             loss at the mean target), the weight of that step is lowered, to λ; and further where λ times the penalty
             exceeds it four times.
-        pair_steps: ascents >= 0 before each penalised step.
+        pair_steps: ascents >= 0 before each penalised step; fresh pairs that stay at a sample make half of them, and
+            climb the margin where there are three classes or more.
         pair_init: ``"batch"`` starts from points of the current batch at every penalised step; ``"near"`` (around
             a data point, in a random direction), ``"data"`` (two data points) and ``"noise"`` are the paper's
             persistent set.
@@ -85,7 +86,7 @@ class CLIPTrainer(RegularizedTrainer):
         target_accuracy: float | None = None,
         lamda_increment: float | None = None,
         warmup_epochs: int = 0,
-        nb_pairs: int = 48,
+        nb_pairs: int = 40,
         pair_interval: int = 12,
         pair_steps: int = 2,
         pair_init: str = "batch",

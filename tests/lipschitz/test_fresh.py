@@ -15,9 +15,10 @@ MATRIX = np.random.default_rng(5).standard_normal((4, 7))
 BATCH = np.random.default_rng(6).uniform(0.2, 0.8, (30, 7)).astype(np.float32)
 
 
-def climbed(nets, steps, nb_pairs=12, x=BATCH, norm=2, domain="free", separation=0.5, model=None):
-    """The rule, u and v of shape (pairs, 7), and their quotients."""
-    f = function_of(model or nets.linear_classifier(MATRIX))
+def climbed(nets, steps, nb_pairs=12, x=BATCH, norm=2, domain="free", separation=0.5, classes=None):
+    """The rule, u and v of shape (pairs, 7), and their quotients; of a function, or of logits of some classes."""
+    f = function_of(nets.linear_classifier(MATRIX))
+    f.nb_classes = classes
     rule = FreshRule(make_rule(f, BATCH, norm, 2, domain, separation)[0], nb_pairs)
     along = f.tensor(np.random.default_rng(0).standard_normal((nb_pairs, 7)).astype(np.float32))
     ends = rule.climb(f.tensor(x), along, steps)
@@ -47,18 +48,42 @@ def test_all_reach_the_operator_norm_of_a_linear_model(nets, norm):
 
 
 def test_each_ascent_of_a_linear_model_is_uphill(nets):
-    found = [climbed(nets, steps)[-1] for steps in range(6)]
+    found = [climbed(nets, steps)[-1] for steps in range(0, 12, 2)]
     assert all((b >= a * (1 - 1e-5)).all() for a, b in pairwise(found))
     assert (found[-1] > 1.05 * found[0]).any()
 
 
-def test_two_ascents_find_most_of_the_steepness_of_a_net_around_its_data(nets):
+def test_anchored_pairs_of_a_classifier_go_straight_to_the_class_that_is_closest(nets):
+    """Where f is linear one ascent finds the way: the difference of two rows, of which one is that of the prediction."""
+    rule, u, start, _ = climbed(nets, 0, classes=4)
+    _, _, v, _ = climbed(nets, 1, classes=4)
+    n = rule.nb_anchored
+    own, there = (points[:n] @ MATRIX.T for points in (u, start))
+    predicted = own.argmax(1)
+    there[np.arange(n), predicted] = -np.inf
+    ways = MATRIX[there.argmax(1)] - MATRIX[predicted]
+    expected = REACH * 0.5 * ways / np.linalg.norm(ways, axis=1, keepdims=True)
+    np.testing.assert_allclose(v[:n] - u[:n], expected, atol=1e-5)
+    margins = np.sort(own, 1)[:, -1] - np.sort(own, 1)[:, -2]
+    assert (predicted != there.argmax(1)).all()
+    assert len(np.unique(predicted)) > 1
+    assert (margins > 0).all()
+
+
+def test_of_two_classes_and_of_no_classes_the_difference_is_climbed(nets):
+    ends = [climbed(nets, 2, classes=classes)[2] for classes in (None, 2, 4)]
+    np.testing.assert_array_equal(ends[0], ends[1])
+    assert not np.allclose(ends[0], ends[2])
+
+
+def test_a_few_ascents_find_most_of_the_steepness_of_a_net_around_its_data(nets):
     """Beside the norm of the Jacobian at the samples, which short anchored pairs meet."""
     model = nets.classifier("sigmoid")
     f = function_of(model)
+    f.nb_classes = None
     x = nets.data("sigmoid", n=60)[0]
     rule = FreshRule(make_rule(f, x, 2, 2, "free", 1e-2)[0], 60)
-    ends = rule.climb(f.tensor(x), f.tensor(np.ones((60, 6), np.float32)), 2)
+    ends = rule.climb(f.tensor(x), f.tensor(np.ones((60, 6), np.float32)), 4)
     quotients = f.to_numpy([rule.quotients_of(ends, f.forward(ends))])[: rule.nb_anchored]
     rows = []
     for unit in np.eye(NB_CLASSES, dtype=np.float32):
@@ -101,4 +126,5 @@ def test_gradients_are_counted_as_they_are_taken(nets, steps, size):
     f.pullback = lambda x: (seen.append(len(x)), original(x))[1]
     ends = rule.climb(f.tensor(BATCH[:size]), f.tensor(np.ones((12, 7), np.float32)), steps)
     assert len(seen) == steps
+    assert seen == sorted(seen, reverse=True)  # anchored pairs take part in the first half
     assert sum(seen) + len(ends) == rule.gradients(size, steps)
