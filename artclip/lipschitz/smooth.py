@@ -20,7 +20,8 @@ from artclip.frameworks import Trainable, graph_of
 from artclip.frameworks.base import Tensor
 from artclip.lipschitz.layers import Convolution, Dense, Node, Reorder, through
 
-DOUBLINGS = 5  # k: p = 66
+DOUBLINGS = 5
+ORDER = 2 ** (DOUBLINGS + 1) + 2  # p
 FREQUENCIES = 4  # of a convolution that are looked at, for each tap of the kernel and axis
 _TINY = 1e-12
 
@@ -139,7 +140,7 @@ class _Layer:
             w = f.reshape(f.matmul(f.reshape(weight, self._taps), self._waves), self._matrices)
         wide = self._eye is None
         power = f.matmul(w, w, True) if wide else f.matmul(f.matmul(self._eye, w, True), w)
-        p, scale = 2.0 ** (DOUBLINGS + 1) + 2, 1.0  # scale is the p-th root of what the power was divided by
+        p, scale = float(ORDER), 1.0  # scale is the p-th root of what the power was divided by
         for i in range(DOUBLINGS + 1):
             length = self._length(power)
             power, scale = power / length, scale * length ** (2 ** (DOUBLINGS - i) / p)

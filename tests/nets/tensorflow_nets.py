@@ -44,6 +44,14 @@ def _functional(shape):
     return make
 
 
+def _branches():
+    """A sum of two ways, then two ways side by side."""
+    inputs = keras.Input((6,))
+    hidden = layers.Dense(8, activation="relu")(inputs)
+    both = layers.Add()([hidden, layers.Dense(8, activation="relu")(hidden)])
+    return keras.Model(inputs, layers.Dense(NB_CLASSES)(layers.Concatenate()([both, hidden])))
+
+
 # Relative difference that quotients may have between a compiled pass, as ART's, and one that is not.
 ROUNDING = 5e-4
 WEIGHTS_FILE = "model.weights.h5"
@@ -74,6 +82,7 @@ NETS = {
         ),
     ),
     "series": ((20, 1), _functional((20, 1))),
+    "branches": ((6,), _branches),
     "hidden-dropout": ((6,), ModeDependent),
     "frozen": ((6,), _sequential((6,), _dense(8, activation="tanh", trainable=False), _dense(NB_CLASSES))),
 }

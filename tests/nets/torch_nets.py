@@ -23,6 +23,19 @@ class ModeDependent(nn.Module):
         return self.layer(nn.functional.dropout(x, 0.5, training=self.training))
 
 
+class Branches(nn.Module):
+    """A sum of two ways, then two ways side by side."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.beside, self.last = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(16, NB_CLASSES)
+
+    def forward(self, x):
+        hidden = torch.relu(self.first(x))
+        both = hidden + torch.relu(self.beside(hidden))
+        return self.last(torch.cat([both, hidden], 1))
+
+
 def _frozen():
     net = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, NB_CLASSES))
     net[0].weight.requires_grad_(False)
@@ -54,6 +67,7 @@ NETS = {
         (1, 20),
         lambda: nn.Sequential(nn.Conv1d(1, 4, 5, stride=2), nn.GELU(), nn.Flatten(), nn.Linear(32, NB_CLASSES)),
     ),
+    "branches": ((6,), Branches),
     "hidden-dropout": ((6,), ModeDependent),
     "frozen": ((6,), _frozen),
 }
