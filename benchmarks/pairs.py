@@ -77,9 +77,9 @@ NETS = {
     "MLP sigmoid": Net("mlp-200-80", "sigmoid"),
     "MLP GELU": Net("mlp-200-80", "gelu"),
     "MLP ReLU, Fashion-MNIST": Net("mlp-200-80", data="fashion-mnist", eps=0.5),
-    "CNN": Net("cnn", nb_epochs=2),
-    "CNN with BatchNorm": Net(batchnorm_cnn, nb_epochs=2),
-    "residual net with BatchNorm": Net("resnet", nb_epochs=3, nb_samples=5_000),
+    "CNN": Net("cnn", nb_epochs=2, seeds=(0, 1)),
+    "CNN with BatchNorm": Net(batchnorm_cnn, nb_epochs=2, seeds=(0, 1)),
+    "residual net with BatchNorm": Net("resnet", nb_epochs=3, nb_samples=5_000, seeds=(0, 1)),
 }
 FIVE = (0, 1, 2, 3, 4)
 STABILITY = {
