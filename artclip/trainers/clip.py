@@ -39,8 +39,9 @@ class CLIPTrainer(RegularizedTrainer):
             where λ·k times the penalty would exceed three quarters of what guessing costs (log(nb_classes), or the
             loss at the mean target), the weight of that step is lowered, to λ; and further where λ times the penalty
             exceeds it four times.
-        pair_steps: ascents >= 0 before each penalised step; fresh pairs that stay at a sample make half of them, and
-            climb the margin where there are three classes or more.
+        pair_steps: ascents >= 0 before each penalised step. Fresh pairs that stay at a sample take part in half of
+            them; with three classes or more they climb the margin, the output of the closest other class less that of
+            the predicted one, instead of the difference of the outputs.
         pair_init: ``"batch"`` starts from points of the current batch at every penalised step; ``"near"`` (around
             a data point, in a random direction), ``"data"`` (two data points) and ``"noise"`` are the paper's
             persistent set.

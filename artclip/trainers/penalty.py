@@ -143,6 +143,8 @@ class LipschitzPenalty:
         model: ``torch.nn.Module`` or Keras model on inputs (n, *shape), or an ART estimator of one.
         x_init: shape (n, *shape), array or tensor: data to place the pairs in.
         clip_values: (low, high) of valid inputs, or ``None`` for those of an estimator, if it has any.
+        nb_classes: number of classes >= 2 of a classifier, so that fresh pairs know what to climb (see
+            :class:`CLIPTrainer`), or ``None`` for that of an estimator, if it has any.
         seed: of the start, or ``None``.
         nb_pairs, pair_steps, pair_init, norm, output_norm, penalty, reduction, domain, separation: as for
             :class:`CLIPTrainer`.
@@ -167,6 +169,7 @@ class LipschitzPenalty:
         separation: float | None = None,
         clip_values: tuple[float, float] | None = None,
         seed: int | None = None,
+        nb_classes: int | None = None,
     ) -> None:
         options = PairOptions(
             nb_pairs, 1, pair_steps, pair_init, norm, output_norm, penalty, reduction, domain, separation
@@ -174,6 +177,9 @@ class LipschitzPenalty:
         f = function_of(model)
         if clip_values is not None:
             f.clip_values = checks.clip_values(clip_values)
+        if nb_classes is not None:
+            checks.positive_integer("nb_classes", nb_classes, least=2)
+            f.nb_classes = nb_classes
         x = checks.inputs(f.host(x_init), f.input_shape or None, "x_init")
         self._f, self._options, self._penalty = f, options, PairPenalty(options.pairs(f, x, seed), options)
         self._penalty.begin()

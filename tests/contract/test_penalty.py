@@ -6,7 +6,7 @@ import pytest
 from artclip import LipschitzPenalty, lipschitz_lower_bound
 from artclip.frameworks import function_of
 from artclip.lipschitz.pairs import INITS
-from tests.nets.common import same_weights
+from tests.nets.common import NB_CLASSES, same_weights
 
 
 @pytest.mark.parametrize("init", INITS)
@@ -33,6 +33,20 @@ def test_penalty_equals_its_quotients_and_reaches_all_weights(nets):
     assert value == pytest.approx((penalty.quotients() ** 2).mean(), rel=1e-5)
     assert abs(gradients[0]).sum() > 0
     assert same_weights(before, nets.weights(classifier))
+
+
+def test_a_bare_model_of_some_classes_is_penalised_as_its_classifier_is(nets):
+    """Fresh pairs climb the margins of a classifier, which it has to be told of a bare model."""
+    classifier, x = nets.classifier("sigmoid"), nets.data("sigmoid")[0]
+    found = []
+    for model, options in ((classifier, {}), (classifier.model, {"nb_classes": NB_CLASSES}), (classifier.model, {})):
+        penalty = LipschitzPenalty(model, x, clip_values=(0, 1), seed=0, **options)
+        penalty(x[:30])
+        found.append(penalty.quotients())
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
+    assert not np.allclose(found[0], found[2], rtol=1e-4)
+    with pytest.raises(ValueError, match="nb_classes=1"):
+        LipschitzPenalty(classifier.model, x, nb_classes=1)
 
 
 @pytest.mark.parametrize("init", INITS)

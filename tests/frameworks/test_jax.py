@@ -68,6 +68,12 @@ def test_a_trained_net_is_steeper():
     assert lipschitz_lower_bound(net, x, nb_restarts=16, seed=0).value > 1.5 * before
 
 
+def test_the_largest_entry_of_each_row_is_marked():
+    f = function_of(classifier(3, 3))
+    marked = f.host(f.largest(f.tensor([[1, 3, 2], [5, 5, 0], [-3, -2, -1]])))
+    np.testing.assert_array_equal(marked, [[0, 1, 0], [1, 0, 0], [0, 0, 1]])
+
+
 def test_training_is_refused_with_the_reason():
     with pytest.raises(TypeError, match="update_func makes the whole step"):
         CLIPTrainer(classifier(6, 3))

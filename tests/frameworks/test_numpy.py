@@ -135,6 +135,12 @@ def test_every_pair_returned_is_a_proof(classifier):
     assert max(est.u.max(), est.v.max()) <= 1
 
 
+def test_the_largest_entry_of_each_row_is_marked():
+    f = function_of(logistic()[0])
+    marked = f.host(f.largest(f.tensor([[1, 3, 2], [5, 5, 0], [-3, -2, -1]])))
+    np.testing.assert_array_equal(marked, [[0, 1, 0], [1, 0, 0], [0, 0, 1]])
+
+
 def test_pairs_climb_and_training_is_refused():
     classifier, _ = logistic()
     pairs = PairSet(function_of(classifier), X, 8, seed=0)

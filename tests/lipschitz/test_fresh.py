@@ -54,7 +54,7 @@ def test_each_ascent_of_a_linear_model_is_uphill(nets):
 
 
 def test_anchored_pairs_of_a_classifier_go_straight_to_the_class_that_is_closest(nets):
-    """Where f is linear one ascent finds the way: the difference of two rows, of which one is that of the prediction."""
+    """Where f is linear one ascent finds the way: the difference of two rows, one of them that of the prediction."""
     rule, u, start, _ = climbed(nets, 0, classes=4)
     _, _, v, _ = climbed(nets, 1, classes=4)
     n = rule.nb_anchored
