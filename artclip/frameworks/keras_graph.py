@@ -10,7 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from artclip.frameworks.keras_rules import JOINS, Call, Rules, Tensor, array
+from artclip.frameworks.keras_nodes import Call, Tensor, array
+from artclip.frameworks.keras_rules import JOINS, Rules
 from artclip.frameworks.preprocessing import graph_with_scaling
 from artclip.lipschitz import layers as L
 
