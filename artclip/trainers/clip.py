@@ -69,9 +69,9 @@ class CLIPTrainer(RegularizedTrainer):
             :func:`artclip.lipschitz_upper_bound` can read, and no BatchNorm.
 
     Attributes:
-        history: one dict an epoch: ``epoch``, ``loss``, ``accuracy``, ``lipschitz`` (mean quotient of the pairs: how
-            steep the model is around the data, *not* its Lipschitz constant; ``None`` where λ = 0), ``penalty``
-            (``None`` here), ``lamda``, ``skipped_steps`` (undone because numbers failed), ``gradients``
+        history: one dict an epoch: ``epoch``, ``loss``, ``accuracy``, ``lipschitz`` (mean quotient of the pairs that
+            climb it: how steep the model is around the data, *not* its Lipschitz constant; ``None`` where λ = 0),
+            ``penalty`` (``None`` here), ``lamda``, ``skipped_steps`` (undone because numbers failed), ``gradients``
             (inputs through which gradients were taken: the samples, and the pairs at each ascent and each penalty),
             ``val_loss``, ``val_accuracy``, ``seconds``.
 

@@ -124,11 +124,22 @@ class PairPenalty:
         return at, self.rule.ends(at)
 
     def penalty(self, state: State, x: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-        """The penalty as a scalar, and Q of each pair; BatchNorm normalises by samples of batch x."""
+        """The penalty as a scalar, and Q of the pairs that climb it; BatchNorm normalises by samples of batch x.
+
+        Anchored pairs climb a margin, over a longer way: what they meet is less than the net is steep.
+        """
+        quotients = self.quotients(x, points)
+        return self.value(quotients), quotients[-self._fresh.nb_moving :] if self._fresh else quotients
+
+    def quotients(self, x: Tensor, points: Tensor) -> Tensor:
+        """Q of each pair, with its gradient."""
+        return (self._fresh or self.rule).quotients_of(points, self.rule.f.forward_beside(points, x[:BESIDE]))
+
+    def value(self, quotients: Tensor) -> Tensor:
+        """The penalty, as a scalar."""
         f = self.rule.f
-        quotients = (self._fresh or self.rule).quotients_of(points, f.forward_beside(points, x[:BESIDE]))
         values = quotients * quotients if self._options.penalty == "squared" else quotients
-        return (f.mean(values) if self._options.reduction == "mean" else f.max(values)), quotients
+        return f.mean(values) if self._options.reduction == "mean" else f.max(values)
 
 
 class LipschitzPenalty:
@@ -208,11 +219,11 @@ class LipschitzPenalty:
         (anchors,) = self._f.constants([self._f.tensor(x)])
         c, w = (cell.value for cell in self._state)
         state, ends = self._penalty.advance((c, w), anchors, count)
-        value, quotients = self._penalty.penalty(state, anchors, ends)
+        quotients = self._penalty.quotients(anchors, ends)
         self._count.value = count + 1
         for cell, tensor in zip((*self._state, self._quotients), self._f.constants([*state, quotients]), strict=True):
             cell.value = tensor
-        return value
+        return self._penalty.value(quotients)
 
     def keras_model(self, lamda: float = 0.05) -> Any:
         """The Keras model as one that ``compile`` and ``fit`` train on loss + λ·penalty; its layers are shared.
