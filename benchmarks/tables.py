@@ -90,7 +90,7 @@ def pairs(results: dict[str, Any]) -> str:
         quick = [r["Lip ≥, quick"] / r["Lip ≥"] for r in seeds]
         cells = [spread(seeds, "clean", ".1f"), spread(seeds, attack, ".1f"), spread(seeds, "Lip ≥", ".2f")]
         shown = f"{np.mean(told):.2f}" if told else "–"
-        title = kind.replace("λ chosen", f"{said(seeds[0]['options'])} (chosen)")
+        title = f"fresh, {said(seeds[0]['options'])} (chosen)" if kind == "fresh, λ chosen" else kind
         rows.append([net, title, *cells, f"{flatter:.1f}", shown, f"{min(quick):.2f}"])
     lamdas = sorted({r["lamda"] for r in results["stability"]})
     broken = [["net", *(f"λ = {v:g}" for v in lamdas)]]
