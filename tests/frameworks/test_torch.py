@@ -301,7 +301,7 @@ def test_hugging_face_classifier(processor):
     x = np.clip(x, 0, 1)
     f = trainable_of(classifier)
     np.testing.assert_allclose(f.forward(f.tensor(x)).detach().numpy(), classifier.predict(x), atol=1e-5)
-    trainer = CLIPTrainer(classifier, lamda=1e-3, seed=0)
+    trainer = CLIPTrainer(classifier, lamda=1e-3, pair_interval=6, seed=0)
     trainer.fit(x, y, batch_size=15, nb_epochs=40)
     assert trainer.history[-1]["accuracy"] > 0.8
     assert trainer.history[-1]["lipschitz"] > 0
