@@ -40,9 +40,10 @@ def front(axes: Any, title: str, rows: ROWS, cost: Any) -> Any:
         marker = {"marker": "D", "s": 90} if ours else {"marker": "o", "s": 70}
         colour = {"c": [mean(seeds, "gradients") / least], "cmap": "viridis_r", "norm": cost}
         points = axes.scatter(x, y, **marker, **colour, edgecolors="black" if ours else "none", zorder=3)
-        over_or_under = {"xytext": (0, 9 if "longer" in name else -16), "ha": "center"}
-        left = "3 steps" in name  # next to 7 steps
-        side = over_or_under if ours else {"xytext": (-7 if left else 7, -3), "ha": "right" if left else "left"}
+        if "longer" in name or "3 steps" in name:  # these have others beside them
+            side = {"xytext": (0, 9 if ours else -16), "ha": "center"}
+        else:
+            side = {"xytext": (-9, -3), "ha": "right"} if ours else {"xytext": (7, -3), "ha": "left"}
         axes.annotate(called(name), (x, y), textcoords="offset points", fontsize=8, **side)
     axes.set(title=title, xlabel="clean, %", ylabel=f"AutoAttack, ε = {radius.split()[-1]}, %", ylim=(-8, 80))
     axes.margins(x=0.4)
