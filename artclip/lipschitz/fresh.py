@@ -46,7 +46,7 @@ class FreshRule:
     def gradients(self, batch: int, steps: int) -> int:
         """Inputs through which gradients are taken: those that climb, then both ends of all pairs."""
         anchored, moving = min(self.nb_anchored, batch), min(self.nb_moving, batch)
-        return math.ceil(steps / 2) * anchored + 2 * steps * moving + 2 * (anchored + moving)
+        return _turns(steps) * anchored + 2 * steps * moving + 2 * (anchored + moving)
 
     def climb(self, x: Tensor, w: Tensor, steps: int) -> Tensor:
         """Both ends of all pairs, u above v, after some ascents on the current weights.
@@ -63,14 +63,15 @@ class FreshRule:
         state, w = (starts[n:], w[n:]), w[:n]
         m = f.rows(state[0])
         at_u = f.value(u) if steps else None
-        for step in range(steps if self.nb_moving else math.ceil(steps / 2)):
-            anchored = step < math.ceil(steps / 2)
+        for step in range(steps if self.nb_moving else _turns(steps)):
+            away = [self._away(u, w)] if step < _turns(steps) else []
             c, half = rule.inside(state)
-            outputs, pull = f.pullback(f.concat([c - half, c + half, *([self._away(u, w)] if anchored else [])]))
+            outputs, pull = f.pullback(f.concat([c - half, c + half, *away]))
             across = rule.slope(outputs[m : 2 * m] - outputs[:m])
-            gradient = pull(f.concat([-across, across, *([self._uphill(at_u, outputs[2 * m :])] if anchored else [])]))
+            uphill = [self._uphill(at_u, outputs[2 * m :])] if away else []
+            gradient = pull(f.concat([-across, across, *uphill]))
             state = rule.moved((c, state[1]), gradient[:m], gradient[m : 2 * m])
-            w = rule.towards(gradient[2 * m :], w) if anchored else w
+            w = rule.towards(gradient[2 * m :], w) if away else w
         c, half = rule.inside(state)
         return f.concat([u, c - half, self._away(u, w), c + half])
 
@@ -90,3 +91,8 @@ class FreshRule:
         """The other ends of anchored pairs."""
         v = u + w * (REACH * self.rule.separation)
         return v if self.rule.low is None else self.rule.f.clip(v, self.rule.low, self.rule.high)
+
+
+def _turns(steps: int) -> int:
+    """Ascents, of so many, in which anchored pairs take part."""
+    return math.ceil(steps / 2)
