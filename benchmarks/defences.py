@@ -31,6 +31,7 @@ from artclip.frameworks.torch_nets import cosine_scheduler, make_classifier
 
 CHOICE_SEED, NB_CHOICE = 100, 1000
 KEY = ("data", "net", "activation", "training")
+LAMDAS = (0.1, 0.2, 0.4)
 Grids = dict[str, list[dict[str, Any]]]
 
 
@@ -39,11 +40,23 @@ def adversarial(max_iter: int, *radii: float) -> Grids:
     return {name: [{"eps": eps, "max_iter": max_iter} for eps in radii]}
 
 
-def clip(*nb_epochs: int) -> Grids:
-    """As long as the others; and until it has taken about as many gradients as single-step adversarial training."""
-    lamdas = (0.1, 0.2, 0.4)
-    longer = [{"lamda": v, "nb_epochs": n} for v, n in zip(lamdas, nb_epochs, strict=True)]
-    return {"clip": [{"lamda": v} for v in lamdas], "clip, longer": longer}
+def one_step_longer(nb_epochs: int, *radii: float) -> Grids:
+    """Until it has taken as many gradients as seven steps do."""
+    name = "adversarial, 1 step, longer"
+    return {name: [{"eps": eps, "max_iter": 1, "nb_epochs": nb_epochs} for eps in radii]}
+
+
+def clip(longer: tuple[int, ...], longest: tuple[int, ...] = ()) -> Grids:
+    """As long as the others; until it has taken about as many gradients as adversarial training of one, or of seven."""
+    grids: Grids = {"clip": [{"lamda": v} for v in LAMDAS]}
+    for name, nb_epochs in (("clip, longer", longer), ("clip, longest", longest)):
+        if nb_epochs:
+            grids[name] = [{"lamda": v, "nb_epochs": n} for v, n in zip(LAMDAS, nb_epochs, strict=True)]
+    return grids
+
+
+def at_rates(options: dict[str, Any], *rates: float) -> list[dict[str, Any]]:
+    return [{**options, "learning_rate": rate} for rate in rates]
 
 
 STANDARD: Grids = {"standard": [{}]}
@@ -53,7 +66,12 @@ OTHERS: Grids = {
     "gaussian": [{"sigma": v} for v in (0.3, 0.5, 0.7)],
     "jacobian": [{"lamda": v} for v in (0.03, 0.1, 0.3)],
     **({"one_lipschitz": [{"scale": v} for v in (1.0, 2.0, 5.0)]} if find_spec("deel") else {}),
-    "trades": [{"eps": 1.5, "beta": v} for v in (1.0, 3.0, 6.0)],
+    "trades": [
+        *({"eps": 1.5, "beta": v} for v in (0.5, 1.0, 3.0, 6.0)),
+        *({"eps": 1.25, "beta": v} for v in (1.0, 2.0)),
+        {"eps": 2.0, "beta": 1.0},
+        *at_rates({"eps": 1.5, "beta": 1.0}, 1e-3, 6e-3),
+    ],
 }
 
 
@@ -77,29 +95,36 @@ class Case:
         return self.data, self.net, self.activation
 
 
+SEVEN = adversarial(7, 1.0, 1.25, 1.5, 1.75, 2.0)
+SEVEN["adversarial, 7 steps"] += at_rates({"eps": 1.5, "max_iter": 7}, 1e-3, 6e-3)
+SEVEN["adversarial, 7 steps"] += at_rates({"eps": 1.25, "max_iter": 7}, 6e-3)
+LONGEST = clip((17, 15, 11), (73, 65, 48))
+LONGEST["clip, longest"] += at_rates({"lamda": 0.2, "nb_epochs": 65}, 1e-3, 6e-3)
+ONE = {**adversarial(1, 1.25, 1.5, 1.75, 2.0), **one_step_longer(40, 1.25, 1.5, 1.75, 2.0)}
+
 CASES = [
     Case(
         *("mnist", "mlp-200-80", "relu", 10, (1.5, 2.0), 500),
-        {**STANDARD, **clip(17, 15, 11), **adversarial(1, 1.5, 1.75, 2.0), **adversarial(7, 1.5, 1.75, 2.0), **OTHERS},
-        seeds=(0, 1, 2),
+        {**STANDARD, **LONGEST, **ONE, **SEVEN, **OTHERS},
     ),
     Case(
         *("mnist", "mlp-200-80", "gelu", 10, (1.5, 2.0), 300),
-        {**STANDARD, **clip(17, 15, 11), **adversarial(1, 1.5, 1.75, 2.0)},
+        {**STANDARD, **LONGEST, **ONE, **SEVEN},
     ),
     Case(
         *("mnist", "cnn", "relu", 5, (1.5, 2.0), 300),
         {
             **STANDARD,
-            **clip(8, 7, 6),
+            **clip((8, 7, 6), (35, 31, 23)),
             **adversarial(1, 1.5, 1.75, 2.0, 2.5, 3.0),
+            **one_step_longer(20, 1.5, 1.75, 2.0, 2.5),
             **adversarial(3, 1.5, 1.75, 2.0, 2.5),
             **adversarial(7, 1.5, 1.75, 2.0, 2.5),
         },
     ),
     Case(
         *("fashion-mnist", "mlp-200-80", "relu", 10, (0.5, 1.0), 300),
-        {**STANDARD, **clip(17, 15, 11), **adversarial(1, 0.5, 0.75, 1.0)},
+        {**STANDARD, **clip((17, 15, 11)), **adversarial(1, 0.5, 0.75, 1.0)},
     ),
 ]
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -107,13 +132,14 @@ Arrays = tuple[np.ndarray, np.ndarray]
 
 def trained(case: Case, name: str, options: dict[str, Any], seed: int, data: Arrays) -> Any:
     torch.set_num_threads(1)
-    shape = data[0].shape[1:]
+    shape, options = data[0].shape[1:], dict(options)
+    nb_epochs = options.pop("nb_epochs", case.nb_epochs)
+    learning_rate = options.pop("learning_rate", case.learning_rate)
     if name == "one_lipschitz":
-        trainer = rivals.one_lipschitz(shape, case.learning_rate, seed, **options)
+        trainer = rivals.one_lipschitz(shape, learning_rate, seed, **options)
     else:
-        classifier = make_classifier(case.net, shape, 10, (0, 1), case.activation, case.learning_rate, seed)
+        classifier = make_classifier(case.net, shape, 10, (0, 1), case.activation, learning_rate, seed)
         trainer = _trainer(name, classifier, seed, options)
-    nb_epochs = options.get("nb_epochs", case.nb_epochs)
     trainer.fit(*data, batch_size=128, nb_epochs=nb_epochs, scheduler=cosine_scheduler(trainer.classifier, nb_epochs))
     trainer.classifier.model.eval()
     return trainer
@@ -123,7 +149,7 @@ def _trainer(name: str, classifier: Any, seed: int, options: dict[str, Any]) -> 
     if name == "standard":
         return rivals.plain(classifier, seed)
     if name.startswith("clip"):
-        return CLIPTrainer(classifier, seed=seed, lamda=options["lamda"])
+        return CLIPTrainer(classifier, seed=seed, **options)
     if name in ("weight", "spectral product"):
         kind = "l2" if name == "weight" else "spectral"
         return WeightRegularizationTrainer(classifier, kind=kind, seed=seed, **options)

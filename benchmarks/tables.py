@@ -34,7 +34,7 @@ def groups(rows: list[dict[str, Any]], *keys: str) -> dict[tuple[Any, ...], list
 
 def said(options: dict[str, Any]) -> str:
     names = {"lamda": "λ", "eps": "ε", "max_iter": "steps", "beta": "β", "sigma": "σ", "nb_epochs": "epochs"}
-    names |= {"upper_penalty": "μ", "certify_eps": "ε"}
+    names |= {"upper_penalty": "μ", "certify_eps": "ε", "learning_rate": "rate"}
     return ", ".join(f"{names.get(k, k)} = {v:g}" for k, v in options.items() if k != "max_iter")
 
 
