@@ -1,0 +1,71 @@
+"""Muon, an optimizer whose updates of a matrix are orthogonal: all its singular values move alike.
+
+Jordan, Jin, Boza, You, Cesista, Newhouse, Bernstein 2024 (https://kellerjordan.github.io/posts/muon/). PyTorch and
+Keras have it as ``torch.optim.Muon``, for matrices alone, and ``keras.optimizers.Muon``; this one also takes the
+biases, and does its matrix products on the smaller Gram matrix, in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+ITERATIONS, QUINTIC = 5, (3.4445, -4.7750, 2.0315)  # of Newton and Schulz, with the coefficients of the source
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon for parameters of two and more axes, Adam for the others.
+
+    Args:
+        params: parameters, or groups of them.
+        lr: of the matrices, > 0; a kernel counts as the matrix of its outputs and all else.
+        momentum: in [0, 1), of the matrices.
+        adam: learning rate of the others, over ``lr``.
+    """
+
+    def __init__(self, params: Iterable[Any], lr: float = 0.02, momentum: float = 0.95, adam: float = 0.15) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "adam": adam})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:
+        """One update."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    (self._matrix if p.ndim >= 2 else self._other)(p, group)
+
+    def _matrix(self, p: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[p] or {"mean": torch.zeros_like(p)}
+        self.state[p], momentum = state, group["momentum"]
+        state["mean"].lerp_(p.grad, 1 - momentum)
+        direction = orthogonal(p.grad.lerp(state["mean"], momentum).flatten(1)).view_as(p)
+        p.add_(direction, alpha=-group["lr"] * max(1.0, len(p) / p[0].numel()) ** 0.5)
+
+    def _other(self, p: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[p] or {"mean": torch.zeros_like(p), "square": torch.zeros_like(p), "steps": 0}
+        self.state[p], state["steps"] = state, state["steps"] + 1
+        state["mean"].lerp_(p.grad, 0.1)
+        state["square"].lerp_(p.grad.square(), 0.001)
+        mean, square = state["mean"] / (1 - 0.9 ** state["steps"]), state["square"] / (1 - 0.999 ** state["steps"])
+        p.addcdiv_(mean, square.sqrt() + 1e-8, value=-group["lr"] * group["adam"])
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """Near the closest matrix, shape (m, n), with singular values of 1.
+
+    Those that are not far below the largest end between 0.7 and 1.2. Each iteration is a polynomial of the Gram matrix,
+    and all of them commute.
+    """
+    a, b, c = QUINTIC
+    wide = matrix if len(matrix) <= matrix.shape[1] else matrix.T
+    wide = wide / (wide.norm() + 1e-7)
+    gram, eye = wide @ wide.T, torch.eye(len(wide), dtype=wide.dtype, device=wide.device)
+    found = eye
+    for _ in range(ITERATIONS):
+        factor = torch.addmm(a * eye + b * gram, gram, gram, alpha=c)
+        found, gram = factor @ found, factor @ gram @ factor
+    wide = found @ wide
+    return wide if len(matrix) <= matrix.shape[1] else wide.T
