@@ -6,6 +6,7 @@ Run: ``python benchmarks/figures.py [FOLDER]``; they go to ``docs/figures`` othe
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,9 @@ def mean(rows: ROWS, key: str) -> float:
 
 
 def called(name: str) -> str:
-    return "1-Lipschitz net" if name == "one_lipschitz" else name.replace("clip", "CLIP")
+    """Short enough for a label; AT is adversarial training, with its number of steps."""
+    short = re.sub(r"adversarial, (\d) steps?", r"AT-\1", name)
+    return {"one_lipschitz": "1-Lipschitz net", "trades": "TRADES"}.get(name, short.replace("clip", "CLIP"))
 
 
 def front(axes: Any, title: str, rows: ROWS, cost: Any) -> Any:
@@ -40,7 +43,7 @@ def front(axes: Any, title: str, rows: ROWS, cost: Any) -> Any:
         marker = {"marker": "D", "s": 90} if ours else {"marker": "o", "s": 70}
         colour = {"c": [mean(seeds, "gradients") / least], "cmap": "viridis_r", "norm": cost}
         points = axes.scatter(x, y, **marker, **colour, edgecolors="black" if ours else "none", zorder=3)
-        if "longer" in name or "3 steps" in name:  # these have others beside them
+        if "longer" in name:  # these have others beside them
             side = {"xytext": (0, 9 if ours else -16), "ha": "center"}
         else:
             side = {"xytext": (-9, -3), "ha": "right"} if ours else {"xytext": (7, -3), "ha": "left"}

@@ -55,7 +55,10 @@ def defences(results: dict[str, Any]) -> str:
     return "\n\n".join(shown)
 
 
-HEADLINE = ("standard", "clip", "clip, longer", "adversarial, 1 step", "adversarial, 3 steps", "adversarial, 7 steps")
+HEADLINE = (
+    *("standard", "clip", "clip, longer", "clip, longest", "adversarial, 1 step", "adversarial, 1 step, longer"),
+    *("adversarial, 3 steps", "adversarial, 7 steps", "adversarial, 7 steps, as attacked", "trades"),
+)
 
 
 def headline(results: dict[str, Any]) -> str:
