@@ -106,9 +106,11 @@ def pairs(results: dict[str, Any]) -> str:
     return f"{table(rows)}\n\nBroken trainings:\n\n{table(broken)}"
 
 
+STEPS = {"artclip λ=0": "λ = 0", "default": "default", "robust": "λ = 0.4", "certificate": "`certify_eps`"}
+
+
 def cost(results: list[dict[str, Any]]) -> str:
-    names = {"artclip λ=0": "λ = 0", "default": "default", "robust": "λ = 0.4"}
-    names |= {"certificate": "`certify_eps`", "published": "published CLIP"}
+    names = {**STEPS, "published": "published CLIP"}
     rows = [["net, threads", *names.values(), "memory, default", "epoch, default, over ART `fit`"]]
     for row in results:
         steps, epoch = row["step over plain"], row.get("epoch over ART fit")
@@ -120,7 +122,7 @@ def cost(results: list[dict[str, Any]]) -> str:
 
 def cost_tensorflow(results: list[dict[str, Any]]) -> str:
     names = list(results[0]["step over plain"])
-    rows = [["net, threads", *names, "epoch, default, over ART `fit`"]]
+    rows = [["net, threads", *(STEPS.get(name, name) for name in names), "epoch, default, over ART `fit`"]]
     for row in results:
         figures = [*(row["step over plain"][name]["median"] for name in names), row["epoch over ART fit"]["median"]]
         rows.append([f"{row['activation']}, {row['threads']}", *(f"{v:.2f}" for v in figures)])

@@ -90,6 +90,20 @@ def test_a_resumed_training_ends_bit_for_bit_as_one_without_interruption(nets, n
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(GENERATIONS)
 
 
+def test_muon_trains_certificates_and_resumes(nets, tmp_path, monkeypatch):
+    if not nets.HAS_MUON:
+        pytest.skip("this version of the framework has no Muon")
+    make = MAKERS["bracket"]
+    classifiers = [nets.classifier(lr=0.02, optimizer=nets.muon) for _ in range(3)]
+    before = nets.weights(classifiers[0])
+    expected = outcome(fit(make(classifiers[0], seed=3), nets, "mlp"), nets)
+    assert not same_weights(expected[0], before, atol=0.05)
+    Interruption(monkeypatch, 75, control_c)
+    with pytest.raises(KeyboardInterrupt):
+        fit(make(classifiers[1], checkpoint=tmp_path, seed=3), nets, "mlp")
+    assert_same(outcome(fit(make(classifiers[2], checkpoint=tmp_path), nets, "mlp", resume=True), nets), expected)
+
+
 def test_every_moment_of_a_training_can_be_its_last(nets, tmp_path, monkeypatch):
     make = MAKERS["target"]
     expected = outcome(fit(make(nets.classifier("batchnorm"), seed=3), nets), nets)

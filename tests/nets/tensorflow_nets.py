@@ -108,6 +108,14 @@ def wrap(net, shape, lr=0.1, optimizer=keras.optimizers.SGD, loss=None, nb_class
     return TensorFlowV2Classifier(net, nb_classes, shape, loss_object=loss, optimizer=optimizer(lr), **options)
 
 
+HAS_MUON = hasattr(keras.optimizers, "Muon")
+
+
+def muon(lr):
+    """As the docs say."""
+    return keras.optimizers.Muon(lr / 5, weight_decay=0.0, adam_weight_decay=0.0)
+
+
 def classifier(name="mlp", seed=0, lr=0.1, device="cpu", **kwargs):
     """An ART classifier around a net of the registry, inputs in [0, 1]."""
     shape, make = NETS[name]

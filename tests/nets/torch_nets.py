@@ -86,6 +86,14 @@ def classifier(name="mlp", seed=0, lr=0.1, device="cpu", optimizer=torch.optim.S
     )
 
 
+HAS_MUON = hasattr(torch.optim, "Muon")
+
+
+def muon(parameters, lr):
+    """As the docs say: matrices alone."""
+    return torch.optim.Muon([p for p in parameters if p.ndim == 2], lr=lr, weight_decay=0.0)
+
+
 def linear_classifier(matrix, lr=0.1, **kwargs):
     """An ART classifier whose logits are x·Wᵀ, for W of shape (k, d): its Lipschitz constants are known."""
     matrix = np.asarray(matrix)
