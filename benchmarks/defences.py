@@ -97,6 +97,7 @@ class Case:
 
 LONGEST = clip((17, 15, 11), (73, 65, 48))
 LONGEST["clip, longest"] += at_rates({"lamda": 0.2, "nb_epochs": 65}, 1e-3, 6e-3)
+LONGEST["clip, equal seconds"] = [{"lamda": 0.2, "nb_epochs": 45}]  # of seven steps: 8.2 s an epoch against 1.8
 SEVEN = adversarial(7, 1.0, 1.25, 1.5, 1.75, 2.0)
 SEVEN["adversarial, 7 steps"] += [
     *at_rates({"eps": 1.5, "max_iter": 7}, 1e-3, 6e-3),

@@ -43,7 +43,9 @@ def front(axes: Any, title: str, rows: ROWS, cost: Any) -> Any:
         marker = {"marker": "D", "s": 90} if ours else {"marker": "o", "s": 70}
         colour = {"c": [mean(seeds, "gradients") / least], "cmap": "viridis_r", "norm": cost}
         points = axes.scatter(x, y, **marker, **colour, edgecolors="black" if ours else "none", zorder=3)
-        if "longer" in name:  # these have others beside them
+        if "equal" in name:
+            side = {"xytext": (-6, -13), "ha": "right"}
+        elif "longe" in name:  # these have others beside them
             side = {"xytext": (0, 9 if ours else -16), "ha": "center"}
         else:
             side = {"xytext": (-9, -3), "ha": "right"} if ours else {"xytext": (7, -3), "ha": "left"}
