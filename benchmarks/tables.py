@@ -138,7 +138,7 @@ def cost_tensorflow(results: list[dict[str, Any]]) -> str:
 
 
 FRAMEWORKS = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
-METRICS = {"test": ("test", 100, ".1f"), "pgd": ("PGD-40", 100, ".1f"), "lipschitz_lower": ("Lip ≥", 1, ".2f")}
+METRICS = {"test": ("test", 100, ".1f"), "pgd": ("PGD-100 ×5", 100, ".1f"), "lipschitz_lower": ("Lip ≥", 1, ".2f")}
 
 
 def both(results: dict[str, Any]) -> str:
