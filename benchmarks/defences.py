@@ -113,7 +113,12 @@ CASES = [
     ),
     Case(
         *("mnist", "mlp-200-80", "gelu", 10, (1.5, 2.0), 300),
-        {**STANDARD, **clip((17, 15, 11)), **adversarial(1, 1.5, 1.75, 2.0)},
+        {
+            **STANDARD,
+            **clip((17, 15, 11), (73, 65, 48)),
+            **adversarial(1, 1.5, 1.75, 2.0),
+            **adversarial(7, 1.25, 1.5, 1.75, 2.0),
+        },
     ),
     Case(
         *("mnist", "cnn", "relu", 5, (1.5, 2.0), 300),
