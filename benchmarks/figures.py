@@ -23,6 +23,16 @@ from matplotlib.colors import LogNorm
 ROWS = list[dict[str, Any]]
 
 
+RIGHT, ABOVE = {"xytext": (7, -3), "ha": "left"}, {"xytext": (0, 9), "ha": "center"}
+LABELS: dict[str, dict[str, Any]] = {  # where they stand, for those that have others beside them
+    "clip": {"xytext": (-9, -3), "ha": "right"},
+    "clip, longer": ABOVE,
+    "clip, longest": ABOVE,
+    "clip, equal seconds": {"xytext": (-6, -13), "ha": "right"},
+    "adversarial, 1 step, longer": {"xytext": (0, -16), "ha": "center"},
+}
+
+
 def mean(rows: ROWS, key: str) -> float:
     return float(np.mean([row[key] for row in rows]))
 
@@ -43,13 +53,7 @@ def front(axes: Any, title: str, rows: ROWS, cost: Any) -> Any:
         marker = {"marker": "D", "s": 90} if ours else {"marker": "o", "s": 70}
         colour = {"c": [mean(seeds, "gradients") / least], "cmap": "viridis_r", "norm": cost}
         points = axes.scatter(x, y, **marker, **colour, edgecolors="black" if ours else "none", zorder=3)
-        if "equal" in name:
-            side = {"xytext": (-6, -13), "ha": "right"}
-        elif "longe" in name:  # these have others beside them
-            side = {"xytext": (0, 9 if ours else -16), "ha": "center"}
-        else:
-            side = {"xytext": (-9, -3), "ha": "right"} if ours else {"xytext": (7, -3), "ha": "left"}
-        axes.annotate(called(name), (x, y), textcoords="offset points", fontsize=8, **side)
+        axes.annotate(called(name), (x, y), textcoords="offset points", fontsize=8, **LABELS.get(name, RIGHT))
     axes.set(title=title, xlabel="clean, %", ylabel=f"AutoAttack, ε = {radius.split()[-1]}, %", ylim=(-8, 80))
     axes.margins(x=0.4)
     axes.grid(alpha=0.25)

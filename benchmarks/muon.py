@@ -38,15 +38,18 @@ class Muon(torch.optim.Optimizer):
                     (self._matrix if p.ndim >= 2 else self._other)(p, group)
 
     def _matrix(self, p: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[p] or {"mean": torch.zeros_like(p)}
-        self.state[p], momentum = state, group["momentum"]
+        state, momentum = self.state[p], group["momentum"]
+        if not state:
+            state["mean"] = torch.zeros_like(p)
         state["mean"].lerp_(p.grad, 1 - momentum)
         direction = orthogonal(p.grad.lerp(state["mean"], momentum).flatten(1)).view_as(p)
         p.add_(direction, alpha=-group["lr"] * max(1.0, len(p) / p[0].numel()) ** 0.5)
 
     def _other(self, p: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[p] or {"mean": torch.zeros_like(p), "square": torch.zeros_like(p), "steps": 0}
-        self.state[p], state["steps"] = state, state["steps"] + 1
+        state = self.state[p]
+        if not state:
+            state |= {"mean": torch.zeros_like(p), "square": torch.zeros_like(p), "steps": 0}
+        state["steps"] += 1
         state["mean"].lerp_(p.grad, 0.1)
         state["square"].lerp_(p.grad.square(), 0.001)
         mean, square = state["mean"] / (1 - 0.9 ** state["steps"]), state["square"] / (1 - 0.999 ** state["steps"])
@@ -59,13 +62,18 @@ def orthogonal(matrix: Tensor) -> Tensor:
     Those that are not far below the largest end between 0.7 and 1.2. Each iteration is a polynomial of the Gram matrix,
     and all of them commute.
     """
-    a, b, c = QUINTIC
     wide = matrix if len(matrix) <= matrix.shape[1] else matrix.T
     wide = wide / (wide.norm() + 1e-7)
     gram, eye = wide @ wide.T, torch.eye(len(wide), dtype=wide.dtype, device=wide.device)
-    found = eye
-    for _ in range(ITERATIONS):
-        factor = torch.addmm(a * eye + b * gram, gram, gram, alpha=c)
-        found, gram = factor @ found, factor @ gram @ factor
+
+    def polynomial() -> Tensor:
+        a, b, c = QUINTIC
+        return torch.addmm(a * eye + b * gram, gram, gram, alpha=c)
+
+    factor = found = polynomial()
+    for _ in range(ITERATIONS - 1):
+        gram = factor @ gram @ factor
+        factor = polynomial()
+        found = factor @ found
     wide = found @ wide
     return wide if len(matrix) <= matrix.shape[1] else wide.T

@@ -56,16 +56,17 @@ def defences(results: dict[str, Any]) -> str:
 
 
 HEADLINE = (
-    *(
-        "standard",
-        "clip",
-        "clip, longer",
-        "clip, equal seconds",
-        "clip, longest",
-        "adversarial, 1 step",
-        "adversarial, 1 step, longer",
-    ),
-    *("adversarial, 3 steps", "adversarial, 7 steps", "adversarial, 7 steps, as attacked", "trades"),
+    "standard",
+    "clip",
+    "clip, longer",
+    "clip, equal seconds",
+    "clip, longest",
+    "adversarial, 1 step",
+    "adversarial, 1 step, longer",
+    "adversarial, 3 steps",
+    "adversarial, 7 steps",
+    "adversarial, 7 steps, as attacked",
+    "trades",
 )
 
 
