@@ -22,10 +22,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def clip_step(
     classifier: Any, x: np.ndarray, y: np.ndarray, nb_steps: int = STEPS, **options: Any
 ) -> Callable[[], None]:
-    """The steps of :class:`artclip.CLIPTrainer`, batches included; ``nb_steps`` is a multiple of the interval."""
+    """The steps of :class:`artclip.CLIPTrainer` in a long training, batches included.
+
+    ``nb_steps`` is a multiple of the interval.
+    """
     trainer = CLIPTrainer(classifier, seed=0, **options)
     f = trainable_of(trainer.classifier)
-    epoch = Epochs(f, None, trainer._regularizer(f, (x[:1000], y[:1000]), 0, 1), None)  # type: ignore[arg-type]
+    epoch = Epochs(f, None, trainer._regularizer(f, (x[:1000], y[:1000]), 0, 10**6), None)  # type: ignore[arg-type]
     rng = np.random.default_rng(0)
 
     def steps() -> None:

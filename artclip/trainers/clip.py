@@ -35,7 +35,8 @@ class CLIPTrainer(RegularizedTrainer):
             that scales λ several times an epoch.
         warmup_epochs: epochs >= 0 with λ = 0, in which no pair work is done.
         nb_pairs: pairs P >= 1 in X_Lip; fresh pairs are fewer where a batch is smaller.
-        pair_interval: penalise every k-th step, k >= 1, with weight λ·k. Where λ·k would exceed 1.2, k is lowered; and
+        pair_interval: penalise every k-th step, k >= 1, with weight λ·k; ``None`` for every 12th, or in a ``fit`` of
+            fewer than 768 steps so often that 64 are penalised. Where λ·k would exceed 1.2, k is lowered; and
             where λ·k times the penalty would exceed three quarters of what guessing costs (log(nb_classes), or the
             loss at the mean target), the weight of that step is lowered, to λ; and further where λ times the penalty
             exceeds it four times.
@@ -88,7 +89,7 @@ class CLIPTrainer(RegularizedTrainer):
         lamda_increment: float | None = None,
         warmup_epochs: int = 0,
         nb_pairs: int = 40,
-        pair_interval: int = 12,
+        pair_interval: int | None = None,
         pair_steps: int = 2,
         pair_init: str = "batch",
         norm: float | str = 2,
@@ -141,7 +142,8 @@ class CLIPTrainer(RegularizedTrainer):
     def _regularizer(self, trainable: Trainable, sample: Sample, seed: int, nb_steps: int) -> Regularizer:
         x, y = sample
         most = MOST_PENALTY * trainable.blind_loss(y)
-        pairs = PairPenalty(self.options.pairs(trainable, x, seed), self.options, most if most > 0 else math.inf)
+        most = most if most > 0 else math.inf
+        pairs = PairPenalty(self.options.pairs(trainable, x, seed), self.options, most, nb_steps)
         if self.upper_penalty == self.certify_eps == 0:
             return pairs
         if self.certify_eps > 0 and trainable.nb_classes is None:

@@ -104,7 +104,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
             kwargs: ``drop_last`` (bool) leaves out a short last batch; ``verbose`` (bool) shows progress; ``resume``
                 (bool) goes on from the last state in the folder ``checkpoint``, if there is one, to the weights and the
                 history that a training without interruption has (on the same machine, with as many threads). Give all
-                else as before; ``nb_epochs`` counts from the first start, and may be larger.
+                else as before; ``nb_epochs`` counts from the first start, and may be larger: what is scheduled by the
+                length of a fit, ``pair_interval=None`` and the rise of ``certify_eps``, stays as it first was.
 
         Raises:
             ValueError, TypeError: bad input, or a checkpoint of something else; the model is as it was.
@@ -193,9 +194,10 @@ class RegularizedTrainer(Trainer, abc.ABC):
             validation_data = x_val, trainable.labels(y_val)
         _rehearse(trainable, *sample)
         start.check(trainable)
-        regularizer = self._regularizer(trainable, sample, start.seed, nb_epochs * batches.nb_batches)
+        nb_steps = nb_epochs * batches.nb_batches
+        regularizer = self._regularizer(trainable, sample, start.seed, start.plan(nb_steps))
         guessing = trainable.blind_loss(sample[1])
-        progress = tqdm(total=nb_epochs * batches.nb_batches, disable=not (verbose and trainable.leads), unit="step")
+        progress = tqdm(total=nb_steps, disable=not (verbose and trainable.leads), unit="step")
         with progress, checkpoints.terminable(self.checkpoint is not None), trainable.fitting(start.seed):
             fit = Fit(self, trainable, batches, regularizer, validation_data, scheduler, start, progress, guessing)
             fit.run(nb_epochs)

@@ -16,6 +16,8 @@ from artclip.lipschitz.pairs import DOMAINS, INITS, PairRule, PairSet, State
 
 PENALTIES = ("squared", "linear")
 REDUCTIONS = ("mean", "max")
+# Every how many steps, but 64 times a fit at least: with fewer penalised steps it ends steep (docs/benchmarks.md).
+INTERVAL, LEAST_PENALISED = 12, 64
 # λ·interval up to which a penalised step was stable on ReLU nets at usual learning rates (benchmarks/pairs.py).
 MOST_STEP_WEIGHT = 1.2
 # Largest penalty of a lazy step, as a share of what guessing costs. It acts while a net is still steep: without it such
@@ -36,7 +38,7 @@ class PairOptions:
     """
 
     nb_pairs: int
-    pair_interval: int
+    pair_interval: int | None
     pair_steps: int
     pair_init: str
     norm: float | str
@@ -48,7 +50,8 @@ class PairOptions:
 
     def __post_init__(self) -> None:
         checks.positive_integer("nb_pairs", self.nb_pairs)
-        checks.positive_integer("pair_interval", self.pair_interval)
+        if self.pair_interval is not None:
+            checks.positive_integer("pair_interval", self.pair_interval)
         checks.positive_integer("pair_steps", self.pair_steps, least=0)
         checks.one_of("pair_init", self.pair_init, INITS)
         checks.norm("norm", self.norm)
@@ -58,6 +61,10 @@ class PairOptions:
         checks.one_of("domain", self.domain, DOMAINS)
         if self.separation is not None:
             checks.positive("separation", self.separation)
+
+    def interval(self, nb_steps: int) -> int:
+        """``pair_interval``, or what suits a fit of so many steps."""
+        return self.pair_interval or max(1, min(INTERVAL, nb_steps // LEAST_PENALISED))
 
     def pairs(self, f: Function, x: np.ndarray, seed: int | None) -> PairSet:
         """The first X_Lip, around points x of shape (n, *input_shape)."""
@@ -79,21 +86,27 @@ class PairPenalty:
 
     With ``pair_init="batch"`` the pairs start anew in each batch; otherwise they are carried on, and the flattest
     quarter is given new places now and then.
+
+    Args:
+        pairs: at their start.
+        options: how they climb and are penalised.
+        most: see :class:`~artclip.trainers.epochs.Regularizer`.
+        nb_steps: of the fit.
     """
 
     records_as = "lipschitz"
     always: Any = None
 
-    def __init__(self, pairs: PairSet, options: PairOptions, most: float = math.inf) -> None:
+    def __init__(self, pairs: PairSet, options: PairOptions, most: float = math.inf, nb_steps: int = 1) -> None:
         self.most = most
         self.rule: PairRule = pairs.rule
         self.state: State = pairs.state
-        self._start, self._options = pairs, options
+        self._start, self._options, self._interval = pairs, options, options.interval(nb_steps)
         self._fresh = FreshRule(pairs.rule, options.nb_pairs) if options.pair_init == "batch" else None
 
     def interval(self, lamda: float) -> int:
-        """``pair_interval``, or less where a step would carry more weight than training bears."""
-        return max(1, min(self._options.pair_interval, math.floor(MOST_STEP_WEIGHT / lamda + 1e-9)))
+        """That of the options, or less where a step would carry more weight than training bears."""
+        return max(1, min(self._interval, math.floor(MOST_STEP_WEIGHT / lamda + 1e-9)))
 
     def gradients(self, batch: int) -> int:
         """Both ends of each pair in the penalty, some of the batch for BatchNorm, and what climbs in each ascent."""

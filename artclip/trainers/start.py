@@ -24,6 +24,7 @@ class Start:
         seed: of this fit. A second fit continues the training, so it gets an order of its own.
         first: number of epochs in the history before this fit.
         settings: what must be the same for a checkpoint to be taken up again.
+        nb_steps: of this fit, as planned when it first started.
 
     Raises:
         ValueError: the trainer was given another seed.
@@ -37,7 +38,13 @@ class Start:
             if trainer._own_seed and seed != trainer.seed:
                 self._refuse("seed", seed, trainer.seed)
         self.seed = int(np.random.SeedSequence([seed, self.first]).generate_state(1)[0])
+        self.nb_steps = 0
         self.settings: dict[str, Any] = {"trainer": type(trainer).__name__, **trainer.settings()}
+
+    def plan(self, nb_steps: int) -> int:
+        """The steps planned, by which a training schedules: those of the checkpoint, whatever is asked for now."""
+        self.nb_steps = nb_steps if self._found is None else self._found[1].get("nb_steps", nb_steps)
+        return self.nb_steps
 
     @staticmethod
     def keeps(scheduler: Any) -> bool:
@@ -85,7 +92,8 @@ class Start:
     def about(self, point: Point) -> dict[str, Any]:
         """What a checkpoint at a point says of the training."""
         history = self._trainer.history[: point.outer["nb_history"]]
-        return {"settings": self.settings, "seed": self._trainer.seed, "first": self.first, "history": history}
+        fit = {"seed": self._trainer.seed, "first": self.first, "nb_steps": self.nb_steps}
+        return {"settings": self.settings, **fit, "history": history}
 
     def _refuse(self, name: str, then: Any, now: Any) -> None:
         if name in ("model", "data"):

@@ -128,6 +128,20 @@ def test_an_interrupted_model_is_that_of_the_last_check(nets, monkeypatch):
     assert len(seen) > 3
 
 
+def test_a_longer_fit_keeps_the_schedule_of_the_first(nets, tmp_path, monkeypatch):
+    """Every 5th of 10 steps an epoch was penalised; planned for 40 steps it would have been every 12th."""
+    monkeypatch.setattr("artclip.trainers.penalty.LEAST_PENALISED", 2)
+    trainer = CLIPTrainer(nets.classifier(), lamda=0.01, checkpoint=tmp_path, seed=0)
+    fit(trainer, nets, "mlp", n=40, nb_epochs=1)
+    fit(trainer, nets, "mlp", n=40, nb_epochs=4, resume=True)
+    gradients = [r["gradients"] for r in trainer.history]
+    assert len(gradients) == 4
+    assert len(set(gradients)) == 1
+    trainer = CLIPTrainer(nets.classifier(), lamda=0.01, seed=0)
+    fit(trainer, nets, "mlp", n=40, nb_epochs=4)
+    assert sum(r["gradients"] for r in trainer.history) < sum(gradients)
+
+
 def test_a_second_fit_and_a_longer_one_resume_too(nets, tmp_path, monkeypatch):
     def both(trainer, interrupted=False):
         fit(trainer, nets, "mlp", nb_epochs=2, scheduler=None)

@@ -11,7 +11,7 @@ from artclip import CLIPTrainer, lipschitz_lower_bound, load_data
 from artclip.frameworks import nets_of, trainable_of
 from artclip.lipschitz.pairs import DOMAINS, INITS, PairRule
 from artclip.trainers import epochs
-from artclip.trainers.penalty import MOST_STEP_WEIGHT, PENALTIES, REDUCTIONS
+from artclip.trainers.penalty import INTERVAL, LEAST_PENALISED, MOST_STEP_WEIGHT, PENALTIES, REDUCTIONS
 from tests.nets import FRAMEWORKS
 from tests.nets import default as nets
 
@@ -91,6 +91,26 @@ def test_guard_lowers_the_interval_where_a_step_would_carry_too_much():
     assert penalty.interval(MOST_STEP_WEIGHT / 4) == 4
     assert penalty.interval(1.0) == 1
     assert all(v * penalty.interval(v) <= max(MOST_STEP_WEIGHT, v) for v in np.geomspace(1e-4, 10, 50))
+
+
+def test_a_short_fit_has_as_many_penalised_steps_as_it_needs():
+    x, y = nets.data()
+    trainer, lazy = CLIPTrainer(nets.classifier()), CLIPTrainer(nets.classifier(), pair_interval=12)
+    f = trainable_of(trainer.classifier)
+    for nb_steps in (0, 1, 63, 64, 130, 500, 767, 768, 10**6):
+        k = trainer._regularizer(f, (x, y), 0, nb_steps).interval(0.1)
+        assert (k == INTERVAL) == (nb_steps >= INTERVAL * LEAST_PENALISED)
+        assert nb_steps // k >= min(nb_steps, LEAST_PENALISED)
+        assert k == 1 or nb_steps // (k + 1) < LEAST_PENALISED or k == INTERVAL  # no more often than that takes
+        assert lazy._regularizer(f, (x, y), 0, nb_steps).interval(0.1) == 12  # what was asked for
+
+
+@pytest.mark.parametrize(("nb_epochs", "penalised"), [(2, 20), (13, 65), (80, 67)])
+def test_history_tells_how_often_a_fit_was_penalised(nb_epochs, penalised):
+    """Fits of 20, 130 and 800 steps: by every step, every second, every 12th."""
+    trainer = CLIPTrainer(nets.classifier(), lamda=0.01, nb_pairs=1, pair_steps=0, seed=0)
+    trainer.fit(*nets.data(n=40), batch_size=4, nb_epochs=nb_epochs)
+    assert sum(r["gradients"] for r in trainer.history) == 40 * nb_epochs + 2 * penalised
 
 
 def test_target_accuracy_is_held():
