@@ -70,7 +70,7 @@ def plain_step(activation: str, x: np.ndarray, y: np.ndarray, concrete: bool = F
 
 def epochs(activation: str, x: np.ndarray, y: np.ndarray) -> dict[str, Callable[[], None]]:
     """Calls of ``fit`` that trace their steps anew, ART's and ours."""
-    art, clip = mlp(activation), CLIPTrainer(mlp(activation), seed=0, pair_interval=12)
+    art, clip = mlp(activation), CLIPTrainer(mlp(activation), seed=0)
     return {
         "ART fit": lambda: art.fit(x, y, batch_size=BATCH_SIZE, nb_epochs=NB_EPOCHS),
         "CLIP fit": lambda: clip.fit(x, y, batch_size=BATCH_SIZE, nb_epochs=NB_EPOCHS),

@@ -81,7 +81,7 @@ def test_no_strong_attack_breaks_a_certified_sample():
 def test_constants_for_pairs_certify_more_than_one_for_all():
     x, y = nets.data(n=200)
     model = nets.classifier(lr=0.3)
-    CLIPTrainer(model, lamda=0.02, seed=0).fit(x, y, batch_size=20, nb_epochs=20)
+    CLIPTrainer(model, lamda=0.02, pair_interval=12, seed=0).fit(x, y, batch_size=20, nb_epochs=20)
     bound = lipschitz_upper_bound(model)
     pairs, shared = certified_radius(model, x, y, bound), certified_radius(model, x, y, bound.value)
     assert (pairs >= shared * (1 - 1e-9)).all()
