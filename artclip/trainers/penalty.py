@@ -16,8 +16,8 @@ from artclip.lipschitz.pairs import DOMAINS, INITS, PairRule, PairSet, State
 
 PENALTIES = ("squared", "linear")
 REDUCTIONS = ("mean", "max")
-# Every how many steps, but 64 times a fit at least: with fewer penalised steps it ends steep (docs/benchmarks.md).
-INTERVAL, LEAST_PENALISED = 12, 64
+# Every how many steps, but 60 times a fit at least: with fewer penalised steps it ends steep (docs/benchmarks.md).
+INTERVAL, LEAST_PENALISED = 12, 60
 # λ·interval up to which a penalised step was stable on ReLU nets at usual learning rates (benchmarks/pairs.py).
 MOST_STEP_WEIGHT = 1.2
 # Largest penalty of a lazy step, as a share of what guessing costs. It acts while a net is still steep: without it such
