@@ -14,7 +14,7 @@ from tests.nets.common import same_weights
 NB_EPOCHS = 4
 MAKERS = {
     "clip": lambda c, **kw: CLIPTrainer(c, lamda=0.05, pair_interval=2, nb_pairs=4, **kw),
-    "persistent": lambda c, **kw: CLIPTrainer(c, lamda=0.01, pair_init="near", nb_pairs=4, **kw),
+    "persistent": lambda c, **kw: CLIPTrainer(c, lamda=0.01, pair_init="near", pair_interval=3, nb_pairs=4, **kw),
     "target": lambda c, **kw: CLIPTrainer(
         c, lamda=0.001, target_accuracy=0.6, pair_interval=2, nb_pairs=4, warmup_epochs=1, **kw
     ),
@@ -22,7 +22,7 @@ MAKERS = {
         c, lamda=0.001, pair_interval=3, nb_pairs=4, upper_penalty=0.01, certify_eps=0.1, **kw
     ),
     "additive, best": lambda c, **kw: CLIPTrainer(
-        c, lamda=0.01, target_accuracy=0.6, lamda_increment=0.01, restore_best=True, nb_pairs=4, **kw
+        c, lamda=0.01, target_accuracy=0.6, lamda_increment=0.01, restore_best=True, pair_interval=3, nb_pairs=4, **kw
     ),
     "weight": lambda c, **kw: WeightRegularizationTrainer(c, lamda=0.01, target_accuracy=0.6, **kw),
     "spectral": lambda c, **kw: WeightRegularizationTrainer(c, kind="spectral", lamda=0.01, **kw),

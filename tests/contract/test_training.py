@@ -10,11 +10,12 @@ from artclip.frameworks import trainable_of
 from tests.nets import NAMES
 from tests.nets.common import NB_CLASSES, same_weights
 
+LAZY = {"lamda": 0.01, "pair_interval": 3, "nb_pairs": 4}
 TRAINERS = {
     "clip": lambda c, **kw: CLIPTrainer(c, **{"lamda": 0.05, "pair_interval": 2, "nb_pairs": 4, **kw}),
-    "clip-near": lambda c, **kw: CLIPTrainer(c, **{"lamda": 0.01, "pair_init": "near", "nb_pairs": 4, **kw}),
-    "clip-data": lambda c, **kw: CLIPTrainer(c, **{"lamda": 0.01, "pair_init": "data", "nb_pairs": 4, **kw}),
-    "clip-noise": lambda c, **kw: CLIPTrainer(c, **{"lamda": 0.01, "pair_init": "noise", "nb_pairs": 4, **kw}),
+    "clip-near": lambda c, **kw: CLIPTrainer(c, **{**LAZY, "pair_init": "near", **kw}),
+    "clip-data": lambda c, **kw: CLIPTrainer(c, **{**LAZY, "pair_init": "data", **kw}),
+    "clip-noise": lambda c, **kw: CLIPTrainer(c, **{**LAZY, "pair_init": "noise", **kw}),
     "weight": lambda c, **kw: WeightRegularizationTrainer(c, **{"lamda": 0.01, **kw}),
     "spectral": lambda c, **kw: WeightRegularizationTrainer(c, **{"kind": "spectral", "lamda": 0.01, **kw}),
 }
