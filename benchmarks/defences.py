@@ -41,23 +41,14 @@ def adversarial(max_iter: int, *radii: float, nb_epochs: int | None = None) -> G
     return {f"{name}, longer" if longer else name: [{"eps": eps, "max_iter": max_iter, **longer} for eps in radii]}
 
 
-def clip(longer: tuple[int, ...], longest: tuple[int, ...] = ()) -> Grids:
-    """As long as the others; until it has taken about as many gradients as adversarial training of one, or of seven."""
-    grids: Grids = {"clip": [{"lamda": v} for v in LAMDAS]}
-    for name, nb_epochs in (("clip, longer", longer), ("clip, longest", longest)):
-        if nb_epochs:
-            grids[name] = [{"lamda": v, "nb_epochs": n} for v, n in zip(LAMDAS, nb_epochs, strict=True)]
-    return grids
+def lazy(*nb_epochs: int) -> list[dict[str, Any]]:
+    """CLIP by its defaults, for so many epochs at each λ."""
+    return [{"lamda": v, "nb_epochs": n} for v, n in zip(LAMDAS, nb_epochs, strict=True)]
 
 
-def dense(nb_epochs: int, *lamdas: float, interval: int = 2) -> list[dict[str, Any]]:
+def dense(nb_epochs: int, *lamdas: float) -> list[dict[str, Any]]:
     """CLIP with pairs at every second step, so for fewer epochs."""
-    return [{"lamda": v, "pair_interval": interval, "nb_epochs": nb_epochs} for v in lamdas]
-
-
-def joined(*grids: Grids) -> Grids:
-    """The settings of all of them."""
-    return {name: [o for grid in grids for o in grid.get(name, ())] for name in {n: 0 for grid in grids for n in grid}}
+    return [{"lamda": v, "pair_interval": 2, "nb_epochs": nb_epochs} for v in lamdas]
 
 
 def at_rates(options: dict[str, Any], *rates: float) -> list[dict[str, Any]]:
@@ -100,18 +91,17 @@ class Case:
         return self.data, self.net, self.activation
 
 
-CLIP = joined(
-    clip((17, 15, 11), (73, 65, 48)),
-    {
-        "clip, dense": dense(6, 0.07, 0.1, 0.15),  # no more gradients than plain training
-        "clip, longer": dense(11, 0.07, 0.1, 0.15),
-        "clip, longest": dense(48, 0.07, 0.1, 0.15),
-    },
-)
+CLIP: Grids = {
+    "clip": [{"lamda": v} for v in LAMDAS],
+    "clip, dense": dense(6, 0.07, 0.1, 0.15),  # no more gradients than plain training
+    "clip, longer": [*lazy(17, 15, 11), *dense(11, 0.07, 0.1, 0.15)],  # as many as adversarial training of one step
+    "clip, longest": [*lazy(73, 65, 48), *dense(48, 0.07, 0.1, 0.15)],  # as many as of seven
+}
 CLIP_MORE: Grids = {
     "clip, longest": [
+        *CLIP["clip, longest"],
         *at_rates({"lamda": 0.2, "nb_epochs": 65}, 1e-3, 6e-3),
-        *dense(65, 0.1, interval=6),
+        {"lamda": 0.1, "pair_interval": 6, "nb_epochs": 65},
     ],
     "clip, equal seconds": [{"lamda": 0.2, "nb_epochs": 45}],  # of seven steps: 8.2 s an epoch against 1.8
 }
@@ -128,7 +118,7 @@ SEVEN: Grids = {
 CASES = [
     Case(
         *("mnist", "mlp-200-80", "relu", 10, (1.5, 2.0), 500),
-        {**STANDARD, **joined(CLIP, CLIP_MORE), **ONE, **SEVEN, **OTHERS},
+        {**STANDARD, **CLIP, **CLIP_MORE, **ONE, **SEVEN, **OTHERS},
     ),
     Case(
         *("mnist", "mlp-200-80", "gelu", 10, (1.5, 2.0), 300),
@@ -143,9 +133,9 @@ CASES = [
         *("mnist", "cnn", "relu", 5, (1.5, 2.0), 300),
         {
             **STANDARD,
-            **joined(
-                clip((8, 7, 6)), {"clip, dense": dense(3, 0.1, 0.15, 0.2), "clip, longer": dense(5, 0.1, 0.15, 0.2)}
-            ),
+            "clip": CLIP["clip"],
+            "clip, dense": dense(3, 0.1, 0.15, 0.2),
+            "clip, longer": [*lazy(8, 7, 6), *dense(5, 0.1, 0.15, 0.2)],
             **adversarial(1, 1.5, 1.75, 2.0, 2.5, 3.0),
             **adversarial(3, 1.5, 1.75, 2.0, 2.5),
             **adversarial(7, 1.5, 1.75, 2.0, 2.5),
@@ -155,10 +145,9 @@ CASES = [
         *("fashion-mnist", "mlp-200-80", "relu", 10, (0.5, 1.0), 300),
         {
             **STANDARD,
-            **joined(
-                clip((17, 15, 11)),
-                {"clip, dense": dense(6, 0.02, 0.05, 0.1), "clip, longer": dense(11, 0.02, 0.05, 0.1)},
-            ),
+            "clip": CLIP["clip"],
+            "clip, dense": dense(6, 0.02, 0.05, 0.1),
+            "clip, longer": [*lazy(17, 15, 11), *dense(11, 0.02, 0.05, 0.1)],
             **adversarial(1, 0.5, 0.75, 1.0),
         },
     ),

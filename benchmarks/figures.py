@@ -14,7 +14,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from common import RESULTS
-from tables import groups
+from tables import groups, plain_gradients
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -26,6 +26,7 @@ ROWS = list[dict[str, Any]]
 RIGHT, ABOVE = {"xytext": (7, -3), "ha": "left"}, {"xytext": (0, 9), "ha": "center"}
 LABELS: dict[str, dict[str, Any]] = {  # where they stand, for those that have others beside them
     "clip": {"xytext": (-9, -3), "ha": "right"},
+    "clip, dense": {"xytext": (-9, -3), "ha": "right"},
     "clip, longer": ABOVE,
     "clip, longest": ABOVE,
     "clip, equal seconds": {"xytext": (-6, -13), "ha": "right"},
@@ -46,12 +47,12 @@ def called(name: str) -> str:
 def front(axes: Any, title: str, rows: ROWS, cost: Any) -> Any:
     """Clean accuracy against AutoAttack at the larger radius; CLIP as diamonds; colour is the cost."""
     radius = [k for k in rows[0] if k.startswith("AutoAttack")][-1]
-    least, points = min(r["gradients"] for r in rows), None
+    plain, points = plain_gradients(rows), None
     for (name,), seeds in groups(rows, "training").items():
         x, y = mean(seeds, "clean"), mean(seeds, radius)
         ours = name.startswith("clip")
         marker = {"marker": "D", "s": 90} if ours else {"marker": "o", "s": 70}
-        colour = {"c": [mean(seeds, "gradients") / least], "cmap": "viridis_r", "norm": cost}
+        colour = {"c": [mean(seeds, "gradients") / plain], "cmap": "viridis_r", "norm": cost}
         points = axes.scatter(x, y, **marker, **colour, edgecolors="black" if ours else "none", zorder=3)
         axes.annotate(called(name), (x, y), textcoords="offset points", fontsize=8, **LABELS.get(name, RIGHT))
     axes.set(title=title, xlabel="clean, %", ylabel=f"AutoAttack, ε = {radius.split()[-1]}, %", ylim=(-8, 80))
@@ -87,7 +88,7 @@ def main() -> None:
     rows = json.loads((RESULTS / "defences.json").read_text())["results"]["test"]
     nets = groups(rows, "data", "net", "activation")
     figure, grid = pyplot.subplots(2, 2, figsize=(11, 8.4), layout="constrained")
-    cost, points = LogNorm(1, 9), None
+    cost, points = LogNorm(0.95, 9), None
     for axes, ((data, net, activation), some) in zip(grid.flat, nets.items(), strict=True):
         points = front(axes, f"{data}, {net}, {activation}", some, cost)
     bar = figure.colorbar(points, ax=grid, shrink=0.6, label="gradients, over plain training", ticks=[1, 2, 4, 8])
@@ -95,7 +96,7 @@ def main() -> None:
     bar.ax.minorticks_off()
     figure.savefig(folder / "front.png", dpi=110)
     (key, some), *_ = nets.items()
-    figure, axes = pyplot.subplots(figsize=(8, 4.2), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(8, 4.6), layout="constrained")
     bracket(axes, ", ".join(key), some)
     figure.savefig(folder / "brackets.png", dpi=110)
 
