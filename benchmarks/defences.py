@@ -149,6 +149,7 @@ CASES = [
             "clip, dense": dense(6, 0.02, 0.05, 0.1),
             "clip, longer": [*lazy(17, 15, 11), *dense(11, 0.02, 0.05, 0.1)],
             **adversarial(1, 0.25, 0.35, 0.5, 0.75, 1.0),
+            "adversarial, 1 step, as attacked": adversarial(1, 0.5)["adversarial, 1 step"],
         },
     ),
 ]

@@ -23,15 +23,24 @@ from matplotlib.colors import LogNorm
 ROWS = list[dict[str, Any]]
 
 
-RIGHT, ABOVE = {"xytext": (7, -3), "ha": "left"}, {"xytext": (0, 9), "ha": "center"}
+RIGHT, LEFT = {"xytext": (8, -3), "ha": "left"}, {"xytext": (-9, -3), "ha": "right"}
+ABOVE, BELOW = {"xytext": (0, 9), "ha": "center"}, {"xytext": (0, -16), "ha": "center"}
 LABELS: dict[str, dict[str, Any]] = {  # where they stand, for those that have others beside them
-    "clip": {"xytext": (-9, -3), "ha": "right"},
-    "clip, dense": {"xytext": (-9, -3), "ha": "right"},
-    "clip, longer": ABOVE,
+    "clip": LEFT,
+    "clip, dense": BELOW,
     "clip, longest": ABOVE,
-    "clip, equal seconds": {"xytext": (-6, -13), "ha": "right"},
-    "adversarial, 1 step, longer": {"xytext": (0, -16), "ha": "center"},
+    "adversarial, 3 steps": LEFT,
+    "adversarial, 7 steps": LEFT,
+    # in the first panel alone, which has the most
+    "clip, equal seconds": {"xytext": (-7, 5), "ha": "right"},
+    "adversarial, 7 steps, as attacked": {"xytext": (-4, 7), "ha": "right"},
+    "adversarial, 1 step, longer": {"xytext": (5, -13), "ha": "left"},
 }
+CROWDED = {
+    "clip": {"xytext": (-2, -16), "ha": "right"},
+    "clip, dense": LEFT,
+    "adversarial, 7 steps": ABOVE,
+}  # there too
 
 
 def mean(rows: ROWS, key: str) -> float:
@@ -48,13 +57,15 @@ def front(axes: Any, title: str, rows: ROWS, cost: Any) -> Any:
     """Clean accuracy against AutoAttack at the larger radius; CLIP as diamonds; colour is the cost."""
     radius = [k for k in rows[0] if k.startswith("AutoAttack")][-1]
     plain, points = plain_gradients(rows), None
-    for (name,), seeds in groups(rows, "training").items():
+    names = groups(rows, "training")
+    labels = LABELS | (CROWDED if len(names) > 10 else {})
+    for (name,), seeds in names.items():
         x, y = mean(seeds, "clean"), mean(seeds, radius)
         ours = name.startswith("clip")
         marker = {"marker": "D", "s": 90} if ours else {"marker": "o", "s": 70}
         colour = {"c": [mean(seeds, "gradients") / plain], "cmap": "viridis_r", "norm": cost}
         points = axes.scatter(x, y, **marker, **colour, edgecolors="black" if ours else "none", zorder=3)
-        axes.annotate(called(name), (x, y), textcoords="offset points", fontsize=8, **LABELS.get(name, RIGHT))
+        axes.annotate(called(name), (x, y), textcoords="offset points", fontsize=8, **labels.get(name, RIGHT))
     axes.set(title=title, xlabel="clean, %", ylabel=f"AutoAttack, ε = {radius.split()[-1]}, %", ylim=(-8, 80))
     axes.margins(x=0.4)
     axes.grid(alpha=0.25)

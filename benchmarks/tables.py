@@ -68,6 +68,7 @@ HEADLINE = (
     "clip, equal seconds",
     "clip, longest",
     "adversarial, 1 step",
+    "adversarial, 1 step, as attacked",
     "adversarial, 1 step, longer",
     "adversarial, 3 steps",
     "adversarial, 7 steps",
