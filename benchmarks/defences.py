@@ -35,10 +35,12 @@ Grids = dict[str, list[dict[str, Any]]]
 
 
 def adversarial(max_iter: int, *radii: float, nb_epochs: int | None = None) -> Grids:
-    """At some radii; as long as the others, or ``longer`` where the number of epochs is given."""
+    """At some radii; as long as the others, or ``longer`` or ``shorter`` where the number of epochs is given."""
     name = "adversarial, 1 step" if max_iter == 1 else f"adversarial, {max_iter} steps"
-    longer = {"nb_epochs": nb_epochs} if nb_epochs else {}
-    return {f"{name}, longer" if longer else name: [{"eps": eps, "max_iter": max_iter, **longer} for eps in radii]}
+    epochs = {"nb_epochs": nb_epochs} if nb_epochs else {}
+    if nb_epochs:
+        name += ", longer" if nb_epochs > 10 else ", shorter"
+    return {name: [{"eps": eps, "max_iter": max_iter, **epochs} for eps in radii]}
 
 
 def lazy(*nb_epochs: int) -> list[dict[str, Any]]:
@@ -105,7 +107,12 @@ CLIP_MORE: Grids = {
     ],
     "clip, equal seconds": [{"lamda": 0.2, "nb_epochs": 45}],  # of seven steps: 8.2 s an epoch against 1.8
 }
-ONE = {**adversarial(1, 1.25, 1.5, 1.75, 2.0), **adversarial(1, 1.25, 1.5, 1.75, 2.0, nb_epochs=40)}
+FOUR = (1.25, 1.5, 1.75, 2.0)
+ONE = {
+    **adversarial(1, *FOUR),
+    **adversarial(1, *FOUR, nb_epochs=5),  # as many gradients as plain training
+    **adversarial(1, *FOUR, nb_epochs=40),  # as many as that of seven steps
+}
 SEVEN: Grids = {
     "adversarial, 7 steps": [
         *adversarial(7, 1.0, 1.25, 1.5, 1.75, 2.0)["adversarial, 7 steps"],

@@ -69,6 +69,7 @@ HEADLINE = (
     "clip, longest",
     "adversarial, 1 step",
     "adversarial, 1 step, as attacked",
+    "adversarial, 1 step, shorter",
     "adversarial, 1 step, longer",
     "adversarial, 3 steps",
     "adversarial, 7 steps",
