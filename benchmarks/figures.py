@@ -35,6 +35,7 @@ LABELS: dict[str, dict[str, Any]] = {  # where they stand, for those that have o
     "clip, equal seconds": {"xytext": (-7, 5), "ha": "right"},
     "adversarial, 7 steps, as attacked": {"xytext": (-4, 7), "ha": "right"},
     "adversarial, 1 step, longer": {"xytext": (5, -13), "ha": "left"},
+    "adversarial, 1 step, shorter": BELOW,
 }
 CROWDED = {
     "clip": {"xytext": (-2, -16), "ha": "right"},

@@ -35,11 +35,11 @@ class CLIPTrainer(RegularizedTrainer):
             that scales λ several times an epoch.
         warmup_epochs: epochs >= 0 with λ = 0, in which no pair work is done.
         nb_pairs: pairs P >= 1 in X_Lip; fresh pairs are fewer where a batch is smaller.
-        pair_interval: penalise every k-th step, k >= 1, with weight λ·k; ``None`` for every 12th, or in a ``fit`` of
-            fewer than 720 steps so often that 60 are penalised. Where λ·k would exceed 1.2, k is lowered; and
-            where λ·k times the penalty would exceed three quarters of what guessing costs (log(nb_classes), or the
-            loss at the mean target), the weight of that step is lowered, to λ; and further where λ times the penalty
-            exceeds it four times.
+        pair_interval: penalise every k-th step, k >= 1, with weight λ·k; ``None`` for every 12th, or with fresh pairs
+            in a ``fit`` of fewer than 720 steps so often that 60 are penalised. Where λ·k would exceed 1.2, k is
+            lowered; and where λ·k times the penalty would exceed three quarters of what guessing costs
+            (log(nb_classes), or the loss at the mean target), the weight of that step is lowered, to λ; and further
+            where λ times the penalty exceeds it four times.
         pair_steps: ascents >= 0 before each penalised step. Fresh pairs that stay at a sample take part in half of
             them; with three classes or more they climb the margin, the output of the closest other class less that of
             the predicted one, instead of the difference of the outputs.

@@ -16,7 +16,7 @@ from artclip.lipschitz.pairs import DOMAINS, INITS, PairRule, PairSet, State
 
 PENALTIES = ("squared", "linear")
 REDUCTIONS = ("mean", "max")
-# Every how many steps, but 60 times a fit at least: with fewer penalised steps it ends steep (docs/benchmarks.md).
+# Every how many steps; but fresh pairs 60 times a fit at least, since with fewer it ends steep (docs/benchmarks.md).
 INTERVAL, LEAST_PENALISED = 12, 60
 # λ·interval up to which a penalised step was stable on ReLU nets at usual learning rates (benchmarks/pairs.py).
 MOST_STEP_WEIGHT = 1.2
@@ -64,7 +64,8 @@ class PairOptions:
 
     def interval(self, nb_steps: int) -> int:
         """``pair_interval``, or what suits a fit of so many steps."""
-        return self.pair_interval or max(1, min(INTERVAL, nb_steps // LEAST_PENALISED))
+        often = nb_steps // LEAST_PENALISED if self.pair_init == "batch" else INTERVAL
+        return self.pair_interval or max(1, min(INTERVAL, often))
 
     def pairs(self, f: Function, x: np.ndarray, seed: int | None) -> PairSet:
         """The first X_Lip, around points x of shape (n, *input_shape)."""

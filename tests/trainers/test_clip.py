@@ -95,7 +95,9 @@ def test_guard_lowers_the_interval_where_a_step_would_carry_too_much():
 
 def test_a_short_fit_has_as_many_penalised_steps_as_it_needs():
     x, y = nets.data()
-    trainer, lazy = CLIPTrainer(nets.classifier()), CLIPTrainer(nets.classifier(), pair_interval=12)
+    trainer, lazy, persistent = (
+        CLIPTrainer(nets.classifier(), **options) for options in ({}, {"pair_interval": 12}, {"pair_init": "near"})
+    )
     f = trainable_of(trainer.classifier)
     for nb_steps in (0, 1, 59, 60, 130, 500, 719, 720, 10**6):
         k = trainer._regularizer(f, (x, y), 0, nb_steps).interval(0.1)
@@ -103,6 +105,7 @@ def test_a_short_fit_has_as_many_penalised_steps_as_it_needs():
         assert nb_steps // k >= min(nb_steps, LEAST_PENALISED)
         assert k == 1 or nb_steps // (k + 1) < LEAST_PENALISED or k == INTERVAL  # no more often than that takes
         assert lazy._regularizer(f, (x, y), 0, nb_steps).interval(0.1) == 12  # what was asked for
+        assert persistent._regularizer(f, (x, y), 0, nb_steps).interval(0.1) == INTERVAL
 
 
 @pytest.mark.parametrize(("nb_epochs", "penalised"), [(2, 20), (13, 65), (80, 67)])
