@@ -13,14 +13,6 @@ def pytest_collection_finish():
     gc.freeze()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _left_behind():
-    """What a module of tests leaves in caches stays too: seconds for each look at it, late in a run."""
-    yield
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.fixture(params=registries.FRAMEWORKS)
 def nets(request):
     """The registry of test models of each framework that is installed."""

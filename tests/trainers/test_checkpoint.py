@@ -20,6 +20,7 @@ from tests.nets import default as nets
 from tests.nets.common import same_weights
 
 NB_EPOCHS, KILLS = 12, 15
+LAZY = {"lamda": 0.01, "nb_pairs": 4, "pair_interval": 12}
 # Its children start in milliseconds, and share nothing with each other.
 FORK = multiprocessing.get_context("forkserver")
 _ART = ("art.estimators.classification.pytorch", "art.estimators.regression.pytorch")
@@ -29,8 +30,7 @@ needs_fork = pytest.mark.skipif(FRAMEWORKS[0] != "torch", reason="TensorFlow can
 
 
 def trained(folder, resume=True, nb_epochs=NB_EPOCHS, seed=3):
-    options = {"lamda": 0.01, "nb_pairs": 4, "pair_interval": 12, "seed": seed}
-    trainer = CLIPTrainer(nets.classifier("batchnorm"), checkpoint=folder, **options)
+    trainer = CLIPTrainer(nets.classifier("batchnorm"), checkpoint=folder, seed=seed, **LAZY)
     x, y = nets.data("batchnorm", n=120)
     trainer.fit(x, y, batch_size=4, nb_epochs=nb_epochs, resume=resume)
     return trainer
@@ -153,9 +153,7 @@ def interrupted(folder, epoch):
         if record["epoch"] == epoch:
             raise KeyboardInterrupt
 
-    trainer = CLIPTrainer(
-        nets.classifier("batchnorm"), lamda=0.01, nb_pairs=4, checkpoint=folder, seed=3, callbacks=[stop]
-    )
+    trainer = CLIPTrainer(nets.classifier("batchnorm"), checkpoint=folder, seed=3, callbacks=[stop], **LAZY)
     x, y = nets.data("batchnorm", n=120)
     trainer.fit(x, y, batch_size=4, nb_epochs=NB_EPOCHS)
 
