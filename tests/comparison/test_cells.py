@@ -51,7 +51,7 @@ def test_jobs_side_by_side_give_the_same_figures(framework):
 
 def test_a_dask_cluster_gives_the_same_figures():
     distributed = pytest.importorskip("distributed")
-    options = {"defences": "standard,clip", "nb_seeds": 1, **QUICK}
+    options = {"defences": "standard,clip", "nb_seeds": 1, **WHOLE}
     here = compare(small(), **options)
     cluster = distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
