@@ -4,6 +4,8 @@ Run: ``python benchmarks/step_cost.py [NET ...]``, all nets if none is named; fi
 named stay as they are; each is a comparison in itself. MNIST comes from the folder that ARTCLIP_DATA names; the images
 of the residual net are noise, which costs the same.
 
+``python benchmarks/step_cost.py --gpu [NET ...]`` does it on a CUDA device, and writes ``step_cost_gpu.json``.
+
 ``python benchmarks/step_cost.py --check`` measures the first net alone, and fails where its step over the plain one is
 more than 15 % above the committed figure.
 """
@@ -13,7 +15,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -55,13 +57,14 @@ class Case:
     epochs: int = 0
     published: bool = False
     settings: tuple[str, ...] = tuple(SETTINGS)
+    device: str = "cpu"
 
     def make(self) -> PyTorchClassifier:
         """The net as first made, always the same."""
         torch.manual_seed(0)
         net = nn.Sequential(*self.layers())
         optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
-        options = {"optimizer": optimizer, "clip_values": (0.0, 1.0), "device_type": "cpu"}
+        options = {"optimizer": optimizer, "clip_values": (0.0, 1.0), "device_type": self.device}
         return PyTorchClassifier(net, nn.CrossEntropyLoss(), self.shape, 10, **options)
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
@@ -85,17 +88,21 @@ CASES = {
     "cnn": Case(named("cnn"), (1, 28, 28), 15, epochs=3),
     "ResNet-18": Case(resnet18, (3, 32, 32), 2, nb_steps=12, settings=("default",)),  # seconds a step
 }
+ON_GPU = {
+    **{name: replace(case, device="gpu", rounds=15) for name, case in CASES.items()},
+    "ResNet-18": Case(resnet18, (3, 32, 32), 15, settings=("default", "robust"), device="gpu"),
+}
 
 
 def plain_step(case: Case, x: np.ndarray, y: np.ndarray) -> Steps:
-    """The plain step, as tight as eager PyTorch allows."""
+    """The plain step, as tight as eager PyTorch allows: on a GPU with all the data on it."""
     classifier = case.make()
     model, optimizer, loss = classifier.model.train(), classifier.optimizer, nn.CrossEntropyLoss()
-    xt, yt = torch.from_numpy(x), torch.from_numpy(y)
+    xt, yt = (torch.from_numpy(a).to(classifier.device) for a in (x, y))
     rng = np.random.default_rng(0)
 
     def steps() -> None:
-        order = torch.from_numpy(rng.permutation(len(x))[: case.nb_steps * BATCH_SIZE])
+        order = torch.from_numpy(rng.permutation(len(x))[: case.nb_steps * BATCH_SIZE]).to(classifier.device)
         for index in order.split(BATCH_SIZE):
             optimizer.zero_grad()
             loss(model(xt.index_select(0, index)), yt.index_select(0, index)).backward()
@@ -113,18 +120,18 @@ def published_step(case: Case, x: np.ndarray, y: np.ndarray) -> Steps:
     """
     classifier = case.make()
     model, optimizer, loss = classifier.model, classifier.optimizer, nn.CrossEntropyLoss()
-    xt, yt = torch.from_numpy(x), torch.from_numpy(y)
+    xt, yt = (torch.from_numpy(a).to(classifier.device) for a in (x, y))
     rng = np.random.default_rng(0)
     u = xt[:500].clone()
-    v = u + 0.1 * torch.randn(u.shape, generator=torch.Generator().manual_seed(0))
-    rate = torch.ones(500, 1, 1, 1)
+    v = u + 0.1 * torch.randn(u.shape, generator=torch.Generator().manual_seed(0)).to(u.device)
+    rate = torch.ones(500, 1, 1, 1, device=u.device)
 
     def quotient(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return (model(a) - model(b)).norm(dim=1) / (a - b).flatten(1).norm(dim=1)
 
     def steps() -> None:
         nonlocal u, v, rate
-        order = torch.from_numpy(rng.permutation(len(x))[: case.nb_steps * BATCH_SIZE])
+        order = torch.from_numpy(rng.permutation(len(x))[: case.nb_steps * BATCH_SIZE]).to(classifier.device)
         for index in order.split(BATCH_SIZE):
             u, v = u.detach().requires_grad_(True), v.detach().requires_grad_(True)
             before = quotient(u, v)
@@ -143,9 +150,24 @@ def published_step(case: Case, x: np.ndarray, y: np.ndarray) -> Steps:
     return steps
 
 
-def peak_memory(steps: Steps) -> float:
+def awaited(steps: Steps, device: str) -> Steps:
+    """The steps, and the wait for the GPU."""
+
+    def run() -> None:
+        steps()
+        torch.cuda.synchronize()
+
+    return steps if device == "cpu" else run
+
+
+def peak_memory(steps: Steps, device: str) -> float:
     """MiB that PyTorch holds at most during steps, above what it held before them."""
     steps()
+    if device == "gpu":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        steps()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         steps()
     events = [e for e in profiled.profiler.kineto_results.events() if e.name() == "[memory]"]
@@ -173,19 +195,20 @@ def measured(name: str, case: Case, threads: int) -> dict[str, Any]:
     }
     if case.published:
         functions["published"] = published_step(case, x, y)
+    functions = {n: awaited(steps, case.device) for n, steps in functions.items()}
     seconds = interleaved(functions, case.rounds)
-    row: dict[str, Any] = {"net": name, "threads": threads}
+    row: dict[str, Any] = {"net": name, "threads": threads if case.device == "cpu" else "GPU"}
     row["parameters"] = sum(p.numel() for p in case.make().model.parameters())
     row["plain step, ms"] = 1e3 * float(np.median(seconds["plain"])) / case.nb_steps
     row["step over plain"] = {n: ratio(seconds, n, "plain") for n in functions if n != "plain"}
     if case.published:
         row["published over default"] = ratio(seconds, "published", "default")
-    peaks = {n: peak_memory(functions[n]) for n in ("plain", *case.settings)}
+    peaks = {n: peak_memory(functions[n], case.device) for n in ("plain", *case.settings)}
     row["peak memory over plain"] = {n: peaks[n] / peaks["plain"] for n in case.settings}
     if case.epochs:
         row["epoch over ART fit"] = over_art(case, x, y)
     shown = {n: round(r["median"], 2) for n, r in row["step over plain"].items()}
-    print(name, threads, shown, row["peak memory over plain"], row.get("epoch over ART fit"), flush=True)
+    print(name, row["threads"], shown, row["peak memory over plain"], row.get("epoch over ART fit"), flush=True)
     return row
 
 
@@ -206,14 +229,18 @@ def check() -> int:
 def main() -> int:
     if sys.argv[1:] == ["--check"]:
         return check()
-    names = sys.argv[1:] or list(CASES)
+    on_gpu = "--gpu" in sys.argv
+    cases, name_of_results = (ON_GPU, "step_cost_gpu") if on_gpu else (CASES, "step_cost")
+    names = [n for n in sys.argv[1:] if n != "--gpu"] or list(cases)
     most = torch.get_num_threads()
-    results = [measured(n, CASES[n], t) for t in (1, most) for n in names if t == most or CASES[n].nb_steps == STEPS]
-    path = RESULTS / "step_cost.json"
+    runs = [(n, t) for t in ((most,) if on_gpu else (1, most)) for n in names]
+    results = [measured(n, cases[n], t) for n, t in runs if t == most or cases[n].nb_steps == STEPS]
+    path = RESULTS / f"{name_of_results}.json"
     kept = [r for r in json.loads(path.read_text())["results"] if r["net"] not in names] if path.exists() else []
-    results = sorted(kept + results, key=lambda r: (r["threads"], list(CASES).index(r["net"])))
-    settings = {"batch_size": BATCH_SIZE, "optimizer": "SGD 0.1, momentum 0.9", "CLIP settings": SETTINGS}
-    save("step_cost", settings, results, "torch")
+    results = sorted(kept + results, key=lambda r: (r["threads"], list(cases).index(r["net"])))
+    settings: dict[str, Any] = {"batch_size": BATCH_SIZE, "optimizer": "SGD 0.1, momentum 0.9"}
+    settings |= {"CLIP settings": SETTINGS, **({"GPU": torch.cuda.get_device_name()} if on_gpu else {})}
+    save(name_of_results, settings, results, "torch")
     return 0
 
 

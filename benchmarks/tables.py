@@ -280,6 +280,7 @@ SHOWN = {
     "defences": lambda results: f"{headline(results)}\n\n{defences(results)}",
     "pairs": pairs,
     "step_cost": cost,
+    "step_cost_gpu": cost,
     "step_cost_tensorflow": cost_tensorflow,
     "both_frameworks": both,
     "evaluate_speed": evaluate_speed,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 
 def layers_of(module: nn.Module) -> list[nn.Module]:
@@ -28,21 +30,52 @@ class NormalisedBy:
         self._layers, self._rows, self._total = layers, rows, total
 
     def __enter__(self) -> None:
-        self._hooks = [m.register_forward_hook(self._normalised) for m in self._layers if m.training]
+        self._replaced = [(m, vars(m).get("forward")) for m in self._layers if m.training]
+        for layer, _ in self._replaced:
+            layer.forward = partial(self._normalised, layer)
 
     def __exit__(self, *_: object) -> None:
-        for hook in self._hooks:
-            hook.remove()
+        for layer, own in self._replaced:
+            if own is None:
+                del layer.forward  # that of the class is in force again
+            else:
+                layer.forward = own
 
-    def _normalised(self, layer: Any, inputs: tuple[torch.Tensor, ...], outputs: torch.Tensor) -> torch.Tensor:
-        (x,) = inputs
+    def _normalised(self, layer: Any, x: torch.Tensor) -> torch.Tensor:
         wide = x if x.dtype.itemsize >= 4 else x.float()
-        axes, shape = [0, *range(2, x.ndim)], (1, -1, *(1 for _ in x.shape[2:]))
-        variance, mean = torch.var_mean(wide[: len(x) * self._rows // self._total], axes, correction=0)
-        scale = torch.rsqrt(variance + layer.eps)
         if layer.affine:
-            scale = scale * layer.weight
-        shift = -mean * scale
-        if layer.affine:
-            shift = shift + layer.bias
-        return (wide * scale.reshape(shape) + shift.reshape(shape)).to(outputs.dtype)
+            weight, bias = layer.weight.to(wide.dtype), layer.bias.to(wide.dtype)
+        else:
+            weight, bias = wide.new_ones(x.shape[1]), wide.new_zeros(x.shape[1])
+        rows = len(x) * self._rows // self._total
+        return _ByFirstRows.apply(wide, weight, bias, rows, layer.eps).to(x.dtype)
+
+
+class _ByFirstRows(torch.autograd.Function):
+    """PyTorch's BatchNorm by given averages, and what these add to the gradient in the rows they are of.
+
+    Written as a formula of tensors it would take five times the operators, and memory for each of them.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, rows: int, eps: float
+    ) -> torch.Tensor:
+        variance, mean = torch.var_mean(x[:rows], [0, *range(2, x.ndim)], correction=0)
+        ctx.save_for_backward(x, weight, mean, variance)
+        ctx.rows, ctx.eps = rows, eps
+        return nn.functional.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, weight, mean, variance = ctx.saved_tensors
+        by_x, by_weight, by_bias = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
+        )
+        first, scale, shape = x[: ctx.rows], torch.rsqrt(variance + ctx.eps), (1, -1, *(1 for _ in x.shape[2:]))
+        share = weight * scale / (first.numel() // first.shape[1])
+        slope = share * by_weight * scale
+        shift = torch.addcmul(share * by_bias, slope, mean, value=-1)
+        by_x[: ctx.rows].sub_(torch.addcmul(shift.reshape(shape), first, slope.reshape(shape)))
+        return by_x, by_weight, by_bias, None, None

@@ -103,7 +103,7 @@ class PairRule:
         # Where f is straight between u and v, what the two gradients differ by is rounding: no place to go to.
         size = length if self.norm == 2 else f.norm(bend, 2)
         sure = size / (size + f.norm(stretch, 2) * LEAST_BEND + self.tiny)
-        c = c + steepest * (sure * self.centre_step * self.separation / (length + self.tiny))
+        c = c + steepest * (sure * (self.centre_step * self.separation) / (length + self.tiny))
         return c, self.towards(stretch, w)
 
     @property

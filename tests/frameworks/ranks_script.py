@@ -72,8 +72,11 @@ def main(names, path, folder="", die=""):
         with open(path, "w") as file:
             json.dump(found, file)
     if NB_RANKS > 1:
+        dist.barrier()
         dist.destroy_process_group()
 
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(0)  # gloo's threads abort now and then while the interpreter ends (pytorch/pytorch#179291)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import torch
 from art.estimators.classification import PyTorchClassifier
@@ -42,6 +44,8 @@ def _frozen():
     return net
 
 
+# Where test models live: "cpu" or "gpu".
+DEVICE = os.environ.get("ARTCLIP_TEST_DEVICE", "cpu")
 ROUNDING = 1e-6  # relative difference that quotients may have between two ways to compute them
 WEIGHTS_FILE = "model.safetensors"
 EXPORTS_OWN_LAYERS = True  # whether a net with a layer of the user's own can be written
@@ -73,7 +77,7 @@ NETS = {
 }
 
 
-def classifier(name="mlp", seed=0, lr=0.1, device="cpu", optimizer=torch.optim.SGD, **kwargs):
+def classifier(name="mlp", seed=0, lr=0.1, device=DEVICE, optimizer=torch.optim.SGD, **kwargs):
     """An ART classifier around a net of the registry, inputs in [0, 1]."""
     shape, make = NETS[name]
     with torch.random.fork_rng(devices=[]):
@@ -99,7 +103,7 @@ def linear_classifier(matrix, lr=0.1, **kwargs):
     matrix = np.asarray(matrix)
     net = nn.Linear(matrix.shape[1], matrix.shape[0], bias=False)
     net.weight.data = torch.from_numpy(matrix.astype(np.float32))
-    options = {"clip_values": (0.0, 1.0), "device_type": "cpu", **kwargs}
+    options = {"clip_values": (0.0, 1.0), "device_type": DEVICE, **kwargs}
     return PyTorchClassifier(
         net,
         nn.CrossEntropyLoss(),
@@ -115,7 +119,7 @@ def linear_regressor(lr=0.1, **kwargs):
     net = nn.Linear(1, 1, bias=False)
     nn.init.constant_(net.weight, 0.5)
     optimizer = torch.optim.SGD(net.parameters(), lr=lr)
-    return PyTorchRegressor(net, nn.MSELoss(), (1,), optimizer=optimizer, device_type="cpu", **kwargs)
+    return PyTorchRegressor(net, nn.MSELoss(), (1,), optimizer=optimizer, device_type=DEVICE, **kwargs)
 
 
 def regressor(hidden=16, seed=0, lr=0.05, outputs=1, **kwargs):
@@ -124,7 +128,7 @@ def regressor(hidden=16, seed=0, lr=0.05, outputs=1, **kwargs):
         torch.manual_seed(seed)
         net = nn.Sequential(nn.Linear(1, hidden), nn.Tanh(), nn.Linear(hidden, outputs))
     optimizer = torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9)
-    return PyTorchRegressor(net, nn.MSELoss(), (1,), optimizer=optimizer, device_type="cpu", **kwargs)
+    return PyTorchRegressor(net, nn.MSELoss(), (1,), optimizer=optimizer, device_type=DEVICE, **kwargs)
 
 
 def data(name="mlp", n=60, seed=0):
@@ -150,7 +154,7 @@ def frozen(estimator):
 def matrices(estimator):
     """Trainable weights of the layers, each as a matrix (outputs, inputs)."""
     parameters = [p for p in estimator.model.parameters() if p.ndim > 1 and p.requires_grad]
-    return [p.detach().numpy().reshape(len(p), -1) for p in parameters]
+    return [p.detach().cpu().numpy().reshape(len(p), -1) for p in parameters]
 
 
 def scale_weights(estimator, factor):
@@ -200,7 +204,7 @@ def gradients(estimator, value):
     """Gradient of the scalar that ``value()`` returns in each trainable parameter, or None."""
     parameters = [p for p in estimator.model.parameters() if p.requires_grad]
     found = torch.autograd.grad(value(), parameters, allow_unused=True)
-    return [None if g is None else g.numpy() for g in found]
+    return [None if g is None else g.cpu().numpy() for g in found]
 
 
 def nudge(estimator, index, at, step):
@@ -225,7 +229,7 @@ def tiny_deep_net(seed, trained):
         else:
             for parameter in net.parameters():
                 nn.init.normal_(parameter, std=0.7)
-    return PyTorchClassifier(net, nn.MSELoss(), (2,), 2, clip_values=(-1.0, 1.0), device_type="cpu"), x.numpy()
+    return PyTorchClassifier(net, nn.MSELoss(), (2,), 2, clip_values=(-1.0, 1.0), device_type=DEVICE), x.numpy()
 
 
 def small_relu_net(seed):
@@ -238,7 +242,7 @@ def small_relu_net(seed):
 
 def loop(classifier, x, y, nb_steps, penalty):
     """A training loop of one's own on all the data; ``penalty(x)`` is added to the loss."""
-    xt, yt = torch.from_numpy(x), torch.from_numpy(y)
+    xt, yt = torch.from_numpy(x).to(classifier.device), torch.from_numpy(y).to(classifier.device)
     for _ in range(nb_steps):
         classifier.optimizer.zero_grad()
         (classifier.loss(classifier.model(xt), yt) + penalty(xt)).backward()
@@ -252,7 +256,8 @@ def plain_training(classifier, x, y, orders, seed):
         torch.manual_seed(seed)
         for index in orders:
             classifier.optimizer.zero_grad()
-            classifier.loss(model(torch.from_numpy(x[index])), torch.from_numpy(y[index])).backward()
+            xb, yb = (torch.from_numpy(a[index]).to(classifier.device) for a in (x, y))
+            classifier.loss(model(xb), yb).backward()
             classifier.optimizer.step()
 
 
