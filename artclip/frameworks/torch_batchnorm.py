@@ -62,18 +62,18 @@ class _ByFirstRows(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, rows: int, eps: float
     ) -> torch.Tensor:
         variance, mean = torch.var_mean(x[:rows], [0, *range(2, x.ndim)], correction=0)
-        ctx.save_for_backward(x, weight, mean, variance)
+        ctx.save_for_backward(x, weight, mean, variance, torch.rsqrt(variance + eps))
         ctx.rows, ctx.eps = rows, eps
         return nn.functional.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, weight, mean, variance = ctx.saved_tensors
+        x, weight, mean, variance, scale = ctx.saved_tensors
         by_x, by_weight, by_bias = torch.ops.aten.native_batch_norm_backward(
-            gradient, x, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
+            gradient, x, weight, mean, variance, mean, scale, False, ctx.eps, [True, True, True]
         )
-        first, scale, shape = x[: ctx.rows], torch.rsqrt(variance + ctx.eps), (1, -1, *(1 for _ in x.shape[2:]))
+        first, shape = x[: ctx.rows], (1, -1, *(1 for _ in x.shape[2:]))
         share = weight * scale / (first.numel() // first.shape[1])
         slope = share * by_weight * scale
         shift = torch.addcmul(share * by_bias, slope, mean, value=-1)

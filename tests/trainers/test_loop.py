@@ -104,7 +104,7 @@ def test_batches_cover_the_data_once_an_epoch():
         sizes = [len(b[0]) for b in batches.epoch()]
         assert len(sizes) == batches.nb_batches
         assert batch_size == 1 or min(sizes) > 1
-        seen = np.concatenate([b[1] for b in batches.epoch()])
+        seen = np.concatenate([f.host(b[1]) for b in batches.epoch()])
         assert sorted(seen) == list(range(23))
         assert (seen != np.arange(23)).any()
     assert [len(b[0]) for b in ArrayBatches(f, x, y, 7, drop_last=True, seed=0).epoch()] == [7, 7, 7]
