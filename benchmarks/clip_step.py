@@ -14,6 +14,7 @@ from artclip.trainers.epochs import Epochs
 BATCH_SIZE, STEPS = 128, 24
 SETTINGS: dict[str, dict[str, Any]] = {
     "default": {},
+    "dense": {"pair_interval": 2},
     "robust": {"lamda": 0.4},
     "certificate": {"lamda": 0.0, "certify_eps": 1.0},
 }

@@ -123,7 +123,13 @@ def pairs(results: dict[str, Any]) -> str:
     return f"{table(rows)}\n\nBroken trainings:\n\n{table(broken)}"
 
 
-STEPS = {"artclip λ=0": "λ = 0", "default": "default", "robust": "λ = 0.4", "certificate": "`certify_eps`"}
+STEPS = {
+    "artclip λ=0": "λ = 0",
+    "default": "default",
+    "dense": "`pair_interval=2`",
+    "robust": "λ = 0.4",
+    "certificate": "`certify_eps`",
+}
 
 
 def cost(results: list[dict[str, Any]]) -> str:
