@@ -168,8 +168,16 @@ def main() -> None:
     answers = dict(zip(asked, parallel(joblib.delayed(tried)(*a) for a in asked), strict=True))
     trials = {n: {v: answers[n, v] for v in (0.0, *CHOICES)} for n in NETS}
     kinds = {n: {**NETS[n].kinds, "fresh, λ chosen": {"lamda": chosen(trials[n])}} for n in NETS}
-    jobs = [(n, k, o, s) for n, net in NETS.items() for k, o in kinds[n].items() for s in net.seeds]
+    default = {"lamda": LAMDA}
+    jobs = [(n, k, o, s) for n, net in NETS.items() for k, o in kinds[n].items() for s in net.seeds if o != default]
     rows = parallel(joblib.delayed(protocol)(*job) for job in jobs)
+    as_by_default = {n for n in NETS if kinds[n]["fresh, λ chosen"] == default}
+    rows += [
+        {**row, "pairs": "fresh, λ chosen", "options": default}
+        for row in rows
+        if row["pairs"] == "fresh" and row["net"] in as_by_default
+    ]
+    rows.sort(key=lambda row: list(NETS).index(row["net"]))
     runs = parallel(
         joblib.delayed(stability)(n, v, s) for n, net in STABILITY.items() for v in LAMDAS for s in net.seeds
     )
