@@ -74,8 +74,9 @@ class _ByFirstRows(torch.autograd.Function):
             gradient, x, weight, mean, variance, mean, scale, False, ctx.eps, [True, True, True]
         )
         first, shape = x[: ctx.rows], (1, -1, *(1 for _ in x.shape[2:]))
-        share = weight * scale / (first.numel() // first.shape[1])
-        slope = share * by_weight * scale
-        shift = torch.addcmul(share * by_bias, slope, mean, value=-1)
-        by_x[: ctx.rows].sub_(torch.addcmul(shift.reshape(shape), first, slope.reshape(shape)))
+        scaled = weight * scale
+        slope = scaled * scale * by_weight
+        shift = torch.addcmul(scaled * by_bias, slope, mean, value=-1)
+        by_mean_and_variance = torch.addcmul(shift.reshape(shape), first, slope.reshape(shape))
+        by_x[: ctx.rows].sub_(by_mean_and_variance, alpha=first.shape[1] / first.numel())
         return by_x, by_weight, by_bias, None, None
