@@ -39,7 +39,7 @@ def draw(figure: Any, name: str, found: artclip.Evaluation) -> None:
         for column, example in zip(rows.T, broken, strict=False):
             show(column[0], example.x, answer(example.before))
             show(column[1], example.adversarial, answer(example.after))
-        for axes in rows[:, 0]:
+        for axes in rows[:, 0] if broken else ():
             axes.axis("on")
         (
             rows[0, 0].set_ylabel("original"),

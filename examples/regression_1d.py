@@ -43,7 +43,7 @@ def fit(x: np.ndarray, y: np.ndarray, lamda: float, nb_epochs: int, seed: int) -
     optimizer = torch.optim.Adam(net.parameters(), lr=5e-3)
     regressor = PyTorchRegressor(net, torch.nn.MSELoss(), (1,), optimizer=optimizer, clip_values=(LOW, HIGH))
     trainer = artclip.CLIPTrainer(
-        regressor, lamda=lamda, pair_init="noise", reduction="max", pair_interval=1, seed=seed
+        regressor, lamda=lamda, pair_init="noise", reduction="max", nb_pairs=len(x), pair_interval=1, seed=seed
     )
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, nb_epochs)
     trainer.fit(x, y, batch_size=len(x), nb_epochs=nb_epochs, scheduler=scheduler)
