@@ -45,8 +45,8 @@ class CLIPTrainer(RegularizedTrainer):
             the predicted one, instead of the difference of the outputs.
         pair_init: ``"batch"`` starts from points of the current batch at every penalised step; ``"near"`` (around
             a data point, in a random direction), ``"data"`` (two data points) and ``"noise"`` are the paper's
-            persistent set, of which the flattest quarter gets new places now and then, where a batch has at least
-            ``nb_pairs`` samples.
+            persistent set, of which the flattest quarter gets new places now and then: samples of a batch, as many as
+            it has.
         norm, output_norm: 1, 2 or inf, on flattened inputs and outputs.
         penalty: ``"squared"`` for Q², ``"linear"`` for Q.
         reduction: ``"mean"`` over the pairs, or ``"max"`` for the steepest pair alone, as in the paper.

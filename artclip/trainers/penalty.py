@@ -127,10 +127,11 @@ class PairPenalty:
         x = f.whole(x)
         if self._fresh:
             return state, self._fresh.climb(x, state[1], self._options.pair_steps)
-        due = (count > 0) & (count % REFRESH_INTERVAL == 0) & (f.rows(x) >= nb_pairs)
+        due = (count > 0) & (count % REFRESH_INTERVAL == 0)
 
         def renewed() -> State:
-            return self.rule.refresh(state, x[:nb_pairs], REFRESH_SHARE)
+            places = x[:nb_pairs]  # a short batch has none for the last pairs, which stay where they are
+            return self.rule.refresh(state, f.concat([places, state[0][f.rows(places) :]]), REFRESH_SHARE)
 
         at = f.cond(due, renewed, lambda: state)
         for _ in range(self._options.pair_steps):

@@ -175,3 +175,23 @@ def test_the_limit_keeps_a_lazy_penalty_from_wrecking_a_steep_net(limited, monke
     trainer = CLIPTrainer(classifier, lamda=0.03, pair_interval=12, seed=0)
     trainer.fit(x, y, batch_size=20, nb_epochs=30)
     assert (trainer.history[-1]["accuracy"] > 0.88) is limited
+
+
+@pytest.mark.parametrize("n", [1, 5, 8, 30])
+def test_the_flattest_persistent_pairs_go_to_samples_of_the_batch_as_far_as_it_goes(n):
+    classifier, (x, _) = nets.classifier(), nets.data(n=n, seed=4)
+    trainer = CLIPTrainer(classifier, pair_init="near", nb_pairs=8, pair_steps=0, seed=0)
+    f = trainable_of(classifier)
+    moved = set()
+    with f.fitting(0):
+        pairs = trainer._regularizer(f, nets.data(), 0, 100)
+        pairs.begin()
+        before, quotients = f.host(pairs.state[0]), f.to_numpy([pairs.rule.quotients(pairs.state)])
+        for count in (0, 5, 12):
+            (after, _), _ = pairs.advance(pairs.state, f.tensor(x), count)
+            changed = np.flatnonzero((f.host(after) != before).any(axis=1))
+            expected = [i for i in np.argsort(quotients)[:2] if i < n] if count == 12 else []
+            assert sorted(changed) == sorted(expected), count
+            np.testing.assert_array_equal(f.host(after)[changed], x[changed])
+            moved |= set(changed)
+    assert moved or n == 1
