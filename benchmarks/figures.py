@@ -45,7 +45,6 @@ IN_PANEL: dict[tuple[str, ...], dict[str, dict[str, Any]]] = {  # where that is 
     ("mnist", "mlp-200-80", "gelu"): {
         "clip, longer": LEFT,
         "adversarial, 7 steps": ABOVE,
-        "adversarial, 1 step, shorter": {"xytext": (0, -15), "ha": "center"},
     },
     ("fashion-mnist", "mlp-200-80", "relu"): {
         "clip, dense": LEFT,

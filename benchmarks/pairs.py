@@ -171,11 +171,10 @@ def main() -> None:
     default = {"lamda": LAMDA}
     jobs = [(n, k, o, s) for n, net in NETS.items() for k, o in kinds[n].items() for s in net.seeds if o != default]
     rows = parallel(joblib.delayed(protocol)(*job) for job in jobs)
-    as_by_default = {n for n in NETS if kinds[n]["fresh, λ chosen"] == default}
     rows += [
         {**row, "pairs": "fresh, λ chosen", "options": default}
         for row in rows
-        if row["pairs"] == "fresh" and row["net"] in as_by_default
+        if row["pairs"] == "fresh" and kinds[row["net"]]["fresh, λ chosen"] == default
     ]
     rows.sort(key=lambda row: list(NETS).index(row["net"]))
     runs = parallel(

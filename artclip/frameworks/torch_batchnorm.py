@@ -54,7 +54,7 @@ class NormalisedBy:
 class _ByFirstRows(torch.autograd.Function):
     """PyTorch's BatchNorm by given averages, and what these add to the gradient in the rows they are of.
 
-    Written as a formula of tensors it would take five times the operators, and memory for each of them.
+    Written as a formula of tensors it would take nearly three times the operators, and memory for each of them.
     """
 
     @staticmethod
