@@ -12,8 +12,8 @@ import keras
 import numpy as np
 
 from artclip.frameworks.keras_nodes import Call, Nodes, Tensor, array
-from artclip.lipschitz import convolution
-from artclip.lipschitz import layers as L
+from artclip import graph as G
+from artclip.graph import convolution
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Kernel:
     """Weights as the graph has them, and what makes them anew, with gradients, where they are trained."""
 
     array: np.ndarray
-    live: L.Live | None = None
+    live: G.Live | None = None
 
     @classmethod
     def of(cls, variable: Any, arranged: Callable[[Any], Any]) -> Kernel:
@@ -43,7 +43,7 @@ class Convolutions(Nodes):
         x, kernel = self.laid(call.x, False), Kernel.of(call.op.kernel, keras.ops.transpose)
         copies = math.prod(x.shape[:-1])
         shift = np.tile(array(call.op.bias), copies) if call.op.use_bias else 0.0
-        operation = L.Dense(kernel.array, copies, shift, kernel.live)
+        operation = G.Dense(kernel.array, copies, shift, kernel.live)
         shape = (*x.shape[:-1], len(kernel.array))
         return self.activated(call, self.put(call.name, operation, (x,), shape))
 
@@ -63,7 +63,7 @@ class Convolutions(Nodes):
         sizes = zip(x.spatial, kernel.array.shape[2:], *window.values(), strict=True)
         out = tuple((n + sum(p) - (k - 1) * d - 1) // s + 1 for n, k, s, p, d in sizes)
         shift = 0.0 if bias is None else np.repeat(array(bias), math.prod(out))
-        operation = L.Convolution(kernel.array, x.spatial, **window, groups=groups, shift=shift, live=kernel.live)
+        operation = G.Convolution(kernel.array, x.spatial, **window, groups=groups, shift=shift, live=kernel.live)
         return self.put(name, operation, (x,), x.image(len(kernel.array), out), x.first)
 
     def rule_conv2d(self, call: Call) -> Tensor:
@@ -101,7 +101,7 @@ class Convolutions(Nodes):
         y = Tensor(-1, tuple(layer.compute_output_shape((1, *x.shape))[1:]), x.first)
         kernel, window = Kernel.of(layer.kernel, _channels_first), _window(layer, y.spatial, layer.kernel_size)
         shift = np.repeat(array(layer.bias), math.prod(y.spatial)) if layer.use_bias else 0.0
-        operation = L.Convolution(kernel.array, y.spatial, **window, transposed=True, shift=shift, live=kernel.live)
+        operation = G.Convolution(kernel.array, y.spatial, **window, transposed=True, shift=shift, live=kernel.live)
         return self.activated(call, self.put(call.name, operation, (x,), y.shape, x.first))
 
     rule_conv1dtranspose = rule_conv3dtranspose = rule_conv2dtranspose
@@ -134,7 +134,7 @@ class Convolutions(Nodes):
             for n, k, s, p in zip(x.spatial, sizes, window["stride"], window["padding"], strict=True)
         )
         factors = np.tile(1 / functools.reduce(np.multiply.outer, there).ravel(), channels)
-        return self.put(f"{call.name} (border)", L.Scale(factors), (y,), y.shape, y.first)
+        return self.put(f"{call.name} (border)", G.Scale(factors), (y,), y.shape, y.first)
 
     rule_averagepooling1d = rule_averagepooling3d = rule_averagepooling2d
 
@@ -142,13 +142,13 @@ class Convolutions(Nodes):
         layer, x = call.op, call.x
         overlap = math.prod(math.ceil(k / s) for k, s in zip(layer.pool_size, layer.strides, strict=True))
         shape = tuple(layer.compute_output_shape((1, *x.shape))[1:])
-        return self.put(call.name, L.max_pool(overlap), (x,), shape, x.first)
+        return self.put(call.name, G.max_pool(overlap), (x,), shape, x.first)
 
     rule_maxpooling1d = rule_maxpooling3d = rule_maxpooling2d
 
     def rule_globalmaxpooling2d(self, call: Call) -> Tensor:
         shape = tuple(call.op.compute_output_shape((1, *call.x.shape))[1:])
-        return self.put(call.name, L.max_pool(1), (call.x,), shape)
+        return self.put(call.name, G.max_pool(1), (call.x,), shape)
 
     rule_globalmaxpooling1d = rule_globalmaxpooling3d = rule_globalmaxpooling2d
 

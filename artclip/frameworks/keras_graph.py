@@ -13,7 +13,7 @@ import numpy as np
 from artclip.frameworks.keras_nodes import Call, Tensor, array
 from artclip.frameworks.keras_rules import JOINS, Rules
 from artclip.frameworks.preprocessing import graph_with_scaling
-from artclip.lipschitz import layers as L
+from artclip import graph as G
 
 # In eval mode these hand on their input.
 _SAME = frozenset(
@@ -33,16 +33,16 @@ _MOVES = frozenset(
 )
 # Activations without parameters, by the names of Keras and TensorFlow without underscores.
 _PLAIN = {
-    **{k: L.ACTIVATIONS[k] for k in ("relu6", "tanh", "softplus", "sigmoid", "hardtanh", "hardsigmoid", "selu")},
-    **{k: L.ACTIVATIONS[k] for k in ("softsign", "gelu", "silu", "mish", "hardswish")},
-    **{"swish": L.ACTIVATIONS["silu"], "hardsilu": L.ACTIVATIONS["hardswish"], "sparsesigmoid": L.Activation(0.0, 0.5)},
-    **dict.fromkeys(("logsigmoid", "tanhshrink", "squareplus", "sparseplus"), L.Activation(0.0, 1.0)),
-    **dict.fromkeys(("absolute", "abs"), L.Activation(-1.0, 1.0)),
+    **{k: G.ACTIVATIONS[k] for k in ("relu6", "tanh", "softplus", "sigmoid", "hardtanh", "hardsigmoid", "selu")},
+    **{k: G.ACTIVATIONS[k] for k in ("softsign", "gelu", "silu", "mish", "hardswish")},
+    **{"swish": G.ACTIVATIONS["silu"], "hardsilu": G.ACTIVATIONS["hardswish"], "sparsesigmoid": G.Activation(0.0, 0.5)},
+    **dict.fromkeys(("logsigmoid", "tanhshrink", "squareplus", "sparseplus"), G.Activation(0.0, 1.0)),
+    **dict.fromkeys(("absolute", "abs"), G.Activation(-1.0, 1.0)),
 }
 _STEEP = ("exponential", "exp", "square", "log", "sqrt", "power", "reciprocal", "glu", "threshold", "hardshrink")
 
 
-def read(model: Any, input_shape: tuple[int, ...]) -> tuple[list[L.Node], int]:
+def read(model: Any, input_shape: tuple[int, ...]) -> tuple[list[G.Node], int]:
     """The nodes of the model in eval mode, each after its parents, and the number of inputs.
 
     Inputs and outputs are flattened in Keras's order.
@@ -54,7 +54,7 @@ def read(model: Any, input_shape: tuple[int, ...]) -> tuple[list[L.Node], int]:
     return _Reader().nodes(model, Tensor(-1, tuple(input_shape))), math.prod(input_shape)
 
 
-def of_estimator(f: Any) -> tuple[list[L.Node], int]:
+def of_estimator(f: Any) -> tuple[list[G.Node], int]:
     """The graph of an adapter of an ART estimator: raw inputs in, its scaling first."""
     return graph_with_scaling(f, read)
 
@@ -69,14 +69,14 @@ class _Reader(Rules):
         super().__init__()
         self._inside: tuple[str, ...] = ()  # names of the models around the layer
 
-    def nodes(self, model: Any, x: Tensor) -> list[L.Node]:
+    def nodes(self, model: Any, x: Tensor) -> list[G.Node]:
         """All nodes; the output is the last."""
         outputs = keras.tree.flatten(self._model(model, [x]))
         if len(outputs) != 1:
             raise ValueError(f"the model has {len(outputs)} outputs; only a model with one has an upper bound")
         output = self.laid(outputs[0], False)
         if output.place < 0 or output.place != len(self._nodes) - 1:
-            self.put("output", L.Reorder(), (output,), output.shape)
+            self.put("output", G.Reorder(), (output,), output.shape)
         return self._nodes
 
     def _model(self, model: Any, inputs: list[Tensor]) -> Any:
@@ -163,7 +163,7 @@ class _Reader(Rules):
         return self.put(name, operation, (call.x,), call.x.shape, call.x.first)
 
 
-def _activation(call: Call, kind: str, parameters: Any) -> L.Operation | None:
+def _activation(call: Call, kind: str, parameters: Any) -> G.Operation | None:
     """An activation with its parameters, ``None`` for Keras's defaults; ``None`` where there is no rule."""
 
     def of(name: str, default: float) -> float:
@@ -178,19 +178,19 @@ def _activation(call: Call, kind: str, parameters: Any) -> L.Operation | None:
         if of("threshold", 0.0):
             raise call.refused("a ReLU with a threshold jumps there, so it is not Lipschitz")
         if getattr(parameters, "max_value", None) is None:
-            return L.leaky_relu(float(np.float32(slope)))  # as TensorFlow takes it
-        return L.Activation(min(0.0, slope), max(1.0, slope))
+            return G.leaky_relu(float(np.float32(slope)))  # as TensorFlow takes it
+        return G.Activation(min(0.0, slope), max(1.0, slope))
     if kind == "leakyrelu":
-        return L.leaky_relu(float(np.float32(of("negative_slope", 0.2))))
+        return G.leaky_relu(float(np.float32(of("negative_slope", 0.2))))
     if kind == "prelu":
         slopes = array(parameters.alpha)
         low, high = float(slopes.min()), float(slopes.max())
-        return L.leaky_relu(low) if low == high else L.Activation(min(1.0, low), max(1.0, high))
+        return G.leaky_relu(low) if low == high else G.Activation(min(1.0, low), max(1.0, high))
     if kind == "elu":
         alpha = of("alpha", 1.0)
-        return L.Activation(min(0.0, alpha), max(1.0, alpha))
+        return G.Activation(min(0.0, alpha), max(1.0, alpha))
     if kind in ("softmax", "logsoftmax"):
         # Over some axes of several it is many of them side by side, whose norm is that of one.
         over = [call.axis(a) for a in keras.tree.flatten(getattr(parameters, "axis", -1))]
-        return L.log_softmax(math.prod(call.x.shape[i] for i in over)) if kind == "logsoftmax" else L.SOFTMAX
+        return G.log_softmax(math.prod(call.x.shape[i] for i in over)) if kind == "logsoftmax" else G.SOFTMAX
     return None

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from artclip.lipschitz import layers as L
+from artclip import graph as G
 
 
 def array(value: Any) -> np.ndarray:
@@ -108,7 +108,7 @@ class Nodes:
     """The nodes so far, and how one more is put there."""
 
     def __init__(self) -> None:
-        self._nodes: list[L.Node] = []
+        self._nodes: list[G.Node] = []
         self._held: dict[Tensor, Tensor] = {}  # tensors in the other order
 
     def apply(self, op: Any, *args: Any, **kwargs: Any) -> Any:
@@ -120,9 +120,9 @@ class Nodes:
         raise NotImplementedError
 
     def put(
-        self, name: str, operation: L.Operation, parents: Sequence[Tensor], shape: tuple[int, ...], first: bool = False
+        self, name: str, operation: G.Operation, parents: Sequence[Tensor], shape: tuple[int, ...], first: bool = False
     ) -> Tensor:
-        self._nodes.append(L.Node(name, operation, tuple(p.place for p in parents), math.prod(shape)))
+        self._nodes.append(G.Node(name, operation, tuple(p.place for p in parents), math.prod(shape)))
         return Tensor(len(self._nodes) - 1, shape, first)
 
     def picked(self, name: str, x: Tensor, index: np.ndarray, first: bool) -> Tensor:
@@ -130,7 +130,7 @@ class Nodes:
         entries = flat(index, first)
         if np.array_equal(entries, np.arange(x.size)):
             return Tensor(x.place, index.shape, first)
-        return self.put(name, L.repeated(entries), (x,), index.shape, first)
+        return self.put(name, G.repeated(entries), (x,), index.shape, first)
 
     def laid(self, x: Tensor, first: bool) -> Tensor:
         """The tensor in the order asked for."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from artclip.frameworks.keras_convolutions import Convolutions
 from artclip.frameworks.keras_nodes import Call, Tensor, array, flat
-from artclip.lipschitz import layers as L
+from artclip import graph as G
 
 # Operations that take several tensors.
 JOINS = ("add", "subtract", "average", "multiply", "divide", "truedivide", "maximum", "minimum", "concatenate")
@@ -30,7 +30,7 @@ class Rules(Convolutions):
 
     def rule_sort(self, call: Call) -> Tensor:
         call.axis(call.op.axis)
-        return self.put(call.name, L.SORT, (call.x,), call.x.shape, call.x.first)
+        return self.put(call.name, G.SORT, (call.x,), call.x.shape, call.x.first)
 
     def rule_mean(self, call: Call) -> Tensor:
         return self._mean(call, [call.axis(a) for a in keras.tree.flatten(call.op.axis)])
@@ -42,7 +42,7 @@ class Rules(Convolutions):
         n = math.prod(x.shape[i] for i in axes)
         shape = tuple(1 if i in axes else x.shape[i] for i in (every if call.op.keepdims else kept))
         x = self.picked(f"{call.name} (order)", x, x.index.transpose(*kept, *axes), False)
-        return self.put(call.name, L.Dense(np.full((1, n), 1 / n), x.size // n), (x,), shape)
+        return self.put(call.name, G.Dense(np.full((1, n), 1 / n), x.size // n), (x,), shape)
 
     # Each entry times a number, plus a number
 
@@ -55,7 +55,7 @@ class Rules(Convolutions):
             raise call.unknown(what) from None
 
     def _scaled(self, call: Call, factors: Any, shift: Any = 0.0) -> Tensor:
-        operation = L.Scale(self._entries(call, factors), self._entries(call, shift))
+        operation = G.Scale(self._entries(call, factors), self._entries(call, shift))
         return self.put(call.name, operation, (call.x,), call.x.shape, call.x.first)
 
     def rule_batchnormalization(self, call: Call) -> Tensor:
@@ -111,7 +111,7 @@ class Rules(Convolutions):
             shift = sum(w * array(a) for w, a in terms if not isinstance(a, Tensor))
             return self._scaled(call, of_tensors[0], shift)
         parents = self._alike(call)
-        return self.put(call.name, L.Add(of_tensors), parents, parents[0].shape, parents[0].first)
+        return self.put(call.name, G.Add(of_tensors), parents, parents[0].shape, parents[0].first)
 
     def rule_add(self, call: Call) -> Tensor:
         return self._sum(call, [1.0] * len(call.terms))
@@ -127,10 +127,10 @@ class Rules(Convolutions):
     def rule_maximum(self, call: Call) -> Tensor:
         if call.constants:
             self._entries(call, array(call.constants[0]))
-            return self.put(call.name, L.Activation(0.0, 1.0), (call.x,), call.x.shape, call.x.first)
+            return self.put(call.name, G.Activation(0.0, 1.0), (call.x,), call.x.shape, call.x.first)
         parents = self._alike(call)
-        both = self.put(f"{call.name} (inputs)", L.Concat(), parents, (sum(x.size for x in parents),))
-        return self.put(call.name, L.max_pool(1), (both,), parents[0].shape, parents[0].first)
+        both = self.put(f"{call.name} (inputs)", G.Concat(), parents, (sum(x.size for x in parents),))
+        return self.put(call.name, G.max_pool(1), (both,), parents[0].shape, parents[0].first)
 
     rule_minimum = rule_maximum
 
@@ -138,6 +138,6 @@ class Rules(Convolutions):
         axis = call.axis(call.op.axis)
         parents = self._alike(call, shapes=False)
         starts = np.cumsum([0, *(x.size for x in parents)])
-        both = self.put(call.name, L.Concat(), parents, (int(starts[-1]),))
+        both = self.put(call.name, G.Concat(), parents, (int(starts[-1]),))
         index = np.concatenate([x.index + start for x, start in zip(parents, starts[:-1], strict=True)], axis)
         return self.picked(f"{call.name} (order)", both, index, parents[0].first)

@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 
-from artclip.lipschitz.layers import Activation, Linear, Node
+from artclip.graph import Activation, Linear, Node
 
 _WIDEST = 4096  # units that an activation in a chain may have
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from artclip.lipschitz.chain import Chain
-from artclip.lipschitz.convolution import largest_singular_values
+from artclip.graph.convolution import largest_singular_values
 
 MOST_UNITS = 16
 _TOLERANCE = 1e-8  # radius of a ball that a piece must hold, in input units

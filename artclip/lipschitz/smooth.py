@@ -18,7 +18,7 @@ import numpy as np
 
 from artclip.frameworks import Trainable, graph_of
 from artclip.frameworks.base import Tensor
-from artclip.lipschitz.layers import Convolution, Dense, Node, Reorder, through
+from artclip.graph import Convolution, Dense, Gather, Node, through
 
 DOUBLINGS = 5
 ORDER = 2 ** (DOUBLINGS + 1) + 2  # p
@@ -46,7 +46,7 @@ class SmoothBound:
     def __init__(self, f: Trainable, estimator: Any) -> None:
         self.f = f
         nodes, _ = graph_of(estimator)
-        if isinstance(last := nodes[-1].operation, Reorder) and last.index is None:  # outputs as they are
+        if isinstance(last := nodes[-1].operation, Gather) and last.index is None:  # outputs as they are
             nodes = nodes[: nodes[-1].parents[0] + 1]
         self._nodes: list[Node] = nodes
         self._layers = {i: _Layer(f, n.operation) for i, n in enumerate(nodes) if getattr(n.operation, "live", None)}

@@ -16,7 +16,7 @@ from artclip.frameworks import graph_of
 from artclip.lipschitz import exact
 from artclip.lipschitz.chain import Chain, split
 from artclip.lipschitz.estimate import LipschitzEstimate
-from artclip.lipschitz.layers import Dense, Node, through
+from artclip.graph import Dense, LayerGraph, Node, through
 from artclip.lipschitz.lipsdp import ChainBound, chain_bound
 
 METHODS = ("auto", "product", "eclipse", "lipsdp", "exact")
@@ -63,7 +63,7 @@ def lipschitz_upper_bound(
     checks.positive_integer("max_iter", max_iter)
     checks.positive("max_seconds", max_seconds)
     p, q = checks.norm("norm", norm), checks.norm("output_norm", output_norm)
-    graph = _Graph(*graph_of(estimator))
+    graph = _Graph(graph_of(estimator))
     if method == "exact":
         best = graph.exact(p, q, max_seconds)
     else:
@@ -97,8 +97,8 @@ class _Bound:
 class _Graph:
     """A graph of layers, and its bounds."""
 
-    def __init__(self, nodes: list[Node], inputs: int) -> None:
-        self._began, self._nodes, self._inputs = time.perf_counter(), nodes, inputs
+    def __init__(self, graph: LayerGraph) -> None:
+        self._began, (self._nodes, self._inputs) = time.perf_counter(), graph
 
     def seconds(self) -> float:
         """Since it was made."""

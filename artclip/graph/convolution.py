@@ -157,3 +157,50 @@ def matrix(
             at = (*at_out, columns[None, None], source[None, :, None])
             dense[at] += weights[rows][:, None, :]
     return dense.reshape(outputs * math.prod(out), inputs * math.prod(shape))
+
+
+def apply(
+    x: np.ndarray,
+    kernel: np.ndarray,
+    shape: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[tuple[int, int], ...],
+    dilation: tuple[int, ...],
+    groups: int = 1,
+) -> np.ndarray:
+    """The convolution of images x (n, inputs, ...); other arguments as for :func:`spectral_norm`."""
+    kernel = np.asarray(kernel, dtype=np.float64)
+    images = np.pad(x.reshape(len(x), -1, *shape), ((0, 0), (0, 0), *padding))
+    reach = tuple((k - 1) * d + 1 for k, d in zip(kernel.shape[2:], dilation, strict=True))
+    axes = tuple(range(2, images.ndim))
+    windows = np.lib.stride_tricks.sliding_window_view(images, reach, axes)
+    windows = windows[(slice(None), slice(None), *(slice(None, None, s) for s in (*stride, *dilation)))]
+    joined = (1, *range(len(shape) + 2, windows.ndim)), tuple(range(1, kernel.ndim))
+    parts = zip(np.split(windows, groups, axis=1), np.split(kernel, groups), strict=True)
+    return np.concatenate([np.moveaxis(np.tensordot(w, k, axes=joined), -1, 1) for w, k in parts], axis=1)
+
+
+def adjoint(
+    y: np.ndarray,
+    kernel: np.ndarray,
+    shape: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[tuple[int, int], ...],
+    dilation: tuple[int, ...],
+    groups: int = 1,
+) -> np.ndarray:
+    """The transposed convolution of y, to images (n, inputs, *shape); arguments as for :func:`apply`."""
+    kernel = np.asarray(kernel, dtype=np.float64)
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel.shape[2:], dilation, strict=True)]
+    padded = [n + sum(p) for n, p in zip(shape, padding, strict=True)]
+    places = [(n - r) // s + 1 for n, r, s in zip(padded, reach, stride, strict=True)]
+    y = y.reshape(len(y), len(kernel), *places)
+    images = np.zeros((len(y), kernel.shape[1] * groups, *padded))
+    parts = list(zip(np.split(y, groups, axis=1), np.split(kernel, groups), strict=True))
+    for tap in itertools.product(*(range(k) for k in kernel.shape[2:])):
+        first = [t * d for t, d in zip(tap, dilation, strict=True)]
+        at = tuple(slice(a, a + (n - 1) * s + 1, s) for a, n, s in zip(first, places, stride, strict=True))
+        terms = [np.moveaxis(np.tensordot(k[(..., *tap)], part, axes=(0, 1)), 0, 1) for part, k in parts]
+        images[(slice(None), slice(None), *at)] += np.concatenate(terms, axis=1)
+    inside = tuple(slice(a, a + n) for n, (a, _) in zip(shape, padding, strict=True))
+    return images[(slice(None), slice(None), *inside)]

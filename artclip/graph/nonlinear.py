@@ -1,0 +1,143 @@
+"""Operations on several entries together, with their Lipschitz constants in the norms 1, 2 and inf.
+
+An index array says which entries go together: a row for each group.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import log_softmax, softmax
+
+from artclip.graph.convolution import largest_singular_values
+
+_SMALL = 1024  # entries of a group, up to which a norm is computed
+
+
+@dataclass(frozen=True)
+class Maximum:
+    """The largest, or the least, entry of each group: pools, maxima over axes or of two tensors.
+
+    Attributes:
+        windows: (groups, entries), of indices; -1 stands for nothing.
+        copies: parts of the input that all have these groups.
+        sign: 1 for the largest, -1 for the least entries.
+    """
+
+    windows: np.ndarray
+    copies: int = 1
+    sign: int = 1
+
+    @functools.cached_property
+    def _overlap(self) -> int:
+        """Of how many groups an entry is, at most."""
+        taken = self.windows[self.windows >= 0]
+        return int(np.bincount(taken).max()) if len(taken) else 0
+
+    def factor(self, p: float) -> float:
+        # An entry may be the largest in all its groups, and a group's largest entry is one of its entries.
+        return {1: float(self._overlap), 2: math.sqrt(self._overlap), math.inf: 1.0}[p]
+
+    def apply(self, *inputs: np.ndarray) -> np.ndarray:
+        parts = self.sign * inputs[0].reshape(len(inputs[0]) * self.copies, -1)
+        best = np.where(self.windows >= 0, parts[:, self.windows], -np.inf).max(-1)
+        return self.sign * best.reshape(len(inputs[0]), -1)
+
+
+@dataclass(frozen=True)
+class Sort:
+    """Entries of each group put into order, as by MaxMin and GroupSort: almost everywhere a permutation.
+
+    Attributes:
+        index: (groups, entries): where the entries are, and where the sorted ones go.
+        descending: whether the largest comes first.
+    """
+
+    index: np.ndarray
+    descending: bool = False
+
+    def factor(self, p: float) -> float:
+        return 1.0
+
+    def apply(self, *inputs: np.ndarray) -> np.ndarray:
+        ordered = np.sort(inputs[0][:, self.index], axis=-1)
+        outputs = inputs[0].copy()
+        outputs[:, self.index] = ordered[..., ::-1] if self.descending else ordered
+        return outputs
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """Softmax, or its logarithm, over each group of an index (groups, entries)."""
+
+    index: np.ndarray
+    logarithm: bool = False
+
+    def factor(self, p: float) -> float:
+        if not self.logarithm:
+            # The Jacobian diag(s) - s·sᵀ has rows and columns of size 2·s·(1 - s) <= 1/2 in sum.
+            return 0.5 if self.index.shape[1] > 1 else 0.0
+        # I - 1·sᵀ: rows of size 2 in sum at most, columns of size n - 1; in L2 ‖I - 1·sᵀ‖² <= their product.
+        n = self.index.shape[1]
+        columns, rows = float(max(n - 1, 1)), 2.0
+        return 0.0 if n == 1 else {1: columns, 2: math.sqrt(columns * rows), math.inf: rows}[p]
+
+    def apply(self, *inputs: np.ndarray) -> np.ndarray:
+        outputs = inputs[0].copy()
+        run = log_softmax if self.logarithm else softmax
+        outputs[:, self.index] = run(inputs[0][:, self.index], axis=-1)
+        return outputs
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """(x - mean) / √(variance + eps) over each group, times a scale, plus a shift: LayerNorm, GroupNorm, InstanceNorm.
+
+    It is globally Lipschitz for eps > 0. With n entries in a group, P = I - 1·1ᵀ/n, z = P·x / (√n·s) and
+    s² = variance + eps its Jacobian is diag(scale)·(P - z·zᵀ) / s, where t = ‖z‖² = variance / s² < 1 and
+    1 / s = √((1 - t) / eps). In L2 it is steepest at variance 0, with ‖diag(scale)·P‖ / √eps. The sums of its rows and
+    columns are at most √((1 - t) / eps)·(a + b·t) with a = 2·(n - 1) / n, b = √(n - 1), since Σz = 0. Without the mean
+    (RMSNorm) P is I, a = 1 and b = √(n - 1) / 2.
+
+    Attributes:
+        index: (groups, entries).
+        scale, shift: one number for each entry of the input, or one for all.
+        eps: > 0, in squared units of the input.
+        centred: whether the mean is subtracted.
+    """
+
+    index: np.ndarray
+    scale: np.ndarray
+    shift: np.ndarray
+    eps: float
+    centred: bool = True
+
+    def factor(self, p: float) -> float:
+        n = self.index.shape[1]
+        if self.centred and n == 1:
+            return 0.0
+        scale = np.abs(np.broadcast_to(self.scale, (self.index.size,))[self.index])
+        if p == 2:
+            return self._steepest(scale) / math.sqrt(self.eps)
+        a, b = (2 * (n - 1) / n, math.sqrt(n - 1)) if self.centred else (1.0, math.sqrt(n - 1) / 2)
+        t = min(1.0, max(0.0, (2 * b - a) / (3 * b))) if b else 0.0
+        return float(scale.max()) * math.sqrt((1 - t) / self.eps) * (a + b * t)
+
+    def _steepest(self, scale: np.ndarray) -> float:
+        """Bound of ‖diag(scale)·P‖ over the groups."""
+        if not self.centred or scale.shape[1] > _SMALL or (scale == scale[:, :1]).all():
+            return float(scale.max())
+        n = scale.shape[1]
+        centre = np.eye(n) - 1 / n
+        return float(max(largest_singular_values(row[:, None] * centre) for row in np.unique(scale, axis=0)))
+
+    def apply(self, *inputs: np.ndarray) -> np.ndarray:
+        x = inputs[0][:, self.index]
+        if self.centred:
+            x = x - x.mean(-1, keepdims=True)
+        outputs = inputs[0].copy()
+        outputs[:, self.index] = x / np.sqrt((x * x).mean(-1, keepdims=True) + self.eps)
+        return outputs * self.scale + self.shift

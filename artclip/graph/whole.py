@@ -1,0 +1,61 @@
+"""A whole network: its nodes in order, and walks through them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from artclip.graph.linear import Add, Concat
+from artclip.graph.nodes import Node
+
+
+class LayerGraph(NamedTuple):
+    """The nodes of a network, each after its parents, the output last; and the number of inputs."""
+
+    nodes: list[Node]
+    inputs: int
+
+    def behind(self, first: Node) -> LayerGraph:
+        """The graph with another node before it."""
+        moved = [replace(n, parents=tuple(p + 1 for p in n.parents)) for n in self.nodes]
+        return LayerGraph([first, *moved], self.inputs)
+
+    def evaluate(self, x: np.ndarray, rounded: Callable[[np.ndarray], np.ndarray] = lambda t: t) -> np.ndarray:
+        """Outputs (n, k) for inputs (n, inputs), in float64; ``rounded`` is applied to the input and each node's output.
+
+        Raises:
+            ValueError: a node gives another number of outputs than it says.
+        """
+        found = {-1: rounded(np.asarray(x, dtype=np.float64).reshape(len(x), -1))}
+        last_use = {parent: i for i, node in enumerate(self.nodes) for parent in node.parents}
+        for i, node in enumerate(self.nodes):
+            outputs = node.operation.apply(*(found[p] for p in node.parents))
+            if outputs.shape != (len(x), node.size):
+                raise ValueError(f"layer {node.name} gives outputs of shape {outputs.shape}, not {(len(x), node.size)}")
+            found[i] = rounded(outputs)
+            for parent in set(node.parents):
+                if last_use[parent] == i:  # nobody asks for it any more
+                    del found[parent]
+        return found[len(self.nodes) - 1]
+
+
+def through(nodes: list[Node], factors: list[Any], first: Any, side_by_side: Callable[[list[Any]], Any]) -> list[Any]:
+    """A bound at each node: those of its parents combined, times its factor; numbers, or tensors that are.
+
+    Args:
+        factors: one for each node.
+        first: the bound at the input.
+        side_by_side: that of several outputs, of :class:`Concat`.
+    """
+    at: list[Any] = []
+    for node, factor in zip(nodes, factors, strict=True):
+        before = [first if parent < 0 else at[parent] for parent in node.parents]
+        if isinstance(node.operation, Add):
+            joined = sum(abs(w) * b for w, b in zip(node.operation.weights, before, strict=True))
+        else:
+            joined = side_by_side(before) if isinstance(node.operation, Concat) else before[0]
+        at.append(joined if isinstance(factor, float) and factor == 1 else factor * joined)
+    return at

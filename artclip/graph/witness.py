@@ -1,0 +1,85 @@
+"""Evidence that a graph of layers computes what ``predict`` computes.
+
+The graph is evaluated in float64, ``predict`` runs in the model's own precision. How far the two may be apart follows
+from the graph: it is evaluated again with each layer's outputs changed at random by the rounding of that precision
+(stochastic arithmetic), and what that does to the outputs is the scale. Inputs are data, where there are some, valid
+inputs, and random ones of several sizes, since a layer may act differently where it is saturated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from artclip.graph.whole import LayerGraph
+
+SCALES = (0.01, 1.0, 100.0)  # of random inputs, in units of the inputs' range
+_SAMPLES = 4  # of each kind
+_DRAWS = 3  # evaluations with rounding
+_ROOM = 64.0  # times the scale of the rounding that outputs may differ
+
+
+class Disagreement(ValueError):
+    """The graph of layers is not what ``predict`` computes."""
+
+
+def inputs_to_try(
+    shape: tuple[int, ...], box: tuple[np.ndarray, np.ndarray] | None, data: np.ndarray | None, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Inputs by what they are, each of shape (n, *shape), in float64.
+
+    Args:
+        shape: of one input.
+        box: least and largest valid inputs, broadcastable to one input, or ``None``.
+        data: shape (n, *shape), or ``None``.
+        seed: of the random inputs.
+    """
+    rng = np.random.default_rng(seed)
+    low, high = (np.broadcast_to(b, shape) for b in (box if box is not None else (0.0, 1.0)))
+    width = float(np.max(high - low)) or 1.0
+    found = {} if data is None else {"data": np.asarray(data[:_SAMPLES], dtype=np.float64)}
+    found["valid inputs"] = rng.uniform(low, high, (_SAMPLES, *shape))
+    for scale in SCALES:
+        found[f"random inputs of size {scale * width:g}"] = rng.standard_normal((_SAMPLES, *shape)) * (scale * width)
+    return found
+
+
+def check(
+    graph: LayerGraph, predict: Callable[[np.ndarray], np.ndarray], inputs: dict[str, np.ndarray], precision: float
+) -> None:
+    """Compare the graph with ``predict``.
+
+    Args:
+        graph: of the model.
+        predict: gives outputs (n, k) for inputs (n, *input_shape).
+        inputs: from :func:`inputs_to_try`.
+        precision: machine epsilon of the model's dtype.
+
+    Raises:
+        Disagreement: outputs differ by more than rounding explains.
+    """
+    rng = np.random.default_rng(0)
+
+    def rounded(t: np.ndarray) -> np.ndarray:
+        return t * (1 + precision * rng.uniform(-1, 1, t.shape))
+
+    for kind, x in inputs.items():
+        with np.errstate(over="ignore", invalid="ignore"):
+            expected, said = graph.evaluate(x), predict(x)
+            if said.shape != expected.shape:
+                raise Disagreement(f"predict gives outputs of shape {said.shape}, the layers {expected.shape}")
+            spread = np.max([np.abs(graph.evaluate(x, rounded) - expected) for _ in range(_DRAWS)], axis=0)
+            allowed = _ROOM * (spread.max(1) + precision * np.abs(expected).max(1))
+            off = np.abs(said - expected).max(1)
+        if not np.isfinite(said).all() or not np.isfinite(expected).all():
+            if kind in ("data", "valid inputs"):
+                raise Disagreement(f"outputs are not finite for {kind}: the model overflows or has weights that are NaN")
+            continue  # an overflow far outside
+        if np.any(off > allowed):
+            worst = int(np.argmax(off - allowed))
+            raise Disagreement(
+                f"the layers as they were read do not compute what predict computes: for {kind} outputs differ by "
+                f"{off[worst]:.3g}, of {np.abs(expected[worst]).max():.3g}, where rounding explains {allowed[worst]:.2g}. "
+                "A forward that draws random numbers, keeps a state, or computes outside the framework does so"
+            )
