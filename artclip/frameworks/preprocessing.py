@@ -9,7 +9,7 @@ import numpy as np
 from art.preprocessing.standardisation_mean_std.utils import broadcastable_mean_std
 
 from artclip.frameworks.base import Tensor
-from artclip.lipschitz import layers as L
+from artclip import graph as G
 
 
 class Preprocessing:
@@ -77,8 +77,8 @@ class Preprocessing:
         return self.standardised(x)
 
 
-def graph_with_scaling(f: Any, read: Callable[[Any, tuple[int, ...]], tuple[list[L.Node], int]]) -> Any:
-    """The graph of layers of an adapter of an ART estimator, and its inputs: raw inputs in, its scaling first.
+def graph_with_scaling(f: Any, read: Callable[[Any, tuple[int, ...]], G.LayerGraph]) -> G.LayerGraph:
+    """The graph of layers of an adapter of an ART estimator: raw inputs in, its scaling first.
 
     Args:
         f: the adapter.
@@ -86,11 +86,11 @@ def graph_with_scaling(f: Any, read: Callable[[Any, tuple[int, ...]], tuple[list
     """
     if f._preprocessing.has_predict_defences:
         raise ValueError("a preprocessing defence at predict has no rule, so there is no upper bound")
-    nodes, size = read(f.estimator.model, f.input_shape)
+    graph = read(f.estimator.model, f.input_shape)
     if f._preprocessing.scaling is None:
-        return nodes, size
+        return graph
     shape = (1, *f.input_shape)
     mean, std = (
         np.broadcast_to(f.to_numpy([t]).reshape(tuple(t.shape)), shape).ravel() for t in f._preprocessing.scaling
     )
-    return L.behind(L.Node("preprocessing", L.Scale(1 / std, -mean / std), (-1,), size), nodes), size
+    return graph.behind(G.Node("preprocessing", G.Scale(1 / std, -mean / std), (-1,), graph.inputs))

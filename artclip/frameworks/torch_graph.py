@@ -1,343 +1,236 @@
-"""A PyTorch module as a graph of layers, read by ``torch.export``."""
+"""A PyTorch model as a graph of layers, read by ``torch.export``.
+
+Read is what ART's ``predict`` runs, in functional form: operations in place count, whatever they write to. Each
+operation has a rule that takes all its arguments, or the model is refused.
+"""
 
 from __future__ import annotations
 
-import math
+import logging
 import operator
-from collections.abc import Callable
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
+from artclip import graph as G
+from artclip.frameworks import torch_moves, torch_windows  # noqa: F401  they register rules
 from artclip.frameworks.preprocessing import graph_with_scaling
-from artclip.lipschitz import layers as L
+from artclip.frameworks.torch_calls import BATCH, RULES, Call, Held, Refused, arguments_of
+from artclip.frameworks.torch_rules import REASONS
 
-# Operations that hand on their first argument: in eval mode, entries and their order stay.
-_SAME = frozenset(
-    (
-        *("view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze", "contiguous", "clone"),
-        *("alias", "detach", "dropout", "feature_dropout", "alpha_dropout", "to", "_to_copy", "lift_fresh_copy"),
-    )
-)
-# Operations with two arguments, that are broadcast to one shape.
-_ENTRYWISE = frozenset(("add", "sub", "rsub", "mul", "div"))
-_BATCH = 3  # samples that the model is traced with
+_CASTS = ("to.dtype", "to.dtype_layout", "to.device", "to.other", "_to_copy.default", "type_as.default")
+_UNSET = ("empty", "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided")
 
 
-def read(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[list[L.Node], int]:
-    """The nodes of the module in eval mode, each after its parents, and the number of inputs.
+class _Outputs(nn.Module):
+    """A model as ART's ``predict`` calls it: its wrapper gives a list, of which the last counts."""
+
+    def __init__(self, model: nn.Module, wrapped: bool) -> None:
+        super().__init__()
+        self.model, self._wrapped = model, wrapped
+
+    def forward(self, x: torch.Tensor) -> Any:
+        outputs = self.model(x)
+        return outputs[-1] if self._wrapped else outputs
+
+
+def read(module: nn.Module, input_shape: tuple[int, ...], wrapped: bool = False) -> G.LayerGraph:
+    """The graph of a module in eval mode; the module stays as it is, its buffers and attributes included.
+
+    Args:
+        module: to be read.
+        input_shape: of one input.
+        wrapped: whether the module is ART's wrapper, which gives a list.
 
     Raises:
         ValueError: an operation for which there is no rule, or one that is not Lipschitz, with the layer's name.
     """
-    like = next(module.parameters(), torch.zeros(()))
-    modes = [(m, m.training) for m in module.modules()]
-    module.eval()
-    try:
-        with torch.no_grad():
-            program = torch.export.export(
-                module, (torch.zeros((_BATCH, *input_shape), dtype=like.dtype, device=like.device),), strict=False
-            )
-    except Exception as error:
-        raise ValueError(f"the model cannot be read as a graph of layers: torch.export says {error}") from error
-    finally:
-        for m, mode in modes:
-            m.training = mode
-    return _Reader(program).nodes(), math.prod(input_shape)
+    like = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
+    x = torch.zeros((BATCH, *input_shape), dtype=like.dtype, device=like.device)
+    with _untouched(module):
+        try:
+            with torch.no_grad(), _silent():
+                program = torch.export.export(_Outputs(module, wrapped), (x,), strict=False)
+                if any(_writes(node) for node in program.graph.nodes):
+                    program = program.run_decompositions({})
+        except Exception as error:  # torch.export raises whatever it likes
+            said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise ValueError(
+                f"the model cannot be read as a graph of layers, so there is no upper bound: torch.export says {said}"
+            ) from error
+        return _Reader(program).graph(input_shape)
 
 
-def of_estimator(f: Any) -> tuple[list[L.Node], int]:
+def of_estimator(f: Any) -> G.LayerGraph:
     """The graph of an adapter of an ART estimator: raw inputs in, its scaling first."""
-    return graph_with_scaling(f, read)
+    return graph_with_scaling(f, lambda _, shape: read(f.module, shape, wrapped=True))
+
+
+@contextmanager
+def _untouched(module: nn.Module) -> Iterator[None]:
+    """Inside, the module is in eval mode; afterwards it has the modes, attributes and buffers that it had."""
+    found = [(m, dict(vars(m)), dict(m._parameters), dict(m._buffers), dict(m._modules)) for m in module.modules()]
+    values = [(b, b.detach().clone()) for m in module.modules() for b in m._buffers.values() if b is not None]
+    try:
+        for m, *_ in found:
+            m.training = False
+        yield
+    finally:
+        for m, attributes, parameters, buffers, modules in found:
+            vars(m).clear()
+            vars(m).update(attributes)
+            for name, entries in (("_parameters", parameters), ("_buffers", buffers), ("_modules", modules)):
+                vars(m)[name].clear()
+                vars(m)[name].update(entries)
+        for buffer, value in values:
+            if not torch.equal(buffer, value):
+                buffer.detach().copy_(value)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without what PyTorch logs and warns of before it raises."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _writes(node: Any) -> bool:
+    """Whether the operation changes a tensor in place."""
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and schema.is_mutable
 
 
 class _Reader:
     def __init__(self, program: Any) -> None:
-        self._program, self._nodes = program, list[L.Node]()
-        self._place: dict[str, int] = {}
-        self._constants: dict[str, Any] = {}
+        self._program, self._nodes = program, list[G.Node]()
+        self._precision = 0.0
+        self._values: dict[str, Any] = {}  # Held, Refused, constants, or lists of them
         signature = program.graph_signature
-        names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-        constants = getattr(signature, "inputs_to_lifted_tensor_constants", {})
+        changed = [*signature.buffers_to_mutate.values(), *getattr(signature, "parameters_to_mutate", {}).values()]
+        if changed:
+            raise ValueError(
+                f"forward changes the buffer {changed[0].removeprefix('model.')!r}, so outputs depend on earlier calls "
+                "and there is no bound; change it in train mode alone"
+            )
+        tensors = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        lifted = getattr(signature, "inputs_to_lifted_tensor_constants", {})
         for node in program.graph.nodes:
             if node.op == "placeholder":
-                if node.name in names:
-                    self._constants[node.name] = program.state_dict.get(
-                        names[node.name], program.constants.get(names[node.name])
-                    )
-                elif node.name in constants:
-                    self._constants[node.name] = program.constants[constants[node.name]]
+                if node.name in tensors:
+                    name = tensors[node.name]
+                    self._values[node.name] = program.state_dict.get(name, program.constants.get(name))
+                elif node.name in lifted:
+                    self._values[node.name] = program.constants[lifted[node.name]]
                 else:
-                    self._place[node.name] = -1
+                    self._values[node.name] = Held(-1, tuple(node.meta["val"].shape[1:]))
 
-    def nodes(self) -> list[L.Node]:
-        """All nodes; the output is the last."""
+    def graph(self, input_shape: tuple[int, ...]) -> G.LayerGraph:
+        """All nodes, the output last."""
+        size = Held(-1, input_shape).size
         for node in self._program.graph.nodes:
             if node.op == "call_function":
-                self._read(node)
+                self._values[node.name] = self._read(node)
             elif node.op == "output":
-                outputs = [a for a in torch.utils._pytree.tree_leaves(node.args) if isinstance(a, torch.fx.Node)]
-                last = self._place[outputs[-1].name]  # ART takes the last output
-        if last != len(self._nodes) - 1:
-            self._append("output", L.Reorder(), (last,), self._nodes[last].size)
-        return self._nodes
+                output = self._output(node)
+        if output.place != len(self._nodes) - 1 or not self._nodes:
+            self._nodes.append(G.Node("output", G.Gather(), (output.place,), output.size))
+        return G.LayerGraph(self._nodes, size, self._precision).pruned()
 
-    def _append(self, name: str, operation: L.Operation, parents: tuple[int, ...], size: int) -> int:
-        self._nodes.append(L.Node(name, operation, parents, size))
-        return len(self._nodes) - 1
+    def _output(self, node: Any) -> Held:
+        # What the graph gives besides are inputs that forward changed: predict hands in a copy.
+        names = [s.arg.name for s in self._program.graph_signature.output_specs if s.kind.name == "USER_OUTPUT"]
+        if len(names) != 1:
+            raise ValueError(f"the model gives {len(names)} outputs; only a model that gives one tensor has a bound")
+        output = self._values[names[0]]
+        if not isinstance(output, Held):
+            why = output.why if isinstance(output, Refused) else "they do not depend on the input"
+            raise ValueError(f"the model's outputs have no bound: {why}")
+        return output
 
-    def _value(self, argument: Any) -> np.ndarray | None:
-        """A parameter or constant as float64, or ``None`` for something that depends on the input."""
-        if isinstance(argument, (int, float)):
-            return np.asarray(float(argument))
-        if isinstance(argument, torch.fx.Node) and argument.name in self._constants:
-            return self._constants[argument.name].detach().cpu().to(torch.float64).numpy()
-        return None
+    def _read(self, node: Any) -> Any:
+        call = Call(node, _layer_name(node), self._nodes)
+        if node.target is operator.getitem:
+            return self._values[node.args[0].name][node.args[1]]
+        schema = getattr(node.target, "_schema", None)
+        if schema is None or node.target.namespace not in ("aten", "prims"):
+            what = "autocast" if "autocast" in str(node.target) else str(node.target)
+            why = "rounds to half precision inside" if what == "autocast" else "has no rule"
+            raise call.refused(f"{what} {why}, so there is no upper bound")
+        if call.operation.startswith("_assert"):  # has no result
+            return None
+        values = {a.name: a.default_value for a in schema.arguments}
+        values |= {a.name: value for a, value in zip(schema.arguments, node.args)} | dict(node.kwargs)
+        values = pytree.tree_map_only(torch.fx.Node, lambda n: self._values[n.name], values)
+        leaves = pytree.tree_leaves(values, is_leaf=lambda v: isinstance(v, (Held, Refused)))
+        for value in leaves:
+            if isinstance(value, Refused):
+                raise call.refused(value.why)
+        if torch.Tag.nondeterministic_seeded in node.target.tags and call.operation not in (
+            *("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout", "rrelu"),
+            "scaled_dot_product_attention",
+        ):
+            raise call.refused(f"{call.operation} draws random numbers, so outputs are random and have no bound")
+        if not any(isinstance(value, Held) for value in leaves):
+            return self._constant(call, node)
+        return self._by_rule(call, node, values)
 
-    def _read(self, node: Any) -> None:
-        kind = str(node.target).split("::")[-1].split(".")[1 if str(node.target).startswith("aten") else 0].rstrip("_")
-        name = _layer_name(node)
-        if kind.startswith("_assert"):  # has no result
-            return
-        if node.target is operator.getitem:  # of a sort: its values, or the order, which is not Lipschitz
-            if node.args[1] == 0:
-                self._place[node.name] = self._place[node.args[0].name]
-            elif node.users:
-                raise ValueError(f"layer {name}: it takes the order of a sort, which jumps, so it is not Lipschitz")
-            return
-        inputs = [a for a in torch.utils._pytree.tree_leaves((node.args, node.kwargs)) if isinstance(a, torch.fx.Node)]
-        parents = tuple(self._place[a.name] for a in inputs if a.name in self._place)
-        if not parents:  # computed from constants alone
-            args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda a: self._constants[a.name])
-            with torch.no_grad():
-                self._constants[node.name] = node.target(*args, **kwargs)
-            return
-        arguments, result = _arguments(node), node.meta["val"]
-        result = result[0] if kind == "sort" else result
-        shape = tuple(node.args[0].meta["val"].shape) if isinstance(node.args[0], torch.fx.Node) else ()
-        if isinstance(result, torch.Tensor) and (result.shape[:1] != (_BATCH,) or not result.is_floating_point()):
-            raise ValueError(f"layer {name}: {kind} mixes samples, or rounds, so it is not Lipschitz")
-        if kind in _SAME:
-            self._place[node.name] = parents[0]
-            return
-        if kind in _ENTRYWISE:
-            parents = tuple(self._expanded(name, a, result.shape) for a in inputs if a.name in self._place)
-        operation = self._operation(kind, name, arguments, shape, node, parents)
-        place = self._append(name, operation, parents, math.prod(result.shape[1:]))
-        if kind == "cat":  # the parents one after the other; then as they lie along the axis
-            place = self._append(name, self._along(inputs, int(arguments["dim"])), (place,), self._nodes[place].size)
-        self._place[node.name] = place
+    def _constant(self, call: Call, node: Any) -> Any:
+        """What an operation makes of constants alone."""
+        if call.operation in _UNSET:
+            raise call.refused(f"{call.operation} gives whatever is in memory, so outputs are random")
+        args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda n: self._values[n.name])
+        with torch.no_grad():
+            return node.target(*args, **kwargs)
 
-    def _expanded(self, name: str, argument: Any, shape: tuple[int, ...]) -> int:
-        """The place of an argument as it is broadcast to a shape."""
-        own, place = tuple(argument.meta["val"].shape), self._place[argument.name]
-        if math.prod(own) == math.prod(shape):
-            return place
-        index = np.broadcast_to(np.arange(math.prod(own)).reshape(own), shape)[0].ravel()
-        return self._append(f"{name} (broadcast)", L.repeated(index), (place,), len(index))
-
-    def _along(self, inputs: list[Any], axis: int) -> L.Operation:
-        shapes = [tuple(a.meta["val"].shape[1:]) for a in inputs]
-        starts = np.cumsum([0, *map(math.prod, shapes)])
-        index = [np.arange(math.prod(s)).reshape(1, *s) + a for s, a in zip(shapes, starts[:-1], strict=True)]
-        return L.Reorder(np.concatenate(index, axis).ravel())
-
-    def _operation(
-        self, kind: str, name: str, a: dict[str, Any], shape: tuple[int, ...], node: Any, parents: tuple[int, ...]
-    ) -> L.Operation:
-        rule = getattr(self, f"rule_{kind}", None)
-        if rule is None and kind in L.ACTIVATIONS:
-            return L.ACTIVATIONS[kind]
+    def _by_rule(self, call: Call, node: Any, values: dict[str, Any]) -> Any:
+        overload = str(node.target).removeprefix("aten.")
+        if overload in _CASTS:
+            return self._cast(call, values)
+        rule = RULES.get(overload)
         if rule is None:
-            raise ValueError(
-                f"layer {name}: no rule for {kind!r}, so there is no upper bound. Use lipschitz_lower_bound, or write "
-                "the layer with operations that have one"
+            why = REASONS.get(call.operation)
+            raise call.unknown(repr(overload.removesuffix(".default"))) if why is None else call.refused(why)
+        self._dtype(call)
+        names = arguments_of(rule)
+        if names is not None and set(names) != set(values):
+            unknown = ", ".join(sorted(set(values) - set(names)) or sorted(set(names) - set(values)))
+            raise call.unknown(f"{overload!r} with the argument {unknown}")
+        return rule(call, **values)
+
+    def _cast(self, call: Call, values: dict[str, Any]) -> Held:
+        self._dtype(call)
+        held = next(v for v in values.values() if isinstance(v, Held))
+        return Held(held.place, call.shape())
+
+    def _dtype(self, call: Call) -> None:
+        result = call.results[0]
+        if not isinstance(result, torch.Tensor):
+            raise call.unknown(f"{call.operation}, which gives no tensor")
+        if result.dtype in (torch.float16, torch.bfloat16):
+            raise call.refused(
+                f"it computes in {str(result.dtype).removeprefix('torch.')}, whose rounding is so coarse that a bound "
+                "in real arithmetic says little of predict; use model.float()"
             )
-        return rule(name, a, shape, node, parents)
-
-    def rule_linear(self, name: str, a: dict[str, Any], shape: tuple[int, ...], *_: Any) -> L.Operation:
-        copies = math.prod(shape[1:-1])
-        bias = 0.0 if a["bias"] is None else np.tile(self._needed(a["bias"], name), copies)
-        return L.Dense(self._needed(a["weight"], name), copies, bias, self._live(a["weight"]))
-
-    def _live(self, argument: Any) -> L.Live | None:
-        """The parameter itself, if it is one that is being trained."""
-        parameter = self._constants[argument.name]
-        return (lambda: parameter) if parameter.requires_grad else None
-
-    def _needed(self, argument: Any, name: str) -> np.ndarray:
-        value = self._value(argument)
-        if value is None:
-            raise ValueError(f"layer {name}: its weight depends on the input, so it is not globally Lipschitz")
-        return value
-
-    def _shift(self, a: dict[str, Any], name: str, repeats: int) -> np.ndarray | float:
-        return 0.0 if a.get("bias") is None else np.repeat(self._needed(a["bias"], name), repeats)
-
-    def _convolution_of(
-        self, name: str, a: dict[str, Any], spatial: tuple[int, ...], node: Any, transposed: bool
-    ) -> L.Operation:
-        d = len(spatial)
-        padding = a.get("padding", 0)
-        kernel = self._needed(a["weight"], name)
-        dilation = _each(a.get("dilation", 1), d)
-        if isinstance(padding, str):
-            total = [(k - 1) * s if padding == "same" else 0 for k, s in zip(kernel.shape[2:], dilation, strict=True)]
-            both = tuple((t // 2, t - t // 2) for t in total)
-        else:
-            both = tuple((p, p) for p in _each(padding, d))
-        stride, groups = _each(a.get("stride", 1), d), int(a.get("groups", 1))
-        shift = self._shift(a, name, math.prod(node.meta["val"].shape[2:]))
-        live = self._live(a["weight"])
-        return L.Convolution(kernel, spatial, stride, both, dilation, groups, transposed, shift, live)
-
-    def rule_conv2d(self, name: str, a: dict[str, Any], shape: tuple[int, ...], node: Any, *_: Any) -> L.Operation:
-        return self._convolution_of(name, a, shape[2:], node, transposed=False)
-
-    rule_conv1d = rule_conv3d = rule_conv2d
-
-    def rule_conv_transpose2d(
-        self, name: str, a: dict[str, Any], shape: tuple[int, ...], node: Any, *_: Any
-    ) -> L.Operation:
-        return self._convolution_of(name, a, tuple(node.meta["val"].shape[2:]), node, transposed=True)
-
-    rule_conv_transpose1d = rule_conv_transpose3d = rule_conv_transpose2d
-
-    def rule_batch_norm(self, name: str, a: dict[str, Any], shape: tuple[int, ...], *_: Any) -> L.Operation:
-        if a.get("training"):
-            raise ValueError(f"layer {name}: BatchNorm in train mode depends on the batch")
-        variance = self._needed(a["running_var"], name)
-        weight = np.ones_like(variance) if a["weight"] is None else self._needed(a["weight"], name)
-        factors = weight / np.sqrt(variance + a["eps"])
-        shift = (0.0 if a["bias"] is None else self._needed(a["bias"], name)) - factors * self._needed(
-            a["running_mean"], name
-        )
-        return L.Scale(*(np.repeat(t, math.prod(shape[2:])) for t in (factors, shift)))
-
-    def rule_leaky_relu(self, name: str, a: dict[str, Any], *_: Any) -> L.Operation:
-        slope = float(a.get("negative_slope", 0.01))
-        return L.leaky_relu(slope)
-
-    def rule_elu(self, name: str, a: dict[str, Any], *_: Any) -> L.Operation:
-        alpha, scale, inner = (float(a.get(k, 1)) for k in ("alpha", "scale", "input_scale"))
-        return L.Activation(0.0, scale * max(1.0, alpha * inner))
-
-    def rule_sort(self, name: str, a: dict[str, Any], shape: tuple[int, ...], *_: Any) -> L.Operation:
-        if int(a.get("dim", -1)) % len(shape) == 0:
-            raise ValueError(f"layer {name}: it sorts samples, so there is no upper bound")
-        return L.SORT
-
-    def rule_softmax(self, *_: Any) -> L.Operation:
-        return L.SOFTMAX
-
-    def rule_log_softmax(self, name: str, a: dict[str, Any], shape: tuple[int, ...], *_: Any) -> L.Operation:
-        return L.log_softmax(shape[int(a["dim"])])
-
-    def rule_max_pool2d(self, name: str, a: dict[str, Any], shape: tuple[int, ...], *_: Any) -> L.Operation:
-        d = len(shape) - 2
-        sizes = _each(a["kernel_size"], d)
-        strides = _each(a.get("stride") or sizes, d)
-        reach = [(k - 1) * s + 1 for k, s in zip(sizes, _each(a.get("dilation", 1), d), strict=True)]
-        return L.max_pool(math.prod(math.ceil(k / s) for k, s in zip(reach, strides, strict=True)))
-
-    rule_max_pool1d = rule_max_pool3d = rule_max_pool2d
-
-    def rule_avg_pool2d(self, name: str, a: dict[str, Any], shape: tuple[int, ...], *_: Any) -> L.Operation:
-        d, channels = len(shape) - 2, shape[1]
-        sizes = _each(a["kernel_size"], d)
-        if a.get("ceil_mode") or not a.get("count_include_pad", True) or a.get("divisor_override"):
-            raise ValueError(f"layer {name}: no rule for average pooling with ceil_mode, or without its padding")
-        kernel = np.full((channels, 1, *sizes), 1 / math.prod(sizes))
-        both = tuple((p, p) for p in _each(a.get("padding", 0), d))
-        return L.Convolution(kernel, shape[2:], _each(a.get("stride") or sizes, d), both, (1,) * d, channels)
-
-    rule_avg_pool1d = rule_avg_pool3d = rule_avg_pool2d
-
-    def rule_adaptive_avg_pool2d(self, name: str, a: dict[str, Any], shape: tuple[int, ...], *_: Any) -> L.Operation:
-        size = _each(a["output_size"], len(shape) - 2)
-        if any(s != 1 for s in size):
-            raise ValueError(f"layer {name}: no rule for adaptive average pooling to {size}; only to 1")
-        return L.average_all(math.prod(shape[2:]))
-
-    rule_adaptive_avg_pool1d = rule_adaptive_avg_pool3d = rule_adaptive_avg_pool2d
-
-    def rule_mean(self, name: str, a: dict[str, Any], shape: tuple[int, ...], *_: Any) -> L.Operation:
-        axes = sorted(int(i) % len(shape) for i in a["dim"])
-        if axes != list(range(2, len(shape))):
-            raise ValueError(f"layer {name}: no rule for a mean over axes {axes}; only over the spatial ones")
-        return L.average_all(math.prod(shape[2:]))
-
-    def _permuted(self, shape: tuple[int, ...], move: Callable[[np.ndarray], np.ndarray]) -> L.Operation:
-        index = np.arange(math.prod(shape[1:])).reshape(1, *shape[1:])
-        return L.Reorder(move(index).ravel())
-
-    def rule_permute(self, name: str, a: dict[str, Any], shape: tuple[int, ...], *_: Any) -> L.Operation:
-        axes = [int(i) % len(shape) for i in a["dims"]]
-        if axes[0] != 0:
-            raise ValueError(f"layer {name}: it moves the axis of the batch")
-        return self._permuted(shape, lambda t: t.transpose(axes))
-
-    def rule_transpose(self, name: str, a: dict[str, Any], shape: tuple[int, ...], *_: Any) -> L.Operation:
-        first, second = int(a["dim0"]) % len(shape), int(a["dim1"]) % len(shape)
-        if 0 in (first, second):
-            raise ValueError(f"layer {name}: it moves the axis of the batch")
-        return self._permuted(shape, lambda t: t.swapaxes(first, second))
-
-    def _sum(self, node: Any, first: float, second: float) -> L.Operation:
-        """Two arguments, each times a number; one of them may be a constant."""
-        a, b = (self._value(argument) for argument in node.args[:2])
-        if a is not None:
-            return self._scaled(node, np.asarray(second), first * a)
-        return L.Add((first, second)) if b is None else self._scaled(node, np.asarray(first), second * b)
-
-    def rule_add(self, name: str, a: dict[str, Any], shape: Any, node: Any, *_: Any) -> L.Operation:
-        return self._sum(node, 1.0, float(a.get("alpha", 1)))
-
-    def rule_sub(self, name: str, a: dict[str, Any], shape: Any, node: Any, *_: Any) -> L.Operation:
-        return self._sum(node, 1.0, -float(a.get("alpha", 1)))
-
-    def rule_rsub(self, name: str, a: dict[str, Any], shape: Any, node: Any, *_: Any) -> L.Operation:
-        return self._sum(node, -float(a.get("alpha", 1)), 1.0)
-
-    def rule_mul(self, name: str, a: dict[str, Any], shape: Any, node: Any, parents: tuple[int, ...]) -> L.Operation:
-        if len(parents) == 2:
-            raise ValueError(f"layer {name}: a product of two activations is not globally Lipschitz")
-        return self._scaled(node, next(v for v in map(self._value, node.args) if v is not None))
-
-    def rule_div(self, name: str, a: dict[str, Any], shape: Any, node: Any, parents: tuple[int, ...]) -> L.Operation:
-        value = self._value(node.args[1])
-        if value is None:
-            raise ValueError(f"layer {name}: a division by an activation is not globally Lipschitz")
-        return self._scaled(node, 1 / value)
-
-    def rule_neg(self, name: str, a: dict[str, Any], shape: Any, node: Any, *_: Any) -> L.Operation:
-        return self._scaled(node, np.asarray(-1.0))
-
-    def _scaled(self, node: Any, factors: np.ndarray, shift: np.ndarray | float = 0.0) -> L.Operation:
-        return L.Scale(*(np.broadcast_to(t, node.meta["val"].shape)[0].ravel() for t in (factors, shift)))
-
-    def rule_cat(self, *_: Any) -> L.Operation:
-        return L.Concat()
-
-
-def _each(value: Any, d: int) -> tuple[int, ...]:
-    values = tuple(int(v) for v in value) if isinstance(value, (list, tuple)) else (int(value),)
-    return values * d if len(values) == 1 else values
-
-
-def _arguments(node: Any) -> dict[str, Any]:
-    """Arguments by the names of the operation's schema, defaults included."""
-    found = {}
-    for i, argument in enumerate(node.target._schema.arguments):
-        default = argument.default_value
-        found[argument.name] = node.args[i] if i < len(node.args) else node.kwargs.get(argument.name, default)
-    return found
+        if result.dtype not in (torch.float32, torch.float64):
+            raise call.refused(f"{call.operation} gives {result.dtype}: it rounds or compares, so it is not Lipschitz")
+        self._precision = max(self._precision, torch.finfo(result.dtype).eps)
 
 
 def _layer_name(node: Any) -> str:
     """Name of the module that the operation belongs to, as ``layer1.0.conv1``, and of the operation."""
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    path = stack[-1][0] if stack else ""
+    path = next((path for path, _ in reversed((node.meta.get("nn_module_stack") or {}).values()) if path), "")
+    for prefix in ("model._model.", "model."):
+        path = path.removeprefix(prefix)
+    path = "" if path in ("model", "_model") else path
     return f"{path} ({node.name})" if path else str(node.name)

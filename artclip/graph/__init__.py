@@ -3,10 +3,11 @@
 Images are flattened channels first. Shapes are those of one sample.
 """
 
+from artclip.graph import activations
 from artclip.graph.activations import ACTIVATIONS, Activation
 from artclip.graph.linear import IDENTITY, Add, Concat, Convolution, Dense, Gather, Kronecker, Scale
 from artclip.graph.nodes import Linear, Live, Node, Operation
-from artclip.graph.nonlinear import Maximum, Normalisation, Softmax, Sort
+from artclip.graph.nonlinear import Maximum, Normalisation, Softmax, Sort, windows
 from artclip.graph.whole import LayerGraph, through
 
 __all__ = [
@@ -29,5 +30,7 @@ __all__ = [
     "Scale",
     "Softmax",
     "Sort",
+    "activations",
     "through",
+    "windows",
 ]

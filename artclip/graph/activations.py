@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from scipy.special import erf, expit, log_expit
@@ -22,12 +23,14 @@ class Activation:
         low, high: the least and the largest slope, rounded outwards.
         function: maps float64 arrays (n, size) to such arrays.
         kinked: whether it is linear with slope ``low`` below 0 and ``high`` above, and 0 at 0.
+        kind: usual name and parameters of one that is known in products, as ``("clamp", 0.0, 6.0)``.
     """
 
     low: float
     high: float
     function: Function = field(compare=False, repr=False)
     kinked: bool = False
+    kind: tuple[Any, ...] = ()
 
     def factor(self, p: float) -> float:
         return max(abs(self.low), abs(self.high))
@@ -87,12 +90,12 @@ def elu(alpha: float = 1.0, scale: float = 1.0, inner: float = 1.0) -> Activatio
 
 def softplus(beta: float = 1.0) -> Activation:
     """log(1 + exp(beta·x)) / beta, beta > 0."""
-    return Activation(0.0, 1.0, lambda x: _softplus(beta * x) / beta)
+    return Activation(0.0, 1.0, lambda x: _softplus(beta * x) / beta, kind=("softplus", beta))
 
 
 def clamp(low: float = -math.inf, high: float = math.inf) -> Activation:
     """x limited to [low, high]."""
-    return Activation(0.0, 1.0, lambda x: np.clip(x, low, high))
+    return Activation(0.0, 1.0, lambda x: np.clip(x, low, high), kind=("clamp", low, high))
 
 
 def soft_shrink(width: float) -> Activation:
@@ -125,13 +128,13 @@ def _squareplus(x: np.ndarray) -> np.ndarray:
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 RELU = Activation(0.0, 1.0, lambda x: np.maximum(x, 0.0), kinked=True)
-ABS = Activation(-1.0, 1.0, np.abs, kinked=True)
-SIGMOID = Activation(0.0, 0.25, expit)
+ABS = Activation(-1.0, 1.0, np.abs, kinked=True, kind=("abs",))
+SIGMOID = Activation(0.0, 0.25, expit, kind=("sigmoid",))
 SILU = Activation(-0.0998394, 1.0998394, lambda x: x * expit(x))
 GELU = Activation(-0.1289042, 1.1289042, _gelu)
 GELU_TANH = Activation(-0.1289931, 1.1289931, _gelu_tanh)
 MISH = Activation(-0.1125262, 1.0884982, lambda x: x * np.tanh(_softplus(x)))
-HARD_SIGMOID = Activation(0.0, 1 / 6, _hard_sigmoid)
+HARD_SIGMOID = Activation(0.0, 1 / 6, _hard_sigmoid, kind=("hardsigmoid",))
 HARD_SWISH = Activation(-0.5, 1.5, lambda x: x * _hard_sigmoid(x))
 
 # Activations without parameters, by their usual names.
@@ -140,7 +143,7 @@ ACTIVATIONS = {
     "abs": ABS,
     "relu6": clamp(0.0, 6.0),
     "hardtanh": clamp(-1.0, 1.0),
-    "tanh": Activation(0.0, 1.0, np.tanh),
+    "tanh": Activation(0.0, 1.0, np.tanh, kind=("tanh",)),
     "softplus": softplus(),
     "sigmoid": SIGMOID,
     "logsigmoid": Activation(0.0, 1.0, log_expit),
@@ -163,5 +166,5 @@ ACTIVATIONS = {
     "cos": Activation(-1.0, 1.0, np.cos),
     "atan": Activation(0.0, 1.0, np.arctan),
     "asinh": Activation(0.0, 1.0, np.arcsinh),
-    "erf": Activation(0.0, 1.1283792, erf),
+    "erf": Activation(0.0, 1.1283792, erf, kind=("erf",)),
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,24 @@ from scipy.special import log_softmax, softmax
 from artclip.graph.convolution import largest_singular_values
 
 _SMALL = 1024  # entries of a group, up to which a norm is computed
+
+
+def windows(sizes: Sequence[int], along: Sequence[np.ndarray]) -> np.ndarray:
+    """Indices (groups, entries) of windows over an image of some sizes, -1 for nothing.
+
+    Args:
+        sizes: of the image.
+        along: for each axis indices (places, entries) on it, -1 for nothing.
+    """
+    d = len(sizes)
+    index: np.ndarray = np.zeros((1,) * (2 * d), np.int64)
+    there: np.ndarray = np.ones((1,) * (2 * d), bool)
+    for axis, (n, part) in enumerate(zip(sizes, along, strict=True)):
+        shape = [1] * (2 * d)
+        shape[axis], shape[d + axis] = part.shape
+        part = part.reshape(shape)
+        index, there = index * n + part, there & (part >= 0)
+    return np.where(there, index, -1).reshape(math.prod(len(a) for a in along), -1)
 
 
 @dataclass(frozen=True)

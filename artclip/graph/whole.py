@@ -13,15 +13,32 @@ from artclip.graph.nodes import Node
 
 
 class LayerGraph(NamedTuple):
-    """The nodes of a network, each after its parents, the output last; and the number of inputs."""
+    """The nodes of a network, each after its parents, the output last.
+
+    Attributes:
+        nodes: all of them.
+        inputs: number of inputs.
+        precision: machine epsilon of the coarsest dtype that the model computes in; 0 where that is not known.
+    """
 
     nodes: list[Node]
     inputs: int
+    precision: float = 0.0
+
+    def pruned(self) -> LayerGraph:
+        """The graph without nodes that the output does not depend on."""
+        needed = {len(self.nodes) - 1}
+        for i in reversed(range(len(self.nodes))):
+            if i in needed:
+                needed.update(self.nodes[i].parents)
+        place = {-1: -1} | {old: new for new, old in enumerate(sorted(needed - {-1}))}
+        kept = [replace(self.nodes[i], parents=tuple(place[p] for p in self.nodes[i].parents)) for i in place if i >= 0]
+        return self._replace(nodes=kept)
 
     def behind(self, first: Node) -> LayerGraph:
         """The graph with another node before it."""
         moved = [replace(n, parents=tuple(p + 1 for p in n.parents)) for n in self.nodes]
-        return LayerGraph([first, *moved], self.inputs)
+        return self._replace(nodes=[first, *moved])
 
     def evaluate(self, x: np.ndarray, rounded: Callable[[np.ndarray], np.ndarray] = lambda t: t) -> np.ndarray:
         """Outputs (n, k) for inputs (n, inputs), in float64; ``rounded`` is applied to the input and each node's output.
