@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 from artclip.frameworks.base import Function, Trainable
+from artclip.frameworks.check import check
+from artclip.graph import LayerGraph, witness
 
 __all__ = [
     "FRAMEWORKS",
     "Function",
     "Trainable",
+    "checked",
     "default_framework",
     "function_of",
     "graph_of",
@@ -101,12 +105,30 @@ def function_of(model: Any) -> Function:
     return adapter(model)
 
 
-def graph_of(estimator: Any) -> tuple[list[Any], int]:
-    """The layers of an ART estimator, ART's scaling included, as a graph; and the number of inputs.
+def checked(model: Any, x: Any = None) -> Function:
+    """:func:`function_of`, if the model is a function of its input; x, shape (n, *input_shape), are data to try.
+
+    Raises:
+        TypeError: as there.
+        ValueError: outputs that are no row of numbers a sample, are not finite, or depend on more than the sample.
+    """
+    f = function_of(model)
+    check(f, x)
+    return f
+
+
+def graph_of(estimator: Any, x: Any = None, max_seconds: float = math.inf) -> LayerGraph:
+    """The layers of an ART estimator, ART's scaling included, as a graph that computes what ``predict`` computes.
+
+    Args:
+        estimator: ART PyTorch or TensorFlow estimator.
+        x: data, shape (n, *input_shape), to compare the graph with ``predict`` on; ``None`` for random inputs alone.
+        max_seconds: time for that comparison, > 0; one kind of inputs is always looked at.
 
     Raises:
         TypeError: an estimator whose layers cannot be read.
-        ValueError: a layer without a rule, by its name.
+        ValueError: a layer without a rule, by its name; a model that is no function of its input; or a graph that does
+            not compute what ``predict`` computes.
     """
     adapter = _adapter(estimator)
     if adapter is None or adapter.__name__ not in _GRAPHS:
@@ -114,7 +136,13 @@ def graph_of(estimator: Any) -> tuple[list[Any], int]:
             f"cannot read the layers of {_bases(estimator)[0]}; expected an ART {_installed(_ESTIMATORS)}. "
             "lipschitz_lower_bound takes any estimator"
         )
-    return import_module(_GRAPHS[adapter.__name__]).of_estimator(adapter(estimator))
+    f = adapter(estimator)
+    graph: LayerGraph = import_module(_GRAPHS[adapter.__name__]).of_estimator(f)
+    check(f, x)
+    witness.check(
+        graph, f.predict, witness.inputs_to_try(f.input_shape, f.clip_values, x), f.precision, max_seconds=max_seconds
+    )
+    return graph
 
 
 def head_of(f: Function, x: Any) -> Any:

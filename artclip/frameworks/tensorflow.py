@@ -14,6 +14,7 @@ from tensorflow.python.eager import context
 
 from artclip.frameworks import keras_batchnorm, keras_layers
 from artclip.frameworks.base import Function
+from artclip.frameworks.check import not_a_tensor, shape_of_outputs
 
 
 @tf.custom_gradient
@@ -86,6 +87,9 @@ class TensorFlowFunction(Function):
 
     def _flat(self, outputs: tf.Tensor) -> tf.Tensor:
         """Shape (n, k), in the dtype of the variables where layers compute in a lower precision."""
+        if not tf.is_tensor(outputs):
+            raise not_a_tensor(outputs)
+        shape_of_outputs(tuple(outputs.shape), outputs.shape[0], self.nb_classes)
         return tf.cast(tf.reshape(outputs, (self.rows(outputs), math.prod(outputs.shape[1:]))), self.dtype)
 
     def forward(self, x: tf.Tensor) -> tf.Tensor:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from art.defences.preprocessor.preprocessor import PreprocessorTensorFlowV2
 
 from artclip.frameworks import keras_layers
+from artclip.frameworks.check import not_a_tensor
 from artclip.frameworks.base import Objective, Raise, Trainable, box_of
 from artclip.frameworks.own_step import own_step
 from artclip.frameworks.preprocessing import Preprocessing
@@ -56,7 +57,10 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorTensorFlowV2)
         self.scaling = self._preprocessing.scaling
         self.has_defences = self._preprocessing.has_defences
-        self._width = int(math.prod(self._deployed(self.tensor(np.zeros((1, *self.input_shape)))).shape[1:]))
+        outputs = self._deployed(self.tensor(np.zeros((1, *self.input_shape))))
+        if not tf.is_tensor(outputs):
+            raise not_a_tensor(outputs)
+        self._width = int(math.prod(outputs.shape[1:]))
         linear = self._width == 1 or keras_layers.outputs_are_linear(self.model)
         self.nb_classes = None if linear and keras_layers.is_regression(self._loss) else estimator.nb_classes
         self._sparse = keras_layers.loss_name(self._loss).startswith("sparse")

@@ -13,6 +13,7 @@ from torch import nn
 
 from artclip.frameworks import torch_batchnorm
 from artclip.frameworks.base import Function
+from artclip.frameworks.check import not_a_tensor, shape_of_outputs
 
 # Modules of which train and eval mode are the same function, so that switching them is wasted time.
 _MODELESS = (
@@ -90,8 +91,11 @@ class TorchFunction(Function):
 
     def _outputs(self, x: torch.Tensor) -> torch.Tensor:
         with self._eval_mode:
-            outputs = self._deployed(x).reshape(x.shape[0], -1)
-        return outputs.to(self.dtype)  # under autocast they come in a lower precision, and are to be subtracted
+            outputs = self._deployed(x.clone())  # a model may write into its input
+        if not isinstance(outputs, torch.Tensor):
+            raise not_a_tensor(outputs)
+        shape_of_outputs(tuple(outputs.shape), x.shape[0], self.nb_classes)
+        return outputs.reshape(x.shape[0], -1).to(self.dtype)  # under autocast they come in a lower precision, and are to be subtracted
 
     def _normalised_by(self, rows: int, total: int) -> AbstractContextManager[None]:
         return torch_batchnorm.NormalisedBy(self._batchnorm, rows, total)

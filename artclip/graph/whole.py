@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +12,8 @@ from artclip.graph.linear import Add, Concat
 from artclip.graph.nodes import Node
 
 
-class LayerGraph(NamedTuple):
+@dataclass(frozen=True)
+class LayerGraph:
     """The nodes of a network, each after its parents, the output last.
 
     Attributes:
@@ -25,6 +26,10 @@ class LayerGraph(NamedTuple):
     inputs: int
     precision: float = 0.0
 
+    def __iter__(self) -> Iterator[Any]:
+        """Nodes and number of inputs, as in ``nodes, inputs = graph``."""
+        return iter((self.nodes, self.inputs))
+
     def pruned(self) -> LayerGraph:
         """The graph without nodes that the output does not depend on."""
         needed = {len(self.nodes) - 1}
@@ -33,12 +38,12 @@ class LayerGraph(NamedTuple):
                 needed.update(self.nodes[i].parents)
         place = {-1: -1} | {old: new for new, old in enumerate(sorted(needed - {-1}))}
         kept = [replace(self.nodes[i], parents=tuple(place[p] for p in self.nodes[i].parents)) for i in place if i >= 0]
-        return self._replace(nodes=kept)
+        return replace(self, nodes=kept)
 
     def behind(self, first: Node) -> LayerGraph:
         """The graph with another node before it."""
         moved = [replace(n, parents=tuple(p + 1 for p in n.parents)) for n in self.nodes]
-        return self._replace(nodes=[first, *moved])
+        return replace(self, nodes=[first, *moved])
 
     def evaluate(self, x: np.ndarray, rounded: Callable[[np.ndarray], np.ndarray] = lambda t: t) -> np.ndarray:
         """Outputs (n, k) for inputs (n, inputs), in float64; ``rounded`` is applied to the input and each node's output.

@@ -1,0 +1,90 @@
+"""Whether a model is a function of its input: what has to hold before any figure is said of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from artclip.frameworks.base import Function
+
+_SAMPLES = 4
+_ROOM = 64.0  # times what rounding of the inputs changes, that outputs may differ from call to call
+_UNITS = 1000.0  # units of rounding that they may differ besides
+
+
+def not_a_tensor(outputs: Any) -> ValueError:
+    """What to raise where a model gives something else than one tensor."""
+    kind = type(outputs).__name__
+    if isinstance(outputs, dict):
+        part, what = f"[{next(iter(outputs), 'logits')!r}]", f"a dict of {', '.join(map(repr, outputs)) or 'nothing'}"
+    elif isinstance(outputs, (tuple, list)) and not hasattr(outputs, "logits"):
+        part, what = "[0]", f"a {kind} of {len(outputs)}"
+    else:
+        part, what = ".logits", f"a {kind}"
+    return ValueError(
+        f"the model gives {what}; expected one tensor of shape (n, outputs). Wrap it in a model whose forward (call) "
+        f"returns model(x){part}"
+    )
+
+
+def shape_of_outputs(shape: tuple[int, ...], nb: int | None, nb_classes: int | None) -> None:
+    """Raise ``ValueError`` unless outputs have the shape that their number of samples and classes asks for.
+
+    Args:
+        shape: of the outputs.
+        nb: samples that went in; ``None`` where that is not known yet.
+        nb_classes: of a classifier; ``None`` for any other function.
+    """
+    if not shape or (nb is not None and shape[0] != nb):
+        raise ValueError(f"the model gives outputs of shape {shape} for {nb} inputs; expected ({nb}, outputs)")
+    if nb_classes is None or shape[1:] == (nb_classes,):
+        return
+    if nb_classes <= 2 and shape[1:] in ((), (1,)):  # log-odds, or a probability
+        return
+    said = f"({nb or 'n'}, {nb_classes})"
+    if len(shape) == 2:
+        raise ValueError(
+            f"the model gives {shape[1]} outputs a sample and its estimator says nb_classes={nb_classes}; make them agree"
+        )
+    raise ValueError(
+        f"the model gives outputs of shape {shape}; a classifier gives one row of numbers a sample, {said}. Maps, as of "
+        "segmentation, and boxes, as of detectors, are not supported: reduce them to one row in the model"
+    )
+
+
+def check(f: Function, x: np.ndarray | None = None) -> None:
+    """Raise ``ValueError`` unless f gives the same outputs, all finite, at each call and whatever else is in the batch.
+
+    Args:
+        f: adapter of a model with a known input shape, from :func:`artclip.frameworks.function_of`.
+        x: data, shape (n, *input_shape); ``None`` for random valid inputs.
+    """
+    rng = np.random.default_rng(0)
+    if x is None:
+        low, high = f.clip_values if f.clip_values is not None else (np.float64(0.0), np.float64(1.0))
+        x = rng.uniform(np.broadcast_to(low, f.input_shape), np.broadcast_to(high, f.input_shape), (3, *f.input_shape))
+    x = np.asarray(x[:_SAMPLES], dtype=np.float32)
+    with np.errstate(invalid="ignore", over="ignore"), f.seeded(0):  # a model that draws leaves the generators as found
+        first, again, alone = f.predict(x), f.predict(x), f.predict(x[:1])
+        nearby = f.predict((x * (1 + 8 * f.precision * rng.uniform(-1, 1, x.shape))).astype(np.float32))
+        allowed = _ROOM * np.abs(nearby - first).max() + _UNITS * f.precision * np.abs(first).max()
+    if np.isnan(first).any():
+        bad = int(np.isnan(first).any(1).sum())
+        raise ValueError(
+            f"the model's outputs are NaN for {bad} of {len(first)} inputs: its weights or what it computes are not "
+            "finite, so nothing can be said of it"
+        )
+    if not np.isfinite(first).all():
+        return  # differences of infinite outputs say nothing
+    if np.abs(again - first).max() > allowed:
+        raise ValueError(
+            f"two calls of predict on the same inputs differ by {np.abs(again - first).max():.3g}: the model draws random "
+            "numbers or keeps a state, so it has no Lipschitz constant. Is dropout on in eval mode?"
+        )
+    if np.abs(alone - first[:1]).max() > allowed:
+        raise ValueError(
+            f"outputs of a sample alone and in a batch differ by {np.abs(alone - first[:1]).max():.3g}: the model "
+            "normalises or mixes over the batch, as BatchNorm without running statistics, so it is no function of one "
+            "input"
+        )
