@@ -7,6 +7,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
+
 from artclip.frameworks.base import Function, Trainable
 from artclip.frameworks.check import check
 from artclip.graph import LayerGraph, witness
@@ -137,6 +139,7 @@ def graph_of(estimator: Any, x: Any = None, max_seconds: float = math.inf) -> La
             "lipschitz_lower_bound takes any estimator"
         )
     f = adapter(estimator)
+    f.predict(np.zeros((1, *f.input_shape), np.float32))  # says what is wrong with outputs before layers are named
     graph: LayerGraph = import_module(_GRAPHS[adapter.__name__]).of_estimator(f)
     check(f, x)
     witness.check(

@@ -68,7 +68,8 @@ def check(f: Function, x: np.ndarray | None = None) -> None:
     with np.errstate(invalid="ignore", over="ignore"), f.seeded(0):  # a model that draws leaves the generators as found
         first, again, alone = f.predict(x), f.predict(x), f.predict(x[:1])
         nearby = f.predict((x * (1 + 8 * f.precision * rng.uniform(-1, 1, x.shape))).astype(np.float32))
-        allowed = _ROOM * np.abs(nearby - first).max() + _UNITS * f.precision * np.abs(first).max()
+        rounding = _UNITS * f.precision * np.abs(first).max()
+        allowed = _ROOM * np.abs(nearby - first).max() + rounding
     if np.isnan(first).any():
         bad = int(np.isnan(first).any(1).sum())
         raise ValueError(
@@ -77,7 +78,7 @@ def check(f: Function, x: np.ndarray | None = None) -> None:
         )
     if not np.isfinite(first).all():
         return  # differences of infinite outputs say nothing
-    if np.abs(again - first).max() > allowed:
+    if np.abs(again - first).max() > rounding:
         raise ValueError(
             f"two calls of predict on the same inputs differ by {np.abs(again - first).max():.3g}: the model draws random "
             "numbers or keeps a state, so it has no Lipschitz constant. Is dropout on in eval mode?"

@@ -136,6 +136,56 @@ def _stack(call: Call, /, tensors: Any, dim: int) -> Held:
     return _together(call, tensors, lambda parts: torch.stack(parts, dim))
 
 
+@rule("slice_scatter.default")
+def _slice_scatter(call: Call, /, self: Any, src: Any, dim: int, start: Any, end: Any, step: Any) -> Held:
+    return _together(call, [self, src], lambda parts: torch.slice_scatter(*parts, dim, start, end, step))
+
+
+@rule("select_scatter.default")
+def _select_scatter(call: Call, /, self: Any, src: Any, dim: int, index: Any) -> Held:
+    return _together(call, [self, src], lambda parts: torch.select_scatter(*parts, dim, index))
+
+
+@rule("where.self")
+def _where(call: Call, /, condition: Any, self: Any, other: Any) -> Held:
+    if isinstance(condition, Held):
+        raise call.refused(_JUMPS)
+    return _together(call, [self, other], lambda parts: torch.where(condition, *parts))
+
+
+@rule("masked_fill.Scalar", "masked_fill.Tensor")
+def _masked_fill(call: Call, /, self: Any, mask: Any, value: Any) -> Held:
+    if isinstance(mask, Held) or isinstance(value, Held):
+        raise call.refused(_JUMPS)
+    filled = torch.as_tensor(value, dtype=torch.float64)
+    return _together(call, [self, filled], lambda parts: torch.where(mask, parts[1], parts[0]))
+
+
+_JUMPS = "it chooses by a comparison and may jump there, so it is not known to be Lipschitz"
+
+
+@rule("copy.default")
+def _copy(call: Call, /, self: Any, src: Any, non_blocking: bool) -> Any:
+    return call.broadcast(src, call.shape()) if isinstance(src, Held) else src.expand(BATCH, *call.shape())
+
+
+_LIKE = (
+    *("zeros_like.default", "ones_like.default", "full_like.default", "new_zeros.default", "new_ones.default"),
+    *("new_full.default", "fill.Scalar", "fill.Tensor"),
+)
+
+
+def _like(call: Call, /, **arguments: Any) -> torch.Tensor:
+    """A constant in the shape of a tensor, whose values do not count."""
+    name = next(iter(arguments))
+    like = torch.zeros(BATCH, *arguments[name].shape, dtype=call.results[0].dtype)
+    return torch.as_tensor(call.node.target(**{**arguments, name: like}))
+
+
+for _overload in _LIKE:
+    RULES[_overload] = _like
+
+
 def _extreme(call: Call, a: Any, b: Any, sign: int) -> Held:
     shape = call.shape()
     if not (isinstance(a, Held) and isinstance(b, Held)):

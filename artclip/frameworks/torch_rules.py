@@ -348,8 +348,9 @@ _REASONS = {
     "a recurrent layer has products of gates and states, which are not globally Lipschitz": ("lstm", "gru"),
     "it jumps, so it is not Lipschitz": (
         *("round", "floor", "ceil", "trunc", "frac", "sign", "sgn", "heaviside", "remainder", "fmod", "floor_divide"),
-        *("gt", "lt", "ge", "le", "eq", "ne", "argmax", "argmin", "argsort", "topk", "where", "masked_fill"),
+        *("gt", "lt", "ge", "le", "eq", "ne", "argmax", "argmin", "argsort", "topk"),
     ),
+    "it gives whatever is in memory, as a dropout that is on in eval mode does": ("empty_like", "new_empty"),
     "it divides by a standard deviation or a length, which may be 0, so it is not Lipschitz": ("std", "var", "var_mean"),
 }
 REASONS = {name: why for why, names in _REASONS.items() for name in names}
