@@ -58,8 +58,10 @@ def _closed_box(path: str, batch: int, dtype: Any) -> Callable[[np.ndarray], np.
 def _converted(graph: Any, batch: int, shape: tuple[int, ...], dtype: Any, box: Callable[..., np.ndarray]) -> Any:
     """The graph as a module, if it does what the closed box does."""
     convert = import_module("onnx2torch").convert
-    torch, programs = import_module("torch"), import_module("artclip.frameworks.torch_export")
-    module = programs.Program(convert(_plain(graph)).eval(), batch or None, True, getattr(torch, dtype.name))
+    torch, programs = import_module("torch"), import_module("artclip.frameworks.torch_programs")
+    converted = convert(_plain(graph)).eval()
+    module = programs.Program(converted, batch or None, True, getattr(torch, dtype.name))
+    module = programs.for_any_batch(module, lambda: convert(_plain(_loosened(graph, batch))).eval(), shape)
     if all(shape):
         x = np.random.default_rng(0).uniform(size=(2, *shape)).astype(np.float32)
         with torch.no_grad():
@@ -69,10 +71,24 @@ def _converted(graph: Any, batch: int, shape: tuple[int, ...], dtype: Any, box: 
     return module
 
 
+def _loosened(model: Any, batch: int) -> Any:
+    """The model with shapes that begin with the size of the batch left open."""
+    copy, numpy_helper = type(model)(), import_module("onnx.numpy_helper")
+    copy.CopyFrom(model)
+    shapes = {node.input[1] for node in copy.graph.node if node.op_type == "Reshape" and len(node.input) > 1}
+    constants = [(w.name, w) for w in copy.graph.initializer]
+    constants += [(n.output[0], n.attribute[0].t) for n in copy.graph.node if n.op_type == "Constant" and n.attribute]
+    for name, tensor in constants:
+        value = numpy_helper.to_array(tensor) if name in shapes else None
+        if value is not None and value.ndim == 1 and len(value) > 1 and value[0] == batch:
+            tensor.CopyFrom(numpy_helper.from_array(np.array([0, *value[1:]], np.int64), tensor.name))  # 0: as it was
+    return copy
+
+
 def _plain(model: Any) -> Any:
     """The model in an opset that onnx2torch knows, its weights named where they are used, and its nodes by number."""
     version = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), _OPSET)
-    if version > _OPSET:
+    if version != _OPSET:
         model = import_module("onnx.version_converter").convert_version(model, _OPSET)
     graph = model.graph
     weights = {w.name for w in graph.initializer}

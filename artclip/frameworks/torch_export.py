@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from artclip.frameworks.found import Found
+from artclip.frameworks.torch_programs import Program, for_any_batch, loosened
 from artclip.safety import ModelFileError, Untrusted, archive
 
 # Members of an archive, by today's layout and the one before it. Compiled code and other objects are not among them.
@@ -72,42 +72,6 @@ _KEYS = re.compile(r'null|\[("\w+"(, ?)?)*\]')
 _TRAIN_FLAGS = {"aten.dropout": 2, "aten.batch_norm": 5}
 
 
-class Program(nn.Module):
-    """A program without a train mode, which may take only batches of some size, and inputs of one dtype.
-
-    Args:
-        program: gives outputs of shape (n, k) for inputs of shape (n, *input_shape).
-        size: samples that one pass may have; ``None`` for any number.
-        exact: whether each pass must have that many; the last one is then filled up with copies of its last sample.
-        dtype: of the inputs.
-    """
-
-    def __init__(
-        self, program: nn.Module, size: int | None = None, exact: bool = False, dtype: torch.dtype = torch.float32
-    ) -> None:
-        super().__init__()
-        self.program, self.size, self.exact, self.dtype = program, size, exact, dtype
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Outputs of the program, for as many samples as x has."""
-        whole = x.to(self.dtype)
-        if self.size is None:
-            return self._part(whole, x.dtype)
-        if self.exact and len(x) % self.size:
-            whole = torch.cat([whole, whole[-1:].expand(-len(x) % self.size, *x.shape[1:])])
-        return torch.cat([self._part(part, x.dtype) for part in whole.split(self.size)])[: len(x)]
-
-    def _part(self, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        outputs = self.program(x)
-        if not isinstance(outputs, torch.Tensor):
-            raise ValueError(f"the program gives a {type(outputs).__name__}; export a module that gives logits alone")
-        return outputs.to(dtype)
-
-    def train(self, mode: bool = True) -> Program:
-        """Nothing: a program stays in the mode that it was exported in."""
-        return self
-
-
 def load(path: str, trust: bool) -> Found:
     """A program of ``torch.export.save``, and the shape of one of its inputs."""
     source: Any = path if trust else checked(Path(path))
@@ -124,14 +88,17 @@ def load(path: str, trust: bool) -> Found:
     if any(_is_training(node) for node in program.graph.nodes):
         warnings.warn(f"{path} was exported in train mode, so its dropout draws; export model.eval()", stacklevel=2)
     size, exact = _most(program, image.shape[0]), isinstance(image.shape[0], int)
-    if exact:
+    shape = tuple(n if isinstance(n, int) else 0 for n in image.shape[1:])
+    found = Program(program.module(), size, exact, image.dtype)
+    if exact and size is not None:
+        found = for_any_batch(found, lambda: loosened(program, size), shape)
+    if found.size is not None and found.exact:
         warnings.warn(
             f"{path} takes batches of {size} alone, so it runs in slices of that; exported with "
             "dynamic_shapes=({0: torch.export.Dim('n')},) it is faster",
             stacklevel=2,
         )
-    shape = tuple(n if isinstance(n, int) else 0 for n in image.shape[1:])
-    return Found(Program(program.module(), size, exact, image.dtype), shape)
+    return Found(found, shape)
 
 
 def _most(program: Any, batch: Any) -> int | None:

@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from artclip import checks
-from artclip.graph import convolution
+from artclip.graph import circulant, convolution
 from artclip.graph.nodes import Live
+from artclip.graph.spectral import EPS, Bounds, cheap_norm, last, spectral_bounds
 
 MOST_ELEMENTS = 1 << 24  # of a matrix that stands for an operation
-_EXACT = 1 << 22  # of a convolution's matrix, where its norm is computed from it
+_EXACT = 1 << 22  # of a matrix that is written out for its norm
+_EXACT_COST = 4e10  # floating-point operations for the norms of the matrices of a convolution
+_WINDOWS = 1 << 22  # numbers in the windows of the images that a convolution is applied to together
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,10 @@ class Dense:
     live: Live | None = field(default=None, compare=False, repr=False)
 
     def factor(self, p: float) -> float:
-        return operator_norm(self.weight, p)
+        return last(self.bounds(p))
+
+    def bounds(self, p: float) -> Bounds:
+        return norm_bounds(self.weight, p)
 
     def apply(self, *inputs: np.ndarray) -> np.ndarray:
         (x,) = inputs
@@ -60,7 +66,10 @@ class Kronecker:
     shift: np.ndarray | float = 0.0
 
     def factor(self, p: float) -> float:
-        return math.prod(operator_norm(m, p) for m in self.matrices if m is not None)
+        return last(self.bounds(p))
+
+    def bounds(self, p: float) -> Bounds:
+        return _product_bounds([norm_bounds(m, p) for m in self.matrices if m is not None])
 
     def apply(self, *inputs: np.ndarray) -> np.ndarray:
         (x,) = inputs
@@ -101,38 +110,65 @@ class Convolution:
         sizes = zip(self.shape, self.kernel.shape[2:], self.stride, self.padding, self.dilation, strict=True)
         return tuple((n + sum(p) - (k - 1) * d - 1) // s + 1 for n, k, s, p, d in sizes)
 
-    def _elements(self) -> int:
-        """Of its matrix; of those of all groups, where it has several."""
-        inputs = self.kernel.shape[1] * self.groups * math.prod(self.shape)
-        return inputs * len(self.kernel) * math.prod(self.windows)
+    def _inputs(self) -> int:
+        return self.kernel.shape[1] * self.groups * math.prod(self.shape)
 
-    def _matrices(self) -> list[np.ndarray]:
-        """One for each group."""
-        kernels = np.split(self.kernel, self.groups)
-        return [convolution.matrix(k, self.shape, self.stride, self.padding, self.dilation) for k in kernels]
+    def _outputs(self) -> int:
+        return len(self.kernel) * math.prod(self.windows)
 
     def factor(self, p: float) -> float:
+        return last(self.bounds(p))
+
+    def bounds(self, p: float) -> Bounds:
         if p != 2:
             q = checks.dual_norm(p) if self.transposed else p
-            return convolution.absolute_norm(self.kernel, self.stride, self.dilation, q, self.groups)
-        if self._elements() <= _EXACT * self.groups:
-            return float(max(convolution.largest_singular_values(m) for m in self._matrices()))
-        return convolution.spectral_norm(self.kernel, self.shape, self.stride, self.padding, self.dilation, self.groups)
+            yield convolution.absolute_norm(self.kernel, self.stride, self.dilation, q, self.groups), 0.0
+            return
+        absolute = (
+            convolution.absolute_norm(self.kernel, self.stride, self.dilation, q, self.groups) for q in (1, math.inf)
+        )
+        cheap = math.prod(map(math.sqrt, absolute)) * (1 + 2 * self.kernel.size * EPS)
+        small, large = sorted((self._inputs() // self.groups, self._outputs() // self.groups))
+        exact = small * large <= _EXACT and self.groups * small**2 * (large + 8 * small) <= _EXACT_COST
+        finer = self._exact_bounds() if exact else self._torus_bounds()
+        yield cheap, 1.0
+        for bound, cost in finer:
+            yield min(cheap, bound), cost
+
+    def _exact_bounds(self) -> Bounds:
+        """From the matrix of each group."""
+        done = 0.0
+        for kernel in np.split(self.kernel, self.groups):
+            matrix = convolution.matrix(kernel, self.shape, self.stride, self.padding, self.dilation)
+            for bound, cost in spectral_bounds(matrix):
+                yield math.inf, cost + 1.0
+            done = max(done, bound)
+        yield done, 0.0
+
+    def _torus_bounds(self) -> Bounds:
+        return circulant.spectral_norm_bounds(
+            self.kernel, self.shape, self.stride, self.padding, self.dilation, self.groups
+        )
 
     def apply(self, *inputs: np.ndarray) -> np.ndarray:
-        (x,) = inputs
+        return self._unshifted(inputs[0]) + self.shift
+
+    def _unshifted(self, x: np.ndarray) -> np.ndarray:
         run = convolution.adjoint if self.transposed else convolution.apply
+        step = max(1, _WINDOWS // max(1, math.prod(self.windows) * self.kernel[0].size * self.groups))
         parts = [
-            run(t[None], self.kernel, self.shape, self.stride, self.padding, self.dilation, self.groups) for t in x
+            run(x[i : i + step], self.kernel, self.shape, self.stride, self.padding, self.dilation, self.groups)
+            for i in range(0, len(x), step)
         ]
-        return np.concatenate(parts).reshape(len(x), -1) + self.shift
+        return np.concatenate(parts).reshape(len(x), -1)
 
     def after(self, matrix: np.ndarray | None, size: int) -> np.ndarray | None:
-        if self._elements() > MOST_ELEMENTS:
+        if matrix is not None:
+            return self._unshifted(matrix.T).T
+        if self._inputs() * self._outputs() > MOST_ELEMENTS:
             return None
         dense = convolution.matrix(self.kernel, self.shape, self.stride, self.padding, self.dilation, self.groups)
-        dense = dense.T if self.transposed else dense
-        return dense if matrix is None else dense @ matrix
+        return dense.T if self.transposed else dense
 
 
 @dataclass(frozen=True)
@@ -215,8 +251,17 @@ class Concat:
 IDENTITY = Gather()
 
 
-def operator_norm(matrix: np.ndarray, p: float) -> float:
+def norm_bounds(matrix: np.ndarray, p: float) -> Bounds:
     """Of a matrix, from the p-norm to the p-norm, p = 1, 2 or inf."""
-    if matrix.size == 0:
-        return 0.0
-    return float(convolution.largest_singular_values(matrix) if p == 2 else np.linalg.norm(matrix, p))
+    if p == 2:
+        return spectral_bounds(matrix)
+    return iter([(float(np.linalg.norm(matrix, p)) * (1 + 2 * max(matrix.shape) * EPS) if matrix.size else 0.0, 0.0)])
+
+
+def _product_bounds(parts: list[Bounds]) -> Bounds:
+    """The product of several norms, one finer after the other."""
+    at = [next(part) for part in parts]
+    yield math.prod(bound for bound, _ in at), max((cost for _, cost in at), default=0.0)
+    for i, part in enumerate(parts):
+        for at[i] in part:
+            yield math.prod(bound for bound, _ in at), max(cost for _, cost in at)

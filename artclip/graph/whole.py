@@ -12,6 +12,10 @@ from artclip.graph.linear import Add, Concat
 from artclip.graph.nodes import Node
 
 
+Rounding = Callable[..., np.ndarray]
+"""Outputs of a node (of the input alone: no node), the node and its inputs -> these outputs, rounded."""
+
+
 @dataclass(frozen=True)
 class LayerGraph:
     """The nodes of a network, each after its parents, the output last.
@@ -45,8 +49,12 @@ class LayerGraph:
         moved = [replace(n, parents=tuple(p + 1 for p in n.parents)) for n in self.nodes]
         return replace(self, nodes=[first, *moved])
 
-    def evaluate(self, x: np.ndarray, rounded: Callable[[np.ndarray], np.ndarray] = lambda t: t) -> np.ndarray:
-        """Outputs (n, k) for inputs (n, inputs), in float64; ``rounded`` is applied to the input and each node's output.
+    def evaluate(self, x: np.ndarray, rounded: Rounding = lambda t, *_: t) -> np.ndarray:
+        """Outputs (n, k) for inputs (n, inputs), in float64.
+
+        Args:
+            x: the inputs; their shape but for the first axis does not count.
+            rounded: applied to the input, and to the outputs of each node together with the node and its inputs.
 
         Raises:
             ValueError: a node gives another number of outputs than it says.
@@ -54,10 +62,11 @@ class LayerGraph:
         found = {-1: rounded(np.asarray(x, dtype=np.float64).reshape(len(x), -1))}
         last_use = {parent: i for i, node in enumerate(self.nodes) for parent in node.parents}
         for i, node in enumerate(self.nodes):
-            outputs = node.operation.apply(*(found[p] for p in node.parents))
+            inputs = [found[p] for p in node.parents]
+            outputs = node.operation.apply(*inputs)
             if outputs.shape != (len(x), node.size):
                 raise ValueError(f"layer {node.name} gives outputs of shape {outputs.shape}, not {(len(x), node.size)}")
-            found[i] = rounded(outputs)
+            found[i] = rounded(outputs, node, inputs)
             for parent in set(node.parents):
                 if last_use[parent] == i:  # nobody asks for it any more
                     del found[parent]

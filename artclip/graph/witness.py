@@ -14,6 +14,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from artclip.graph.activations import Activation
+from artclip.graph.nodes import Node
 from artclip.graph.whole import LayerGraph
 
 SCALES = (1.0, 100.0, 0.01)  # of random inputs, in units of the inputs' range
@@ -74,8 +76,11 @@ def check(
     precision = max(precision, graph.precision)
     samples, draws = (1, 1) if _seconds(graph, next(iter(inputs.values()))[:1]) > _SLOW else (_SAMPLES, _DRAWS)
 
-    def rounded(t: np.ndarray) -> np.ndarray:
-        return t * (1 + precision * rng.uniform(-1, 1, t.shape))
+    def rounded(t: np.ndarray, node: Node | None = None, before: list[np.ndarray] | None = None) -> np.ndarray:
+        size = np.abs(t)
+        if node is not None and before and isinstance(node.operation, Activation):
+            size = size + node.operation.factor(2) * np.abs(before[0])  # it may compute x - tanh(x) by what it says
+        return t + precision * size * rng.uniform(-1, 1, t.shape)
 
     for kind, whole in inputs.items():
         if looked_at and time.perf_counter() - began > max_seconds:

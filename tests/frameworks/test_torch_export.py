@@ -78,9 +78,40 @@ def test_it_can_be_attacked_and_bounded(clean):
     assert 0 < low.value <= lipschitz_upper_bound(loaded, method="product").value
 
 
+class ByBatch(torch.nn.Module):
+    """Its outputs depend on all samples of a batch."""
+
+    def forward(self, x):
+        return x.flatten(1)[:, :3] - x.mean()
+
+
 def test_batches_of_one_size_are_said(tmp_path):
     with pytest.warns(UserWarning, match=r"takes batches of 3 alone.*dynamic_shapes=\({0: torch.export.Dim\('n'\)},\)"):
-        load_model(exported(tmp_path / "m.pt2", batch=3))
+        load_model(exported(tmp_path / "m.pt2", batch=3, model=ByBatch()))
+
+
+class Reshaped(torch.nn.Module):
+    """Shapes with the size of the batch in them."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1, 8))
+
+    def forward(self, x):
+        x = x.view(x.shape[0], 2, 8) + self.weight.expand(x.shape[0], 2, 8)
+        return x.reshape(x.shape[0], -1)[:, :3]
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("make", [net, Reshaped])
+def test_a_program_that_need_not_be_sliced_is_not(tmp_path, batch, make, recwarn):
+    model = make()
+    loaded = load_model(exported(tmp_path / "m.pt2", batch, model=model))
+    x = np.random.default_rng(0).uniform(size=(7, 1, 4, 4)).astype(np.float32)
+    np.testing.assert_allclose(loaded.predict(x), model(torch.from_numpy(x)).detach(), atol=1e-6)
+    assert loaded.model.size is None
+    assert not [w for w in recwarn if "takes batches of" in str(w.message)]
+    assert lipschitz_upper_bound(loaded, method="product").value > 0
 
 
 def test_a_dtype_of_its_own(tmp_path):
