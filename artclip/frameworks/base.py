@@ -132,6 +132,13 @@ class Function(abc.ABC):
     def to_numpy(self, tensors: Sequence[Tensor]) -> np.ndarray:
         """All values of the tensors, flattened and joined, as float64: one transfer to the host."""
 
+    def in_float64(self) -> Function | None:
+        """The same function with the same weights, computed in float64; itself where it is; ``None`` where none is had.
+
+        It is a copy that shares nothing with the model. That it is the same function is for the caller to see.
+        """
+        return None
+
     @property
     @abc.abstractmethod
     def precision(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +40,13 @@ class Preprocessing:
         if scaling is not None and (np.any(scaling.mean != 0) or np.any(scaling.std != 1)):
             mean, std = broadcastable_mean_std(np.empty((1, *estimator.input_shape)), scaling.mean, scaling.std)
             self._mean, self._std = tensor(np.array(mean)), tensor(np.array(std))
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Preprocessing:
+        """The same with mean and std changed, as to another dtype."""
+        other = copy.copy(self)
+        if self._mean is not None:
+            other._mean, other._std = change(self._mean), change(self._std)
+        return other
 
     @property
     def scaling(self) -> tuple[Tensor, Tensor] | None:

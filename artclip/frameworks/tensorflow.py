@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.eager import context
 
-from artclip.frameworks import keras_batchnorm, keras_layers
+from artclip.frameworks import keras_batchnorm, keras_double, keras_layers
 from artclip.frameworks.base import Function
 from artclip.frameworks.check import not_a_tensor, shape_of_outputs
 
@@ -149,6 +150,17 @@ class TensorFlowFunction(Function):
 
     def to_numpy(self, tensors: Sequence[tf.Tensor]) -> np.ndarray:
         return tf.concat([tf.reshape(t, (-1,)) for t in tensors], 0).numpy().astype(np.float64)
+
+    def in_float64(self) -> TensorFlowFunction | None:
+        if self.dtype == tf.float64:
+            return self
+        model = keras_double.in_float64(self.model)
+        if model is None:
+            return None
+        twin = copy.copy(self)
+        twin.model, twin.dtype, twin.compiled = model, tf.float64, []
+        twin._batchnorm = keras_batchnorm.layers_of(model)
+        return twin
 
     @property
     def precision(self) -> float:

@@ -81,6 +81,12 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         outputs = self.estimator.predict(x.astype(self.dtype.as_numpy_dtype))
         return np.asarray(outputs, dtype=np.float64).reshape(len(x), -1)
 
+    def in_float64(self) -> TensorFlowFunction | None:
+        twin = super().in_float64()
+        if isinstance(twin, TensorFlowEstimator) and twin is not self:
+            twin._preprocessing = self._preprocessing.mapped(lambda t: tf.cast(t, tf.float64))
+        return twin
+
     def check_trainable(self) -> None:
         if self._loss is None:
             where = "model.compile(loss=...)" if self._compiled else "TensorFlowV2Classifier(..., loss_object=...)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from types import SimpleNamespace
@@ -129,11 +130,26 @@ class TorchFunction(Function):
         return found.to(self.device, self.dtype, non_blocking=True)
 
     def host(self, x: Any) -> Any:
-        return x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else x
+        if not isinstance(x, torch.Tensor):
+            return x
+        x = x.detach().cpu()
+        return (x.float() if x.dtype == torch.bfloat16 else x).numpy()  # NumPy has no bfloat16
 
     def to_numpy(self, tensors: Sequence[torch.Tensor]) -> np.ndarray:
         joined = torch.cat([t.detach().reshape(-1) for t in tensors]).cpu()  # not every device has float64
         return joined.to(torch.float64).numpy()
+
+    def in_float64(self) -> TorchFunction | None:
+        if self.dtype == torch.float64:
+            return self
+        twin = copy.copy(self)
+        try:
+            twin.module = copy.deepcopy(self.module).double()
+        except Exception:  # modules may hold anything
+            return None
+        twin.dtype = torch.float64
+        twin._eval_mode, twin._batchnorm = _EvalMode(twin.module), torch_batchnorm.layers_of(twin.module)
+        return twin
 
     @property
     def precision(self) -> float:

@@ -63,6 +63,12 @@ class TorchEstimator(TorchFunction, Trainable):
     def _deployed(self, x: torch.Tensor) -> torch.Tensor:
         return self.module(self._preprocessing.deployed(x))[-1]
 
+    def in_float64(self) -> TorchFunction | None:
+        twin = super().in_float64()
+        if isinstance(twin, TorchEstimator) and twin is not self:
+            twin._preprocessing = self._preprocessing.mapped(torch.Tensor.double)
+        return twin
+
     def check_trainable(self) -> None:
         if self.estimator.optimizer is None:
             raise ValueError("the classifier has no optimizer; give one to ART: PyTorchClassifier(..., optimizer=...)")
