@@ -1,0 +1,48 @@
+"""A Keras model once more, in float64."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import keras
+import numpy as np
+from keras.src.models import Functional
+from keras.src.saving.serialization_lib import SafeModeScope
+
+
+def in_float64(model: Any) -> Any:
+    """A Sequential or functional model built anew from its configuration, with its weights; ``None`` where that fails.
+
+    The model, all policies and generators of random numbers are left as they are.
+    """
+    if not isinstance(model, (keras.Sequential, Functional)):
+        return None
+    numbers, states = random.getstate(), np.random.get_state()  # noqa: NPY002, layers draw their seeds from them
+    try:
+        with SafeModeScope(safe_mode=False):  # the functions of Lambda layers are already in this process
+            twin = type(model).from_config(_widened(model.get_config()))
+        if not twin.built:
+            twin.build(model.input_shape)
+        twin.set_weights([np.asarray(w, dtype=np.float64) for w in model.get_weights()])
+    except Exception:  # custom layers raise all kinds of errors
+        return None
+    finally:
+        random.setstate(numbers)
+        np.random.set_state(states)  # noqa: NPY002
+    return twin
+
+
+def _widened(config: Any) -> Any:
+    """A configuration with every dtype of floats replaced."""
+    if isinstance(config, dict):
+        if config.get("class_name") == "DTypePolicy":
+            return {**config, "config": {"name": "float64"}}
+        return {k: "float64" if k == "dtype" and _is_of_floats(v) else _widened(v) for k, v in config.items()}
+    if isinstance(config, (list, tuple)):
+        return type(config)(_widened(v) for v in config)
+    return config
+
+
+def _is_of_floats(name: Any) -> bool:
+    return isinstance(name, str) and "float" in name
