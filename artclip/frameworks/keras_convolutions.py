@@ -1,8 +1,7 @@
-"""What Keras's layers with kernels and windows do, as nodes of the graph of layers."""
+"""Keras's layers with kernels as nodes of the graph of layers."""
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,9 +10,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from artclip.frameworks.keras_nodes import Call, Nodes, Tensor, array
 from artclip import graph as G
-from artclip.graph import convolution
+from artclip.frameworks.keras_activations import activated
+from artclip.frameworks.keras_calls import Call, rule
+from artclip.frameworks.keras_nodes import Tensor
+
+_CONVOLUTION = "kernel_size strides padding data_format dilation_rate activation use_bias"
 
 
 @dataclass(frozen=True)
@@ -24,133 +26,117 @@ class Kernel:
     live: G.Live | None = None
 
     @classmethod
-    def of(cls, variable: Any, arranged: Callable[[Any], Any]) -> Kernel:
+    def of(cls, call: Call, variable: Any, arranged: Callable[[Any], Any]) -> Kernel:
         """A weight of Keras, arranged as the graph has it."""
 
         def live() -> Any:
             return arranged(variable)
 
         trained = getattr(variable, "trainable", False)  # a low-rank update gives a plain tensor, which lacks this
-        return cls(array(live()), live if trained else None)
+        return cls(call.array(live()), live if trained else None)
 
 
-class Convolutions(Nodes):
-    """A method ``rule_<kind>`` for each kind of these layers, in small letters."""
+# Matrices
 
-    # Dense layers and convolutions
 
-    def rule_dense(self, call: Call) -> Tensor:
-        x, kernel = self.laid(call.x, False), Kernel.of(call.op.kernel, keras.ops.transpose)
-        copies = math.prod(x.shape[:-1])
-        shift = np.tile(array(call.op.bias), copies) if call.op.use_bias else 0.0
-        operation = G.Dense(kernel.array, copies, shift, kernel.live)
-        shape = (*x.shape[:-1], len(kernel.array))
-        return self.activated(call, self.put(call.name, operation, (x,), shape))
+@rule("layers.Dense", "units activation use_bias lora_rank lora_alpha quantization_config")
+def _dense(call: Call) -> Tensor:
+    x, kernel = call.net.laid(call.x, False), Kernel.of(call, call.op.kernel, keras.ops.transpose)
+    bias = None if call.op.bias is None else call.array(call.op.bias)
+    return activated(call, _multiplied(call, x, kernel, bias))
 
-    def _image(self, call: Call) -> Tensor:
-        """The input as an image that the node has with its channels first."""
-        return self.laid(call.x, getattr(call.op, "data_format", "channels_last") == "channels_last")
 
-    def _convolved(
-        self,
-        name: str,
-        x: Tensor,
-        kernel: Kernel,
-        window: dict[str, Any],
-        groups: int = 1,
-        bias: Any = None,
-    ) -> Tensor:
-        sizes = zip(x.spatial, kernel.array.shape[2:], *window.values(), strict=True)
-        out = tuple((n + sum(p) - (k - 1) * d - 1) // s + 1 for n, k, s, p, d in sizes)
-        shift = 0.0 if bias is None else np.repeat(array(bias), math.prod(out))
-        operation = G.Convolution(kernel.array, x.spatial, **window, groups=groups, shift=shift, live=kernel.live)
-        return self.put(name, operation, (x,), x.image(len(kernel.array), out), x.first)
+def _multiplied(call: Call, x: Tensor, kernel: Kernel, bias: np.ndarray | None = None) -> Tensor:
+    """The last axis of a tensor in Keras's order times a matrix (outputs, inputs)."""
+    copies = math.prod(x.shape[:-1])
+    operation = G.Dense(kernel.array, copies, 0.0 if bias is None else np.tile(bias, copies), kernel.live)
+    return call.put(operation, (x,), (*x.shape[:-1], len(kernel.array)))
 
-    def rule_conv2d(self, call: Call) -> Tensor:
-        layer, x = call.op, self._image(call)
-        window = _window(layer, x.spatial, layer.kernel_size)
-        kernel = Kernel.of(layer.kernel, _channels_first)
-        return self.activated(call, self._convolved(call.name, x, kernel, window, layer.groups, layer.bias))
 
-    rule_conv1d = rule_conv3d = rule_conv2d
+@rule("ops.Matmul ops.Dot", "x2", tensors=None)
+def _matmul(call: Call) -> Tensor:
+    left, right = call.terms
+    if isinstance(left, Tensor) and isinstance(right, Tensor):
+        raise call.refused("it multiplies activations with each other, which is not globally Lipschitz")
+    constant = call.array(right if isinstance(left, Tensor) else left, "its constants")
+    if not isinstance(left, Tensor) and call.kind == "ops.Dot":
+        raise call.refused("it puts the axis of the samples behind another one")
+    if isinstance(left, Tensor):
+        if constant.ndim not in (1, 2) or not left.shape:
+            raise call.unknown(f"{type(call.op).__name__!r} with a constant of shape {constant.shape}")
+        matrix = np.atleast_2d(constant.T)
+        y = _multiplied(call, call.net.laid(left, False), Kernel(matrix))
+        return y if constant.ndim == 2 else y.without([len(y.shape) - 1])
+    if constant.ndim != 2 or len(right.shape) < 2:
+        raise call.refused(f"a constant of shape {constant.shape} before a tensor joins samples of a batch")
+    return call.along({len(right.shape) - 2: constant}, x=right)
 
-    def _depthwise(self, call: Call, kernel: Any, bias: Any) -> Tensor:
-        x, (*sizes, channels, _) = self._image(call), kernel.shape
 
-        def one_by_one(kernel: Any) -> Any:
-            return keras.ops.reshape(keras.ops.moveaxis(kernel, (-2, -1), (0, 1)), (-1, 1, *sizes))
+@rule(
+    "layers.EinsumDense",
+    "equation output_shape activation bias_axes lora_rank lora_alpha gptq_unpacked_column_size quantization_config",
+)
+def _einsum_dense(call: Call) -> Tensor:
+    y = _einsum(call, call.op.equation, call.op.kernel)
+    if call.op.bias is not None:
+        bias = call.array(call.op.bias)
+        y = call.put(G.Scale(np.ones(y.size), call.entries(bias, y)), (y,), what="bias")
+    return activated(call, y)
 
-        window = _window(call.op, x.spatial, sizes)
-        return self._convolved(call.name, x, Kernel.of(kernel, one_by_one), window, channels, bias)
 
-    def rule_depthwiseconv2d(self, call: Call) -> Tensor:
-        return self.activated(call, self._depthwise(call, call.op.kernel, call.op.bias))
+@rule("ops.Einsum", "subscripts", tensors=None)
+def _einsum_of(call: Call) -> Tensor:
+    terms = call.terms
+    if len(terms) != 2 or len(call.tensors) != 1:
+        raise call.refused("it multiplies activations with each other, which is not globally Lipschitz")
+    before, _, after = call["subscripts"].replace(" ", "").partition("->")
+    first, second = before.split(",")
+    if isinstance(terms[1], Tensor):
+        first, second, terms = second, first, terms[::-1]
+    return _einsum(call, f"{first},{second}->{after}", call.array(terms[1], "its constants"))
 
-    rule_depthwiseconv1d = rule_depthwiseconv2d
 
-    def rule_separableconv2d(self, call: Call) -> Tensor:
-        x = self._depthwise(call, call.op.depthwise_kernel, None)
-        kernel, window = Kernel.of(call.op.pointwise_kernel, _channels_first), _still(((0, 0),) * len(x.spatial))
-        return self.activated(call, self._convolved(f"{call.name} (pointwise)", x, kernel, window, bias=call.op.bias))
+def _einsum(call: Call, equation: str, constant: Any) -> Tensor:
+    """A sum over axes of the input times a constant, as a matrix from those axes to new ones."""
+    before, arrow, after = equation.replace(" ", "").partition("->")
+    ours, theirs = before.split(",")
+    rank = len(call.x.shape) + 1
+    if "..." in ours:
+        free = [c for c in map(chr, range(65, 91)) if c not in equation]
+        rest = "".join(free[: rank - len(ours) + 3])
+        ours, after = ours.replace("...", rest), after.replace("...", rest)
+    shared = set(ours) & set(theirs) & set(after)
+    summed = [c for c in ours if c not in after]
+    added = [c for c in after if c not in ours]
+    plain = len(ours) == rank and all(len(set(t)) == len(t) for t in (ours, theirs, after)) and "..." not in theirs
+    if not arrow or not plain or shared or after[:1] != ours[0] or not set(summed) <= set(theirs) or not summed:
+        raise call.unknown(f"the equation {equation!r} of a tensor and a constant")
+    kept = [c for c in after[1:] if c in ours]
+    x = call.x
+    x = call.net.picked(f"{call.name} (order)", x, x.index.transpose([ours.index(c) - 1 for c in kept + summed]), False)
+    sizes = dict(zip(theirs, constant.shape, strict=True))
+    outputs = math.prod(sizes[c] for c in added)
+    gone = [c for c in theirs if c not in added and c not in summed]  # summed over in the constant alone
 
-    rule_separableconv1d = rule_separableconv2d
+    def arranged(weights: Any) -> Any:
+        weights = keras.ops.sum(weights, [theirs.index(c) for c in gone]) if gone else weights
+        left = [c for c in theirs if c not in gone]
+        return keras.ops.reshape(keras.ops.transpose(weights, [left.index(c) for c in added + summed]), (outputs, -1))
 
-    def rule_conv2dtranspose(self, call: Call) -> Tensor:
-        """The adjoint of the convolution from its outputs to its inputs."""
-        layer, x = call.op, self._image(call)
-        y = Tensor(-1, tuple(layer.compute_output_shape((1, *x.shape))[1:]), x.first)
-        kernel, window = Kernel.of(layer.kernel, _channels_first), _window(layer, y.spatial, layer.kernel_size)
-        shift = np.repeat(array(layer.bias), math.prod(y.spatial)) if layer.use_bias else 0.0
-        operation = G.Convolution(kernel.array, y.spatial, **window, transposed=True, shift=shift, live=kernel.live)
-        return self.activated(call, self.put(call.name, operation, (x,), y.shape, x.first))
+    if isinstance(constant, np.ndarray):
+        axes = tuple(theirs.index(c) for c in gone)
+        left = [c for c in theirs if c not in gone]
+        kernel = Kernel(constant.sum(axes).transpose([left.index(c) for c in added + summed]).reshape(outputs, -1))
+    else:
+        kernel = Kernel.of(call, constant, arranged)
+    flat = Tensor(x.place, (*x.shape[: len(kept)], math.prod(x.shape[len(kept) :])))
+    y = _multiplied(call, flat, kernel)
+    y = Tensor(y.place, (*y.shape[:-1], *(sizes[c] for c in added)))
+    order = [(kept + added).index(c) for c in after[1:]]
+    return call.net.picked(f"{call.name} (order)", y, y.index.transpose(order), False)
 
-    rule_conv1dtranspose = rule_conv3dtranspose = rule_conv2dtranspose
 
-    def rule_spectralnormalization(self, call: Call) -> Tensor:
-        return self.apply(call.op.layer, call.x)  # only in train mode does it change the kernel
-
-    # Pooling and padding
-
-    def rule_zeropadding2d(self, call: Call) -> Tensor:
-        x, padding = self._image(call), call.op.padding
-        channels = x.size // math.prod(x.spatial)
-        both = tuple((int(a), int(b)) for a, b in ([padding] if len(x.spatial) == 1 else padding))
-        kernel = Kernel(np.ones((channels, 1, *(1 for _ in both))))
-        return self._convolved(call.name, x, kernel, _still(both), channels)
-
-    rule_zeropadding1d = rule_zeropadding3d = rule_zeropadding2d
-
-    def rule_averagepooling2d(self, call: Call) -> Tensor:
-        x, sizes = self._image(call), call.op.pool_size
-        channels = x.size // math.prod(x.spatial)
-        window = _window(call.op, x.spatial, sizes)
-        mean = Kernel(np.full((channels, 1, *sizes), 1 / math.prod(sizes)))
-        y = self._convolved(call.name, x, mean, window, channels)
-        if call.op.padding == "valid":
-            return y
-        # TensorFlow divides by the number of entries that are there.
-        there = (
-            convolution.matrix(np.full((1, 1, k), 1 / k), (n,), (s,), (p,), (1,)).sum(1)
-            for n, k, s, p in zip(x.spatial, sizes, window["stride"], window["padding"], strict=True)
-        )
-        factors = np.tile(1 / functools.reduce(np.multiply.outer, there).ravel(), channels)
-        return self.put(f"{call.name} (border)", G.Scale(factors), (y,), y.shape, y.first)
-
-    rule_averagepooling1d = rule_averagepooling3d = rule_averagepooling2d
-
-    def rule_maxpooling2d(self, call: Call) -> Tensor:
-        layer, x = call.op, call.x
-        overlap = math.prod(math.ceil(k / s) for k, s in zip(layer.pool_size, layer.strides, strict=True))
-        shape = tuple(layer.compute_output_shape((1, *x.shape))[1:])
-        return self.put(call.name, G.max_pool(overlap), (x,), shape, x.first)
-
-    rule_maxpooling1d = rule_maxpooling3d = rule_maxpooling2d
-
-    def rule_globalmaxpooling2d(self, call: Call) -> Tensor:
-        shape = tuple(call.op.compute_output_shape((1, *call.x.shape))[1:])
-        return self.put(call.name, G.max_pool(1), (call.x,), shape)
-
-    rule_globalmaxpooling1d = rule_globalmaxpooling3d = rule_globalmaxpooling2d
+# Convolutions
 
 
 def _channels_first(kernel: Any) -> Any:
@@ -158,19 +144,88 @@ def _channels_first(kernel: Any) -> Any:
     return keras.ops.moveaxis(kernel, (-1, -2), (0, 1))
 
 
-def _still(padding: tuple[tuple[int, int], ...]) -> dict[str, Any]:
-    """What a convolution without stride and dilation is given."""
-    one = (1,) * len(padding)
-    return {"stride": one, "padding": padding, "dilation": one}
+def still(rank: int) -> dict[str, Any]:
+    """What a convolution without stride, padding and dilation is given."""
+    one = (1,) * rank
+    return {"stride": one, "padding": ((0, 0),) * rank, "dilation": one}
 
 
-def _window(layer: Any, shape: Sequence[int], sizes: Sequence[int]) -> dict[str, Any]:
+def each(value: Any, rank: int) -> tuple[int, ...]:
+    """A number, or one for each of some axes, as one for each."""
+    values = tuple(int(v) for v in keras.tree.flatten(value))
+    return values * rank if len(values) == 1 else values
+
+
+def window(call: Call, shape: Sequence[int], sizes: Sequence[int]) -> dict[str, Any]:
     """Stride, padding and dilation of a layer on an image; with "same" TensorFlow puts the odd zero after."""
-    stride, dilation = tuple(layer.strides), tuple(getattr(layer, "dilation_rate", (1,) * len(shape)))
+    rank = len(sizes)
+    if len(shape) != rank:
+        raise call.unknown(f"{type(call.op).__name__!r} of a tensor of shape {(None, *call.x.shape)}")
+    stride = each(sizes if call["strides"] is None else call["strides"], rank)
+    dilation = each(1 if call["dilation_rate"] is None else call["dilation_rate"], rank)
     padding = []
     for n, k, s, d in zip(shape, sizes, stride, dilation, strict=True):
         reach = (k - 1) * d
         same = max((math.ceil(n / s) - 1) * s + reach + 1 - n, 0)
-        before, after = {"valid": (0, 0), "causal": (reach, 0), "same": (same // 2, same - same // 2)}[layer.padding]
-        padding.append((before, after))
+        known = {"valid": (0, 0), "causal": (reach, 0), "same": (same // 2, same - same // 2)}
+        if call["padding"] not in known or (call["padding"] == "causal" and rank != 1):
+            raise call.unknown(f"{type(call.op).__name__!r} with padding {call['padding']!r}")
+        padding.append(known[call["padding"]])
     return {"stride": stride, "padding": tuple(padding), "dilation": dilation}
+
+
+def _convolved(
+    call: Call, x: Tensor, kernel: Kernel, window: dict[str, Any], groups: int = 1, bias: Any = None, what: str = ""
+) -> Tensor:
+    sizes = zip(x.spatial, kernel.array.shape[2:], *window.values(), strict=True)
+    out = tuple((n + sum(p) - (k - 1) * d - 1) // s + 1 for n, k, s, p, d in sizes)
+    shift = 0.0 if bias is None else np.repeat(call.array(bias), math.prod(out))
+    operation = G.Convolution(kernel.array, x.spatial, **window, groups=groups, shift=shift, live=kernel.live)
+    return call.put(operation, (x,), x.image(len(kernel.array), out), x.first, what)
+
+
+@rule("layers.Conv1D layers.Conv2D layers.Conv3D", f"filters groups {_CONVOLUTION}")
+def _convolution(call: Call) -> Tensor:
+    layer, x = call.op, call.image()
+    kernel = Kernel.of(call, layer.kernel, _channels_first)
+    return activated(
+        call, _convolved(call, x, kernel, window(call, x.spatial, layer.kernel_size), layer.groups, layer.bias)
+    )
+
+
+def _depthwise(call: Call, kernel: Any, bias: Any) -> Tensor:
+    x, (*sizes, channels, _) = call.image(), kernel.shape
+
+    def one_by_one(kernel: Any) -> Any:
+        return keras.ops.reshape(keras.ops.moveaxis(kernel, (-2, -1), (0, 1)), (-1, 1, *sizes))
+
+    return _convolved(call, x, Kernel.of(call, kernel, one_by_one), window(call, x.spatial, sizes), channels, bias)
+
+
+@rule("layers.DepthwiseConv1D layers.DepthwiseConv2D", f"depth_multiplier {_CONVOLUTION}")
+def _depthwise_convolution(call: Call) -> Tensor:
+    return activated(call, _depthwise(call, call.op.kernel, call.op.bias))
+
+
+@rule("layers.SeparableConv1D layers.SeparableConv2D", f"filters depth_multiplier {_CONVOLUTION}")
+def _separable(call: Call) -> Tensor:
+    x, kernel = _depthwise(call, call.op.depthwise_kernel, None), call.op.pointwise_kernel
+    kernel = Kernel.of(call, kernel, _channels_first)
+    return activated(call, _convolved(call, x, kernel, still(len(x.spatial)), bias=call.op.bias, what="pointwise"))
+
+
+@rule(
+    "layers.Conv1DTranspose layers.Conv2DTranspose layers.Conv3DTranspose",
+    f"filters output_padding {_CONVOLUTION}",
+)
+def _transposed(call: Call) -> Tensor:
+    """The adjoint of the convolution from its outputs to its inputs."""
+    layer, x = call.op, call.image()
+    y = Tensor(-1, tuple(layer.compute_output_shape((1, *x.shape))[1:]), x.first)
+    around = window(call, y.spatial, layer.kernel_size)
+    kernel = Kernel.of(call, layer.kernel, _channels_first)
+    shift = np.repeat(call.array(layer.bias), math.prod(y.spatial)) if layer.use_bias else 0.0
+    operation = G.Convolution(kernel.array, y.spatial, **around, transposed=True, shift=shift, live=kernel.live)
+    if operation.windows != x.spatial:
+        raise call.unknown(f"'{type(layer).__name__}' with these strides, padding and output_padding")
+    return activated(call, call.put(operation, (x,), y.shape, x.first))

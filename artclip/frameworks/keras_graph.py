@@ -2,59 +2,48 @@
 
 from __future__ import annotations
 
-import functools
-import math
-from dataclasses import replace
+import inspect
+import warnings
 from typing import Any
 
 import keras
 import numpy as np
 
-from artclip.frameworks.keras_nodes import Call, Tensor, array
-from artclip.frameworks.keras_rules import JOINS, Rules
-from artclip.frameworks.preprocessing import graph_with_scaling
 from artclip import graph as G
-
-# In eval mode these hand on their input.
-_SAME = frozenset(
-    (
-        *("identity", "dropout", "spatialdropout1d", "spatialdropout2d", "spatialdropout3d", "alphadropout"),
-        *("gaussiandropout", "gaussiannoise", "activityregularization", "stopgradient", "randomflip", "randomrotation"),
-        *("randomtranslation", "randomzoom", "randomcontrast", "randombrightness"),
-    )
+from artclip.frameworks import (  # noqa: F401  (each registers its rules)
+    keras_activations,
+    keras_convolutions,
+    keras_moves,
+    keras_rules,
+    keras_windows,
+    keras_wrappers,
 )
-# These move entries, drop or repeat some, and compute nothing.
-_MOVES = frozenset(
-    (
-        *("flatten", "reshape", "permute", "repeatvector", "cropping1d", "cropping2d", "cropping3d", "upsampling1d"),
-        *("upsampling2d", "upsampling3d", "transpose", "swapaxes", "moveaxis", "squeeze", "expanddims", "flip"),
-        *("getitem",),
-    )
-)
-# Activations without parameters, by the names of Keras and TensorFlow without underscores.
-_PLAIN = {
-    **{k: G.ACTIVATIONS[k] for k in ("relu6", "tanh", "softplus", "sigmoid", "hardtanh", "hardsigmoid", "selu")},
-    **{k: G.ACTIVATIONS[k] for k in ("softsign", "gelu", "silu", "mish", "hardswish")},
-    **{"swish": G.ACTIVATIONS["silu"], "hardsilu": G.ACTIVATIONS["hardswish"], "sparsesigmoid": G.Activation(0.0, 0.5)},
-    **dict.fromkeys(("logsigmoid", "tanhshrink", "squareplus", "sparseplus"), G.Activation(0.0, 1.0)),
-    **dict.fromkeys(("absolute", "abs"), G.Activation(-1.0, 1.0)),
-}
-_STEEP = ("exponential", "exp", "square", "log", "sqrt", "power", "reciprocal", "glu", "threshold", "hardshrink")
+from artclip.frameworks.keras_activations import STEEP
+from artclip.frameworks.keras_calls import RULES, Call, Net, Refusal, Rule, arguments_of, is_common
+from artclip.frameworks.keras_nodes import Tensor
+from artclip.frameworks.keras_refused import REASONS
+from artclip.frameworks.preprocessing import graph_with_scaling
+
+_FULL = ("float32", "float64")
 
 
-def read(model: Any, input_shape: tuple[int, ...]) -> tuple[list[G.Node], int]:
-    """The nodes of the model in eval mode, each after its parents, and the number of inputs.
+def read(model: Any, input_shape: tuple[int, ...]) -> G.LayerGraph:
+    """The graph of layers of the model in eval mode.
 
     Inputs and outputs are flattened in Keras's order.
 
+    Args:
+        model: a functional or sequential model.
+        input_shape: of one sample.
+
     Raises:
-        ValueError: a model that is no graph of layers, an operation for which there is no rule, or one that is not
-            Lipschitz, with the layer's name.
+        ValueError: a model that is no graph of layers, an operation or an argument for which there is no rule, or a
+            layer that is not Lipschitz, with the layer's name.
     """
-    return _Reader().nodes(model, Tensor(-1, tuple(input_shape))), math.prod(input_shape)
+    return _Reader().graph(model, Tensor(-1, tuple(int(n) for n in input_shape)))
 
 
-def of_estimator(f: Any) -> tuple[list[G.Node], int]:
+def of_estimator(f: Any) -> G.LayerGraph:
     """The graph of an adapter of an ART estimator: raw inputs in, its scaling first."""
     return graph_with_scaling(f, read)
 
@@ -64,133 +53,179 @@ def _root(thing: Any) -> str:
     return str(getattr(thing, "__module__", None)).split(".")[0]
 
 
-class _Reader(Rules):
-    def __init__(self) -> None:
-        super().__init__()
-        self._inside: tuple[str, ...] = ()  # names of the models around the layer
+def _patched(op: Any) -> bool:
+    """Whether what a layer does was replaced on the object."""
+    return any(name in vars(op) for name in ("call", "__call__"))
 
-    def nodes(self, model: Any, x: Tensor) -> list[G.Node]:
-        """All nodes; the output is the last."""
+
+def _agrees(shape: tuple[int, ...], like: tuple[int | None, ...]) -> bool:
+    """Whether a shape is one that Keras has, where it is known."""
+    return len(shape) == len(like) and all(m is None or m == n for n, m in zip(shape, like, strict=True))
+
+
+class _Reader(Net):
+    def __init__(self, inside: tuple[str, ...] = (), dtypes: set[str] | None = None) -> None:
+        super().__init__()
+        self._inside = inside  # names of the models around the layer
+        self._dtypes: set[str] = set() if dtypes is None else dtypes  # that layers compute in
+
+    def apart(self) -> _Reader:
+        return _Reader(self._inside, self._dtypes)
+
+    def _within(self, name: str) -> _Reader:
+        """The same nodes, for a model inside."""
+        inner = _Reader((*self._inside, name), self._dtypes)
+        inner.nodes, inner._held = self.nodes, self._held
+        return inner
+
+    def _named(self, op: Any) -> str:
+        return "/".join((*self._inside, str(getattr(op, "name", "the model"))))
+
+    def graph(self, model: Any, x: Tensor) -> G.LayerGraph:
+        """All nodes that count; the output is the last."""
         outputs = keras.tree.flatten(self._model(model, [x]))
         if len(outputs) != 1:
-            raise ValueError(f"the model has {len(outputs)} outputs; only a model with one has an upper bound")
+            raise Refusal(f"the model has {len(outputs)} outputs; only a model with one has an upper bound")
         output = self.laid(outputs[0], False)
-        if output.place < 0 or output.place != len(self._nodes) - 1:
-            self.put("output", G.Reorder(), (output,), output.shape)
-        return self._nodes
+        if output.place < 0:
+            output = self.put("output", G.IDENTITY, (output,), output.shape)
+        precision = max(float(np.finfo(dtype).eps) for dtype in self._dtypes)
+        return G.LayerGraph(self.nodes[: output.place + 1], x.size, precision).pruned()
 
     def _model(self, model: Any, inputs: list[Tensor]) -> Any:
         graph = model._functional if isinstance(model, keras.Sequential) else model
         calls = [getattr(type(model), name, None) for name in ("call", "__call__")]
-        if not isinstance(graph, keras.Function) or any(_root(c) != "keras" for c in calls):
-            name = "/".join((*self._inside, str(getattr(model, "name", "the model"))))
-            raise ValueError(
-                f"{name} is a {type(model).__module__}.{type(model).__qualname__}, not a graph of Keras layers, so "
-                "there is no upper bound. Build it as keras.Sequential([...]) or as a functional "
+        overridden = any(_root(c) != "keras" for c in calls) or _patched(model)
+        if not isinstance(graph, keras.Function) or overridden:
+            raise Refusal(
+                f"{self._named(model)} is a {type(model).__module__}.{type(model).__qualname__}, not a graph of Keras "
+                "layers, so there is no upper bound. Build it as keras.Sequential([...]) or as a functional "
                 "keras.Model(inputs, outputs), or use lipschitz_lower_bound"
             )
+        self._check_precision(model)
         if len(inputs) != len(graph.inputs):
-            raise ValueError(f"the model has {len(graph.inputs)} inputs; only a model with one has an upper bound")
+            raise Refusal(f"the model has {len(graph.inputs)} inputs; only a model with one has an upper bound")
         for x, like in zip(inputs, graph.inputs, strict=True):
-            if len(x.shape) != len(like.shape) - 1 or not keras.backend.is_float_dtype(like.dtype):
-                raise ValueError(
-                    f"input {like.name} of the model has shape {like.shape} and type {like.dtype}; expected "
-                    f"floating-point numbers of shape {(None, *x.shape)}"
+            dtype = keras.backend.standardize_dtype(like.dtype)
+            if dtype not in _FULL or not _agrees(x.shape, tuple(like.shape[1:])):
+                raise Refusal(
+                    f"input {like.name} of the model has shape {like.shape} and type {dtype}; expected "
+                    f"floating-point numbers of shape {(None, *x.shape)}, in float32 or float64"
                 )
-        return graph._run_through_graph(inputs, operation_fn=lambda op: functools.partial(self.apply, op))
+        return self._run(graph, inputs)
 
-    def apply(self, op: Any, *args: Any, **kwargs: Any) -> Any:
-        call = Call(op, "/".join((*self._inside, op.name)), (args, kwargs))
+    def _run(self, graph: Any, inputs: list[Tensor]) -> Any:
+        """Each operation of a functional graph, in Keras's order; see ``Function._run_through_graph``."""
+        found = {id(like): x for like, x in zip(graph.inputs, inputs, strict=True)}
+        samples = graph.inputs[0].shape[0]
+        for depth in sorted(graph._nodes_by_depth, reverse=True):
+            for node in graph._nodes_by_depth[depth]:
+                if node.is_input or not node.operation or any(id(x) not in found for x in node.input_tensors):
+                    continue
+                args, kwargs = node.arguments.fill_in(found)
+                dtypes = [keras.backend.standardize_dtype(like.dtype) for like in node.outputs]
+                results = keras.tree.flatten(self._called(node.operation, args, kwargs, dtypes[0]))
+                for like, result, dtype in zip(node.outputs, results, dtypes, strict=True):
+                    self._check_dtype(node.operation, dtype)
+                    if like.shape[0] != samples or not _agrees(result.shape, tuple(like.shape[1:])):
+                        raise Refusal(
+                            f"layer {self._named(node.operation)}: its output has shape {like.shape} for {samples} "
+                            f"samples, where {(samples, *result.shape)} was read"
+                        )
+                    found[id(like)] = result
+        return keras.tree.pack_sequence_as(graph._outputs_struct, [found[id(x)] for x in graph.outputs])
+
+    def apply(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self._called(op, args, kwargs, getattr(op, "compute_dtype", None) or keras.config.floatx())
+
+    def _called(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any], dtype: str) -> Any:
         if isinstance(op, keras.Model):
-            around, self._inside = self._inside, (*self._inside, op.name)
-            outputs = self._model(op, call.tensors)
-            self._inside = around
-            return outputs
-        if _root(type(op)) != "keras":  # whatever it derives from, it may do anything
+            tensors = [a for a in keras.tree.flatten((args, kwargs)) if isinstance(a, Tensor)]
+            return self._within(op.name)._model(op, tensors)
+        call = Call(op, self._named(op), {}, dtype if dtype in _FULL else "float32", self)
+        if _root(type(op)) != "keras" or _patched(op):  # whatever it derives from, it may do anything
             raise call.unknown()
-        policy = getattr(op, "dtype_policy", None)
-        if getattr(op, "quantization_mode", None) or getattr(policy, "quantization_mode", None):
+        if getattr(op, "quantization_mode", None) or getattr(_policy(op), "quantization_mode", None):
             raise call.refused("it is quantized, and rounding is not Lipschitz")
-        if not keras.backend.is_float_dtype(getattr(op, "compute_dtype", None) or "float32"):
-            raise call.refused(f"it computes in {op.compute_dtype}, and rounding is not Lipschitz")
-        kind = call.kind.lower()
-        if kind not in JOINS and len(call.tensors) != 1:
-            raise call.unknown(f"{call.kind!r} of {len(call.tensors)} tensors")
-        if kind in _SAME:
-            return call.x
-        if kind in _MOVES:
-            return self._moved(call)
-        rule = getattr(self, f"rule_{kind}", None)
-        return self._entrywise(call, kind, op, call.name) if rule is None else rule(call)
+        self._check_precision(op)
+        rule = _rule_of(call)
+        call.given.update(_bound(call, args, kwargs))
+        if not call.tensors or rule.tensors not in (None, len(call.tensors)):
+            raise call.unknown(f"{type(op).__name__!r} of {len(call.tensors)} tensors")
+        try:
+            return rule.function(call)
+        except Refusal:
+            raise
+        except Exception as error:  # an argument that Keras takes and the rule does not expect
+            raise call.unknown(f"{type(op).__name__!r} with these arguments ({error})") from error
 
-    def _moved(self, call: Call) -> Tensor:
-        """An operation that moves entries, found by what it does to their indices, in two samples."""
-        if getattr(call.op, "interpolation", "nearest") != "nearest":
-            raise call.unknown(f"{call.kind!r} with interpolation {call.op.interpolation!r}")
-        x = call.x
-        batch = np.stack([x.index, x.index + x.size]).astype(np.int32)
-        args, kwargs = keras.tree.map_structure(lambda a: batch if isinstance(a, Tensor) else a, call.arguments)
-        moved = keras.ops.convert_to_numpy(call.op(*args, **kwargs))
-        if moved.shape[:1] != (2,) or not np.array_equal(moved[1], moved[0] + x.size):
-            raise call.refused("it moves entries between samples")
-        return self.picked(call.name, x, moved[0], x.first and moved.ndim > 2)
+    # Precision
 
-    def activated(self, call: Call, x: Tensor) -> Tensor:
-        function = call.op.activation
-        if function in (None, keras.activations.linear):
-            return x
-        if isinstance(function, keras.Operation):  # a layer as an activation
-            return self.apply(function, x)
-        kind, call = getattr(function, "__name__", repr(function)), replace(call, arguments=x)
-        if _root(function) not in ("keras", "tensorflow"):
-            raise call.unknown(f"the activation {kind!r}")
-        # TensorFlow has softmax_v2 and log_softmax_v2.
-        return self._entrywise(call, kind.removesuffix("_v2").replace("_", ""), None, f"{call.name} ({kind})")
+    def _check_precision(self, op: Any) -> None:
+        """Of a layer or a model: what it computes in, and what its numbers are stored in."""
+        for dtype in (getattr(op, "compute_dtype", None), getattr(op, "variable_dtype", None)):
+            if dtype is not None:
+                self._check_dtype(op, dtype)
 
-    def rule_activation(self, call: Call) -> Tensor:
-        return self.activated(call, call.x)
-
-    def rule_cast(self, call: Call) -> Tensor:
-        if not keras.backend.is_float_dtype(call.op.dtype):
-            raise call.refused(f"it rounds to {call.op.dtype}, which is not Lipschitz")
-        return call.x
-
-    def _entrywise(self, call: Call, kind: str, parameters: Any, name: str) -> Tensor:
-        """An activation, which keeps shape and order."""
-        operation = _activation(call, kind, parameters)
-        if operation is None:
-            raise call.unknown("" if parameters is call.op else repr(kind))
-        return self.put(name, operation, (call.x,), call.x.shape, call.x.first)
+    def _check_dtype(self, op: Any, dtype: str) -> None:
+        if dtype in _FULL:
+            self._dtypes.add(dtype)
+            return
+        name = f"layer {self._named(op)}"
+        if dtype in ("float16", "bfloat16") or dtype.startswith("float"):
+            raise Refusal(
+                f"{name}: it computes in {dtype}, whose rounding is far above that of float32, so that a bound in real "
+                "arithmetic would not hold for what predict computes. Use float32, or lipschitz_lower_bound"
+            )
+        raise Refusal(f"{name}: it computes in {dtype}, and rounding is not Lipschitz")
 
 
-def _activation(call: Call, kind: str, parameters: Any) -> G.Operation | None:
-    """An activation with its parameters, ``None`` for Keras's defaults; ``None`` where there is no rule."""
+def _policy(op: Any) -> Any:
+    return getattr(op, "dtype_policy", None)
 
-    def of(name: str, default: float) -> float:
-        return float(getattr(parameters, name, default))
 
-    if kind in _PLAIN:
-        return _PLAIN[kind]
-    if kind in _STEEP:
-        raise call.refused(f"{kind} is not globally Lipschitz")
-    if kind == "relu":
-        slope = of("negative_slope", 0.0)
-        if of("threshold", 0.0):
-            raise call.refused("a ReLU with a threshold jumps there, so it is not Lipschitz")
-        if getattr(parameters, "max_value", None) is None:
-            return G.leaky_relu(float(np.float32(slope)))  # as TensorFlow takes it
-        return G.Activation(min(0.0, slope), max(1.0, slope))
-    if kind == "leakyrelu":
-        return G.leaky_relu(float(np.float32(of("negative_slope", 0.2))))
-    if kind == "prelu":
-        slopes = array(parameters.alpha)
-        low, high = float(slopes.min()), float(slopes.max())
-        return G.leaky_relu(low) if low == high else G.Activation(min(1.0, low), max(1.0, high))
-    if kind == "elu":
-        alpha = of("alpha", 1.0)
-        return G.Activation(min(0.0, alpha), max(1.0, alpha))
-    if kind in ("softmax", "logsoftmax"):
-        # Over some axes of several it is many of them side by side, whose norm is that of one.
-        over = [call.axis(a) for a in keras.tree.flatten(getattr(parameters, "axis", -1))]
-        return G.log_softmax(math.prod(call.x.shape[i] for i in over)) if kind == "logsoftmax" else G.SOFTMAX
-    return None
+def _rule_of(call: Call) -> Rule:
+    """The rule for a call, if it knows each argument of the class.
+
+    Raises:
+        Refusal: there is none, or it does not.
+    """
+    name = type(call.op).__name__.lower()
+    if call.kind in REASONS:
+        raise call.refused(REASONS[call.kind])
+    if call.kind.startswith("ops.") and name in STEEP:
+        raise call.refused(f"{name} {STEEP[name]}")
+    rule = RULES.get(call.kind)
+    if rule is None:
+        raise call.unknown()
+    kind: type = type(call.op)
+    names = arguments_of(kind)
+    if isinstance(call.op, keras.Layer):  # some arguments are not in the signature
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # nothing is saved, so a lambda in it does no harm
+            names = names | call.op.get_config().keys()
+    for name in sorted(names):
+        if name not in rule.takes and not is_common(name):
+            raise call.unknown(f"the argument {name!r} of {type(call.op).__name__!r}")
+    return rule
+
+
+def _bound(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a call by their names.
+
+    Raises:
+        Refusal: a mask, which no rule knows.
+    """
+    bound = inspect.signature(call.op.call).bind(*args, **kwargs)
+    given: dict[str, Any] = {}
+    for name, parameter in bound.signature.parameters.items():
+        value = bound.arguments.get(name)
+        if name not in bound.arguments or name == "training":  # the model predicts, whatever a layer was told
+            continue
+        if name.endswith("mask") and value is not None:
+            raise call.unknown(f"{type(call.op).__name__!r} with a mask")
+        if parameter.kind is parameter.VAR_KEYWORD and value:
+            raise call.unknown(f"the argument {next(iter(value))!r} of {type(call.op).__name__!r}")
+        if not name.endswith("mask"):
+            given[name] = value
+    return given

@@ -1,21 +1,16 @@
-"""Where tensors of a Keras model are held in the graph of layers, and the calls of layers on them."""
+"""Where tensors of a Keras model are held in the graph of layers, and how nodes are put there."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import keras
 import numpy as np
 
 from artclip import graph as G
 
-
-def array(value: Any) -> np.ndarray:
-    """A weight or a constant as float64."""
-    return np.asarray(keras.ops.convert_to_numpy(value), dtype=np.float64)
+MOST = 1 << 22  # elements of a matrix along one axis
 
 
 @dataclass(frozen=True)
@@ -37,20 +32,35 @@ class Tensor:
         return math.prod(self.shape)
 
     @property
+    def held(self) -> tuple[int, ...]:
+        """Shape in the node's order."""
+        return self.shape[-1:] + self.shape[:-1] if self.first else self.shape
+
+    def held_axis(self, axis: int) -> int:
+        """An axis >= 0 of the shape, as one of :attr:`held`."""
+        return (axis + 1) % len(self.shape) if self.first else axis
+
+    @property
     def spatial(self) -> tuple[int, ...]:
         """Shape of an image whose channels the node has first."""
-        return self.shape[:-1] if self.first else self.shape[1:]
+        return self.held[1:]
 
     @property
     def index(self) -> np.ndarray:
         """Of each entry, in Keras's shape, where the node has it."""
-        if not self.first:
-            return np.arange(self.size).reshape(self.shape)
-        return np.moveaxis(np.arange(self.size).reshape(self.shape[-1:] + self.shape[:-1]), 0, -1)
+        index = np.arange(self.size).reshape(self.held)
+        return np.moveaxis(index, 0, -1) if self.first else index
 
     def image(self, channels: int, spatial: Sequence[int]) -> tuple[int, ...]:
         """Keras's shape of another image, with its channels on the same axis."""
         return (*spatial, channels) if self.first else (channels, *spatial)
+
+    def without(self, axes: Iterable[int]) -> Tensor:
+        """The tensor without axes of one entry."""
+        axes, last = set(axes), len(self.shape) - 1
+        return Tensor(
+            self.place, tuple(n for i, n in enumerate(self.shape) if i not in axes), self.first and last not in axes
+        )
 
 
 def flat(entries: np.ndarray, first: bool) -> np.ndarray:
@@ -58,84 +68,74 @@ def flat(entries: np.ndarray, first: bool) -> np.ndarray:
     return (np.moveaxis(entries, -1, 0) if first else entries).ravel()
 
 
-@dataclass(frozen=True)
-class Call:
-    """An operation of Keras, its name in the model, and its arguments: tensors and constants."""
-
-    op: Any
-    name: str
-    arguments: Any
-
-    @property
-    def kind(self) -> str:
-        return type(self.op).__name__
-
-    @property
-    def terms(self) -> list[Any]:
-        return [a for a in keras.tree.flatten(self.arguments) if a is not None]
-
-    @property
-    def tensors(self) -> list[Tensor]:
-        return [a for a in self.terms if isinstance(a, Tensor)]
-
-    @property
-    def constants(self) -> list[Any]:
-        return [a for a in self.terms if not isinstance(a, Tensor)]
-
-    @property
-    def x(self) -> Tensor:
-        return self.tensors[0]
-
-    def axis(self, axis: int | None) -> int:
-        """An axis as Keras counts it, of one sample."""
-        if axis is None or axis % (len(self.x.shape) + 1) == 0:
-            raise self.refused("it joins samples of a batch")
-        return axis % (len(self.x.shape) + 1) - 1
-
-    def refused(self, why: str) -> ValueError:
-        """What to raise."""
-        return ValueError(f"layer {self.name}: {why}")
-
-    def unknown(self, what: str = "") -> ValueError:
-        """What to raise where there is no rule."""
-        return self.refused(
-            f"no rule for {what or repr(self.kind)}, so there is no upper bound. Use lipschitz_lower_bound, or write "
-            "the layer with operations that have one"
-        )
-
-
 class Nodes:
     """The nodes so far, and how one more is put there."""
 
     def __init__(self) -> None:
-        self._nodes: list[G.Node] = []
+        self.nodes: list[G.Node] = []
         self._held: dict[Tensor, Tensor] = {}  # tensors in the other order
-
-    def apply(self, op: Any, *args: Any, **kwargs: Any) -> Any:
-        """The result of a layer or operation on tensors and constants."""
-        raise NotImplementedError
-
-    def activated(self, call: Call, x: Tensor) -> Tensor:
-        """What the argument ``activation`` of a layer does to the layer's result."""
-        raise NotImplementedError
 
     def put(
         self, name: str, operation: G.Operation, parents: Sequence[Tensor], shape: tuple[int, ...], first: bool = False
     ) -> Tensor:
-        self._nodes.append(G.Node(name, operation, tuple(p.place for p in parents), math.prod(shape)))
-        return Tensor(len(self._nodes) - 1, shape, first)
+        self.nodes.append(G.Node(name, operation, tuple(p.place for p in parents), math.prod(shape)))
+        return Tensor(len(self.nodes) - 1, shape, first)
 
-    def picked(self, name: str, x: Tensor, index: np.ndarray, first: bool) -> Tensor:
-        """The tensor that has in each place, in Keras's shape, the entry of ``x`` at the index."""
+    def picked(self, name: str, x: Tensor, index: np.ndarray, first: bool, shift: np.ndarray | float = 0.0) -> Tensor:
+        """The tensor that has in each place, in Keras's shape, the entry of ``x`` at the index, or 0 where it is -1.
+
+        Args:
+            shift: what is added, in Keras's shape.
+        """
         entries = flat(index, first)
-        if np.array_equal(entries, np.arange(x.size)):
+        if len(entries) == x.size and np.array_equal(entries, np.arange(x.size)) and not np.any(shift):
             return Tensor(x.place, index.shape, first)
-        return self.put(name, G.repeated(entries), (x,), index.shape, first)
+        shift = flat(shift, first) if isinstance(shift, np.ndarray) else shift
+        return self.put(name, G.Gather(entries, shift), (x,), index.shape, first)
 
     def laid(self, x: Tensor, first: bool) -> Tensor:
         """The tensor in the order asked for."""
         if x.first == first:
             return x
+        if len(x.shape) < 2 or math.prod(x.shape[:-1]) == 1 or x.shape[-1] == 1:  # both orders are one
+            return Tensor(x.place, x.shape, first)
         if x not in self._held:
             self._held[x] = self.picked("order", x, x.index, first)
         return self._held[x]
+
+    def along(
+        self, name: str, x: Tensor, matrices: Mapping[int, np.ndarray], shift: np.ndarray | float = 0.0
+    ) -> Tensor:
+        """Matrices (outputs, inputs) along axes of the tensor.
+
+        Args:
+            shift: what is added, in Keras's shape.
+        """
+        shape = list(x.shape)
+        held: list[np.ndarray | None] = [None] * len(shape)
+        for axis, matrix in matrices.items():
+            shape[axis], held[x.held_axis(axis)] = len(matrix), matrix
+        shift = flat(np.broadcast_to(shift, shape), x.first) if isinstance(shift, np.ndarray) else shift
+        return self.put(name, G.Kronecker(x.held, tuple(held), shift), (x,), tuple(shape), x.first)
+
+    def side_by_side(self, name: str, parents: Sequence[Tensor]) -> Tensor:
+        """All entries of several tensors, one tensor after the other."""
+        if len(parents) == 1:
+            return Tensor(parents[0].place, (parents[0].size,))
+        return self.put(name, G.Concat(), parents, (sum(p.size for p in parents),))
+
+
+def groups(x: Tensor, axes: Sequence[int]) -> np.ndarray:
+    """Where the node has the entries that share all indices but those of some axes: (groups, entries)."""
+    held = sorted(axes)
+    index = np.moveaxis(x.index, held, range(-len(held), 0))
+    return index.reshape(-1, math.prod(x.shape[a] for a in held))
+
+
+def parts(x: Tensor, axes: Sequence[int]) -> tuple[np.ndarray, int]:
+    """The same for one part of the node, and how many parts with the same groups follow one another."""
+    held = sorted(x.held_axis(a) for a in axes)
+    copies = math.prod(x.held[: held[0]])
+    rest = np.arange(math.prod(x.held[held[0] :])).reshape(x.held[held[0] :])
+    index = np.moveaxis(rest, [a - held[0] for a in held], range(-len(held), 0))
+    return index.reshape(-1, math.prod(x.held[a] for a in held)), copies

@@ -1,143 +1,289 @@
-"""What each layer and operation of Keras does, as nodes of the graph of layers."""
+"""Arithmetic, sums, maxima and normalisation of Keras as nodes of the graph of layers."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from artclip.frameworks.keras_convolutions import Convolutions
-from artclip.frameworks.keras_nodes import Call, Tensor, array, flat
 from artclip import graph as G
+from artclip.frameworks.keras_activations import limited
+from artclip.frameworks.keras_calls import Call, rule
+from artclip.frameworks.keras_nodes import Tensor, groups, parts
+from artclip.graph import products
 
-# Operations that take several tensors.
-JOINS = ("add", "subtract", "average", "multiply", "divide", "truedivide", "maximum", "minimum", "concatenate")
+# Each entry times a number, plus a number
 
 
-class Rules(Convolutions):
-    """A method ``rule_<kind>`` for each kind of layer or operation, in small letters."""
+@rule(
+    "layers.BatchNormalization",
+    "axis momentum epsilon center scale renorm renorm_clipping renorm_momentum synchronized",
+)
+def _batch_normalization(call: Call) -> Tensor:
+    layer = call.op  # averages over batches, renormalised or not, count in training alone
+    mean, variance = call.array(layer.moving_mean), call.array(layer.moving_variance) + layer.epsilon
+    if not (variance > 0).all():
+        raise call.refused(f"its variance plus epsilon is {variance.min():g}, not > 0")
+    factors = (call.array(layer.gamma) if layer.scale else 1.0) / np.sqrt(variance)
+    shift = (call.array(layer.beta) if layer.center else 0.0) - factors * mean
+    shape = [1] * (len(call.x.shape) + 1)
+    shape[layer.axis] = -1
+    return call.scaled(factors.reshape(shape), shift.reshape(shape))
 
-    # Means and order
 
-    def rule_globalaveragepooling2d(self, call: Call) -> Tensor:
-        rank = len(call.x.shape)
-        return self._mean(call, range(rank - 1) if call.op.data_format == "channels_last" else range(1, rank))
+@rule("layers.Normalization", "axis mean variance invert")
+def _normalization(call: Call) -> Tensor:
+    mean, variance = call.array(call["mean"]), call.array(call["variance"])  # one entry on axes without their own
+    std = np.maximum(np.sqrt(variance), keras.backend.epsilon())
+    return call.scaled(std, mean) if call["invert"] else call.scaled(1 / std, -mean / std)
 
-    rule_globalaveragepooling1d = rule_globalaveragepooling3d = rule_globalaveragepooling2d
 
-    def rule_sort(self, call: Call) -> Tensor:
-        call.axis(call.op.axis)
-        return self.put(call.name, G.SORT, (call.x,), call.x.shape, call.x.first)
+@rule("layers.Rescaling", "scale offset")
+def _rescaling(call: Call) -> Tensor:
+    scale, offset = call.array(call["scale"]), call.array(call["offset"])
+    if scale.ndim and keras.config.image_data_format() == "channels_first":
+        scale = scale.reshape(scale.shape + (1,) * (3 - scale.ndim))
+    return call.scaled(scale, offset)
 
-    def rule_mean(self, call: Call) -> Tensor:
-        return self._mean(call, [call.axis(a) for a in keras.tree.flatten(call.op.axis)])
 
-    def _mean(self, call: Call, axes: Sequence[int]) -> Tensor:
-        """Over some axes: those are put last, then a row of equal weights for each part."""
-        x, every = call.x, range(len(call.x.shape))
-        kept = [i for i in every if i not in axes]
-        n = math.prod(x.shape[i] for i in axes)
-        shape = tuple(1 if i in axes else x.shape[i] for i in (every if call.op.keepdims else kept))
-        x = self.picked(f"{call.name} (order)", x, x.index.transpose(*kept, *axes), False)
-        return self.put(call.name, G.Dense(np.full((1, n), 1 / n), x.size // n), (x,), shape)
+@rule("ops.Negative")
+def _negative(call: Call) -> Tensor:
+    return call.scaled(-1.0)
 
-    # Each entry times a number, plus a number
 
-    def _entries(self, call: Call, constant: Any) -> np.ndarray:
-        """A constant for each entry of the input."""
-        try:
-            return flat(np.broadcast_to(constant, (1, *call.x.shape))[0], call.x.first)
-        except ValueError:
-            what = f"{call.kind!r} of shape {call.x.shape} with a constant of shape {np.shape(constant)}"
-            raise call.unknown(what) from None
+@rule("ops.ZerosLike", "dtype")
+def _zeros_like(call: Call) -> Tensor:
+    return call.scaled(0.0)
 
-    def _scaled(self, call: Call, factors: Any, shift: Any = 0.0) -> Tensor:
-        operation = G.Scale(self._entries(call, factors), self._entries(call, shift))
-        return self.put(call.name, operation, (call.x,), call.x.shape, call.x.first)
 
-    def rule_batchnormalization(self, call: Call) -> Tensor:
-        layer = call.op
-        factors = (array(layer.gamma) if layer.scale else 1.0) / np.sqrt(array(layer.moving_variance) + layer.epsilon)
-        shift = (array(layer.beta) if layer.center else 0.0) - factors * array(layer.moving_mean)
-        shape = [1] * (len(call.x.shape) + 1)
-        shape[layer.axis] = -1
-        return self._scaled(call, factors.reshape(shape), shift.reshape(shape))
+@rule("ops.OnesLike", "dtype")
+def _ones_like(call: Call) -> Tensor:
+    return call.scaled(0.0, 1.0)
 
-    def rule_normalization(self, call: Call) -> Tensor:
-        mean = array(call.op.mean)
-        std = np.maximum(np.sqrt(array(call.op.variance)), keras.backend.epsilon())
-        return self._scaled(call, std, mean) if call.op.invert else self._scaled(call, 1 / std, -mean / std)
 
-    def rule_rescaling(self, call: Call) -> Tensor:
-        scale, offset = (array(keras.ops.cast(t, call.op.compute_dtype)) for t in (call.op.scale, call.op.offset))
-        if scale.ndim and keras.config.image_data_format() == "channels_first":
-            scale = scale.reshape(scale.shape + (1,) * (3 - scale.ndim))
-        return self._scaled(call, scale, offset)
+def _split(call: Call) -> tuple[list[Tensor], list[np.ndarray]]:
+    """The inputs, broadcast to one shape, and the constants."""
+    constants = [call.array(a, "its constants") for a in call.terms if not isinstance(a, Tensor)]
+    return call.alike(call.tensors, constants), constants
 
-    def rule_negative(self, call: Call) -> Tensor:
-        return self._scaled(call, -1.0)
 
-    def rule_multiply(self, call: Call) -> Tensor:
-        if len(call.tensors) > 1:
-            raise call.refused("a product of two activations is not globally Lipschitz")
-        return self._scaled(call, array(call.constants[0]))
+def _joined(call: Call, parents: list[Tensor], weights: list[float]) -> Tensor:
+    """A weighted sum; of two functions of the entries of one tensor it is such a function."""
+    x = parents[0]
+    if len(parents) == 2:
+        found = products.total(call.net.nodes, x.place, parents[1].place, (weights[0], weights[1]))
+        if found is not None:
+            return call.put(found[0], (Tensor(found[1], x.shape, x.first),))
+    return call.put(G.Add(tuple(weights)), parents, x.shape, x.first)
 
-    def rule_divide(self, call: Call) -> Tensor:
-        if isinstance(call.terms[1], Tensor):
-            raise call.refused("a division by an activation is not globally Lipschitz")
-        return self._scaled(call, 1 / array(call.terms[1]))
 
-    rule_truedivide = rule_divide
+def _sum(call: Call, weights: Sequence[float]) -> Tensor:
+    """Of terms, each times a number; some may be constants."""
+    of_tensors, of_constants = (
+        [w for w, a in zip(weights, call.terms, strict=True) if isinstance(a, Tensor) == held] for held in (True, False)
+    )
+    parents, constants = _split(call)
+    x = parents[0]
+    if len(parents) > 1:
+        x, of_tensors = _joined(call, parents, of_tensors), [1.0]
+    if not constants and of_tensors == [1.0]:
+        return x
+    shift = sum(w * call.entries(c, x) for w, c in zip(of_constants, constants, strict=True))
+    return call.put(G.Scale(np.full(x.size, of_tensors[0]), shift), (x,), what="constants" if len(parents) > 1 else "")
 
-    # Several inputs
 
-    def _alike(self, call: Call, shapes: bool = True) -> list[Tensor]:
-        """The inputs, of one shape, in one order."""
-        if call.constants:
-            raise call.unknown(f"{call.kind!r} with a constant")
-        if shapes and len({x.shape for x in call.tensors}) > 1:
-            raise call.unknown(f"{call.kind!r} of shapes {', '.join(str(x.shape) for x in call.tensors)}")
-        first = any(x.first for x in call.tensors)
-        return [self.laid(x, first) for x in call.tensors]
+@rule("layers.Add", tensors=None)
+@rule("ops.Add", "x2", tensors=None)
+def _add(call: Call) -> Tensor:
+    return _sum(call, [1.0] * len(call.terms))
 
-    def _sum(self, call: Call, weights: Sequence[float]) -> Tensor:
-        """Of terms, each times a number; some may be constants."""
-        terms = list(zip(weights, call.terms, strict=True))
-        of_tensors = tuple(w for w, a in terms if isinstance(a, Tensor))
-        if call.constants:
-            shift = sum(w * array(a) for w, a in terms if not isinstance(a, Tensor))
-            return self._scaled(call, of_tensors[0], shift)
-        parents = self._alike(call)
-        return self.put(call.name, G.Add(of_tensors), parents, parents[0].shape, parents[0].first)
 
-    def rule_add(self, call: Call) -> Tensor:
-        return self._sum(call, [1.0] * len(call.terms))
+@rule("layers.Subtract", tensors=None)
+@rule("ops.Subtract", "x2", tensors=None)
+def _subtract(call: Call) -> Tensor:
+    return _sum(call, [1.0, -1.0])
 
-    def rule_subtract(self, call: Call) -> Tensor:
-        return self._sum(call, [1.0, -1.0])
 
-    def rule_average(self, call: Call) -> Tensor:
-        if not isinstance(call.op, keras.layers.Layer):  # keras.ops.average is another thing
-            raise call.unknown()
-        return self._sum(call, [1 / len(call.terms)] * len(call.terms))
+@rule("layers.Average", tensors=None)
+def _average_of_layers(call: Call) -> Tensor:
+    return _sum(call, [1 / len(call.terms)] * len(call.terms))
 
-    def rule_maximum(self, call: Call) -> Tensor:
-        if call.constants:
-            self._entries(call, array(call.constants[0]))
-            return self.put(call.name, G.Activation(0.0, 1.0), (call.x,), call.x.shape, call.x.first)
-        parents = self._alike(call)
-        both = self.put(f"{call.name} (inputs)", G.Concat(), parents, (sum(x.size for x in parents),))
-        return self.put(call.name, G.max_pool(1), (both,), parents[0].shape, parents[0].first)
 
-    rule_minimum = rule_maximum
+@rule("layers.Multiply", tensors=None)
+@rule("ops.Multiply", "x2", tensors=None)
+def _multiply(call: Call) -> Tensor:
+    parents, constants = _split(call)
+    x = parents[0]
+    if len(parents) > 1:
+        found = products.product(call.net.nodes, *(p.place for p in parents)) if len(parents) == 2 else None
+        if found is None:
+            raise call.refused(
+                "a product of two activations is not globally Lipschitz: its slope grows with their size "
+                "(squeeze-and-excite, gates and attention are such products)"
+            )
+        x = call.put(found[0], (Tensor(found[1], x.shape, x.first),))
+    if not constants:
+        return x
+    factors = np.prod([call.entries(c, x) for c in constants], axis=0)
+    return call.put(G.Scale(factors), (x,), what="constants" if len(parents) > 1 else "")
 
-    def rule_concatenate(self, call: Call) -> Tensor:
-        axis = call.axis(call.op.axis)
-        parents = self._alike(call, shapes=False)
-        starts = np.cumsum([0, *(x.size for x in parents)])
-        both = self.put(call.name, G.Concat(), parents, (int(starts[-1]),))
-        index = np.concatenate([x.index + start for x, start in zip(parents, starts[:-1], strict=True)], axis)
-        return self.picked(f"{call.name} (order)", both, index, parents[0].first)
+
+@rule("ops.Divide ops.TrueDivide", "x2", tensors=None)
+def _divide(call: Call) -> Tensor:
+    x, divisor = call.terms
+    if len(call.tensors) == 2:
+        x, divisor = call.alike(call.tensors)
+        if found := products.quotient(call.net.nodes, x.place, divisor.place):
+            return call.put(found[0], (Tensor(found[1], x.shape, x.first),))
+    if isinstance(divisor, Tensor):
+        raise call.refused("a division by an activation is not globally Lipschitz")
+    divisor = call.array(divisor, "its constants")
+    if not divisor.all():
+        raise call.refused("a division by 0")
+    (x,) = call.alike([x], [divisor])
+    return call.put(G.Scale(call.entries(1 / divisor, x)), (x,))
+
+
+# Sums and means
+
+
+def summed(call: Call, axes: Sequence[int], weights: dict[int, np.ndarray], keepdims: bool) -> Tensor:
+    """Weighted sums along axes; without weights plain ones."""
+    rows = {axis: weights.get(axis, np.ones(call.x.shape[axis])).reshape(1, -1) for axis in axes}
+    y = call.along(rows) if rows else call.x
+    return y if keepdims else y.without(axes)
+
+
+def averaged(call: Call, axes: Sequence[int], keepdims: bool) -> Tensor:
+    """Means along axes."""
+    return summed(call, axes, {a: np.full(call.x.shape[a], 1 / call.x.shape[a]) for a in axes}, keepdims)
+
+
+@rule("ops.Mean", "axis keepdims")
+def _mean(call: Call) -> Tensor:
+    return averaged(call, call.axes(call["axis"]), call["keepdims"])
+
+
+@rule("ops.Sum", "axis keepdims")
+def _total(call: Call) -> Tensor:
+    return summed(call, call.axes(call["axis"]), {}, call["keepdims"])
+
+
+@rule("ops.Average", "axis weights")
+def _average(call: Call) -> Tensor:
+    if call["weights"] is None:
+        return averaged(call, call.axes(call["axis"]), False)
+    weights, (axis,) = call.array(call["weights"], "its constants"), call.axes(call["axis"])
+    if weights.ndim != 1:
+        raise call.unknown(f"'Average' with weights of shape {weights.shape}")
+    if weights.sum() == 0:
+        raise call.refused("its weights have the sum 0")
+    return summed(call, [axis], {axis: weights / weights.sum()}, False)
+
+
+def _spatial(call: Call) -> range:
+    """The axes of an image that are not those of the channels."""
+    rank = len(call.x.shape)
+    return range(rank - 1) if call["data_format"] == "channels_last" else range(1, rank)
+
+
+@rule(
+    "layers.GlobalAveragePooling1D layers.GlobalAveragePooling2D layers.GlobalAveragePooling3D", "data_format keepdims"
+)
+def _global_average(call: Call) -> Tensor:
+    return averaged(call, _spatial(call), call["keepdims"])
+
+
+# Maxima and order
+
+
+def largest(call: Call, axes: Sequence[int], keepdims: bool, sign: int = 1) -> Tensor:
+    """The largest entries along axes, or the least for sign -1."""
+    windows, copies = parts(call.x, axes)
+    shape = tuple(1 if i in axes else n for i, n in enumerate(call.x.shape))
+    y = call.put(G.Maximum(windows, copies, sign), shape=shape) if axes else call.x
+    return y if keepdims else y.without(axes)
+
+
+@rule("layers.GlobalMaxPooling1D layers.GlobalMaxPooling2D layers.GlobalMaxPooling3D", "data_format keepdims")
+def _global_maximum(call: Call) -> Tensor:
+    return largest(call, _spatial(call), call["keepdims"])
+
+
+@rule("ops.Amax ops.Amin", "axis keepdims")
+def _extreme(call: Call) -> Tensor:
+    return largest(call, call.axes(call["axis"]), call["keepdims"], -1 if call.kind == "ops.Amin" else 1)
+
+
+@rule("ops.Max ops.Min", "axis keepdims initial")
+def _extreme_from(call: Call) -> Tensor:
+    least = call.kind == "ops.Min"
+    y = largest(call, call.axes(call["axis"]), call["keepdims"], -1 if least else 1)
+    if call["initial"] is None:
+        return y
+    initial = call.array(call["initial"], "its constants")
+    return limited(call, -np.inf if least else initial, initial if least else np.inf, y)
+
+
+@rule("layers.Maximum layers.Minimum", tensors=None)
+@rule("ops.Maximum ops.Minimum", "x2", tensors=None)
+def _extreme_of(call: Call) -> Tensor:
+    (parents, constants), least = _split(call), type(call.op).__name__ == "Minimum"
+    x = parents[0]
+    if len(parents) > 1:
+        both = call.net.side_by_side(f"{call.name} (inputs)", parents)
+        windows = np.arange(both.size).reshape(len(parents), -1).T
+        x = call.put(G.Maximum(windows, sign=-1 if least else 1), (both,), x.shape, x.first)
+    for constant in constants:
+        x = limited(call, -np.inf if least else constant, constant if least else np.inf, x)
+    return x
+
+
+@rule("ops.Sort", "axis")
+def _sort(call: Call) -> Tensor:
+    return call.put(G.Sort(groups(call.x, call.axes(call["axis"]))))
+
+
+# Normalisation of each sample
+
+
+def _normalised(call: Call, index: np.ndarray, scale: Any, shift: Any, centred: bool = True) -> Tensor:
+    eps = call["epsilon"]
+    eps = keras.backend.epsilon() if eps is None else float(eps)
+    if not eps > 0:
+        raise call.refused(
+            f"with epsilon {eps:g} it is not globally Lipschitz: it divides by a deviation that may be 0"
+        )
+    return call.put(G.Normalisation(index, call.entries(scale), call.entries(shift), eps, centred))
+
+
+@rule("layers.LayerNormalization", "axis epsilon center scale rms_scaling")
+def _layer_normalization(call: Call) -> Tensor:
+    layer, axes = call.op, call.axes(call["axis"])
+    if call["rms_scaling"]:
+        raise call.refused(
+            "with rms_scaling it divides by the deviation without subtracting the mean, so its slope grows with the "
+            "mean and it is not globally Lipschitz; use RMSNormalization"
+        )
+    shape = [1, *(n if i in axes else 1 for i, n in enumerate(call.x.shape))]
+    scale = 1.0 if layer.gamma is None else call.array(layer.gamma).reshape(shape)
+    shift = 0.0 if layer.beta is None else call.array(layer.beta).reshape(shape)
+    return _normalised(call, groups(call.x, axes), scale, shift)
+
+
+@rule("layers.RMSNormalization", "axis epsilon")
+def _rms_normalization(call: Call) -> Tensor:
+    scale = call.array(call.op.scale)  # broadcast from the last axis, whatever the axes are
+    return _normalised(call, groups(call.x, call.axes(call["axis"])), scale, 0.0, centred=False)
+
+
+@rule("layers.GroupNormalization", "groups axis epsilon center scale")
+def _group_normalization(call: Call) -> Tensor:
+    layer, axis = call.op, call.axis(call["axis"])
+    shape = [1, *(n if i == axis else 1 for i, n in enumerate(call.x.shape))]
+    scale = call.array(layer.gamma).reshape(shape) if layer.scale else 1.0
+    shift = call.array(layer.beta).reshape(shape) if layer.center else 0.0
+    index = np.moveaxis(call.x.index, axis, 0).reshape(layer.groups, -1)
+    return _normalised(call, index, scale, shift)
