@@ -45,11 +45,11 @@ def shape_of_outputs(shape: tuple[int, ...], nb: int | None, nb_classes: int | N
     said = f"({nb or 'n'}, {nb_classes})"
     if len(shape) == 2:
         raise ValueError(
-            f"the model gives {shape[1]} outputs a sample and its estimator says nb_classes={nb_classes}; make them agree"
+            f"the model gives {shape[1]} outputs a sample and its estimator says nb_classes={nb_classes}"
         )
     raise ValueError(
-        f"the model gives outputs of shape {shape}; a classifier gives one row of numbers a sample, {said}. Maps, as of "
-        "segmentation, and boxes, as of detectors, are not supported: reduce them to one row in the model"
+        f"the model gives outputs of shape {shape}; a classifier gives one row of numbers a sample, {said}. Maps, as "
+        "of segmentation, and boxes, as of detectors, are not supported: reduce them to one row"
     )
 
 
@@ -80,8 +80,8 @@ def check(f: Function, x: np.ndarray | None = None) -> None:
         return  # differences of infinite outputs say nothing
     if np.abs(again - first).max() > rounding:
         raise ValueError(
-            f"two calls of predict on the same inputs differ by {np.abs(again - first).max():.3g}: the model draws random "
-            "numbers or keeps a state, so it has no Lipschitz constant. Is dropout on in eval mode?"
+            f"two calls of predict on the same inputs differ by {np.abs(again - first).max():.3g}: the model draws "
+            "random numbers or keeps a state, so it has no Lipschitz constant. Is dropout on in eval mode?"
         )
     if np.abs(alone - first[:1]).max() > allowed:
         raise ValueError(

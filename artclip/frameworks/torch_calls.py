@@ -1,4 +1,4 @@
-"""Calls of PyTorch's operations in an exported graph: what they take, what they give, and what is said of refused ones."""
+"""Calls of PyTorch's operations in an exported graph: what they take and give, and what is said of refused ones."""
 
 from __future__ import annotations
 
@@ -98,9 +98,7 @@ class Call:
             raise self.refused(f"{self.operation} mixes samples: it gives {shape} for a batch of {BATCH}")
         return shape[1:]
 
-    def put(
-        self, operation: G.Operation, *parents: Held, shape: tuple[int, ...] | None = None, what: str = ""
-    ) -> Held:
+    def put(self, operation: G.Operation, *parents: Held, shape: tuple[int, ...] | None = None, what: str = "") -> Held:
         """One more node; its shape is that of the result, if none is given."""
         shape = self.shape() if shape is None else shape
         name = f"{self.name} ({what})" if what else self.name

@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from artclip import graph as G
-from artclip.frameworks import torch_moves, torch_windows  # noqa: F401  they register rules
+from artclip.frameworks import torch_moves, torch_norms, torch_weights, torch_windows  # noqa: F401  they register rules
 from artclip.frameworks.preprocessing import graph_with_scaling
 from artclip.frameworks.torch_calls import BATCH, RULES, Call, Held, Refused, arguments_of
 from artclip.frameworks.torch_rules import REASONS
@@ -170,7 +170,7 @@ class _Reader:
         if call.operation.startswith("_assert"):  # has no result
             return None
         values = {a.name: a.default_value for a in schema.arguments}
-        values |= {a.name: value for a, value in zip(schema.arguments, node.args)} | dict(node.kwargs)
+        values |= {a.name: value for a, value in zip(schema.arguments, node.args, strict=False)} | dict(node.kwargs)
         values = pytree.tree_map_only(torch.fx.Node, lambda n: self._values[n.name], values)
         leaves = pytree.tree_leaves(values, is_leaf=lambda v: isinstance(v, (Held, Refused)))
         for value in leaves:
@@ -183,6 +183,9 @@ class _Reader:
             raise call.refused(f"{call.operation} draws random numbers, so outputs are random and have no bound")
         if not any(isinstance(value, Held) for value in leaves):
             return self._constant(call, node)
+        kinds = {str(kind).rpartition(".")[2] for _, kind in (node.meta.get("nn_module_stack") or {}).values()}
+        if "MultiheadAttention" in kinds:  # its first operations would be refused for lesser reasons
+            raise call.refused(REASONS["scaled_dot_product_attention"])
         return self._by_rule(call, node, values)
 
     def _constant(self, call: Call, node: Any) -> Any:

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from artclip import graph as G
-from artclip.frameworks.torch_calls import BATCH, RULES, Call, Held, Refused, each, rule
+from artclip.frameworks.torch_calls import BATCH, RULES, Call, Held, Refused, rule
 
 MOVES = (
     *("view.default", "reshape.default", "_unsafe_view.default", "flatten.using_ints", "unflatten.int"),

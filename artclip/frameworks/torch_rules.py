@@ -1,4 +1,4 @@
-"""What PyTorch's operations on entries, and those with weights, are as nodes of the graph of layers."""
+"""What PyTorch's operations on entries are as nodes of the graph of layers, and why others have no constant."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from artclip import graph as G
-from artclip.frameworks.torch_calls import RULES, Call, Held, Refused, each, rule
+from artclip.frameworks.torch_calls import Call, Held, Refused, rule
 from artclip.graph import activations as A
 from artclip.graph import products
 
@@ -208,10 +208,10 @@ def _mul(call: Call, /, self: Any, other: Any) -> Held:
 
 @rule("div.Tensor", "div.Scalar")
 def _div(call: Call, /, self: Any, other: Any) -> Held:
-    if isinstance(self, Held) and isinstance(other, Held) and self.shape == other.shape:
-        if found := products.quotient(call.nodes, self.place, other.place):
-            return call.put(found[0], Held(found[1], self.shape))
     if isinstance(other, Held):
+        alike = isinstance(self, Held) and self.shape == other.shape
+        if alike and (found := products.quotient(call.nodes, self.place, other.place)):
+            return call.put(found[0], Held(found[1], self.shape))
         raise call.refused("a division by an activation is not globally Lipschitz")
     with np.errstate(divide="ignore"):
         factors = 1 / call.array(other, "the divisor")
@@ -227,119 +227,20 @@ def _div_mode(call: Call, /, self: Any, other: Any, rounding_mode: Any) -> Held:
     return _div(call, self, other)
 
 
-# --- weights
-
-
-@rule("linear.default")
-def _linear(call: Call, /, input: Any, weight: Any, bias: Any) -> Held:
-    copies = math.prod(input.shape[:-1])
-    if not input.shape:
-        raise call.refused("a dense layer on one number a sample takes the batch for features")
-    shift = 0.0 if bias is None else np.tile(call.array(bias, "its bias"), copies)
-    return call.put(G.Dense(call.array(weight), copies, shift, live(weight)), input)
-
-
-def live(weight: Any) -> Any:
-    """What gives the parameter itself, if it is one that is being trained."""
-    return (lambda: weight) if weight.requires_grad and weight.is_leaf else None
-
-
-def _convolution(
-    call: Call, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int, transposed: bool
-) -> Held:
-    kernel = call.array(weight)
-    d = kernel.ndim - 2
-    if len(x.shape) != d + 1:
-        raise call.refused(f"a convolution over {d} axes of samples of shape {x.shape}, which has no axis of the batch")
-    dilation, shape = each(dilation, d), call.shape()
-    if isinstance(padding, str):
-        if padding not in ("same", "valid"):
-            raise call.unknown(f"padding={padding!r}")
-        total = [(k - 1) * s * (padding == "same") for k, s in zip(kernel.shape[2:], dilation, strict=True)]
-        both = tuple((t // 2, t - t // 2) for t in total)
-    else:
-        both = tuple((p, p) for p in each(padding, d))
-    spatial = shape[1:] if transposed else x.shape[1:]
-    shift = 0.0 if bias is None else np.repeat(call.array(bias, "its bias"), math.prod(shape[1:]))
-    return call.put(
-        G.Convolution(kernel, spatial, each(stride, d), both, dilation, int(groups), transposed, shift, live(weight)), x
-    )
-
-
-@rule(*(f"conv{d}d.{o}" for d in (1, 2, 3) for o in ("default", "padding")))
-def _conv(
-    call: Call, /, input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Held:
-    return _convolution(call, input, weight, bias, stride, padding, dilation, groups, False)
-
-
-@rule("conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input")
-def _conv_transpose(
-    call: Call,
-    /,
-    input: Any,
-    weight: Any,
-    bias: Any,
-    stride: Any,
-    padding: Any,
-    output_padding: Any,
-    groups: int,
-    dilation: Any,
-) -> Held:
-    # The output padding is in the shape of the result.
-    return _convolution(call, input, weight, bias, stride, padding, dilation, groups, True)
-
-
-@rule("batch_norm.default")
-def _batch_norm(
-    call: Call,
-    /,
-    input: Any,
-    weight: Any,
-    bias: Any,
-    running_mean: Any,
-    running_var: Any,
-    training: bool,
-    momentum: Any,
-    eps: float,
-    cudnn_enabled: bool,
-) -> Held:
-    if training or running_var is None:
-        raise call.refused("BatchNorm without running statistics normalises by the batch, so it mixes samples")
-    return _by_channel(call, input, weight, bias, running_mean, running_var, eps)
-
-
-@rule("_native_batch_norm_legit_no_training.default")
-def _batch_norm_in_eval(
-    call: Call,
-    /,
-    input: Any,
-    weight: Any,
-    bias: Any,
-    running_mean: Any,
-    running_var: Any,
-    momentum: Any,
-    eps: float,
-) -> Any:
-    return _by_channel(call, input, weight, bias, running_mean, running_var, eps), Refused("-"), Refused("-")
-
-
-def _by_channel(call: Call, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float) -> Held:
-    variance = call.array(variance, "its running variance")
-    if np.any(variance + eps <= 0):
-        raise call.refused(f"its running variance plus eps is {float(variance.min() + eps):g}; expected > 0")
-    factors = (1.0 if weight is None else call.array(weight)) / np.sqrt(variance + float(eps))
-    shift = (0.0 if bias is None else call.array(bias, "its bias")) - factors * call.array(mean, "its running mean")
-    repeats = math.prod(x.shape[1:])
-    return call.put(G.Scale(np.repeat(factors, repeats), np.repeat(shift, repeats)), x)
-
-
 # --- not Lipschitz, and why
 
 _REASONS = {
     "a power is not globally Lipschitz": ("pow", "square", "prod", "addcmul", "cumprod"),
     "it grows exponentially, so it is not globally Lipschitz": ("exp", "expm1", "exp2", "sinh", "cosh"),
-    "its slope has no bound at 0, so it is not Lipschitz": ("sqrt", "rsqrt", "log", "log2", "log10", "log1p", "reciprocal"),
+    "its slope has no bound at 0, so it is not Lipschitz": (
+        "sqrt",
+        "rsqrt",
+        "log",
+        "log2",
+        "log10",
+        "log1p",
+        "reciprocal",
+    ),
     "a gate is a product of two activations, which is not globally Lipschitz": ("glu",),
     "attention is a product of activations, which is not globally Lipschitz": (
         "scaled_dot_product_attention",
@@ -351,8 +252,10 @@ _REASONS = {
         *("gt", "lt", "ge", "le", "eq", "ne", "argmax", "argmin", "argsort", "topk"),
     ),
     "it gives whatever is in memory, as a dropout that is on in eval mode does": ("empty_like", "new_empty"),
-    "it divides by a standard deviation or a length, which may be 0, so it is not Lipschitz": ("std", "var", "var_mean"),
+    "a variance or a standard deviation is not globally Lipschitz": (
+        "std",
+        "var",
+        "var_mean",
+    ),
 }
 REASONS = {name: why for why, names in _REASONS.items() for name in names}
-
-__all__ = ["REASONS", "RULES", "live"]

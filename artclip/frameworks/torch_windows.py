@@ -1,4 +1,4 @@
-"""What PyTorch's pools, resizing, normalisation and products with constants are as nodes of the graph of layers."""
+"""What PyTorch's pools and resizing are as nodes of the graph of layers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import torch
 from artclip import graph as G
 from artclip.frameworks.torch_calls import Call, Held, Refused, as_array, each, rule
 
-_BASIS = 1 << 22  # entries of a matrix that is found by running an operation on unit vectors
 _aten = torch.ops.aten
 
 
@@ -116,9 +115,7 @@ def _largest(call: Call, x: Held, windows: Sequence[np.ndarray]) -> Held:
     return call.put(G.Maximum(G.windows(sizes, windows), copies), x)
 
 
-def _max_pool(
-    call: Call, x: Held, size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
-) -> Held:
+def _max_pool(call: Call, x: Held, size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Held:
     d = int(call.operation.removesuffix("_with_indices")[-2])
     sizes, shape = each(size, d), _axes(call, x, d)
     strides = each(stride, d) if stride else sizes
@@ -194,148 +191,3 @@ def _resize_1d(call: Call, /, self: Any, output_size: Any, align_corners: bool, 
 @rule(*(f"{name}.default" for name in ("upsample_bilinear2d", "upsample_bicubic2d", *_SMOOTHED)))
 def _resize_2d(call: Call, /, self: Any, output_size: Any, align_corners: bool, scales_h: Any, scales_w: Any) -> Held:
     return _resized(call, self, align_corners, [scales_h, scales_w])
-
-
-# --- normalisation
-
-
-def _normalised(call: Call, x: Held, groups: int, scale: Any, shift: Any, eps: Any, centred: bool = True) -> Held:
-    if eps is None or float(eps) <= 0:
-        raise call.refused(f"its eps is {eps}; without one it is steep where the variance is small, with no bound")
-    index = np.arange(x.size).reshape(groups, -1)
-    return call.put(G.Normalisation(index, np.asarray(scale), np.asarray(shift), float(eps), centred), x)
-
-
-def _weights(call: Call, weight: Any, bias: Any, spread: Callable[[np.ndarray], np.ndarray]) -> tuple[Any, Any]:
-    scale = 1.0 if weight is None else spread(call.array(weight))
-    return scale, 0.0 if bias is None else spread(call.array(bias, "its bias"))
-
-
-def _over_last(call: Call, x: Held, normalized_shape: Any, weight: Any, bias: Any, eps: Any, centred: bool) -> Held:
-    size = math.prod(normalized_shape)
-    if len(normalized_shape) > len(x.shape):
-        raise call.refused(f"it normalises over the axis of the batch: shape {tuple(normalized_shape)} of {x.shape}")
-    scale, shift = _weights(call, weight, bias, lambda t: np.tile(t.ravel(), x.size // size))
-    return _normalised(call, x, x.size // size, scale, shift, eps, centred)
-
-
-@rule("layer_norm.default")
-def _layer_norm(
-    call: Call, /, input: Any, normalized_shape: Any, weight: Any, bias: Any, eps: float, cudnn_enable: bool
-) -> Held:
-    return _over_last(call, input, normalized_shape, weight, bias, eps, True)
-
-
-@rule("rms_norm.default")
-def _rms_norm(call: Call, /, input: Any, normalized_shape: Any, weight: Any, eps: Any) -> Held:
-    # Without an eps PyTorch takes the machine epsilon of the dtype.
-    eps = torch.finfo(call.results[0].dtype).eps if eps is None else eps
-    return _over_last(call, input, normalized_shape, weight, None, eps, False)
-
-
-@rule("group_norm.default")
-def _group_norm(
-    call: Call, /, input: Any, num_groups: int, weight: Any, bias: Any, eps: float, cudnn_enabled: bool
-) -> Held:
-    scale, shift = _weights(call, weight, bias, lambda t: np.repeat(t, math.prod(input.shape[1:])))
-    return _normalised(call, input, int(num_groups), scale, shift, eps)
-
-
-@rule("instance_norm.default")
-def _instance_norm(
-    call: Call,
-    /,
-    input: Any,
-    weight: Any,
-    bias: Any,
-    running_mean: Any,
-    running_var: Any,
-    use_input_stats: bool,
-    momentum: float,
-    eps: float,
-    cudnn_enabled: bool,
-) -> Held:
-    if not use_input_stats:
-        raise call.unknown("an instance_norm by running statistics")
-    scale, shift = _weights(call, weight, bias, lambda t: np.repeat(t, math.prod(input.shape[1:])))
-    return _normalised(call, input, input.shape[0], scale, shift, eps)
-
-
-# --- products with constants
-
-
-def _by_basis(call: Call, x: Held, run: Callable[[torch.Tensor], torch.Tensor]) -> Held:
-    """A linear operation as the matrix that it is, found by running it on unit vectors."""
-    size = math.prod(call.shape())
-    if x.size * size > _BASIS:
-        raise call.unknown(f"{call.operation} from {x.size} to {size} numbers with a constant")
-    images = torch.eye(x.size, dtype=torch.float64).reshape(x.size, *x.shape)
-    return call.put(G.Dense(as_array(run(images)).reshape(x.size, size).T), x)
-
-
-def _constant(call: Call, value: Any) -> torch.Tensor:
-    return torch.from_numpy(call.array(value, "a constant"))
-
-
-def _two(call: Call, a: Any, b: Any) -> None:
-    if isinstance(a, Held) and isinstance(b, Held):
-        raise call.refused("a product of two activations (as in attention) is not globally Lipschitz")
-
-
-@rule("matmul.default")
-def _matmul(call: Call, /, self: Any, other: Any) -> Held:
-    _two(call, self, other)
-    if isinstance(self, Held) and not isinstance(other, Held) and other.ndim == 2 and self.shape:
-        weight = call.array(other).T
-        return call.put(G.Dense(weight, math.prod(self.shape[:-1])), self)
-    if isinstance(self, Held):
-        return _by_basis(call, self, lambda t: torch.matmul(t, _constant(call, other)))
-    return _by_basis(call, other, lambda t: torch.matmul(_constant(call, self), t))
-
-
-@rule("mm.default")
-def _mm(call: Call, /, self: Any, mat2: Any) -> Held:
-    return _matmul(call, self, mat2)
-
-
-@rule("bmm.default")
-def _bmm(call: Call, /, self: Any, mat2: Any) -> Held:
-    return _matmul(call, self, mat2)
-
-
-@rule("addmm.default")
-def _addmm(call: Call, /, self: Any, mat1: Any, mat2: Any, beta: Any, alpha: Any) -> Held:
-    _two(call, mat1, mat2)
-    if not isinstance(mat1, Held) or isinstance(self, Held):
-        raise call.unknown("an addmm whose first matrix is a constant, or whose summand depends on the input")
-    shift = float(beta) * call.entries(self, call.shape(), "its bias")
-    return call.put(G.Dense(float(alpha) * call.array(mat2).T, 1, shift), mat1)
-
-
-@rule("einsum.default")
-def _einsum(call: Call, /, equation: str, tensors: Any, path: Any) -> Held:
-    held = [t for t in tensors if isinstance(t, Held)]
-    if len(held) > 1:
-        raise call.refused("a product of two activations (as in attention) is not globally Lipschitz")
-    return _by_basis(
-        call,
-        held[0],
-        lambda t: torch.einsum(equation, *(t if isinstance(s, Held) else _constant(call, s) for s in tensors)),
-    )
-
-
-@rule("cumsum.default")
-def _cumsum(call: Call, /, self: Any, dim: int, dtype: Any) -> Held:
-    axis = call.axis(dim, len(self.shape))
-    matrices = tuple(np.tril(np.ones((n, n))) if i == axis else None for i, n in enumerate(self.shape))
-    return call.put(G.Kronecker(self.shape, matrices), self)
-
-
-@rule("tril.default")
-def _tril(call: Call, /, self: Any, diagonal: int) -> Held:
-    return call.put(G.Scale(np.tril(np.ones(self.shape), diagonal).ravel()), self)
-
-
-@rule("triu.default")
-def _triu(call: Call, /, self: Any, diagonal: int) -> Held:
-    return call.put(G.Scale(np.triu(np.ones(self.shape), diagonal).ravel()), self)

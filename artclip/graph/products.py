@@ -1,4 +1,4 @@
-"""Products, quotients and sums of functions of one tensor, as x·sigmoid(x) or x / (1 + |x|), are functions of each entry."""
+"""Products, quotients and sums of functions of one tensor, as x·sigmoid(x), are functions of each entry."""
 
 from __future__ import annotations
 
@@ -159,6 +159,4 @@ def _slopes(x: _Chain, g: _Chain) -> list[float] | None:
         return None
     # With z = b·x + c: α·a·(act(z) + z·act'(z)) + (β·b - α·c)·a·act'(z) + α·d.
     rest = (beta * g.b - alpha * g.c) * g.a
-    return [
-        alpha * g.a * s + rest * t + alpha * g.d for s in _TIMES_X[name] for t in (0.0, _STEEPEST[name])
-    ]
+    return [alpha * g.a * s + rest * t + alpha * g.d for s in _TIMES_X[name] for t in (0.0, _STEEPEST[name])]

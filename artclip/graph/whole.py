@@ -11,7 +11,6 @@ import numpy as np
 from artclip.graph.linear import Add, Concat
 from artclip.graph.nodes import Node
 
-
 Rounding = Callable[..., np.ndarray]
 """Outputs of a node (of the input alone: no node), the node and its inputs -> these outputs, rounded."""
 

@@ -21,7 +21,7 @@ from artclip.graph.whole import LayerGraph
 SCALES = (1.0, 100.0, 0.01)  # of random inputs, in units of the inputs' range
 _SAMPLES = 4  # of each kind
 _DRAWS = 3  # evaluations with rounding
-_SLOW = 0.2  # seconds an evaluation, above which one sample and one draw of each kind have to do
+_SLOW = 0.1  # seconds an evaluation of one sample, above which one sample and one draw of each kind have to do
 _ROOM = 64.0  # times the scale of the rounding that outputs may differ
 
 
@@ -95,15 +95,18 @@ def check(
             off = np.abs(said - expected).max(1)
         if not (np.isfinite(said).all() and np.isfinite(expected).all()):
             if kind in ("data", "valid inputs"):
-                raise Disagreement(f"outputs are not finite for {kind}: the model overflows, or its weights are not finite")
+                raise Disagreement(
+                    f"outputs are not finite for {kind}: the model overflows, or has infinite weights"
+                )
             continue  # an overflow far outside
         looked_at.append(kind)
         if np.any(off > allowed):
             worst = int(np.argmax(off - allowed))
             raise Disagreement(
                 f"the layers as they were read do not compute what predict computes: for {kind} outputs differ by "
-                f"{off[worst]:.3g}, of {np.abs(expected[worst]).max():.3g}, where rounding explains {allowed[worst]:.2g}. "
-                "A forward that draws random numbers, keeps a state, or computes outside the framework does so"
+                f"{off[worst]:.3g}, of {np.abs(expected[worst]).max():.3g}, where rounding explains "
+                f"{allowed[worst]:.2g}. A forward that draws random numbers, keeps a state, or computes outside the "
+                "framework does so"
             )
     return looked_at
 

@@ -47,7 +47,7 @@ def test_constants_are_reached_and_never_exceeded(name):
     shifts = np.random.default_rng(9).standard_normal(spread.shape) * 1e-4
     for p in (1, 2, np.inf):
         factors = [node.operation.factor(p) for node in graph.nodes]
-        bound = G.through(graph.nodes, factors, 1.0, lambda b: float(np.linalg.norm(b, p)))[-1]
+        bound = G.through(graph.nodes, factors, 1.0, lambda b, p=p: float(np.linalg.norm(b, p)))[-1]
         jacobian = torch.autograd.functional.jacobian
         seen = [
             np.linalg.norm(jacobian(lambda t: net(t.clone()).flatten(), torch.from_numpy(x[None])).reshape(-1, 144), p)
@@ -174,7 +174,9 @@ class Wrong(nn.Module):
 
 def test_the_witness_finds_what_a_trace_cannot_see():
     rng = np.random.default_rng(0)
-    model = PyTorchClassifier(Wrong(lambda n: rng.standard_normal(3)), nn.CrossEntropyLoss(), (6,), 3, device_type="cpu")
+    model = PyTorchClassifier(
+        Wrong(lambda n: rng.standard_normal(3)), nn.CrossEntropyLoss(), (6,), 3, device_type="cpu"
+    )
     with pytest.raises(ValueError, match="two calls of predict on the same inputs differ"):
         lipschitz_upper_bound(model)
     model = PyTorchClassifier(Wrong(lambda n: np.full(3, n)), nn.CrossEntropyLoss(), (6,), 3, device_type="cpu")

@@ -45,14 +45,20 @@ def steepest(f, pull, shape, p, q, rng, points=8, rounds=2, center=0.0):
         h = 1e-5 * scale
         for _ in range(rounds):
             difference = f(x + h * w) - f(x - h * w)
-            slope = difference if q == 2 else np.sign(difference) if q == 1 else np.where(
-                np.abs(difference) >= np.abs(difference).max(1, keepdims=True), np.sign(difference), 0.0
+            slope = (
+                difference
+                if q == 2
+                else np.sign(difference)
+                if q == 1
+                else np.where(np.abs(difference) >= np.abs(difference).max(1, keepdims=True), np.sign(difference), 0.0)
             )
             lengths = np.linalg.norm(slope, axis=1, keepdims=True)
             gradient = pull(x, slope / np.where(lengths > 0, lengths, 1))
             if not np.isfinite(gradient).all():
                 break
-            w = np.where(np.abs(gradient).reshape(len(x), -1).max(1).reshape(-1, *[1] * len(shape)) > 0, dual(gradient, p), w)
+            w = np.where(
+                np.abs(gradient).reshape(len(x), -1).max(1).reshape(-1, *[1] * len(shape)) > 0, dual(gradient, p), w
+            )
             found = quotients(f, x - h * w, x + h * w, p, q)
             best = max(best, found.max())
             # The steepest point, and others around it at shrinking distances.

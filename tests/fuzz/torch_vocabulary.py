@@ -43,7 +43,9 @@ def convolution(rng, shape):
     padding = pick(rng, 0, 1, 2, "same" if stride == 1 else 1)
     kind = (nn.Conv1d, nn.Conv2d)[d - 1]
     kernel = tuple(int(k) for k in rng.integers(1, 4, d))
-    return kind(c, groups * channels(rng), kernel, stride, padding, pick(rng, 1, 1, 2), groups, pick(rng, True, False), mode)
+    return kind(
+        c, groups * channels(rng), kernel, stride, padding, pick(rng, 1, 1, 2), groups, pick(rng, True, False), mode
+    )
 
 
 def transposed(rng, shape):
@@ -92,7 +94,10 @@ def normalised(rng, shape):
     c, d, eps = shape[0], len(shape) - 1, pick(rng, 1e-5, 1e-2, 1.0)
     kinds = [nn.LayerNorm(shape[-1], eps), nn.LayerNorm(shape, eps), nn.RMSNorm(shape[-1], eps=eps)]
     if d:
-        kinds += [nn.GroupNorm(pick(rng, 1, c), c, eps), (nn.InstanceNorm1d, nn.InstanceNorm2d)[d - 1](c, eps, affine=True)]
+        kinds += [
+            nn.GroupNorm(pick(rng, 1, c), c, eps),
+            (nn.InstanceNorm1d, nn.InstanceNorm2d)[d - 1](c, eps, affine=True),
+        ]
         kinds += [(nn.BatchNorm1d, nn.BatchNorm2d)[d - 1](c, eps)] * 3
     else:
         kinds.append(nn.BatchNorm1d(c, eps))
@@ -105,7 +110,12 @@ def activation(rng, shape):
         *(nn.ReLU(), nn.ReLU(inplace=True), nn.ReLU6(), nn.LeakyReLU(a), nn.ELU(a), nn.ELU(abs(a), True), nn.CELU(a)),
         *(nn.SELU(), nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.SiLU(True), nn.Mish(), nn.Hardswish(), nn.Sigmoid()),
         *(nn.Hardsigmoid(), nn.Hardtanh(-abs(a), 1.5), nn.Tanh(), nn.Tanhshrink(), nn.LogSigmoid(), nn.Softsign()),
-        *(nn.Softplus(abs(a) + 0.1, 40), nn.Softplus(1.0, pick(rng, 1, 20, 40)), nn.Softshrink(abs(a)), nn.Hardshrink(a)),
+        *(
+            nn.Softplus(abs(a) + 0.1, 40),
+            nn.Softplus(1.0, pick(rng, 1, 20, 40)),
+            nn.Softshrink(abs(a)),
+            nn.Hardshrink(a),
+        ),
         *(nn.PReLU(shape[0]), nn.PReLU(), nn.RReLU(), nn.Threshold(a, pick(rng, a, 1.0))),
         *(nn.Softmax(pick(rng, 1, -1, 0)), nn.LogSoftmax(pick(rng, 1, -1))),
         *(nn.Dropout(0.3), nn.AlphaDropout(0.2), nn.Identity()),
@@ -211,7 +221,20 @@ def branches(rng, shape):
 
 
 FLAT = (dense, activation, activation, normalised, function, branches)
-SPATIAL = (convolution, convolution, transposed, pool, adaptive, resized, padded, activation, normalised, function, branches, dense)
+SPATIAL = (
+    convolution,
+    convolution,
+    transposed,
+    pool,
+    adaptive,
+    resized,
+    padded,
+    activation,
+    normalised,
+    function,
+    branches,
+    dense,
+)
 
 
 def row(rng, shape, length, keep=False):

@@ -86,7 +86,9 @@ OPERATIONS = {
     "joined with a constant": of(lambda m, x: torch.cat([x, torch.full((len(x), 1, 6, 6), 0.7), x.flip(1)], 1)),
     "stacked": of(lambda m, x: torch.stack([x, x.roll(1, 2)], 2)[:, 1:, 0]),
     "parts": of(lambda m, x: sum(x.chunk(2, 1)) - x.narrow(1, 1, 2) + torch.max(*x.split(2, 1)) + x[:, ::2]),
-    "repeated": of(lambda m, x: x.repeat(1, 2, 1, 1).movedim(1, 3)[..., :3] + x.mean(1).unsqueeze(3).expand(-1, -1, -1, 3)),
+    "repeated": of(
+        lambda m, x: x.repeat(1, 2, 1, 1).movedim(1, 3)[..., :3] + x.mean(1).unsqueeze(3).expand(-1, -1, -1, 3)
+    ),
     "circular": lambda: nn.Conv2d(4, 3, 3, padding=2, padding_mode="circular"),
     "reflected": lambda: nn.Conv2d(4, 3, 3, padding=2, padding_mode="reflect"),
     "replicated": lambda: nn.Conv2d(4, 3, (3, 2), padding="same", padding_mode="replicate"),
@@ -105,7 +107,9 @@ OPERATIONS = {
     "maxima": lambda: nn.MaxPool2d(3, 2, 1, dilation=2, ceil_mode=True),
     "means": of(lambda m, x: x.mean((1, 3)) + x.sum(1).mean(2) + x.amin((1, 2)) + x.max(1).values.amax(2)),
     "matrices": of(
-        lambda m, x: torch.einsum("nchw,kw->nchk", x @ m.inside[0].weight.T, m.inside[0].weight) + m.inside[0].weight @ x,
+        lambda m, x: (
+            torch.einsum("nchw,kw->nchk", x @ m.inside[0].weight.T, m.inside[0].weight) + m.inside[0].weight @ x
+        ),
         lambda: nn.Linear(6, 6),
     ),
     "group norm": lambda: nn.GroupNorm(2, 4),
@@ -153,7 +157,10 @@ REFUSED = {
     "root": (lambda m, x: x.abs().sqrt(), "no bound at 0"),
     "dropout": (lambda m, x: F.dropout(x, 0.5), "dropout is on in eval mode"),
     "alpha dropout": (lambda m, x: F.alpha_dropout(x, 0.5, True), "alpha_dropout is on in eval mode"),
-    "dropout in place": (lambda m, x: F.dropout(x * 2, 0.5, inplace=True), "dropout that is on in eval mode|draws random"),
+    "dropout in place": (
+        lambda m, x: F.dropout(x * 2, 0.5, inplace=True),
+        "dropout that is on in eval mode|draws random",
+    ),
     "random numbers": (lambda m, x: x * torch.rand(6), "draws random numbers"),
     "memory": (lambda m, x: x * torch.empty(6), "whatever is in memory"),
     "softmax over the batch": (lambda m, x: F.softmax(x.flatten(1), 0), "softmax goes over the axis of the batch"),
