@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 
@@ -77,7 +78,7 @@ def apply(
     reach = tuple((k - 1) * d + 1 for k, d in zip(kernel.shape[2:], dilation, strict=True))
     axes = tuple(range(2, images.ndim))
     windows = np.lib.stride_tricks.sliding_window_view(images, reach, axes)
-    windows = windows[(slice(None), slice(None), *(slice(None, None, s) for s in (*stride, *dilation)))]
+    windows = windows[spaced((slice(None), slice(None)), (0,) * 2 * len(shape), (*stride, *dilation))]
     joined = (1, *range(len(shape) + 2, windows.ndim)), tuple(range(1, kernel.ndim))
     parts = zip(np.split(windows, groups, axis=1), np.split(kernel, groups), strict=True)
     return np.concatenate([np.moveaxis(np.tensordot(w, k, axes=joined), -1, 1) for w, k in parts], axis=1)
@@ -99,11 +100,12 @@ def adjoint(
     places = [(n - r) // s + 1 for n, r, s in zip(padded, reach, stride, strict=True)]
     y = y.reshape(len(y), len(kernel), *places)
     images = np.zeros((len(y), kernel.shape[1] * groups, *padded))
+    every: tuple[Any, ...] = (slice(None), slice(None))
     parts = list(zip(np.split(y, groups, axis=1), np.split(kernel, groups), strict=True))
     for tap in itertools.product(*(range(k) for k in kernel.shape[2:])):
         first = [t * d for t, d in zip(tap, dilation, strict=True)]
-        at = tuple(slice(a, a + (n - 1) * s + 1, s) for a, n, s in zip(first, places, stride, strict=True))
-        terms = [np.moveaxis(np.tensordot(k[(..., *tap)], part, axes=(0, 1)), 0, 1) for part, k in parts]
-        images[(slice(None), slice(None), *at)] += np.concatenate(terms, axis=1)
-    inside = tuple(slice(a, a + n) for n, (a, _) in zip(shape, padding, strict=True))
-    return images[(slice(None), slice(None), *inside)]
+        at = every + tuple(slice(a, a + (n - 1) * s + 1, s) for a, n, s in zip(first, places, stride, strict=True))
+        of_tap: tuple[Any, ...] = (..., *tap)
+        terms = [np.moveaxis(np.tensordot(k[of_tap], part, axes=(0, 1)), 0, 1) for part, k in parts]
+        images[at] += np.concatenate(terms, axis=1)
+    return images[every + tuple(slice(a, a + n) for n, (a, _) in zip(shape, padding, strict=True))]

@@ -11,7 +11,7 @@ import numpy as np
 from artclip import checks
 from artclip.graph import circulant, convolution
 from artclip.graph.nodes import Live
-from artclip.graph.spectral import EPS, Bounds, cheap_norm, last, spectral_bounds
+from artclip.graph.spectral import EPS, Bounds, last, spectral_bounds
 
 MOST_ELEMENTS = 1 << 24  # of a matrix that stands for an operation
 _EXACT = 1 << 22  # of a matrix that is written out for its norm
@@ -137,10 +137,10 @@ class Convolution:
 
     def _exact_bounds(self) -> Bounds:
         """From the matrix of each group."""
-        done = 0.0
+        done = bound = 0.0
         for kernel in np.split(self.kernel, self.groups):
             matrix = convolution.matrix(kernel, self.shape, self.stride, self.padding, self.dilation)
-            for bound, cost in spectral_bounds(matrix):
+            for bound, cost in spectral_bounds(matrix):  # noqa: B007
                 yield math.inf, cost + 1.0
             done = max(done, bound)
         yield done, 0.0

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from artclip.lipschitz import convolution, layers
+from artclip.graph import Convolution, circulant, convolution
+from artclip.graph.spectral import last
 
 torch = pytest.importorskip("torch")
 
@@ -39,9 +40,9 @@ def test_norms_hold_and_are_close(seed):
     true = np.linalg.norm(dense, 2)
     # On images hardly above the kernel's size the border weighs much; there the layer takes the matrix.
     assert true * (1 - 1e-9) <= convolution.spectral_norm(*case) <= 1.6 * true
-    assert true * (1 - 1e-9) <= layers.Convolution(*case).factor(2) <= 1.1 * true
-    transposed = layers.Convolution(*case, transposed=True)
-    assert transposed.factor(2) == pytest.approx(layers.Convolution(*case).factor(2))
+    assert true * (1 - 1e-9) <= Convolution(*case).factor(2) <= 1.1 * true
+    transposed = Convolution(*case, transposed=True)
+    assert transposed.factor(2) == pytest.approx(Convolution(*case).factor(2))
     for p in (1, math.inf):
         bound = convolution.absolute_norm(kernel, stride, dilation, p, groups)
         assert np.linalg.norm(dense, p) * (1 - 1e-9) <= bound <= 2 * np.linalg.norm(dense, p)
@@ -66,8 +67,48 @@ def test_a_torus_that_is_too_small_would_be_too_low():
         assert dense * (1 - 1e-9) <= convolution.spectral_norm(*case)
 
 
-@pytest.mark.parametrize("torus", [(7,), (8, 5)])
-def test_slabs_give_what_one_transform_gives(torus):
-    kernel = np.random.default_rng(0).standard_normal((3, 2, 4, 3)[: 2 + len(torus)])
-    expected = convolution._circulant_norms(kernel[None], torus, (0.0,) * len(torus))[0]
-    assert convolution._in_slabs(kernel, torus) == pytest.approx(expected, rel=1e-12)
+@pytest.mark.parametrize("seed", range(4))
+def test_few_frequencies_at_a_time_and_proofs_give_what_singular_values_give(monkeypatch, seed):
+    rng = np.random.default_rng(seed)
+    kernel = rng.standard_normal((34, 20, 3, 2))
+    case = (kernel, (9, 6), (1, 2), ((1, 1), (0, 1)), (1, 1), 2)
+    expected = convolution.spectral_norm(*case)  # by proofs: 17 rows
+    monkeypatch.setattr(circulant, "_SMALL", 64)
+    assert convolution.spectral_norm(*case) == pytest.approx(expected, rel=1e-8)
+    monkeypatch.setattr(circulant, "_ELEMENTS", 2000)
+    assert convolution.spectral_norm(*case) == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_coarser_tori_bound_finer_ones(monkeypatch, seed):
+    rng = np.random.default_rng(seed)
+    kernel = rng.standard_normal((3, 2, 3, 3))
+    case = (kernel, (90, 40), (1, 1), ((1, 1), (1, 1)), (1, 1), 1)
+    found = [bound for bound, _ in circulant.spectral_norm_bounds(*case) if bound < math.inf]
+    monkeypatch.setattr(circulant, "_ALL", 0)
+    coarse = convolution.spectral_norm(*case)
+    assert all(a >= b for a, b in zip(found, found[1:], strict=False))
+    assert found[-1] * (1 - 1e-9) <= coarse <= found[0] <= 1.1 * found[-1]
+    assert coarse <= 1.006 * found[-1]
+
+
+def test_images_that_go_on_where_they_begin():
+    kernel = np.random.default_rng(0).standard_normal((3, 2, 3, 4))
+    wrapped = np.pad(np.arange(48).reshape(6, 8), ((1, 1), (2, 1)), mode="wrap").ravel()
+    pad = np.eye(48)[wrapped]
+    dense = convolution.matrix(kernel, (8, 11), (2, 1), ((0, 0), (0, 0)), (1, 1)) @ np.kron(np.eye(2), pad)
+    bounds = circulant.circular_norm_bounds(kernel, (6, 8), (2, 1), (1, 1))
+    assert last(bounds) == pytest.approx(np.linalg.norm(dense, 2), rel=1e-8)
+
+
+@pytest.mark.parametrize("scale", [1e-250, 1e-150, 1e150])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_sizes_of_weights_do_not_matter(scale, transposed):
+    kernel = np.random.default_rng(0).standard_normal((4, 3, 3, 3))
+    for shape in ((5, 5), (70, 70)):  # from the matrix, and by frequencies
+        norms = [
+            Convolution(k, shape, (1, 1), ((1, 1), (1, 1)), (1, 1), transposed=transposed).factor(2)
+            for k in (kernel, kernel * scale)
+        ]
+        assert norms[1] == pytest.approx(norms[0] * scale, rel=1e-8, abs=0)
+    assert Convolution(0 * kernel, (70, 70), (1, 1), ((1, 1), (1, 1)), (1, 1)).factor(2) == 0

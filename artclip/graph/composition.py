@@ -1,0 +1,167 @@
+"""Linear operations in a row are one linear operation, with a norm of its own."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from artclip.graph.linear import Convolution, Dense, Gather, Kronecker, Scale, norm_bounds
+from artclip.graph.spectral import EPS, Bounds, last
+
+_EXACT = 1 << 22  # of the matrix that is written out for its norm
+_BETWEEN = 1 << 23  # of the matrices on the way to it
+_MOST = 1 << 24  # of a matrix that stands for the operation
+_MODERATE = 2.0**200  # sizes of numbers whose products neither overflow nor vanish
+
+Part = Dense | Kronecker | Convolution | Scale | Gather
+
+
+@dataclass(frozen=True)
+class Composition:
+    """Linear operations, one after the other.
+
+    Attributes:
+        parts: the operations.
+        sizes: the number of inputs, and of the outputs of each.
+    """
+
+    parts: tuple[Part, ...]
+    sizes: tuple[int, ...]
+
+    @property
+    def shift(self) -> np.ndarray | float:
+        """What the last part makes of the shifts of all."""
+        return self.apply(np.zeros((1, self.sizes[0])))[0]
+
+    def factor(self, p: float) -> float:
+        return last(self.bounds(p))
+
+    def bounds(self, p: float) -> Bounds:
+        """That of the matrix, where it is small; else the product of the parts' norms."""
+        parts = [part.bounds(p) if hasattr(part, "bounds") else iter([(part.factor(p), 0.0)]) for part in self.parts]
+        at = [next(part) for part in parts]
+        cheap = math.prod(bound for bound, _ in at)
+        if self.sizes[0] * self.sizes[-1] <= _EXACT and self.sizes[0] * max(self.sizes[1:]) <= _BETWEEN:
+            yield cheap, 4.0 * sum(a * b for a, b in itertools.pairwise(self.sizes)) * self.sizes[0]
+            matrix = self.after(None, self.sizes[0])
+            assert matrix is not None
+            # The cheap norms are those of the entries' sizes, so that they bound what rounding adds.
+            rounding = 2 * (sum(self.sizes) + 8) * EPS * cheap
+            for bound, cost in norm_bounds(matrix, p):
+                yield min(cheap, bound + rounding), cost
+            return
+        yield cheap, max(cost for _, cost in at)
+        for i, finer in enumerate(parts):
+            for at[i] in finer:
+                yield math.prod(bound for bound, _ in at), max(cost for _, cost in at)
+
+    def apply(self, *inputs: np.ndarray) -> np.ndarray:
+        (x,) = inputs
+        for part in self.parts:
+            x = part.apply(x)
+        return x
+
+    def after(self, matrix: np.ndarray | None, size: int) -> np.ndarray | None:
+        columns = size if matrix is None else matrix.shape[1]
+        if columns * max(self.sizes[1:]) > _MOST:
+            return None
+        for part, before in zip(self.parts, self.sizes, strict=False):
+            matrix = part.after(matrix, before)
+            if matrix is None:
+                return None
+        return matrix
+
+
+def compose(first: Any, second: Any, sizes: tuple[int, int, int]) -> Any:
+    """The second of two linear operations after the first; sizes of the input, between them, and of the output.
+
+    What scales channels goes into the weights beside it, and matrices along the same axes multiply.
+    """
+    *before, one = first.parts if isinstance(first, Composition) else (first,)
+    other, *behind = second.parts if isinstance(second, Composition) else (second,)
+    inner = first.sizes[:-1] if isinstance(first, Composition) else sizes[:1]
+    outer = second.sizes[1:] if isinstance(second, Composition) else sizes[2:]
+    joined = _joined(one, other, inner[-1], sizes[1], outer[0])
+    if joined is None:
+        return Composition((*before, one, other, *behind), (*inner, sizes[1], *outer))
+    if not before and not behind:
+        return joined
+    return Composition((*before, joined, *behind), (*inner, *outer))
+
+
+def _joined(first: Part, second: Part, size: int, between: int, outputs: int) -> Part | None:
+    """One operation that does what two do, or ``None``."""
+    if is_identity(first) and size == between:
+        return second
+    if isinstance(second, Gather) and second.index is None:
+        return _shifted(first, first.shift, second.shift, between)
+    found: Part | None = None
+    if isinstance(first, Scale) and isinstance(second, Scale):
+        factors = np.asarray(first.factors) * second.factors
+        found = replace(second, factors=factors) if _fit(first.factors, second.factors) else None
+    elif isinstance(first, Scale):
+        found = _scaled(second, np.broadcast_to(first.factors, (between,)), outputs, before=True)
+    elif isinstance(second, Scale):
+        found = _scaled(first, np.broadcast_to(second.factors, (outputs,)), between, before=False)
+    elif isinstance(first, Kronecker) and isinstance(second, Kronecker):
+        found = _along_axes(first, second)
+    if found is None:
+        return None
+    shift = np.broadcast_to(np.asarray(first.shift, dtype=np.float64), (between,))
+    none = not np.any(shift) and not np.any(second.shift)
+    return replace(found, shift=0.0 if none else second.apply(shift[None])[0])
+
+
+def is_identity(operation: Any) -> bool:
+    """Whether it gives out what it takes in."""
+    return isinstance(operation, Gather) and operation.index is None and not np.any(operation.shift)
+
+
+def _shifted(operation: Part, first: np.ndarray | float, second: np.ndarray | float, size: int) -> Part:
+    return replace(operation, shift=np.broadcast_to(np.asarray(first) + second, (size,)) if np.any(second) else first)
+
+
+def _fit(*arrays: np.ndarray) -> bool:
+    """Whether products of their largest entries are far from the ends of what floats can say."""
+    most = [float(np.abs(a).max()) for a in arrays]
+    return all(m == 0 or 1 / _MODERATE < m < _MODERATE for m in most)
+
+
+def _scaled(operation: Part, factors: np.ndarray, size: int, before: bool) -> Part | None:
+    """The operation on inputs, or with outputs, that are multiplied, if its weights can take that up.
+
+    Args:
+        operation: any but :class:`Scale`.
+        factors: one for each input, or output.
+        size: of the other side.
+        before: whether it is the inputs.
+    """
+    if isinstance(operation, Dense) and operation.copies == 1:
+        weight = operation.weight
+        found: Part = replace(operation, weight=weight * factors if before else factors[:, None] * weight, live=None)
+        return found if _fit(factors, weight) else None
+    if not isinstance(operation, Convolution):
+        return None
+    outputs, per_group, *sizes = operation.kernel.shape
+    first = before == operation.transposed  # the axis of the kernel: that of its outputs, or of its inputs
+    channels = outputs if first else per_group * operation.groups
+    parts = factors.reshape(channels, -1)
+    if (parts != parts[:, :1]).any() or not _fit(factors, operation.kernel):
+        return None
+    shape = (outputs, 1) if first else (operation.groups, 1, per_group)
+    kernel = operation.kernel.reshape(*(() if first else (operation.groups,)), -1, per_group, *sizes)
+    kernel = kernel * parts[:, 0].reshape(*shape, *(1 for _ in sizes))
+    return replace(operation, kernel=kernel.reshape(operation.kernel.shape), live=None)
+
+
+def _along_axes(first: Kronecker, second: Kronecker) -> Kronecker | None:
+    pairs = list(zip(first.matrices, second.matrices, strict=False))
+    shape = tuple(n if m is None else len(m) for n, m in zip(first.shape, first.matrices, strict=True))
+    if shape != second.shape or not _fit(*(m for pair in pairs for m in pair if m is not None)):
+        return None
+    matrices = tuple(b if a is None else a if b is None else b @ a for a, b in pairs)
+    return replace(second, shape=first.shape, matrices=matrices)
