@@ -168,6 +168,18 @@ class Call:
             what = f"{type(self.op).__name__!r} of shape {x.shape} with a constant of shape {shape}"
             raise self.unknown(what) from None
 
+    def added(self, x: Tensor, constant: Any) -> np.ndarray:
+        """What Keras adds to each entry of a tensor, in the node's order.
+
+        Keras's ``add`` takes a constant with one axis longer than 1 for a bias, of the last axis, if that fits, else of
+        the first: not always as it would be broadcast.
+        """
+        zeros = keras.ops.zeros((2, *x.shape), self.dtype)
+        found = keras.ops.convert_to_numpy(keras.ops.add(zeros, keras.ops.cast(constant, self.dtype)))
+        if found.shape != (2, *x.shape) or not np.array_equal(found[0], found[1]):
+            raise self.unknown(f"{type(self.op).__name__!r} of a tensor of shape {(None, *x.shape)} and constants")
+        return flat(found[0].astype(np.float64), x.first)
+
     # Nodes
 
     def put(

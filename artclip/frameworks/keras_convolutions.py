@@ -41,9 +41,17 @@ class Kernel:
 
 @rule("layers.Dense", "units activation use_bias lora_rank lora_alpha quantization_config")
 def _dense(call: Call) -> Tensor:
-    x, kernel = call.net.laid(call.x, False), Kernel.of(call, call.op.kernel, keras.ops.transpose)
+    x, variable = call.x, call.op.kernel
     bias = None if call.op.bias is None else call.array(call.op.bias)
-    return activated(call, _multiplied(call, x, kernel, bias))
+    if not x.first:
+        return activated(call, _multiplied(call, x, Kernel.of(call, variable, keras.ops.transpose), bias))
+    ones = [1] * len(x.spatial)
+
+    def pointwise(kernel: Any) -> Any:
+        return keras.ops.reshape(keras.ops.transpose(kernel), (*kernel.shape[::-1], *ones))
+
+    kernel = Kernel.of(call, variable, pointwise)
+    return activated(call, _convolved(call, x, kernel, still(len(ones)), bias=bias))
 
 
 def _multiplied(call: Call, x: Tensor, kernel: Kernel, bias: np.ndarray | None = None) -> Tensor:
@@ -79,8 +87,8 @@ def _matmul(call: Call) -> Tensor:
 def _einsum_dense(call: Call) -> Tensor:
     y = _einsum(call, call.op.equation, call.op.kernel)
     if call.op.bias is not None:
-        bias = call.array(call.op.bias)
-        y = call.put(G.Scale(np.ones(y.size), call.entries(bias, y)), (y,), what="bias")
+        bias = call.added(y, call.array(call.op.bias))
+        y = call.put(G.Scale(np.ones(y.size), bias), (y,), what="bias")
     return activated(call, y)
 
 
@@ -174,14 +182,24 @@ def window(call: Call, shape: Sequence[int], sizes: Sequence[int]) -> dict[str, 
     return {"stride": stride, "padding": tuple(padding), "dilation": dilation}
 
 
+def _shift(call: Call, x: Tensor, bias: Any) -> np.ndarray | float:
+    """What the bias adds to each entry of an image."""
+    if bias is None:
+        return 0.0
+    shape = [1] * (len(x.shape) + 1)
+    shape[1 if call["data_format"] == "channels_first" else -1] = -1
+    return call.added(x, call.array(bias).reshape(shape))
+
+
 def _convolved(
     call: Call, x: Tensor, kernel: Kernel, window: dict[str, Any], groups: int = 1, bias: Any = None, what: str = ""
 ) -> Tensor:
     sizes = zip(x.spatial, kernel.array.shape[2:], *window.values(), strict=True)
     out = tuple((n + sum(p) - (k - 1) * d - 1) // s + 1 for n, k, s, p, d in sizes)
-    shift = 0.0 if bias is None else np.repeat(call.array(bias), math.prod(out))
+    y = Tensor(-1, x.image(len(kernel.array), out), x.first)
+    shift = _shift(call, y, bias)
     operation = G.Convolution(kernel.array, x.spatial, **window, groups=groups, shift=shift, live=kernel.live)
-    return call.put(operation, (x,), x.image(len(kernel.array), out), x.first, what)
+    return call.put(operation, (x,), y.shape, y.first, what)
 
 
 @rule("layers.Conv1D layers.Conv2D layers.Conv3D", f"filters groups {_CONVOLUTION}")
@@ -224,7 +242,7 @@ def _transposed(call: Call) -> Tensor:
     y = Tensor(-1, tuple(layer.compute_output_shape((1, *x.shape))[1:]), x.first)
     around = window(call, y.spatial, layer.kernel_size)
     kernel = Kernel.of(call, layer.kernel, _channels_first)
-    shift = np.repeat(call.array(layer.bias), math.prod(y.spatial)) if layer.use_bias else 0.0
+    shift = _shift(call, y, layer.bias)
     operation = G.Convolution(kernel.array, y.spatial, **around, transposed=True, shift=shift, live=kernel.live)
     if operation.windows != x.spatial:
         raise call.unknown(f"'{type(layer).__name__}' with these strides, padding and output_padding")

@@ -11,20 +11,33 @@ from artclip.frameworks.keras_calls import RULES, Call, Rule, rule
 from artclip.frameworks.keras_nodes import Tensor
 
 _SAMPLES = 3  # of the batch of indices
+_DISTORT = "interpolation fill_mode fill_value data_format"
+_COLOUR = "factor value_range data_format"
 # What hands on its input when it predicts, with its arguments.
 SAME = {
-    **{f"layers.{kind}": "" for kind in ("Identity",)},
-    **{f"layers.{kind}": "rate noise_shape" for kind in ("Dropout", "AlphaDropout")},
+    **{"layers.Identity": "", "layers.Dropout": "rate noise_shape", "layers.AlphaDropout": "rate noise_shape"},
     **{"layers.GaussianDropout": "rate", "layers.GaussianNoise": "stddev", "layers.ActivityRegularization": "l1 l2"},
     **{"layers.SpatialDropout1D": "rate", "layers.SpatialDropout2D": "rate data_format"},
     **{"layers.SpatialDropout3D": "rate data_format", "ops.StopGradient": "", "ops.Copy": ""},
-    **{"layers.RandomFlip": "mode data_format", "layers.RandomContrast": "factor value_range"},
-    **{"layers.RandomRotation": "factor fill_mode interpolation fill_value data_format"},
+    **{"layers.RandomFlip": "mode data_format", "layers.RandomRotation": f"factor {_DISTORT}"},
+    **{f"layers.Random{kind}": f"height_factor width_factor {_DISTORT}" for kind in ("Translation", "Zoom")},
+    **{f"layers.Random{kind}": _COLOUR for kind in ("Contrast", "Brightness", "Hue", "Saturation", "Sharpness")},
+    **{f"layers.Random{kind}": _COLOUR for kind in ("Invert", "Posterization", "ColorDegeneration")},
+    **{"layers.RandomShear": f"x_factor y_factor {_DISTORT}", "layers.RandomGrayscale": "factor data_format"},
     **{
-        f"layers.{kind}": "height_factor width_factor fill_mode interpolation fill_value data_format"
-        for kind in ("RandomTranslation", "RandomZoom")
+        "layers.RandomErasing": f"{_COLOUR} scale fill_value",
+        "layers.RandomGaussianBlur": f"{_COLOUR} kernel_size sigma",
     },
-    "layers.RandomBrightness": "factor value_range data_format",
+    "layers.RandomPerspective": "factor scale interpolation fill_value data_format",
+    "layers.RandomElasticTransform": f"factor scale value_range {_DISTORT}",
+    "layers.RandomColorJitter": (
+        "value_range brightness_factor contrast_factor saturation_factor hue_factor data_format"
+    ),
+    "layers.AugMix": f"{_COLOUR} num_chains chain_depth alpha all_ops interpolation",
+    "layers.RandAugment": f"{_COLOUR} num_ops interpolation",
+    "layers.Solarization": "addition_factor threshold_factor value_range data_format",
+    **{"layers.MixUp": "alpha data_format", "layers.CutMix": "factor data_format"},
+    "layers.StochasticDepth": "drop_path_rate",
 }
 # What moves entries, drops some or repeats some, with its arguments.
 MOVES = {

@@ -48,6 +48,11 @@ def _rescaling(call: Call) -> Tensor:
     return call.scaled(scale, offset)
 
 
+@rule("layers.LayerScale", "init_values projection_dim")
+def _layer_scale(call: Call) -> Tensor:
+    return call.scaled(call.array(call.op.gamma))
+
+
 @rule("ops.Negative")
 def _negative(call: Call) -> Tensor:
     return call.scaled(-1.0)
@@ -79,18 +84,55 @@ def _joined(call: Call, parents: list[Tensor], weights: list[float]) -> Tensor:
     return call.put(G.Add(tuple(weights)), parents, x.shape, x.first)
 
 
-def _sum(call: Call, weights: Sequence[float]) -> Tensor:
-    """Of terms, each times a number; some may be constants."""
+def _misread(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
+    """Whether Keras's ``add`` takes the second of two tensors for a bias, and adds it along another axis.
+
+    It does so where one axis of it alone, that of the samples among them, is longer than 1 and as long as the first or
+    the last axis of a sample of the first tensor.
+    """
+    long = [i for i, n in enumerate(second) if n > 1]
+    if first == second or len(first) != len(second) or len(long) > 1:
+        return False
+    if not long:  # as many samples as an axis is long
+        return max(first[0], first[-1]) > 1
+    (axis,) = long  # of one sample
+    n = second[axis]
+    return n in (first[0], first[-1]) and axis != (len(first) - 1 if first[-1] == n else 0)
+
+
+def _check_order(call: Call) -> None:
+    """Refuse sums whose axes depend on the number of samples."""
+    so_far: tuple[int, ...] = ()
+    for i, term in enumerate(call.terms):
+        shape = term.shape if isinstance(term, Tensor) else np.shape(term)[1:]
+        if i and isinstance(term, Tensor) and _misread(so_far, shape):
+            raise call.refused(
+                f"Keras's add takes the tensor of shape {(None, *shape)} for a bias when it gets some numbers of "
+                "samples, and adds it along another axis then. Put the smaller tensor first"
+            )
+        so_far = tuple(np.broadcast_shapes(so_far, shape)) if i else shape
+
+
+def _sum(call: Call, weights: Sequence[float], by_add: bool = True) -> Tensor:
+    """Of terms, each times a number; some may be constants.
+
+    Args:
+        by_add: whether Keras's ``add`` does it, which has ways of its own.
+    """
     of_tensors, of_constants = (
         [w for w, a in zip(weights, call.terms, strict=True) if isinstance(a, Tensor) == held] for held in (True, False)
     )
     parents, constants = _split(call)
+    if by_add:
+        _check_order(call)
     x = parents[0]
     if len(parents) > 1:
         x, of_tensors = _joined(call, parents, of_tensors), [1.0]
     if not constants and of_tensors == [1.0]:
         return x
-    shift = sum(w * call.entries(c, x) for w, c in zip(of_constants, constants, strict=True))
+    shift = np.zeros(x.size)
+    for w, c in zip(of_constants, constants, strict=True):
+        shift += w * (call.added(x, c) if by_add else call.entries(c, x))
     return call.put(G.Scale(np.full(x.size, of_tensors[0]), shift), (x,), what="constants" if len(parents) > 1 else "")
 
 
@@ -103,12 +145,17 @@ def _add(call: Call) -> Tensor:
 @rule("layers.Subtract", tensors=None)
 @rule("ops.Subtract", "x2", tensors=None)
 def _subtract(call: Call) -> Tensor:
-    return _sum(call, [1.0, -1.0])
+    return _sum(call, [1.0, -1.0], by_add=False)
 
 
 @rule("layers.Average", tensors=None)
 def _average_of_layers(call: Call) -> Tensor:
     return _sum(call, [1 / len(call.terms)] * len(call.terms))
+
+
+@rule("layers.CustomScaleLayer", "scale", tensors=2)
+def _scaled_sum(call: Call) -> Tensor:
+    return _sum(call, [1.0, float(call["scale"])], by_add=False)
 
 
 @rule("layers.Multiply", tensors=None)
