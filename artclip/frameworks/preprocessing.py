@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from art.config import ART_NUMPY_DTYPE
 from art.preprocessing.standardisation_mean_std.utils import broadcastable_mean_std
 
 from artclip.frameworks.base import Tensor
@@ -101,4 +103,6 @@ def graph_with_scaling(f: Any, read: Callable[[Any, tuple[int, ...]], G.LayerGra
     mean, std = (
         np.broadcast_to(f.to_numpy([t]).reshape(tuple(t.shape)), shape).ravel() for t in f._preprocessing.scaling
     )
-    return graph.behind(G.Node("preprocessing", G.Scale(1 / std, -mean / std), (-1,), graph.inputs))
+    behind = graph.behind(G.Node("preprocessing", G.Scale(1 / std, -mean / std), (-1,), graph.inputs))
+    # ART casts what it has scaled to its own dtype, whatever that of the model.
+    return replace(behind, precision=max(graph.precision, float(np.finfo(ART_NUMPY_DTYPE).eps)))

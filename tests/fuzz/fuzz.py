@@ -57,6 +57,59 @@ def torch_case(seed):
     return str(net), estimator, f, pull, shape
 
 
+def keras_case(seed):
+    """The same of a Keras net; f is that of the net itself, which computes in float64."""
+    import keras
+    import tensorflow as tf
+    from art.estimators.classification import TensorFlowV2Classifier
+
+    from tests.fuzz import keras_vocabulary
+
+    before = keras.config.floatx(), keras.config.dtype_policy()
+    keras.config.set_floatx("float64"), keras.config.set_dtype_policy("float64")
+    try:
+        net, shape = keras_vocabulary.net(seed)
+    finally:
+        keras.config.set_floatx(before[0]), keras.config.set_dtype_policy(before[1])
+    rng = np.random.default_rng(seed + 1)
+    mean, std = (float(rng.uniform(-1, 1)), float(rng.uniform(0.3, 2))) if seed % 3 == 0 else (0.0, 1.0)
+    box = (0.0, (1.0, 255.0)[seed % 2]) if seed % 4 else None
+    loss, width = keras.losses.MeanSquaredError(), net.output_shape[-1]
+    estimator = TensorFlowV2Classifier(
+        net, max(2, width), shape, loss_object=loss, clip_values=box, preprocessing=(mean, std)
+    )
+
+    @tf.function
+    def outputs(t):
+        return net((t - mean) / std, training=False)
+
+    @tf.function
+    def pulled(t, cotangents):
+        with tf.GradientTape() as tape:
+            tape.watch(t)
+            y = net((t - mean) / std, training=False)
+        return tape.gradient(y, t, cotangents, unconnected_gradients="zero")
+
+    def f(x):
+        return outputs(tf.constant(x)).numpy()
+
+    def pull(x, cotangents):
+        return pulled(tf.constant(x), tf.constant(cotangents)).numpy()
+
+    name = " > ".join(f"{type(o).__name__}{_arguments(o)}" for o in net.operations)
+    return name, estimator, f, pull, shape
+
+
+def _arguments(operation):
+    hidden = ("name", "dtype", "trainable", "module", "registered_name", "build_config")
+    try:
+        config = operation.get_config().items()
+    except NotImplementedError:
+        config = vars(operation).items()
+    kept = {k: v for k, v in config if k not in hidden and isinstance(v, (int, float, str, tuple, list))}
+    return {k: v for k, v in kept.items() if not k.startswith("_")}
+
+
 def run(case, seed, points=8, rounds=2):
     """What becomes of the net of a seed; ``case`` is :func:`torch_case` or one like it."""
     name, estimator, f, pull, shape = case(seed)

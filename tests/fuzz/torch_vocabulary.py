@@ -1,8 +1,11 @@
 """Random PyTorch nets: operations with random arguments on random shapes, in rows and with branches."""
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from tests.fuzz.choices import number, pick
 
 
 class Of(nn.Module):
@@ -17,18 +20,6 @@ class Of(nn.Module):
 
     def extra_repr(self):
         return self.name
-
-
-def of(name, function):
-    return lambda rng, shape: Of(name, function)
-
-
-def pick(rng, *values):
-    return values[rng.integers(len(values))]
-
-
-def number(rng, low=-2.0, high=2.0):
-    return float(rng.uniform(low, high))
 
 
 def channels(rng):
@@ -258,8 +249,6 @@ def row(rng, shape, length, keep=False):
 
 def net(seed):
     """A random net and the shape of one input."""
-    import numpy as np
-
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
