@@ -52,10 +52,11 @@ def read(module: nn.Module, input_shape: tuple[int, ...], wrapped: bool = False)
     """
     like = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
     x = torch.zeros((BATCH, *input_shape), dtype=like.dtype, device=like.device)
+    outputs = _Outputs(module, wrapped)
     with _untouched(module):
         try:
             with torch.no_grad(), _silent():
-                program = torch.export.export(_Outputs(module, wrapped), (x,), strict=False)
+                program = torch.export.export(outputs, (x,), strict=False)
                 if any(_writes(node) for node in program.graph.nodes):
                     program = program.run_decompositions({})
         except Exception as error:  # torch.export raises whatever it likes
@@ -63,7 +64,7 @@ def read(module: nn.Module, input_shape: tuple[int, ...], wrapped: bool = False)
             raise ValueError(
                 f"the model cannot be read as a graph of layers, so there is no upper bound: torch.export says {said}"
             ) from error
-        return _Reader(program).graph(input_shape)
+        return _Reader(program, outputs).graph(input_shape)
 
 
 def of_estimator(f: Any) -> G.LayerGraph:
@@ -112,8 +113,8 @@ def _writes(node: Any) -> bool:
 
 
 class _Reader:
-    def __init__(self, program: Any) -> None:
-        self._program, self._nodes = program, list[G.Node]()
+    def __init__(self, program: Any, module: nn.Module) -> None:
+        self._program, self._module, self._nodes = program, module, list[G.Node]()
         self._precision = 0.0
         self._values: dict[str, Any] = {}  # Held, Refused, constants, or lists of them
         signature = program.graph_signature
@@ -140,12 +141,28 @@ class _Reader:
         size = Held(-1, input_shape).size
         for node in self._program.graph.nodes:
             if node.op == "call_function":
-                self._values[node.name] = self._read(node)
+                pool = self._power_pool(node)
+                if pool is None:
+                    self._values[node.name] = self._read(node)
+                elif node is pool[1][-1]:
+                    module, parts = pool
+                    call, x = Call(node, _layer_name(node), self._nodes), self._values[parts[0].args[0].name]
+                    taken = module.norm_type, module.kernel_size, module.stride, module.ceil_mode
+                    self._values[node.name] = torch_windows.power_pool(call, x, *taken)
             elif node.op == "output":
                 output = self._output(node)
         if output.place != len(self._nodes) - 1 or not self._nodes:
             self._nodes.append(G.Node("output", G.Gather(), (output.place,), output.size))
         return G.LayerGraph(self._nodes, size, self._precision).pruned()
+
+    def _power_pool(self, node: Any) -> tuple[Any, list[Any]] | None:
+        """The module ``LPPool`` that an operation is a part of, and all operations of that call."""
+        stack = list((node.meta.get("nn_module_stack") or {}).items())
+        if not stack or "LPPool" not in str(stack[-1][1][1]):
+            return None
+        key, (path, _) = stack[-1]
+        parts = [n for n in self._program.graph.nodes if key in (n.meta.get("nn_module_stack") or {})]
+        return self._module.get_submodule(path), parts
 
     def _output(self, node: Any) -> Held:
         # What the graph gives besides are inputs that forward changed: predict hands in a copy.

@@ -155,6 +155,26 @@ def _adaptive_max_pool(call: Call, /, self: Any, output_size: Any) -> Any:
     return _largest(call, self, windows), _PLACES
 
 
+def power_pool(call: Call, x: Held, p: float, size: Any, stride: Any, ceil_mode: bool) -> Held:
+    """What a module ``LPPool`` computes by several operations, of which none alone is Lipschitz.
+
+    Args:
+        call: its last operation.
+        x: its input.
+        p: the power.
+        size, stride, ceil_mode: of its windows.
+    """
+    d = len(x.shape) - 1
+    if float(p) % 2:
+        raise call.refused(f"a pool of powers with norm_type={p}: of an odd power of negative numbers it is no norm")
+    windows = []
+    for n, k, s, out in zip(x.shape[1:], each(size, d), each(stride or size, d), call.shape()[-d:], strict=True):
+        if (out - 1) * s + k > n:
+            raise call.unknown(f"a pool of powers with ceil_mode={ceil_mode}, whose last window is not whole")
+        windows.append((np.arange(out) * s)[:, None] + np.arange(k))
+    return call.put(G.PowerNorm(G.windows(x.shape[1:], windows), x.shape[0], float(p)), x)
+
+
 # --- resizing
 
 

@@ -7,7 +7,7 @@ from artclip.graph import activations
 from artclip.graph.activations import ACTIVATIONS, Activation
 from artclip.graph.linear import IDENTITY, Add, Concat, Convolution, Dense, Gather, Kronecker, Scale
 from artclip.graph.nodes import Linear, Live, Node, Operation
-from artclip.graph.nonlinear import Maximum, Normalisation, Softmax, Sort, windows
+from artclip.graph.nonlinear import Maximum, Normalisation, PowerNorm, Softmax, Sort, windows
 from artclip.graph.whole import LayerGraph, through
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Node",
     "Normalisation",
     "Operation",
+    "PowerNorm",
     "Scale",
     "Softmax",
     "Sort",

@@ -67,6 +67,31 @@ class Maximum:
 
 
 @dataclass(frozen=True)
+class PowerNorm:
+    """(Σ |x|ᵖ)^(1/p) over each group, p >= 1: pools of powers.
+
+    Attributes:
+        windows: (groups, entries), of indices; -1 stands for nothing.
+        copies: parts of the input that all have these groups.
+        p: the power.
+    """
+
+    windows: np.ndarray
+    copies: int
+    p: float
+
+    def factor(self, p: float) -> float:
+        # ‖d‖_p <= n^max(0, 1/p - 1/r)·‖d‖_r for n entries d of a group, which are in so many groups at most.
+        share = self.windows.shape[1] ** max(0.0, 1 / self.p - 1 / p)
+        return float(share * Maximum(self.windows, self.copies).factor(p))
+
+    def apply(self, *inputs: np.ndarray) -> np.ndarray:
+        parts = inputs[0].reshape(len(inputs[0]) * self.copies, -1)
+        taken = np.where(self.windows >= 0, parts[:, self.windows], 0.0)
+        return np.linalg.norm(taken, self.p, axis=-1).reshape(len(inputs[0]), -1)
+
+
+@dataclass(frozen=True)
 class Sort:
     """Entries of each group put into order, as by MaxMin and GroupSort: almost everywhere a permutation.
 

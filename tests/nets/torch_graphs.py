@@ -105,6 +105,7 @@ OPERATIONS = {
     "averages, padded": lambda: nn.AvgPool2d((3, 2), 2, 1, ceil_mode=True),
     "averages, divided": lambda: nn.AvgPool2d(3, 2, 1, ceil_mode=True, divisor_override=5),
     "maxima": lambda: nn.MaxPool2d(3, 2, 1, dilation=2, ceil_mode=True),
+    "powers": lambda: nn.Sequential(nn.LPPool2d(2, (3, 2), stride=1), nn.LPPool2d(4, 2)),
     "means": of(lambda m, x: x.mean((1, 3)) + x.sum(1).mean(2) + x.amin((1, 2)) + x.max(1).values.amax(2)),
     "matrices": of(
         lambda m, x: (
