@@ -21,7 +21,7 @@ class Outcome:
 
 
 def torch_case(seed):
-    """The estimator, f and its pullback in float64, the input shape."""
+    """Name, estimator, f and its pullback in float64, the input shape, and how f rounds."""
     import torch
     from art.estimators.regression import PyTorchRegressor
 
@@ -54,7 +54,7 @@ def torch_case(seed):
             gradient = None
         return np.zeros_like(x) if gradient is None else gradient.numpy()
 
-    return str(net), estimator, f, pull, shape
+    return str(net), estimator, f, pull, shape, 1e-14
 
 
 def keras_case(seed):
@@ -97,7 +97,8 @@ def keras_case(seed):
         return pulled(tf.constant(x), tf.constant(cotangents)).numpy()
 
     name = " > ".join(f"{type(o).__name__}{_arguments(o)}" for o in net.operations)
-    return name, estimator, f, pull, shape
+    resized = any(getattr(o, "interpolation", "nearest") != "nearest" for o in net.operations)
+    return name, estimator, f, pull, shape, 1e-6 if resized else 1e-14  # TensorFlow resizes in float32
 
 
 def _arguments(operation):
@@ -112,7 +113,7 @@ def _arguments(operation):
 
 def run(case, seed, points=8, rounds=2):
     """What becomes of the net of a seed; ``case`` is :func:`torch_case` or one like it."""
-    name, estimator, f, pull, shape = case(seed)
+    name, estimator, f, pull, shape, rounding = case(seed)
     rng = np.random.default_rng(seed + 2)
     p, q = (NORMS[i] for i in rng.integers(0, 3, 2))
     method = ("auto", "product", "eclipse", "lipsdp")[rng.integers(4)]
@@ -123,7 +124,7 @@ def run(case, seed, points=8, rounds=2):
         return Outcome("refused", f"{error}")
     except Exception as error:  # any other is a crash
         return Outcome("crashed", f"{told}: {type(error).__name__}: {error}")
-    seen = steepest(f, pull, shape, p, q, rng, points, rounds)
+    seen = steepest(f, pull, shape, p, q, rng, points, rounds, rounding)
     ratio = seen / bound.value if bound.value > 0 else (0.0 if seen < 1e-9 else np.inf)
     if seen > bound.value * (1 + ROOM) + 1e-9:
         return Outcome("unsound", f"{told}: a pair shows {seen:.6g}, the bound is {bound.value:.6g}", ratio)

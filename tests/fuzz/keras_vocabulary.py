@@ -136,13 +136,13 @@ def net(seed):
     shape = pick(rng, (5,), (7,), (6, 2), (8, 3), (6, 6, 1), (5, 7, 2), (4, 4, 3))
     inputs = x = keras.Input(shape)
     for _ in range(int(rng.integers(1, 6))):
-        make = pick(rng, *(FLAT if len(x.shape) == 2 else SPATIAL))
+        make = pick(rng, *(SPATIAL if len(x.shape) in (3, 4) else FLAT))
         try:
             y = make(rng, tuple(x.shape[1:]))(x)
             keras.Model(inputs, y)(np.zeros((2, *shape)))  # on a CPU some arguments have no kernel
         except (*ERRORS, OpError):
             continue
-        if y.shape[0] is None and None not in y.shape[1:] and 0 < max(y.shape[1:]) <= 64 and 0 not in y.shape[1:]:
+        if len(y.shape) > 1 and y.shape[0] is None and None not in y.shape[1:] and 0 < max(y.shape[1:]) <= 64 and 0 not in y.shape[1:]:
             x = y
     outputs = layers.Flatten()(x)
     if pick(rng, True, True, False):

@@ -16,17 +16,17 @@ def dual(gradient, p):
     return (steepest / np.where(lengths > 0, lengths, 1)).reshape(gradient.shape)
 
 
-def quotients(f, x, y, p, q):
+def quotients(f, x, y, p, q, rounding):
     with np.errstate(all="ignore"):
         u, v = f(x), f(y)
-        # Of what float64 rounds of large outputs nothing is claimed.
-        noise = 1e-14 * (np.abs(u).sum(1) + np.abs(v).sum(1) + 1e-300)
+        # Of what is rounded of large outputs nothing is claimed.
+        noise = rounding * (np.abs(u).sum(1) + np.abs(v).sum(1) + 1e-300)
         run = np.linalg.norm((x - y).reshape(len(x), -1), p, axis=1)
         found = (np.linalg.norm(u - v, q, axis=1) - noise) / run
     return np.where(np.isfinite(found), found, 0.0)
 
 
-def steepest(f, pull, shape, p, q, rng, points=8, rounds=2, center=0.0):
+def steepest(f, pull, shape, p, q, rng, points=8, rounds=2, rounding=1e-14):
     """The largest quotient found.
 
     Args:
@@ -34,14 +34,15 @@ def steepest(f, pull, shape, p, q, rng, points=8, rounds=2, center=0.0):
         pull: maps inputs and output cotangents to input gradients.
         shape: of one input.
         p, q: norms of inputs and outputs.
-        center: where inputs of all scales lie around.
+        points, rounds: how many at each scale, and how often they climb.
+        rounding: of the outputs of f, relative.
     """
     best = 0.0
     for scale in SCALES:
-        x = center + scale * rng.standard_normal((points, *shape))
+        x = scale * rng.standard_normal((points, *shape))
         w = dual(rng.standard_normal(x.shape), p)
         for length in (1e-5, 1e-2, 1.0):
-            best = max(best, quotients(f, x, x + scale * length * w, p, q).max())
+            best = max(best, quotients(f, x, x + scale * length * w, p, q, rounding).max())
         h = 1e-5 * scale
         for _ in range(rounds):
             difference = f(x + h * w) - f(x - h * w)
@@ -59,7 +60,7 @@ def steepest(f, pull, shape, p, q, rng, points=8, rounds=2, center=0.0):
             w = np.where(
                 np.abs(gradient).reshape(len(x), -1).max(1).reshape(-1, *[1] * len(shape)) > 0, dual(gradient, p), w
             )
-            found = quotients(f, x - h * w, x + h * w, p, q)
+            found = quotients(f, x - h * w, x + h * w, p, q, rounding)
             best = max(best, found.max())
             # The steepest point, and others around it at shrinking distances.
             top = x[[int(found.argmax())]]
