@@ -25,7 +25,7 @@ _HOME = {
     "robustness_curve": "artclip.evaluation.curves",
     "Evaluation": "artclip.evaluation.result",
     "certified_radius": "artclip.lipschitz.certificate",
-    "lipschitz_bracket": "artclip.lipschitz.upper",
+    "lipschitz_bracket": "artclip.lipschitz.bracket",
     "lipschitz_lower_bound": "artclip.lipschitz.lower",
     "lipschitz_upper_bound": "artclip.lipschitz.upper",
     "load_data": "artclip.data",
@@ -64,12 +64,13 @@ if TYPE_CHECKING:  # for editors and type checkers
     from artclip.evaluation.curves import noise_curve, robustness_curve
     from artclip.evaluation.evaluate import evaluate
     from artclip.evaluation.result import Evaluation
+    from artclip.lipschitz.bracket import lipschitz_bracket
     from artclip.lipschitz.certificate import certified_radius
     from artclip.lipschitz.clever import CleverScore, clever
     from artclip.lipschitz.estimate import LipschitzEstimate
     from artclip.lipschitz.lower import lipschitz_lower_bound
     from artclip.lipschitz.pairs import PairSet
-    from artclip.lipschitz.upper import lipschitz_bracket, lipschitz_upper_bound
+    from artclip.lipschitz.upper import lipschitz_upper_bound
     from artclip.models import load_model
     from artclip.saving import save
     from artclip.trainers.clip import CLIPTrainer

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from artclip.graph.linear import Convolution, Dense, Gather, Kronecker, Scale, norm_bounds
+from artclip.graph.linear import Convolution, Dense, Gather, Kronecker, Scale, norm_bounds, product_bounds
 from artclip.graph.spectral import EPS, Bounds, last
 
 _EXACT = 1 << 22  # of the matrix that is written out for its norm
@@ -42,22 +42,22 @@ class Composition:
 
     def bounds(self, p: float) -> Bounds:
         """That of the matrix, where it is small; else the product of the parts' norms."""
-        parts = [part.bounds(p) if hasattr(part, "bounds") else iter([(part.factor(p), 0.0)]) for part in self.parts]
-        at = [next(part) for part in parts]
-        cheap = math.prod(bound for bound, _ in at)
         if self.sizes[0] * self.sizes[-1] <= _EXACT and self.sizes[0] * max(self.sizes[1:]) <= _BETWEEN:
+            cheap = math.prod(next(part)[0] for part in self._parts(p))
             yield cheap, 4.0 * sum(a * b for a, b in itertools.pairwise(self.sizes)) * self.sizes[0]
             matrix = self.after(None, self.sizes[0])
             assert matrix is not None
-            # The cheap norms are those of the entries' sizes, so that they bound what rounding adds.
-            rounding = 2 * (sum(self.sizes) + 8) * EPS * cheap
             for bound, cost in norm_bounds(matrix, p):
-                yield min(cheap, bound + rounding), cost
-            return
-        yield cheap, max(cost for _, cost in at)
-        for i, finer in enumerate(parts):
-            for at[i] in finer:
-                yield math.prod(bound for bound, _ in at), max(cost for _, cost in at)
+                yield min(cheap, bound + self.rounding(p)), cost
+        else:
+            yield from product_bounds(self._parts(p))
+
+    def rounding(self, p: float) -> float:
+        """How much of the norm of its matrix rounding may take: the cheap norms are those of the sizes of entries."""
+        return 2 * (sum(self.sizes) + 8) * EPS * math.prod(next(part)[0] for part in self._parts(p))
+
+    def _parts(self, p: float) -> list[Bounds]:
+        return [part.bounds(p) if hasattr(part, "bounds") else iter([(part.factor(p), 0.0)]) for part in self.parts]
 
     def apply(self, *inputs: np.ndarray) -> np.ndarray:
         (x,) = inputs

@@ -69,7 +69,7 @@ class Kronecker:
         return last(self.bounds(p))
 
     def bounds(self, p: float) -> Bounds:
-        return _product_bounds([norm_bounds(m, p) for m in self.matrices if m is not None])
+        return product_bounds([norm_bounds(m, p) for m in self.matrices if m is not None])
 
     def apply(self, *inputs: np.ndarray) -> np.ndarray:
         (x,) = inputs
@@ -84,9 +84,12 @@ class Kronecker:
     def after(self, matrix: np.ndarray | None, size: int) -> np.ndarray | None:
         rows = math.prod(n if m is None else len(m) for n, m in zip(self.shape, self.matrices, strict=True))
         if matrix is None:
-            if max(rows, size) * size > MOST_ELEMENTS:
+            if rows * size > MOST_ELEMENTS:
                 return None
-            matrix = np.eye(size)
+            matrix = np.ones((1, 1))
+            for n, along in zip(self.shape, self.matrices, strict=True):
+                matrix = np.kron(matrix, np.eye(n) if along is None else along)
+            return matrix
         return self._product(matrix.reshape(*self.shape, -1), 0).reshape(rows, -1)
 
 
@@ -217,11 +220,15 @@ class Gather:
         return np.where(self.index >= 0, x[:, self.index], 0.0) + self.shift
 
     def after(self, matrix: np.ndarray | None, size: int) -> np.ndarray | None:
-        if matrix is None:
-            if max(size, size if self.index is None else len(self.index)) * size > MOST_ELEMENTS:
-                return None
-            matrix = np.eye(size)
-        return matrix if self.index is None else np.where(self.index[:, None] >= 0, matrix[self.index], 0.0)
+        index = np.arange(size) if self.index is None else self.index
+        if matrix is not None:
+            return matrix if self.index is None else np.where(index[:, None] >= 0, matrix[index], 0.0)
+        if len(index) * size > MOST_ELEMENTS:
+            return None
+        ones = np.zeros((len(index), size))
+        taken = np.flatnonzero(index >= 0)
+        ones[taken, index[taken]] = 1.0
+        return ones
 
 
 @dataclass(frozen=True)
@@ -258,7 +265,7 @@ def norm_bounds(matrix: np.ndarray, p: float) -> Bounds:
     return iter([(float(np.linalg.norm(matrix, p)) * (1 + 2 * max(matrix.shape) * EPS) if matrix.size else 0.0, 0.0)])
 
 
-def _product_bounds(parts: list[Bounds]) -> Bounds:
+def product_bounds(parts: list[Bounds]) -> Bounds:
     """The product of several norms, one finer after the other."""
     at = [next(part) for part in parts]
     yield math.prod(bound for bound, _ in at), max((cost for _, cost in at), default=0.0)

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import log_softmax, softmax
 
-from artclip.graph.convolution import largest_singular_values
 
-_SMALL = 1024  # entries of a group, up to which a norm is computed
+_HALVINGS = 40  # of an interval that holds an eigenvalue: its upper end is taken
 
 
 def windows(sizes: Sequence[int], along: Sequence[np.ndarray]) -> np.ndarray:
@@ -171,12 +170,21 @@ class Normalisation:
         return float(scale.max()) * math.sqrt((1 - t) / self.eps) * (a + b * t)
 
     def _steepest(self, scale: np.ndarray) -> float:
-        """Bound of ‖diag(scale)·P‖ over the groups."""
-        if not self.centred or scale.shape[1] > _SMALL or (scale == scale[:, :1]).all():
+        """Bound of ‖diag(scale)·P‖ over the groups.
+
+        The eigenvalues of P·diag(d)·P but for 0 are the roots λ of Σ 1 / (λ - dᵢ) between the d, of which the largest
+        lies between the two largest d.
+        """
+        if not self.centred:
             return float(scale.max())
-        n = scale.shape[1]
-        centre = np.eye(n) - 1 / n
-        return float(max(largest_singular_values(row[:, None] * centre) for row in np.unique(scale, axis=0)))
+        squares = -np.sort(-((scale / max(float(scale.max()), np.finfo(float).tiny)) ** 2), axis=1)
+        low, high = squares[:, 1], squares[:, 0]
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            with np.errstate(divide="ignore", invalid="ignore"):
+                above = (1 / (middle[:, None] - squares)).sum(1) > 0  # the root lies above
+            low, high = np.where(above, middle, low), np.where(above, high, middle)
+        return float(np.sqrt(high.max()) * scale.max()) * (1 + 1e-9)
 
     def apply(self, *inputs: np.ndarray) -> np.ndarray:
         x = inputs[0][:, self.index]

@@ -22,7 +22,7 @@ EPS = float(np.finfo(np.float64).eps)
 _MODERATE = 2.0**300  # sizes of numbers whose squares neither overflow nor vanish
 _ALL_EIGENVALUES = 512  # rows up to which they are as quick as the largest alone
 _SLACK = 1e-9  # of an eigenvalue found, before it is proven
-_LANCZOS = 500  # products with the matrix that the iteration may take, for estimates of time
+_LANCZOS = 100  # products with the matrix that the iteration takes, about
 
 
 def last(bounds: Bounds) -> float:
@@ -85,7 +85,7 @@ def gram_of(matrix: np.ndarray) -> np.ndarray:
 
 def _cost(n: int) -> float:
     """Operations of :func:`largest_eigenvalue`, those of slow kinds counted several times."""
-    return 8.0 * n**3 if n <= _ALL_EIGENVALUES else n**3 / 1.5 + 8.0 * _LANCZOS * n**2
+    return 8.0 * n**3 if n <= _ALL_EIGENVALUES else n**3 / 2 + 8.0 * _LANCZOS * n**2
 
 
 def largest_eigenvalue(gram: np.ndarray) -> float:

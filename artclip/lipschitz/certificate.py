@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from artclip import checks
-from artclip.frameworks import function_of
-from artclip.lipschitz.estimate import LipschitzEstimate
-from artclip.lipschitz.upper import lipschitz_upper_bound
+from artclip.frameworks import Function, Trainable, function_of
+from artclip.lipschitz.estimate import LipschitzEstimate, fingerprint
+from artclip.lipschitz.upper import ROUNDING, lipschitz_upper_bound
 
-_ROUNDING = 64  # units of rounding that outputs are allowed to be off by
+_ROOM = 64  # times what rounding moves outputs, that they are allowed to be off by
 _ROWS = 1024
 
 
@@ -24,45 +24,74 @@ def certified_radius(
     For the label i it is the least margin (f_i - f_j) / L_ij over the other classes j, where L_ij bounds the Lipschitz
     constant of f_i - f_j: from the bound's own matrix where it has one, else √2·L.
 
+    The proof is about f in real arithmetic, for the weights as they are stored. Outputs come rounded by the model's own
+    precision, so margins are first reduced by an allowance: 64 times what random rounding of each layer's outputs moves
+    those of the model at a few inputs, and 64 units of rounding of the largest output besides. That is far above the
+    errors that are seen, at the sample and at inputs within the radius, but no proof of how large they can be: where
+    ``predict`` is off by more, an input just inside the radius may have another label.
+
     Args:
         estimator: a classifier, as for :func:`lipschitz_upper_bound`; or any, if ``lipschitz`` is given.
         x: shape (n, *input_shape), in the units of the classifier's ``clip_values``.
         y: class indices of shape (n,) or one-hot labels; ``None`` for the predicted ones.
-        lipschitz: an upper bound or an exact constant from L2 to L2, or a number that you know to be one; ``None`` for
-            :func:`lipschitz_upper_bound`.
+        lipschitz: an upper bound or an exact constant from L2 to L2 that was made for this model as it is now, or a
+            number that you know to be one; ``None`` for :func:`lipschitz_upper_bound`.
 
     Returns:
         Radii >= 0 of shape (n,); 0 where the prediction is not y.
 
     Raises:
-        TypeError, ValueError: bad input, or an estimate that is no upper bound in L2.
+        TypeError, ValueError: bad input, a regressor, or an estimate that is no upper bound in L2 of this model.
     """
     f = function_of(estimator)
     x = checks.inputs(x, f.input_shape or None)
+    if _is_regressor(f):
+        raise ValueError("a certificate is about labels, and this estimator is a regressor; give a classifier")
     outputs = f.outputs(x, _ROWS)
     n, k = outputs.shape
     if k < 2:
         raise ValueError(f"a certificate needs a classifier of two or more outputs; this one has {k}")
     labels = outputs.argmax(1) if y is None else checks.classes(x, y, k)
-    constants = _constants(lipschitz_upper_bound(estimator) if lipschitz is None else lipschitz, k)
-    rounding = _ROUNDING * f.precision * np.abs(outputs).max(1, keepdims=True)
-    margins = outputs[np.arange(n), labels][:, None] - outputs - rounding
+    bound = lipschitz_upper_bound(estimator) if lipschitz is None else lipschitz
+    if isinstance(bound, LipschitzEstimate):
+        _check(bound, f, x.shape[1:], k)
+    constants, moved = _constants(bound, k), getattr(bound, "rounding", None) or 0.0
+    allowance = _ROOM * (moved + f.precision * np.abs(outputs).max(1, keepdims=True))
+    margins = outputs[np.arange(n), labels][:, None] - outputs - allowance
     with np.errstate(divide="ignore", invalid="ignore"):
         radii = np.where(margins > 0, margins / constants[labels], 0.0)
     radii[np.arange(n), labels] = math.inf
     return radii.min(1)
 
 
+def _is_regressor(f: Function) -> bool:
+    """Whether f is known to be no classifier."""
+    kinds = {base.__name__ for base in type(getattr(f, "estimator", None)).__mro__}
+    return "RegressorMixin" in kinds or (isinstance(f, Trainable) and f.nb_classes is None)
+
+
+def _check(estimate: LipschitzEstimate, f: Function, input_shape: tuple[int, ...], k: int) -> None:
+    """Raise ``ValueError`` unless the estimate is an upper bound from L2 to L2 of the model as it is now."""
+    if estimate.kind == "lower" or estimate.norm != 2 or estimate.output_norm != 2:
+        raise ValueError(f"a certificate needs an upper bound from L2 to L2, not this one: {estimate}")
+    if estimate.nb_outputs not in (None, k) or (estimate.gram is not None and estimate.gram.shape != (k, k)):
+        made = estimate.nb_outputs if estimate.gram is None else len(estimate.gram)
+        raise ValueError(f"this estimate was made for a model of {made} outputs, and this one has {k}")
+    if estimate.fingerprint is not None and estimate.fingerprint != fingerprint(f, input_shape):
+        raise ValueError(
+            "this estimate was made for other weights, or for another model: compute it again, "
+            "lipschitz_upper_bound(estimator)"
+        )
+
+
 def _constants(lipschitz: LipschitzEstimate | float, k: int) -> np.ndarray:
     """L_ij for all pairs of classes, shape (k, k)."""
     if not isinstance(lipschitz, LipschitzEstimate):
         checks.positive("lipschitz", lipschitz)
-        return np.full((k, k), math.sqrt(2) * lipschitz)
-    if lipschitz.kind == "lower" or lipschitz.norm != 2 or lipschitz.output_norm != 2:
-        raise ValueError(f"a certificate needs an upper bound from L2 to L2, not this one: {lipschitz}")
-    shared = np.full((k, k), math.sqrt(2) * lipschitz.value)
+        return np.full((k, k), math.sqrt(2) * (1 + ROUNDING) * lipschitz)
+    shared = np.full((k, k), math.sqrt(2) * (1 + 1e-12) * lipschitz.value)
     if lipschitz.gram is None:
         return shared
     diagonal = np.diag(lipschitz.gram)
-    squares = diagonal[:, None] + diagonal - 2 * lipschitz.gram
-    return np.minimum(shared, np.sqrt(np.maximum(squares, 0)) * (1 + 1e-9) + 1e-12 * math.sqrt(diagonal.max()))
+    squares = diagonal[:, None] + diagonal - 2 * lipschitz.gram + 1e-12 * float(diagonal.max())
+    return np.minimum(shared, np.sqrt(np.maximum(squares, 0)))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any
 
 import numpy as np
 
-from artclip.graph import Activation, Linear, Node
+from artclip.graph import Activation, LayerGraph, Node
+from artclip.graph.composition import Composition
 
 _WIDEST = 4096  # units that an activation in a chain may have
+_MOST = 1 << 24  # entries of a matrix
+_INEXACT = 1e-9  # of a matrix that is a product: what rounding may change, as a share of its longest row
+_NAMED = 3  # layers that a note names
 
 
 @dataclass
@@ -33,63 +37,130 @@ class Chain:
     @property
     def name(self) -> str:
         """From the first node to the last."""
-        first, last = self.names[0], self.names[-1]
-        return first if first == last else f"{first} to {last}"
-
-    @property
-    def _open(self) -> bool:
-        """Whether a matrix has been taken since the last activation."""
-        return len(self.weights) > len(self.activations)
-
-    def take(self, node: Node) -> bool:
-        """Add the node, if it can be part of a chain."""
-        taken = self._activate(node.operation) if isinstance(node.operation, Activation) else self._multiply(node)
-        if taken:
-            self.names.append(node.name)
-        return taken
-
-    def _activate(self, activation: Activation) -> bool:
-        if not self._open or len(self.weights[-1]) > _WIDEST or activation.high <= activation.low:
-            return False
-        self.activations.append(activation)
-        return True
-
-    def _multiply(self, node: Node) -> bool:
-        if not hasattr(node.operation, "after"):
-            return False
-        operation = cast(Linear, node.operation)
-        size = len(self.weights[-1]) if self.weights else self.inputs
-        matrix = operation.after(self.weights[-1] if self._open else None, size)
-        if matrix is None:
-            return False
-        shift = np.zeros(node.size) + operation.shift
-        if self._open:
-            shift = shift + cast(np.ndarray, operation.after(self.shifts[-1][:, None], size))[:, 0]
-            self.weights.pop(), self.shifts.pop()
-        self.weights.append(np.asarray(matrix, dtype=np.float64))
-        self.shifts.append(shift)
-        return True
-
-    def closed(self) -> Chain:
-        """The chain, ended by the identity if its last node is an activation."""
-        if not self._open:
-            n = len(self.weights[-1])
-            self.weights.append(np.eye(n))
-            self.shifts.append(np.zeros(n))
-        return self
+        return name_of(self.names[0], self.names[-1])
 
 
-def split(nodes: Iterable[Node], inputs: int) -> list[Chain | Node]:
-    """A row of nodes, each the only parent of the next, as chains and what lies between them."""
-    parts: list[Chain | Node] = []
-    chain = Chain(inputs)
+def name_of(first: str, last: str) -> str:
+    """Of what reaches from one node to another."""
+    first, last = first.split(" to ")[0], last.split(" to ")[-1]
+    return first if first == last else f"{first} to {last}"
+
+
+def is_linear(node: Node) -> bool:
+    """Whether the node is a matrix and a shift."""
+    return hasattr(node.operation, "after")
+
+
+def stretches(graph: LayerGraph, fits: Callable[[list[int]], bool], notes: list[str]) -> list[list[int]]:
+    """Indices of nodes in a row that begin and end with a dense layer and have dense layers and activations in turn.
+
+    Args:
+        graph: simplified, so that neighbours are not both linear, nor both activations.
+        fits: whether layers of some sizes, the inputs' first, may be bounded together.
+        notes: takes what ends a stretch for its size.
+    """
+    found: list[list[int]] = []
+    cut: list[str] = []
+    for row in _rows(graph.nodes):
+        while row:
+            taken = _taken(graph, row, fits, cut)
+            row = row[max(1, len(taken)) :]
+            if taken and not is_linear(graph.nodes[taken[-1]]):
+                taken.pop()  # it multiplies the constant of what is before, and no bound could make less of it
+            if len(taken) > 1:
+                found.append(taken)
+    if cut:
+        names = ", ".join(cut[:_NAMED]) + (f" and {len(cut) - _NAMED} more" if len(cut) > _NAMED else "")
+        notes.append(f"dense layers end at {names}: too large to be bounded together")
+    return found
+
+
+def _taken(graph: LayerGraph, row: list[int], fits: Callable[[list[int]], bool], cut: list[str]) -> list[int]:
+    """The first nodes of a row, as many as are dense layers and activations in turn."""
+    taken: list[int] = []
+    sizes: list[int] = []
+    for i, after in zip(row, [*row[1:], -1], strict=True):
+        node, parent = graph.nodes[i], graph.nodes[i].parents[0]
+        inputs = graph.inputs if parent < 0 else graph.nodes[parent].size
+        behind_linear = bool(taken) and is_linear(graph.nodes[taken[-1]])
+        if isinstance(node.operation, Activation):
+            good = behind_linear and node.operation.high > node.operation.low
+            small = node.size <= _WIDEST
+            wanted = after >= 0 and is_linear(graph.nodes[after])
+        else:
+            good = is_linear(node) and not behind_linear and _is_small(node, inputs)
+            small, wanted = not taken or fits([*sizes, node.size]), True
+            sizes = [*(sizes or [inputs]), node.size]
+        if good and wanted and not small:
+            cut.append(node.name)
+        if not (good and small):
+            break
+        taken.append(i)
+    return taken
+
+
+def _rows(nodes: list[Node]) -> list[list[int]]:
+    """Indices of nodes, each of a row the only parent of the next and the next its only child."""
+    children = [0] * len(nodes)
+    for parent in (p for node in nodes for p in node.parents if p >= 0):
+        children[parent] += 1
+    rows: list[list[int]] = []
+    for i, node in enumerate(nodes):
+        if rows and node.parents == (i - 1,) and children[i - 1] == 1:
+            rows[-1].append(i)
+        else:
+            rows.append([i])
+    return rows
+
+
+def _is_small(node: Node, inputs: int) -> bool:
+    """Whether it may be written out, and is what its parts are but for rounding that does not count."""
+    most = max(node.size, *node.operation.sizes[1:]) if isinstance(node.operation, Composition) else node.size
+    return inputs * most <= _MOST
+
+
+def matrices(nodes: list[Node], inputs: int) -> tuple[list[np.ndarray], list[tuple[float, float]]] | None:
+    """Weights and slopes of the nodes of a stretch, or ``None`` where a matrix cannot be written out exactly enough."""
+    weights, slopes = [], []
     for node in nodes:
-        if not chain.take(node):
-            if chain.names:
-                parts.append(chain.closed())
-            chain = Chain(inputs)
-            if not chain.take(node):
-                parts.append(node)
-                chain = Chain(node.size)
+        operation: Any = node.operation
+        if isinstance(operation, Activation):
+            slopes.append((operation.low, operation.high))
+        else:
+            matrix = operation.after(None, inputs)
+            if matrix is None or (isinstance(operation, Composition) and not _is_exact(operation, matrix)):
+                return None
+            weights.append(np.asarray(matrix, dtype=np.float64))
         inputs = node.size
-    return [*parts, chain.closed()] if chain.names else parts
+    return weights, slopes
+
+
+def _is_exact(operation: Composition, matrix: np.ndarray) -> bool:
+    return operation.rounding(2) <= _INEXACT * float(np.linalg.norm(matrix, axis=1).max(initial=0.0))
+
+
+def whole(graph: LayerGraph, most: int) -> Chain | None:
+    """The whole graph as a chain, if it is one, with so many units at most."""
+    chain, inputs, wide = Chain(graph.inputs), graph.inputs, True
+    if sum(node.size for node in graph.nodes if isinstance(node.operation, Activation)) > most:
+        return None
+    for i, node in enumerate(graph.nodes):
+        operation: Any = node.operation
+        if node.parents != (i - 1,):
+            return None
+        chain.names.append(node.name)
+        if isinstance(operation, Activation):
+            if wide:  # no matrix since the last activation
+                chain.weights.append(np.eye(inputs))
+                chain.shifts.append(np.zeros(inputs))
+            chain.activations.append(operation)
+        elif is_linear(node) and wide and (matrix := operation.after(None, inputs)) is not None:
+            chain.weights.append(np.asarray(matrix, dtype=np.float64))
+            chain.shifts.append(np.broadcast_to(np.asarray(operation.shift, dtype=np.float64), (node.size,)))
+        else:
+            return None
+        wide, inputs = isinstance(operation, Activation), node.size
+    if wide:
+        chain.weights.append(np.eye(inputs))
+        chain.shifts.append(np.zeros(inputs))
+    return chain

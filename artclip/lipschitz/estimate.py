@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
+
+from artclip.frameworks import Function
+from artclip.hashing import digest
 
 _SIGNS = {"lower": ">=", "upper": "<=", "exact": "=="}
 
@@ -29,6 +33,10 @@ class LipschitzEstimate:
         gram: for some upper bounds in L2, a matrix M of shape (k, k) with ``|h·(f(u) - f(v))| <= √(hᵀ M h)·‖u - v‖``
             for every h: a constant for each pair of classes.
         history: (seconds, value) as the search or the optimisation went on.
+        notes: what could have made an upper bound tighter and was left out, and why.
+        fingerprint: of the model that it was made for, from :func:`fingerprint`; ``None`` where that is not known.
+        nb_outputs: of that model.
+        rounding: how far rounding of each layer's outputs moves the model's, about, in output units.
     """
 
     value: float
@@ -44,6 +52,10 @@ class LipschitzEstimate:
     layers: list[tuple[str, float]] | None = None
     gram: np.ndarray | None = None
     history: list[tuple[float, float]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    fingerprint: str | None = None
+    nb_outputs: int | None = None
+    rounding: float | None = None
 
     def __float__(self) -> float:
         return self.value
@@ -57,3 +69,27 @@ class LipschitzEstimate:
     def __str__(self) -> str:
         norms = f"L{self.norm} to L{self.output_norm}, {self.domain}"
         return f"Lip {_SIGNS[self.kind]} {self.value:.4g} ({norms}; {self.method})"
+
+
+def fingerprint(f: Function, input_shape: tuple[int, ...]) -> str:
+    """Hash of a model as a function: layers, weights, ART's scaling, and the shape of an input.
+
+    Args:
+        f: its adapter, from :func:`artclip.frameworks.function_of`.
+        input_shape: of one input.
+    """
+    scaling = getattr(f, "scaling", None)
+    scales = [f.to_numpy([t]) for t in scaling] if scaling is not None else []
+    model = getattr(f, "module", getattr(f, "model", None))
+    return digest(_layers(getattr(model, "_model", model)), list(input_shape), *scales, *f.state())
+
+
+def _layers(model: Any) -> Any:
+    """What tells layers without weights apart, where the framework says it."""
+    if hasattr(model, "get_config"):  # Keras
+        try:
+            return model.get_config()
+        except Exception:  # a model of the user's own that has none
+            return type(model).__qualname__
+    said = repr(model) if hasattr(model, "named_modules") else type(model).__qualname__  # PyTorch lists the layers
+    return re.sub(r" at 0x[0-9a-f]+", "", said)

@@ -10,27 +10,34 @@ Lipschitz constant. With S = diag(exp(d/2)) and Λ = S²·σ(t) / (((β - α)/2)
 so each iterate is a bound. The first, d = 0 and the best t for scalar Λ, is ECLipsE-Fast for α = 0, and never above the
 product of the norms.
 
-That a matrix is positive definite is shown by its Cholesky factor, so λmax need only be found about right. The gradient
-at the output has rank one, and gains one rank a layer on the way back; so it costs little beside the factorisations.
+That a matrix is positive definite is shown by its Cholesky factor, so λmax need only be found about right; what
+rounding may do to a factorisation or a product of matrices is added to their diagonals. The gradient at the output has
+rank one, and gains one rank a layer on the way back; so it costs little beside the factorisations.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.linalg import solve_triangular
-from scipy.sparse.linalg import ArpackError, eigsh
+from scipy.linalg.lapack import dpotrf
 from threadpoolctl import threadpool_limits
 
-_MARGIN = 1e-7  # relative, on top of the result: far above the rounding of the recursion in float64
+from artclip.graph.spectral import EPS, largest_eigenpair, largest_eigenvalue, proof_rounding
+
 _HEADSTART = 5  # steps by which time may seem to run ahead
 _LEAST = 1e-30  # of an eigenvalue: a layer of zeros has none above
 _MOST_SHARE = 1 - 1e-5  # of σ(t), so that X_k stays well conditioned
 _SMALL = 160  # rows up to which all eigenvalues are as cheap as the largest
+_ABOUT, _CLOSE = 1e-4, 1e-7  # tolerances of the largest eigenvalue, beyond: a scale, and the bound of an iterate
+_RATE, _FASTEST = 0.05, 0.2  # learning rates: of as many steps as are usual, and of few
+_USUAL = 300
 _ONE_THREAD = 1024  # units up to which threads wait for each other longer than they work
 
 
@@ -39,9 +46,9 @@ class ChainBound:
     """What :func:`chain_bound` found.
 
     Attributes:
-        value: the least bound of all iterates, rounded up.
+        value: the least bound of all iterates, proven to hold but for a share of 10⁻⁹ or so.
         gram: M_L of that iterate, shape (k, k): ``|h·(f(u) - f(v))| <= √(hᵀ M h)·‖u - v‖`` for every h.
-        history: the bound at each iterate.
+        history: the bound at each iterate, about.
     """
 
     value: float
@@ -54,7 +61,6 @@ def chain_bound(
     slopes: Sequence[tuple[float, float]],
     max_iter: int = 300,
     max_seconds: float = math.inf,
-    learning_rate: float = 0.05,
     report: Callable[[float], None] = lambda bound: None,
 ) -> ChainBound:
     """An upper bound of the L2 Lipschitz constant of W_L φ(... φ(W_1 x)).
@@ -62,28 +68,38 @@ def chain_bound(
     Args:
         weights: L >= 1 matrices (outputs, inputs).
         slopes: for each of the L - 1 activations the interval [α, β] that its slopes lie in, α < β.
-        max_iter: steps of Adam, >= 0; 0 gives ECLipsE-Fast.
+        max_iter: steps of Adam, >= 0; 0 gives ECLipsE-Fast. The fewer, the larger they are.
         max_seconds: stop after this time, > 0; the schedule follows the time or the steps, whichever are used up first.
-        learning_rate: of Adam, > 0, with a cosine schedule.
         report: called with the bound at each iterate.
     """
     widest = max((len(w) for w in weights[:-1]), default=0)
     with threadpool_limits(1 if widest <= _ONE_THREAD else None, "blas"):
         recursion = _Recursion([np.asarray(w, dtype=np.float64) for w in weights], slopes)
-        return _descend(recursion, max_iter if slopes else 0, max_seconds, learning_rate, report)
+        return _descend(recursion, max_iter if slopes else 0, max_seconds, report)
 
 
-def _descend(
-    recursion: _Recursion, steps: int, max_seconds: float, learning_rate: float, report: Callable[[float], None]
-) -> ChainBound:
+def cost(sizes: Sequence[int]) -> float:
+    """About how many floating-point operations a step takes, of a chain of layers of some sizes, the inputs' first."""
+    return sum(n**3 / 2 + 100.0 * n**2 + 1.5 * n * n * m + n * m * m for n, m in pairwise(sizes[1:]))
+
+
+def elements(sizes: Sequence[int]) -> int:
+    """How many numbers it holds at a time, the weights included."""
+    pairs = list(pairwise(sizes[1:]))
+    kept = sizes[0] * sizes[1] + sum(2 * n * n + n * m for n, m in pairs)
+    return kept + max((n * m + m * m for n, m in pairs), default=0)
+
+
+def _descend(recursion: _Recursion, steps: int, max_seconds: float, report: Callable[[float], None]) -> ChainBound:
     began = time.perf_counter()
+    rate = min(_FASTEST, _RATE * max(1.0, _USUAL / max(steps, 1)) ** 0.6)
     parameters = np.zeros(recursion.size)
     mean, square = np.zeros_like(parameters), np.zeros_like(parameters)
     history: list[float] = []
     best = np.zeros((0, 0))
     for i in range(steps + 1):
         log_bound, gradient, gram = recursion(parameters)
-        history.append(math.exp(log_bound))
+        history.append(recursion.scaled(math.exp(log_bound)))
         report(history[-1])
         if history[-1] == min(history):
             best = gram
@@ -95,18 +111,33 @@ def _descend(
         mean = 0.9 * mean + 0.1 * gradient
         square = 0.999 * square + 0.001 * gradient**2
         step = mean / (1 - 0.9 ** (i + 1)) / (np.sqrt(square / (1 - 0.999 ** (i + 1))) + 1e-12)
-        parameters = parameters - learning_rate * (1 + math.cos(math.pi * progress)) / 2 * step
-    return ChainBound(min(history) * (1 + _MARGIN), best * (1 + _MARGIN) ** 2, history)
+        parameters = parameters - rate * (1 + math.cos(math.pi * progress)) / 2 * step
+    proven = math.sqrt(max(largest_eigenvalue(best), _LEAST))
+    return ChainBound(recursion.scaled(proven), best * recursion.scaled(1.0) ** 2, history)
 
 
 class _Recursion:
-    """The log of the bound as a function of (d_1, ..., d_{L-1}, t_1, ..., t_{L-1}), with its gradient."""
+    """The log of the bound as a function of (d_1, ..., d_{L-1}, t_1, ..., t_{L-1}), with its gradient.
+
+    Weights are divided by powers of two, which :meth:`scaled` undoes.
+    """
 
     def __init__(self, weights: list[np.ndarray], slopes: Sequence[tuple[float, float]]) -> None:
-        self._first = weights[0] @ weights[0].T
+        exponents = [math.frexp(float(np.abs(w).max()) if w.size else 0.0)[1] for w in weights]
+        self._exponent = sum(exponents)
+        weights = [np.ldexp(w, -e) if e else w for w, e in zip(weights, exponents, strict=True)]
+        self._first = _rounded_up(weights[0] @ weights[0].T, weights[0].shape[1])
         self._layers = [_Layer(w, low, high) for w, (low, high) in zip(weights[1:], slopes, strict=True)]
         self._cuts = np.cumsum([len(w) for w in weights[:-1]]).astype(int)
         self.size = (int(self._cuts[-1]) + len(slopes)) if slopes else 0
+        self._guess: np.ndarray | None = None
+
+    def scaled(self, bound: float) -> float:
+        """A bound as it is for the weights as they were; infinite where it is beyond floats."""
+        try:
+            return max(math.ldexp(bound, self._exponent), sys.float_info.min if bound else 0.0)
+        except OverflowError:
+            return math.inf
 
     def __call__(self, parameters: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """The log of the bound, its gradient, and M_L."""
@@ -116,9 +147,8 @@ class _Recursion:
         middle = self._first
         for layer, d, share in zip(self._layers, scalings, shares, strict=True):
             middle = layer.forward(middle, d, min(float(share), _MOST_SHARE))
-        values, vectors = np.linalg.eigh(middle)
-        top = max(float(values[-1]), _LEAST)
-        adjoint = vectors[:, -1:], np.array([1 / (2 * top)])  # of M: Σ sᵢ zᵢ zᵢᵀ, as (z, s)
+        top, self._guess = _largest(middle, self._guess, _CLOSE)
+        adjoint = self._guess[:, None], np.array([1 / (2 * top)])  # of M: Σ sᵢ zᵢ zᵢᵀ, as (z, s)
         in_d, in_share = [], []
         for layer in reversed(self._layers):
             adjoint, d, share = layer.backward(*adjoint)
@@ -135,62 +165,72 @@ class _Layer:
         self._weight, self._e = weight, ((high - low) / 2) ** 2
         self._kappa, self._rho = -low * high / self._e, ((high + low) / 2) ** 2 / self._e
         self.start = min(1 / (1 + math.sqrt(self._rho)), 1 - 1e-4)  # of σ: the best for scalar Λ
-        self._guess: np.ndarray | None = None
+        self._vector: np.ndarray | None = None
 
     def forward(self, middle: np.ndarray, d: np.ndarray, share: float) -> np.ndarray:
-        self._scale, self._share = np.exp(d / 2), share
-        self._g = self._scale[:, None] * middle * self._scale
-        self._top, self._vector = _largest(self._g, self._guess)
-        self._guess = self._vector
-        self._factor = _cholesky(self._g, share / self._top)
-        if self._factor is None or self._factor.diagonal().min() ** 2 < 0.99 * (1 - share):
+        self._scale, self._share, self._middle = np.exp(d / 2), share, middle
+        g = self._scale[:, None] * middle * self._scale
+        self._top, self._vector = _largest(g, self._vector, _ABOUT)
+        factor = _cholesky(g, share / self._top)
+        if factor is None or factor.diagonal().min() ** 2 < 0.99 * (1 - share):
             # The eigenvalue was found too small.
-            self._top = float(np.linalg.eigvalsh(self._g)[-1]) * (1 + 1e-12)
-            self._factor = np.linalg.cholesky(np.eye(len(d)) - share / self._top * self._g)
-        self._b = self._weight.T / self._scale[:, None]
-        half = solve_triangular(self._factor, self._b, lower=True, check_finite=False)
+            g = self._scale[:, None] * middle * self._scale
+            self._top = float(np.linalg.eigvalsh(g)[-1]) * (1 + 1e-12)
+            factor = _cholesky(g, share / self._top)
+            if factor is None:
+                raise ValueError("LipSDP: a matrix that should be positive definite is not; its weights are not finite")
+        self._factor = factor
         self._c = self._e * self._top / share
-        self._next = self._c * self._rho * (half.T @ half)
+        b = self._weight.T / self._scale[:, None]
+        half = solve_triangular(self._factor, b, lower=True, overwrite_b=True, check_finite=False)
+        self._next = half.T @ half
+        self._next *= self._c * self._rho
+        # A triangle's condition is that of the matrix, (1 - share)^-½ at most.
+        self._next = _rounded_up(self._next, 4 * len(d) / math.sqrt(1 - share))
         if self._kappa:
-            self._next += self._c * self._kappa * (self._b.T @ self._b)
+            b = self._weight.T / self._scale[:, None]  # what was there has become the other half
+            self._next += self._c * self._kappa * (b.T @ b)
         return self._next
 
     def backward(self, z: np.ndarray, s: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, float]:
         """From the adjoint of M_{k+1} to that of M_k, and the derivatives in d and σ."""
         c, rho, top, share = self._c, self._rho, self._top, self._share
-        p = self._b @ z
+        scale, vector = self._scale[:, None], self._vector[:, None]  # type: ignore[index]
+        p = (self._weight.T @ z) / scale
         half = solve_triangular(self._factor, p, lower=True, check_finite=False)
         y = solve_triangular(self._factor, half, lower=True, trans=1, check_finite=False)  # R p
-        g_y = self._g @ y
+        g_y = scale * (self._middle @ (scale * y))
         in_c = float(np.sum(s * z * (self._next @ z))) / c
         in_a = c * rho * float(np.sum(s * y * g_y))
         in_top = in_c * self._e / share - in_a * share / top**2
         in_share = in_a / top - in_c * self._e * top / share**2
         weights = share / top * c * rho * s
-        vector = self._vector[:, None]
         in_d = np.sum(weights * y * g_y, axis=1) + in_top * top * vector[:, 0] ** 2
         in_d -= c * np.sum(s * (self._kappa * p + rho * y) * p, axis=1)
-        adjoint = self._scale[:, None] * np.concatenate([y, vector], axis=1), np.append(weights, in_top)
+        adjoint = scale * np.concatenate([y, vector], axis=1), np.append(weights, in_top)
         return adjoint, in_d, in_share
 
 
-def _largest(g: np.ndarray, start: np.ndarray | None) -> tuple[float, np.ndarray]:
+def _rounded_up(gram: np.ndarray, terms: float) -> np.ndarray:
+    """A positive semidefinite matrix, with what rounding may have taken from it added to its diagonal, in place."""
+    gram[np.diag_indices(len(gram))] += 4 * (terms + 8) * EPS * float(gram.trace())
+    return gram
+
+
+def _largest(g: np.ndarray, start: np.ndarray | None, tol: float) -> tuple[float, np.ndarray]:
     """The largest eigenvalue, about, and its vector."""
     if len(g) > _SMALL:
-        try:
-            values, vectors = eigsh(g, k=1, v0=start if start is not None else g.sum(1), which="LA", tol=1e-7)
-            return max(float(values[0]), _LEAST), vectors[:, 0]
-        except ArpackError:
-            pass
-    values, vectors = np.linalg.eigh(g)
-    return max(float(values[-1]), _LEAST), vectors[:, -1]
+        value, vector = largest_eigenpair(g, start, tol)
+    else:
+        values, vectors = np.linalg.eigh(g)
+        value, vector = float(values[-1]), vectors[:, -1]
+    return max(value, _LEAST), vector
 
 
 def _cholesky(g: np.ndarray, a: float) -> np.ndarray | None:
-    """The lower factor of I - a·G, or ``None`` where that is not positive definite."""
-    matrix = -a * g
-    matrix[np.diag_indices(len(g))] += 1
-    try:
-        return np.linalg.cholesky(matrix)
-    except np.linalg.LinAlgError:
-        return None
+    """The lower factor of I - a·G, less what rounding may hide, in place of G; ``None`` where that is not positive."""
+    matrix = g.T  # laid out as LAPACK likes it
+    matrix *= -a
+    matrix[np.diag_indices(len(g))] += 1 - proof_rounding(len(g))
+    factor, failed = dpotrf(matrix, lower=1, overwrite_a=1, clean=0)
+    return None if failed else factor

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from artclip import checks
-from artclip.frameworks import graph_of
-from artclip.lipschitz import exact
-from artclip.lipschitz.chain import Chain, split
-from artclip.lipschitz.estimate import LipschitzEstimate
-from artclip.graph import Dense, LayerGraph, Node, through
-from artclip.lipschitz.lipsdp import ChainBound, chain_bound
+from artclip.frameworks import Function, function_of, graph_of
+from artclip.graph import LayerGraph
+from artclip.graph.simplify import simplified
+from artclip.lipschitz import exact, lipsdp
+from artclip.lipschitz.budget import Budget
+from artclip.lipschitz.chain import Chain, is_linear, matrices, name_of, stretches, whole
+from artclip.lipschitz.estimate import LipschitzEstimate, fingerprint
+from artclip.lipschitz.product import Norms, bounds_at
 
 METHODS = ("auto", "product", "eclipse", "lipsdp", "exact")
-_ROUNDING = 1e-9  # relative, added to factors computed in float64
+ROUNDING = 1e-7  # relative, added to every bound: far above what rounding in float64 does to it
 _CHEAP = 10.0  # seconds of enumeration that "auto" spends
+_READING = 0.2  # share of the time in which the layers are compared with predict
+_NUMBERS = 1e8  # that LipSDP may hold at a time: 0.8 GB
+_WORK, _FEWEST = 1.2e11, 40  # floating-point operations of a chain that "auto" spends on LipSDP, and steps at least
+_WIDEST = 4096  # outputs of which a constant for each pair is kept
+_SAMPLES, _SLOW = 8, 0.01  # inputs that rounding is looked at for; but one, where each takes such a share of the time
 
 Layers = list[tuple[str, float]]
 
@@ -38,7 +43,8 @@ def lipschitz_upper_bound(
     """An upper bound of the Lipschitz constant over all inputs, valid or not; the constant itself for tiny ReLU nets.
 
     The network is read as a graph of layers. Layers in a row multiply, parallel ones add, and stretches of dense layers
-    (convolutions on small images among them) are bounded together by LipSDP, which is tighter than their product.
+    (convolutions on small images among them) are bounded together by LipSDP, which is tighter than their product. It is
+    a bound in real arithmetic, for the weights as they are stored.
 
     Args:
         estimator: ART PyTorch or TensorFlow estimator.
@@ -46,41 +52,49 @@ def lipschitz_upper_bound(
         method: ``"product"`` of the layers' norms (for large convolutions a bound within a few per cent);
             ``"eclipse"`` (ECLipsE-Fast, closed form) or ``"lipsdp"`` for stretches of dense layers; ``"exact"``, the
             steepest linear piece of a network of ReLUs with 16 units at most, by enumeration; ``"auto"`` for the
-            constant where that takes seconds, else for the least of the bounds.
+            constant where that takes seconds, else for the least of the bounds, with fewer steps for wide layers.
         max_iter: steps of the optimisation in LipSDP, >= 1; each is a bound, the best is taken.
-        max_seconds: time for it, > 0; what was reached by then is a bound too.
+        max_seconds: time for it, > 0; what was reached by then is a bound too, and ``notes`` say what was left out.
+            With time to spare the same weights give the same bound.
         verbose: show a progress bar.
 
     Returns:
-        An estimate of kind ``"upper"`` or ``"exact"``; ``layers`` holds the factors. It is rounded up.
+        An estimate of kind ``"upper"`` or ``"exact"``; ``layers`` holds the factors. It is rounded up by 10⁻⁷, which is
+        far more than float64 loses on the way.
 
     Raises:
         TypeError: an estimator whose layers cannot be read.
-        ValueError: a layer without a rule or without a Lipschitz constant, by its name; a network too large for
-            ``method="exact"``; or another bad argument.
+        ValueError: a layer without a rule or without a Lipschitz constant, by its name; weights that are not finite; a
+            network too large for ``method="exact"``; or another bad argument.
     """
+    from tqdm.auto import tqdm
+
     checks.one_of("method", method, METHODS)
     checks.positive_integer("max_iter", max_iter)
     checks.positive("max_seconds", max_seconds)
     p, q = checks.norm("norm", norm), checks.norm("output_norm", output_norm)
-    graph = _Graph(graph_of(estimator))
-    if method == "exact":
-        best = graph.exact(p, q, max_seconds)
-    else:
-        best = graph.least(p, q, method, max_iter, max_seconds, verbose)
-        if method == "auto" and (constant := graph.cheap(p, q, max_seconds)):
-            best = replace(constant, gram=best.gram)
+    budget = Budget(max_seconds)
+    with tqdm(disable=not verbose, desc="Lipschitz upper bound: layers") as bar:
+        read = graph_of(estimator, max_seconds=_READING * max_seconds)
+        f = function_of(estimator)
+        rounding = _rounding(read, f, budget)
+        bounds = _Bounds(simplified(read), budget, bar)
+        best = bounds.exact(p, q) if method == "exact" else bounds.least(p, q, method, max_iter)
     return LipschitzEstimate(
-        value=best.value,
+        value=best.value * (1 + ROUNDING),
         kind=best.kind,
         norm=p,
         output_norm=q,
         domain="free",
-        method=best.method,
-        seconds=graph.seconds(),
+        method="; ".join([best.method, *best.notes]),
+        seconds=budget.used(),
         layers=best.layers,
-        gram=best.gram if p == q == 2 else None,
+        gram=_rounded_up(best.gram) if p == q == 2 else None,
         history=best.history,
+        notes=best.notes,
+        fingerprint=fingerprint(f, f.input_shape),
+        nb_outputs=read.nodes[-1].size,
+        rounding=rounding,
     )
 
 
@@ -92,196 +106,171 @@ class _Bound:
     gram: np.ndarray | None = None
     history: list[tuple[float, float]] = field(default_factory=list)
     kind: str = "upper"
+    notes: list[str] = field(default_factory=list)
 
 
-class _Graph:
-    """A graph of layers, and its bounds."""
+class _Bounds:
+    """The bounds of a graph of layers, within a budget of time; a bar shows how far they are."""
 
-    def __init__(self, graph: LayerGraph) -> None:
-        self._began, (self._nodes, self._inputs) = time.perf_counter(), graph
+    def __init__(self, graph: LayerGraph, budget: Budget, bar: Any) -> None:
+        self._graph, self._nodes, self._budget, self._bar = graph, graph.nodes, budget, bar
+        self._norms = Norms(graph.nodes, budget, bar.update)
 
-    def seconds(self) -> float:
-        """Since it was made."""
-        return time.perf_counter() - self._began
-
-    @cached_property
-    def _rows(self) -> _Rows:
-        return _Rows(self._nodes, self._inputs)
-
-    def exact(self, p: float, q: float, max_seconds: float) -> _Bound:
+    def exact(self, p: float, q: float, max_seconds: float = math.inf) -> _Bound:
         """The constant by enumeration."""
-        rows = self._rows
-        chain = rows.parts[0][0] if len(rows.parts) == 1 and len(rows.parts[0]) == 1 else None
+        self._bar.set_description("Lipschitz constant: activation patterns")
         try:
+            chain = whole(self._graph, exact.MOST_UNITS)
             if not isinstance(chain, Chain):
-                raise exact.Undecided("the network is not one row of dense layers and activations")
-            found = exact.exact_constant(chain, p, q, max_seconds)
+                raise exact.Undecided(f"it is no row of dense layers and ReLUs with {exact.MOST_UNITS} units at most")
+            found = exact.exact_constant(chain, p, q, min(max_seconds, max(self._budget.left(), 1e-9)))
         except exact.Undecided as reason:
             raise ValueError(f"no exact constant: {reason}; method='auto' gives a bound") from None
-        name, value = f"enumeration of {found.patterns} activation patterns", _up(found.value)
-        return _Bound(value, name, [(chain.name, value)], history=[(self.seconds(), value)], kind="exact")
+        name, layers = f"enumeration of {found.patterns} activation patterns", [(chain.name, found.value)]
+        return _Bound(found.value, name, layers, history=[(self._budget.used(), found.value)], kind="exact")
 
-    def cheap(self, p: float, q: float, max_seconds: float) -> _Bound | None:
-        """The constant, if it is to be had in seconds."""
-        try:
-            return self.exact(p, q, min(max_seconds, _CHEAP))
-        except ValueError:
-            return None
-
-    def least(self, p: float, q: float, method: str, max_iter: int, max_seconds: float, verbose: bool) -> _Bound:
+    def least(self, p: float, q: float, method: str, max_iter: int) -> _Bound:
         """The least of the bounds asked for; inside the network, another norm may be the tighter one."""
+        norms = list(dict.fromkeys((p, q, 2)))
+        self._bar.reset(total=len(norms) * len(self._nodes))
+        self._bar.set_description("Lipschitz upper bound: norms")
         found: list[_Bound] = []
-        for r in dict.fromkeys((p, q, 2)):
-            factor = _change(self._inputs, p, r) * _change(self._nodes[-1].size, r, q)
-            bounds = []
-            if r != 2 or method in ("auto", "product"):
-                bounds.append(self._product(r))
+        for r in norms:
+            factor = _change(self._graph.inputs, p, r) * _change(self._nodes[-1].size, r, q)
+            bounds = [self._product(r)]
             if r == 2 and method != "product":
-                bounds.append(self._chains(0 if method == "eclipse" else max_iter, max_seconds, verbose))
+                bounds += self._chains(0 if method == "eclipse" else max_iter, method == "auto")
             found += [
-                replace(b, value=_up(factor * b.value), history=[(s, factor * v) for s, v in b.history]) for b in bounds
+                replace(b, value=factor * b.value, history=[(s, factor * v) for s, v in b.history]) for b in bounds
             ]
         best = min(found, key=lambda b: b.value)
-        return replace(best, gram=min((b.gram for b in found if b.gram is not None), key=np.trace, default=None))
+        best = replace(best, gram=min((b.gram for b in found if b.gram is not None), key=np.trace, default=None))
+        notes = list(dict.fromkeys(note for b in found for note in b.notes))
+        if method == "auto":
+            try:
+                best = replace(self.exact(p, q, _CHEAP), gram=best.gram)
+                notes = []
+            except ValueError:
+                pass
+        return replace(best, notes=notes)
 
     def _product(self, r: float) -> _Bound:
-        factors = [_up(node.operation.factor(r)) for node in self._nodes]
+        factors = self._norms.of(r)
+        value = bounds_at(self._nodes, factors, r)[-1]
         layers = [(node.name, factor) for node, factor in zip(self._nodes, factors, strict=True)]
-        value = _through(self._nodes, factors, r)
-        gram = self._last_gram(factors) if r == 2 else None
-        return _Bound(value, "product of layer norms", layers, gram, [(self.seconds(), value)])
+        gram = self._gram_of_last(factors) if r == 2 else None
+        history = [(self._budget.used(), value)]
+        return _Bound(value, "product of layer norms", layers, gram, history, notes=self._norms.notes())
 
-    def _last_gram(self, factors: list[float]) -> np.ndarray | None:
-        """That of the last layer, if it is a dense one: all before it is a factor."""
-        *before, last = self._nodes
-        if not (isinstance(last.operation, Dense) and last.operation.copies == 1):
+    def _before(self, i: int, factors: list[float]) -> float:
+        """The bound of what a node takes in."""
+        parent = self._nodes[i].parents[0]
+        return 1.0 if parent < 0 else bounds_at(self._nodes[: parent + 1], factors[: parent + 1], 2)[-1]
+
+    def _gram_of_last(self, factors: list[float]) -> np.ndarray | None:
+        """That of the last layer, if it is a matrix: all before it is a factor."""
+        last, parent = self._nodes[-1], self._nodes[-1].parents[0]
+        inputs = self._graph.inputs if parent < 0 else self._nodes[parent].size
+        if not is_linear(last) or last.size > _WIDEST or not self._budget.affords(2.0 * inputs * last.size**2):
             return None
-        parent = last.parents[0]
-        factor = _through(before[: parent + 1], factors[: parent + 1], 2) if parent >= 0 else 1.0
-        return last.operation.weight @ last.operation.weight.T * _up(factor) ** 2
+        matrix = last.operation.after(None, inputs)  # type: ignore[attr-defined]
+        before = self._before(len(self._nodes) - 1, factors)
+        return None if matrix is None else _scaled(matrix @ matrix.T, before)
 
-    def _chains(self, max_iter: int, max_seconds: float, verbose: bool) -> _Bound:
-        """Nodes in a row by LipSDP where they are dense; the rest of the graph by factors."""
-        from tqdm.auto import tqdm
+    def _chains(self, max_iter: int, auto: bool) -> list[_Bound]:
+        """Nodes in a row by LipSDP where they are dense; the rest of the graph by norms."""
+        notes: list[str] = []
+        chains = stretches(self._graph, lambda sizes: lipsdp.elements(sizes) <= _NUMBERS, notes)
+        if not chains:
+            return []
+        factors, gram, history = list(self._norms.of(2)), None, list[tuple[float, float]]()
+        steps = {chain[0]: self._steps(chain, max_iter, auto) for chain in chains}
+        self._bar.reset(total=sum(steps.values()) + len(chains))
+        self._bar.set_description("Lipschitz upper bound: dense layers together")
+        layers = {i: (node.name, f) for i, (node, f) in enumerate(zip(self._nodes, factors, strict=True))}
+        used = False
+        for nb, chain in enumerate(chains):
+            name = name_of(self._nodes[chain[0]].name, self._nodes[chain[-1]].name)
+            # As one: the product, until something better is found.
+            value = math.prod(factors[i] for i in chain)
+            for i in chain:
+                factors[i] = 1.0
 
-        rows = self._rows
-        rows.bound_chains(lambda chain, report: chain_bound(*_matrices(chain), 0))
-        history = [(self.seconds(), rows.value())]
-        if max_iter:
-            deadline, left = time.perf_counter() + max_seconds, sum(len(c.activations) > 0 for c in rows.chains())
-            with tqdm(total=left * max_iter, disable=not verbose, desc="Lipschitz upper bound") as bar:
+            def report(bound: float, chain: list[int] = chain, value: float = value) -> None:
+                factors[chain[-1]] = min(value, factors[chain[-1]], bound)
+                history.append((self._budget.used(), bounds_at(self._nodes, factors, 2)[-1]))
+                self._bar.update()
+                self._bar.set_postfix_str(f"{history[-1][1]:.4g}")
 
-                def optimise(chain: Chain, report: Callable[[float], None]) -> ChainBound:
-                    def shown(value: float) -> None:
-                        report(value)
-                        history.append((self.seconds(), rows.value()))
-                        bar.update()
-                        bar.set_postfix_str(f"{history[-1][1]:.4g}")
+            factors[chain[-1]] = value
+            share = self._budget.left() / (len(chains) - nb)
+            found = self._bound(chain, steps[chain[0]], share, report)
+            if isinstance(found, str):
+                notes.append(f"{name} by their norms alone: {found}")
+            else:
+                used = True
+                value = min(value, found.value)
+                if chain[-1] == len(self._nodes) - 1:
+                    gram = _scaled(found.gram, self._before(chain[0], factors))
+            factors[chain[-1]] = value
+            for i in chain:
+                del layers[i]
+            layers[chain[-1]] = (name, value)
+        value = bounds_at(self._nodes, factors, 2)[-1]
+        name = ("LipSDP" if max_iter else "ECLipsE-Fast") if used else "product of layer norms"
+        history.append((self._budget.used(), value))
+        return [_Bound(value, name, [layers[i] for i in sorted(layers)], gram, history, notes=notes)]
 
-                    nonlocal left
-                    share, left = (deadline - time.perf_counter()) / max(left, 1), left - bool(chain.activations)
-                    return chain_bound(*_matrices(chain), max_iter, share, report=shown)
+    def _sizes(self, chain: list[int]) -> list[int]:
+        parent = self._nodes[chain[0]].parents[0]
+        inputs = self._graph.inputs if parent < 0 else self._nodes[parent].size
+        return [inputs, *(self._nodes[i].size for i in chain if is_linear(self._nodes[i]))]
 
-                rows.bound_chains(optimise)
-        name = "LipSDP" if max_iter else "ECLipsE-Fast"
-        return _Bound(rows.value(), name, rows.layers(), rows.gram(), history)
+    def _steps(self, chain: list[int], max_iter: int, auto: bool) -> int:
+        fewer = int(_WORK / lipsdp.cost(self._sizes(chain)))
+        return min(max_iter, max(_FEWEST, fewer)) if auto else max_iter
+
+    def _bound(self, chain: list[int], steps: int, seconds: float, report: Any) -> lipsdp.ChainBound | str:
+        """The bound of a chain, or why there is none."""
+        sizes = self._sizes(chain)
+        if not self._budget.affords(2 * lipsdp.cost(sizes) + 2.0 * sizes[0] * sizes[1] ** 2):
+            return "no time"
+        began = time.perf_counter()
+        found = matrices([self._nodes[i] for i in chain], sizes[0])
+        if found is None:
+            return "their matrices cannot be written out"
+        left = seconds - (time.perf_counter() - began)
+        return lipsdp.chain_bound(*found, steps, max(left, 1e-9), report)
 
 
-def _matrices(chain: Chain) -> tuple[list[np.ndarray], list[tuple[float, float]]]:
-    return chain.weights, [(a.low, a.high) for a in chain.activations]
+def _rounding(graph: LayerGraph, f: Function, budget: Budget) -> float:
+    """How far outputs move where those of each layer are rounded, at the worst of a few valid inputs."""
+    rng, eps = np.random.default_rng(0), max(f.precision, graph.precision)
+    low, high = (np.broadcast_to(b, f.input_shape).ravel() for b in f.clip_values or (0.0, 1.0))
+    x, worst = rng.uniform(low, high, (_SAMPLES, graph.inputs)), 0.0
+    for sample in x:
+        began = budget.used()
+        exactly = graph.evaluate(sample[None])
+        rounded = graph.evaluate(sample[None], lambda t, *_: t * (1 + eps * rng.uniform(-1, 1, t.shape)))
+        worst = max(worst, float(np.abs(rounded - exactly).max()))
+        if budget.used() - began > _SLOW * budget.left():
+            break
+    return worst
+
+
+def _scaled(gram: np.ndarray, factor: float) -> np.ndarray | None:
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        scaled = gram * factor**2
+    return scaled if np.isfinite(scaled).all() else None
+
+
+def _rounded_up(gram: np.ndarray | None) -> np.ndarray | None:
+    """With what rounding may have taken from it on its diagonal."""
+    if gram is None or not gram.size:
+        return None
+    return gram * (1 + ROUNDING) ** 2 + np.eye(len(gram)) * (ROUNDING * float(gram.diagonal().max()))
 
 
 def _change(size: int, p: float, r: float) -> float:
     """max ‖x‖_r over ‖x‖_p = 1 in ``size`` dimensions."""
     return float(size ** max(0.0, 1 / r - 1 / p))
-
-
-def _up(value: float) -> float:
-    return value * (1 + _ROUNDING)
-
-
-def _through(nodes: list[Node], factors: list[float], r: float) -> float:
-    """The bound at the output: parents combined, times the factor of what follows, node after node."""
-    at = through(nodes, factors, 1.0, lambda before: float(np.linalg.norm(before, r)))
-    return _up(at[-1])
-
-
-class _Rows:
-    """The graph as rows of nodes without a branch, each cut into chains and what lies between them."""
-
-    def __init__(self, nodes: list[Node], inputs: int) -> None:
-        rows: list[list[int]] = []
-        for i, node in enumerate(nodes):
-            only_child = node.parents == (i - 1,) and sum(i - 1 in other.parents for other in nodes) == 1
-            if only_child and rows:
-                rows[-1].append(i)
-            else:
-                rows.append([i])
-        place = {-1: -1} | {row[-1]: at for at, row in enumerate(rows)}
-        self._merged: list[Node] = []
-        self.parts: list[list[Chain | Node]] = []
-        for row in rows:
-            first = nodes[row[0]]
-            parents = tuple(place[j] for j in first.parents)
-            self._merged.append(Node(first.name, first.operation, parents, nodes[row[-1]].size))
-            joins = len(parents) > 1
-            before = first.parents[0]
-            size = first.size if joins else inputs if before < 0 else nodes[before].size
-            self.parts.append(split([nodes[i] for i in row[joins:]], size))
-        self._values = [
-            [math.inf if isinstance(part, Chain) else _up(part.operation.factor(2)) for part in parts]
-            for parts in self.parts
-        ]
-        self._gram: np.ndarray | None = None
-
-    def chains(self) -> list[Chain]:
-        """All chains."""
-        return [part for parts in self.parts for part in parts if isinstance(part, Chain)]
-
-    def bound_chains(self, bound: Callable[[Chain, Callable[[float], None]], ChainBound]) -> None:
-        """Bound one chain after the other; the second argument of ``bound`` takes better values on the way."""
-        for parts, values in zip(self.parts, self._values, strict=True):
-            for i, part in enumerate(parts):
-                if isinstance(part, Chain):
-
-                    def report(value: float, i: int = i, values: list[float] = values) -> None:
-                        values[i] = min(values[i], value)
-
-                    found = bound(part, report)
-                    values[i] = found.value
-                    self._gram = found.gram if self.parts[-1] and part is self.parts[-1][-1] else None
-
-    def value(self) -> float:
-        """The bound of the whole."""
-        return _through(self._merged, [math.prod(values) for values in self._values], 2)
-
-    def layers(self) -> Layers:
-        """Name and factor of each part."""
-        both = zip(self.parts, self._values, strict=True)
-        return [(part.name, v) for parts, values in both for part, v in zip(parts, values, strict=True)]
-
-    def gram(self) -> np.ndarray | None:
-        """As in :class:`LipschitzEstimate`, where the last part is a chain: all before it is a factor."""
-        if self._gram is None or not self.parts[-1] or self._values[-1][-1] <= 0:
-            return None
-        return self._gram * (self.value() / self._values[-1][-1]) ** 2
-
-
-def lipschitz_bracket(
-    estimator: Any, x: np.ndarray, norm: float | str = 2, output_norm: float | str = 2, **options: Any
-) -> tuple[LipschitzEstimate, LipschitzEstimate]:
-    """A lower and an upper bound: the Lipschitz constant over all inputs lies between them.
-
-    Args:
-        estimator, x, norm, output_norm: as for :func:`lipschitz_lower_bound` and :func:`lipschitz_upper_bound`.
-        options: other arguments of either.
-
-    Raises:
-        TypeError, ValueError: as those.
-    """
-    from artclip.lipschitz.lower import lipschitz_lower_bound
-
-    names = ("method", "max_seconds")
-    for_upper = {name: options.pop(name) for name in names if name in options}
-    upper = lipschitz_upper_bound(estimator, norm, output_norm, **for_upper)
-    return lipschitz_lower_bound(estimator, x, norm, output_norm, **options), upper

@@ -1,6 +1,7 @@
 """Norms of convolutions against the operator written out as a matrix."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -87,7 +88,7 @@ def test_coarser_tori_bound_finer_ones(monkeypatch, seed):
     found = [bound for bound, _ in circulant.spectral_norm_bounds(*case) if bound < math.inf]
     monkeypatch.setattr(circulant, "_ALL", 0)
     coarse = convolution.spectral_norm(*case)
-    assert all(a >= b for a, b in zip(found, found[1:], strict=False))
+    assert all(a >= b for a, b in pairwise(found))
     assert found[-1] * (1 - 1e-9) <= coarse <= found[0] <= 1.1 * found[-1]
     assert coarse <= 1.006 * found[-1]
 

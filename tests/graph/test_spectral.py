@@ -1,6 +1,7 @@
 """Spectral norms are never below the true ones, however matrices are scaled."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ def test_each_bound_holds_and_the_last_is_close(shape, scale):
     exponent = math.frexp(scale)[1]
     true = np.ldexp(np.linalg.norm(np.ldexp(matrix, -exponent), 2), exponent)
     bounds = [bound for bound, _ in spectral.spectral_bounds(matrix)]
-    assert all(a >= b for a, b in zip(bounds, bounds[1:], strict=False))
+    assert all(a >= b for a, b in pairwise(bounds))
     assert true <= bounds[-1] <= true * (1 + 1e-8)
     assert true <= Dense(matrix).factor(2) <= true * (1 + 1e-8)
 

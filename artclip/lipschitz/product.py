@@ -1,0 +1,101 @@
+"""The product of layers' norms, a sum where branches join: each norm as good as time allows, and computed once."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from decimal import Decimal, localcontext
+
+from artclip.graph import Add, Concat, Node
+from artclip.graph.spectral import Bounds
+from artclip.lipschitz.budget import Budget
+
+_DIGITS = 40  # of numbers whose exponents have no end: products of many norms neither vanish nor overflow
+_NAMED = 3  # layers that a note names
+
+
+class Norms:
+    """Lipschitz constants of nodes, as upper bounds.
+
+    Args:
+        nodes: of a graph.
+        budget: the time for all; once it is over, what is left has cheap bounds.
+        done: called with 1 for each norm that is finished.
+    """
+
+    def __init__(self, nodes: list[Node], budget: Budget, done: Callable[[float], object] = lambda nb: None) -> None:
+        self._nodes, self._budget, self._done = nodes, budget, done
+        self._found: dict[float, list[float]] = {}
+        self._rough: dict[str, None] = {}  # names, in order
+
+    def of(self, p: float) -> list[float]:
+        """One for each node, from the p-norm to the p-norm.
+
+        Raises:
+            ValueError: a layer whose weights are not finite.
+        """
+        if p not in self._found:
+            self._found[p] = self._compute(p)
+        return self._found[p]
+
+    def notes(self) -> list[str]:
+        """What could not be computed in time."""
+        names = list(self._rough)
+        if not names:
+            return []
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        return [f"cheap norms of {', '.join(names[:_NAMED])}{more}: no time"]
+
+    def _compute(self, p: float) -> list[float]:
+        finer = [_bounds(node, p) for node in self._nodes]
+        at = [next(bounds) for bounds in finer]
+        for node, (bound, _) in zip(self._nodes, at, strict=True):
+            if not math.isfinite(bound):
+                raise ValueError(
+                    f"layer {node.name} has no finite norm: its weights are NaN, infinite, or too large for float64"
+                )
+        left = {i for i, (_, cost) in enumerate(at) if cost > 0}
+        self._done(len(at) - len(left))
+        while left:
+            i = min(left, key=lambda i: (at[i][1], i))  # the cheapest first: they are the most
+            if not self._budget.affords(at[i][1]):
+                break
+            bound, cost = next(finer[i])
+            at[i] = min(at[i][0], bound), cost
+            if cost <= 0:
+                left.remove(i)
+                self._done(1)
+        self._done(len(left))
+        self._rough.update(dict.fromkeys(self._nodes[i].name for i in sorted(left)))
+        return [bound for bound, _ in at]
+
+
+def _bounds(node: Node, p: float) -> Bounds:
+    operation = node.operation
+    return operation.bounds(p) if hasattr(operation, "bounds") else iter([(float(operation.factor(p)), 0.0)])
+
+
+def bounds_at(nodes: list[Node], factors: list[float], p: float) -> list[float]:
+    """The bound at each node: those of its parents joined, times its factor; the smallest float where that is less."""
+    at: list[Decimal] = []
+    with localcontext() as context:
+        context.prec, context.Emin, context.Emax = _DIGITS, -999999, 999999
+        for node, factor in zip(nodes, factors, strict=True):
+            before = [Decimal(1) if parent < 0 else at[parent] for parent in node.parents]
+            at.append(Decimal(factor) * _joined(node, before, p))
+        return [_float(bound) for bound in at]
+
+
+def _joined(node: Node, before: list[Decimal], p: float) -> Decimal:
+    if isinstance(node.operation, Add):
+        return sum((abs(Decimal(w)) * b for w, b in zip(node.operation.weights, before, strict=True)), Decimal(0))
+    if not isinstance(node.operation, Concat):
+        return before[0]
+    if p == math.inf:
+        return max(before)
+    return sum(before, Decimal(0)) if p == 1 else sum((b * b for b in before), Decimal(0)).sqrt()
+
+
+def _float(bound: Decimal) -> float:
+    return float(bound) if bound == 0 else max(float(bound), sys.float_info.min)
