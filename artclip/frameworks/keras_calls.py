@@ -68,7 +68,15 @@ def arguments_of(kind: type) -> frozenset[str]:
 
 
 class Net(Nodes):
-    """The nodes so far, and what else a rule may ask of the reader."""
+    """The nodes so far, and what else a rule may ask of the reader.
+
+    Attributes:
+        dtypes: that layers compute in.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dtypes: set[str] = set()
 
     def apply(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of a layer or operation on tensors and constants."""

@@ -67,14 +67,14 @@ class _Reader(Net):
     def __init__(self, inside: tuple[str, ...] = (), dtypes: set[str] | None = None) -> None:
         super().__init__()
         self._inside = inside  # names of the models around the layer
-        self._dtypes: set[str] = set() if dtypes is None else dtypes  # that layers compute in
+        self.dtypes = set() if dtypes is None else dtypes
 
     def apart(self) -> _Reader:
-        return _Reader(self._inside, self._dtypes)
+        return _Reader(self._inside, self.dtypes)
 
     def _within(self, name: str) -> _Reader:
         """The same nodes, for a model inside."""
-        inner = _Reader((*self._inside, name), self._dtypes)
+        inner = _Reader((*self._inside, name), self.dtypes)
         inner.nodes, inner._held = self.nodes, self._held
         return inner
 
@@ -89,7 +89,7 @@ class _Reader(Net):
         output = self.laid(outputs[0], False)
         if output.place < 0:
             output = self.put("output", G.IDENTITY, (output,), output.shape)
-        precision = max(float(np.finfo(dtype).eps) for dtype in self._dtypes)
+        precision = max(float(np.finfo(dtype).eps) for dtype in self.dtypes)
         return G.LayerGraph(self.nodes[: output.place + 1], x.size, precision).pruned()
 
     def _model(self, model: Any, inputs: list[Tensor]) -> Any:
@@ -169,7 +169,7 @@ class _Reader(Net):
 
     def _check_dtype(self, op: Any, dtype: str) -> None:
         if dtype in _FULL:
-            self._dtypes.add(dtype)
+            self.dtypes.add(dtype)
             return
         name = f"layer {self._named(op)}"
         if dtype in ("float16", "bfloat16") or dtype.startswith("float"):

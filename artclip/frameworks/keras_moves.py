@@ -61,7 +61,7 @@ def _same(call: Call) -> Tensor:
     return call.x
 
 
-@rule("ops.Cast", "dtype")
+@rule("ops.Cast")
 def _cast(call: Call) -> Tensor:
     if not keras.backend.is_float_dtype(call["dtype"]):
         raise call.refused(f"it rounds to {call['dtype']}, which is not Lipschitz")

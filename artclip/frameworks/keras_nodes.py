@@ -58,9 +58,8 @@ class Tensor:
     def without(self, axes: Iterable[int]) -> Tensor:
         """The tensor without axes of one entry."""
         axes, last = set(axes), len(self.shape) - 1
-        return Tensor(
-            self.place, tuple(n for i, n in enumerate(self.shape) if i not in axes), self.first and last not in axes
-        )
+        shape = tuple(n for i, n in enumerate(self.shape) if i not in axes)
+        return Tensor(self.place, shape, self.first and last not in axes and len(shape) > 1)
 
 
 def flat(entries: np.ndarray, first: bool) -> np.ndarray:

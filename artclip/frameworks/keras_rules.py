@@ -42,7 +42,7 @@ def _normalization(call: Call) -> Tensor:
 
 @rule("layers.Rescaling", "scale offset")
 def _rescaling(call: Call) -> Tensor:
-    scale, offset = call.array(call["scale"]), call.array(call["offset"])
+    scale, offset = (call.array(keras.ops.cast(call[name], call.dtype)) for name in ("scale", "offset"))
     if scale.ndim and keras.config.image_data_format() == "channels_first":
         scale = scale.reshape(scale.shape + (1,) * (3 - scale.ndim))
     return call.scaled(scale, offset)
@@ -58,12 +58,12 @@ def _negative(call: Call) -> Tensor:
     return call.scaled(-1.0)
 
 
-@rule("ops.ZerosLike", "dtype")
+@rule("ops.ZerosLike")
 def _zeros_like(call: Call) -> Tensor:
     return call.scaled(0.0)
 
 
-@rule("ops.OnesLike", "dtype")
+@rule("ops.OnesLike")
 def _ones_like(call: Call) -> Tensor:
     return call.scaled(0.0, 1.0)
 

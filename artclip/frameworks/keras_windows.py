@@ -154,6 +154,7 @@ def _checked(call: Call, y: Tensor) -> Tensor:
 
 
 def _resized(call: Call) -> Tensor:
+    call.net.dtypes.add("float32")  # TensorFlow resizes in float32, whatever it is given
     return _checked(call, call.along(_matrices(call, thin=True)))
 
 

@@ -14,8 +14,9 @@ from keras import layers, ops
 from artclip import lipschitz_lower_bound, lipschitz_upper_bound
 from artclip.frameworks import graph_of
 from artclip.frameworks.keras_graph import read
+from artclip.graph import through
 from tests.nets import tensorflow_nets as nets
-from tests.nets.keras_graphs import IMAGE, MODELS, SERIES, VECTOR, build, layer, wrap
+from tests.nets.keras_graphs import IMAGE, MODELS, MORE, SERIES, VECTOR, build, functional, layer, wrap
 
 
 @contextmanager
@@ -29,12 +30,13 @@ def floatx(name):
         keras.config.set_floatx(before[0]), keras.config.set_dtype_policy(before[1])
 
 
-SINGLE = ("solid", "resized", "solid-pools")  # TensorFlow has no float64 for these
+ALL = MODELS | MORE
+SINGLE = ("solid", "resized", "bias-axis")  # TensorFlow has no float64 for these
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ALL)
 def test_the_graph_computes_what_the_model_does(name):
-    shape = MODELS[name][0]
+    shape = ALL[name][0]
     precision, tolerance = ("float32", 1e-5) if name in SINGLE else ("float64", 1e-12)
     for seed in range(3):
         with floatx(precision):
@@ -45,6 +47,31 @@ def test_the_graph_computes_what_the_model_does(name):
         assert graph.inputs == np.prod(shape)
         assert graph.precision == np.finfo(precision).eps
         np.testing.assert_allclose(graph.evaluate(x), expected, rtol=tolerance, atol=tolerance)
+
+
+def bound(graph, p):
+    """The product bound of a graph."""
+
+    def side_by_side(bounds):
+        return max(bounds) if p == np.inf else sum(b**p for b in bounds) ** (1 / p)
+
+    return through(graph.nodes, [node.operation.factor(p) for node in graph.nodes], 1.0, side_by_side)[-1]
+
+
+def jacobians(graph, x, h=1e-6):
+    """Of the graph at points (n, d), by differences: (n, k, d)."""
+    steps = h * np.eye(graph.inputs)
+    ends = [graph.evaluate((x[:, None] + s * steps).reshape(-1, graph.inputs)) for s in (1, -1)]
+    return ((ends[0] - ends[1]) / (2 * h)).reshape(*x.shape, -1).swapaxes(1, 2)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_no_jacobian_is_larger_than_the_product_of_the_constants(name):
+    graph = read(build(name, 1), ALL[name][0])
+    x = np.random.default_rng(0).standard_normal((3, graph.inputs)) * np.array([[0.03], [1.0], [20.0]])
+    found = jacobians(graph, x)
+    for p in (1, 2, np.inf):
+        assert np.linalg.norm(found, p, axis=(1, 2)).max() <= bound(graph, p) * 1.0001
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -71,7 +98,8 @@ def layer_of(name, *args, **kwargs):
         *(layer_of("Activation", name) for name in ("hard_silu", "hard_tanh", "log_sigmoid", "tanh_shrink", "swish")),
         *(layer_of("Activation", name) for name in ("squareplus", "sparse_plus", "sparse_sigmoid", "linear")),
         *(layer_of("Activation", f) for f in (tf.nn.relu, tf.nn.leaky_relu, tf.nn.silu, tf.nn.gelu, tf.tanh, ops.gelu)),
-        *(layer_of("ELU", alpha) for alpha in (2.5, 0.5)),
+        *(layer_of("Activation", name) for name in ("celu", "soft_shrink", "hard_swish")),
+        *(layer_of("ELU", alpha) for alpha in (2.5, 0.5, -0.75)),
         *(layer_of("LeakyReLU", slope) for slope in (0.3, 1.5)),
         *(layer_of("ReLU", *of) for of in ((2.0, 0.3), (2.0, 1.5), (None, 0.3))),
         *(layer_of("PReLU", keras.initializers.Constant(slope)) for slope in (1.0, 0.25, -1.75)),
@@ -92,6 +120,29 @@ def test_slopes_of_activations(make):
     assert bound.factor(2) <= np.abs(slopes).max() * 1.001
     if bound.kinked:
         np.testing.assert_allclose(slopes, np.where(x[1:] > 1e-9, bound.high, bound.low), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("product", "slopes"),
+    [
+        (lambda x: layers.Multiply()([x, layers.Activation("hard_sigmoid")(x)]), (-0.5, 1.5)),
+        (lambda x: x * (layers.ReLU(6.0)(x + 3) * (1 / 6)), (-0.5, 1.5)),
+        (lambda x: ops.relu6(x + 3) / 6 * x, (-0.5, 1.5)),
+        (lambda x: x * ops.clip(0.5 * x, -1, 2), (-2, 4)),
+        (lambda x: x * ops.sigmoid(3 * x), (-0.0998394, 1.0998394)),
+        (lambda x: x * ops.tanh(ops.softplus(x)), (-0.1125262, 1.0884982)),
+        (lambda x: 0.5 * x * (1 + ops.erf(x / np.sqrt(2))), (-0.1289042, 1.1289042)),
+        (lambda x: x / (1 + abs(x)), (0, 1)),
+    ],
+)
+def test_a_tensor_times_a_function_of_it_is_one_activation(product, slopes):
+    model = functional((3,), product)()
+    graph = read(model, (3,))
+    *before, last = graph.nodes
+    assert not before
+    assert (last.operation.low, last.operation.high) == pytest.approx(slopes, abs=1e-6)
+    x = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32) * 3
+    np.testing.assert_allclose(graph.evaluate(x), model(x), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
