@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import re
 import warnings
+from contextlib import suppress
 from typing import Any
 
 import keras
@@ -15,6 +17,7 @@ from artclip.frameworks import (  # noqa: F401  (each registers its rules)
     keras_convolutions,
     keras_moves,
     keras_rules,
+    keras_sums,
     keras_windows,
     keras_wrappers,
 )
@@ -157,7 +160,8 @@ class _Reader(Net):
         except Refusal:
             raise
         except Exception as error:  # an argument that Keras takes and the rule does not expect
-            raise call.unknown(f"{type(op).__name__!r} with these arguments ({error})") from error
+            said = re.sub(r"\{\{.*?\}\}", "", str(error)).strip().partition("\n")[0]
+            raise call.unknown(f"{type(op).__name__!r} with these arguments ({said})") from error
 
     # Precision
 
@@ -201,8 +205,9 @@ def _rule_of(call: Call) -> Rule:
     kind: type = type(call.op)
     names = arguments_of(kind)
     if isinstance(call.op, keras.Layer):  # some arguments are not in the signature
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # nothing is saved, so a lambda in it does no harm
+        # Nothing is saved, so a function that cannot be does no harm.
+        with warnings.catch_warnings(), suppress(Exception):
+            warnings.simplefilter("ignore")
             names = names | call.op.get_config().keys()
     for name in sorted(names):
         if name not in rule.takes and not is_common(name):

@@ -16,7 +16,8 @@ from artclip.frameworks import graph_of
 from artclip.frameworks.keras_graph import read
 from artclip.graph import through
 from tests.nets import tensorflow_nets as nets
-from tests.nets.keras_graphs import IMAGE, MODELS, MORE, SERIES, VECTOR, build, functional, layer, wrap
+from tests.nets.keras_graphs import IMAGE, MODELS, SERIES, VECTOR, build, functional, layer, wrap
+from tests.nets.keras_operations import ALL
 
 
 @contextmanager
@@ -30,7 +31,6 @@ def floatx(name):
         keras.config.set_floatx(before[0]), keras.config.set_dtype_policy(before[1])
 
 
-ALL = MODELS | MORE
 SINGLE = ("solid", "resized", "bias-axis")  # TensorFlow has no float64 for these
 
 
@@ -40,7 +40,7 @@ def test_the_graph_computes_what_the_model_does(name):
     precision, tolerance = ("float32", 1e-5) if name in SINGLE else ("float64", 1e-12)
     for seed in range(3):
         with floatx(precision):
-            model = build(name, seed)
+            model = build(name, seed, ALL)
             x = np.random.default_rng(seed).standard_normal((5, *shape)).astype(precision)
             expected = model(x, training=False).numpy().reshape(5, -1)
         graph = read(model, shape)
@@ -67,11 +67,32 @@ def jacobians(graph, x, h=1e-6):
 
 @pytest.mark.parametrize("name", ALL)
 def test_no_jacobian_is_larger_than_the_product_of_the_constants(name):
-    graph = read(build(name, 1), ALL[name][0])
+    graph = read(build(name, 1, ALL), ALL[name][0])
     x = np.random.default_rng(0).standard_normal((3, graph.inputs)) * np.array([[0.03], [1.0], [20.0]])
     found = jacobians(graph, x)
     for p in (1, 2, np.inf):
         assert np.linalg.norm(found, p, axis=(1, 2)).max() <= bound(graph, p) * 1.0001
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        *(layers.GlobalAveragePooling2D, layers.Flatten),
+        *(lambda p=p: layers.AveragePooling2D((3, 2), (2, 1), p) for p in ("valid", "same")),
+        *(lambda i=i: layers.UpSampling2D((2, 3), interpolation=i) for i in ("nearest", "bilinear", "bicubic")),
+        *(lambda: layers.ZeroPadding2D(((1, 0), (2, 3))), lambda: layers.Cropping2D(((1, 0), (2, 1)))),
+        *(lambda: layers.AdaptiveAveragePooling2D((4, 4)), lambda: layers.Resizing(4, 9, antialias=True)),
+        *(lambda: lambda x: ops.pad(x, ((0, 0), (2, 1), (0, 3), (1, 0)), "reflect"), lambda: lambda x: x[:, ::2, None]),
+        *(lambda: lambda x: ops.sum(x, (1, 3)), lambda: lambda x: ops.mean(x, 2, keepdims=True)),
+        *(lambda: lambda x: ops.repeat(x, 3, 2), lambda: lambda x: ops.roll(x, 2, 1)),
+    ],
+)
+def test_linear_layers_without_weights_have_their_exact_constant(make):
+    graph = read(functional(IMAGE, make())(), IMAGE)
+    matrix = graph.evaluate(np.eye(84)).T
+    assert np.linalg.norm(matrix) > 0
+    for p in (1, 2, np.inf):
+        assert bound(graph, p) == pytest.approx(np.linalg.norm(matrix, p), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", MODELS)
