@@ -142,7 +142,17 @@ def _finite(name: str, a: np.ndarray) -> None:
 def classes(x: np.ndarray, y: Any, nb_classes: int) -> np.ndarray:
     """Class indices (n,) of samples that were checked, from indices, one-hot labels or probabilities."""
     y = data(x, y, x.shape[1:], nb_classes)[1]
-    return np.asarray(y.argmax(1) if y.ndim == 2 else y)
+    if y.ndim == 1:
+        return np.asarray(y)
+    largest = y == y.max(1, keepdims=True)
+    if (largest.sum(1) > 1).any():
+        row = int(np.argmax(largest.sum(1)))
+        raise ValueError(
+            f"the label of sample {row} has {largest[row].sum()} largest entries, so it names no one class. Labels of "
+            "several classes, or of none, are not supported: give class indices, one-hot rows, or probabilities with "
+            "one largest entry"
+        )
+    return np.asarray(y.argmax(1))
 
 
 def data(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from artclip.graph.linear import Convolution, Dense, Gather, Kronecker, Scale, norm_bounds, product_bounds
-from artclip.graph.spectral import EPS, Bounds, last
+from artclip.graph.spectral import EPS, Bounds, last, product_of
 
 _EXACT = 1 << 22  # of the matrix that is written out for its norm
 _BETWEEN = 1 << 23  # of the matrices on the way to it
@@ -42,19 +41,29 @@ class Composition:
 
     def bounds(self, p: float) -> Bounds:
         """That of the matrix, where it is small; else the product of the parts' norms."""
-        if self.sizes[0] * self.sizes[-1] <= _EXACT and self.sizes[0] * max(self.sizes[1:]) <= _BETWEEN:
-            cheap = math.prod(next(part)[0] for part in self._parts(p))
-            yield cheap, 4.0 * sum(a * b for a, b in itertools.pairwise(self.sizes)) * self.sizes[0]
-            matrix = self.after(None, self.sizes[0])
-            assert matrix is not None
-            for bound, cost in norm_bounds(matrix, p):
-                yield min(cheap, bound + self.rounding(p)), cost
-        else:
+        few = self.sizes[0] * self.sizes[-1] <= _EXACT and self.sizes[0] * max(self.sizes[1:]) <= _BETWEEN
+        if not (few and self.is_moderate):
             yield from product_bounds(self._parts(p))
+            return
+        cheap = product_of(self._cheap(p))
+        yield cheap, 4.0 * sum(a * b for a, b in itertools.pairwise(self.sizes)) * self.sizes[0]
+        matrix = self.after(None, self.sizes[0])
+        assert matrix is not None
+        for bound, cost in norm_bounds(matrix, p):
+            yield min(cheap, bound + self.rounding(p)), cost
+
+    @property
+    def is_moderate(self) -> bool:
+        """Whether the numbers in its matrix, and in those on the way to it, are far from the ends of floats."""
+        norms = self._cheap(2)
+        return all(1 / _MODERATE < product_of(norms[:i]) < _MODERATE for i in range(1, len(norms) + 1))
 
     def rounding(self, p: float) -> float:
         """How much of the norm of its matrix rounding may take: the cheap norms are those of the sizes of entries."""
-        return 2 * (sum(self.sizes) + 8) * EPS * math.prod(next(part)[0] for part in self._parts(p))
+        return 2 * (sum(self.sizes) + 8) * EPS * product_of(self._cheap(p))
+
+    def _cheap(self, p: float) -> list[float]:
+        return [next(part)[0] for part in self._parts(p)]
 
     def _parts(self, p: float) -> list[Bounds]:
         return [part.bounds(p) if hasattr(part, "bounds") else iter([(part.factor(p), 0.0)]) for part in self.parts]

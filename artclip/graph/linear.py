@@ -11,7 +11,7 @@ import numpy as np
 from artclip import checks
 from artclip.graph import circulant, convolution
 from artclip.graph.nodes import Live
-from artclip.graph.spectral import EPS, Bounds, last, spectral_bounds
+from artclip.graph.spectral import EPS, Bounds, last, product_of, spectral_bounds
 
 MOST_ELEMENTS = 1 << 24  # of a matrix that stands for an operation
 _EXACT = 1 << 22  # of a matrix that is written out for its norm
@@ -268,7 +268,7 @@ def norm_bounds(matrix: np.ndarray, p: float) -> Bounds:
 def product_bounds(parts: list[Bounds]) -> Bounds:
     """The product of several norms, one finer after the other."""
     at = [next(part) for part in parts]
-    yield math.prod(bound for bound, _ in at), max((cost for _, cost in at), default=0.0)
+    yield product_of(bound for bound, _ in at), max((cost for _, cost in at), default=0.0)
     for i, part in enumerate(parts):
         for at[i] in part:
-            yield math.prod(bound for bound, _ in at), max(cost for _, cost in at)
+            yield product_of(bound for bound, _ in at), max(cost for _, cost in at)

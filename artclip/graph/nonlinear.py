@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import log_softmax, softmax
 
-
 _HALVINGS = 40  # of an interval that holds an eigenvalue: its upper end is taken
 
 

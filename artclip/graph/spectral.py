@@ -8,7 +8,7 @@ positive definiteness, BIT 46). So the value t may come from a Lanczos iteration
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from scipy.linalg.lapack import dpotrf, zpotrf
@@ -19,6 +19,7 @@ Bounds = Iterator[tuple[float, float]]
 next one takes, 0 after the last. Whoever is short of time stops where that is too many."""
 
 EPS = float(np.finfo(np.float64).eps)
+_TINY = float(np.finfo(np.float64).tiny)
 _MODERATE = 2.0**300  # sizes of numbers whose squares neither overflow nor vanish
 _ALL_EIGENVALUES = 512  # rows up to which they are as quick as the largest alone
 _SLACK = 1e-9  # of an eigenvalue found, before it is proven
@@ -31,6 +32,16 @@ def last(bounds: Bounds) -> float:
     for value, _ in bounds:  # noqa: B007
         pass
     return value
+
+
+def product_of(bounds: Iterable[float]) -> float:
+    """Their product, in whatever order; the smallest normal float where it would vanish."""
+    mantissa, exponent = 1.0, 0
+    for bound in bounds:
+        part, shift = math.frexp(bound)
+        mantissa, more = math.frexp(mantissa * part)
+        exponent += shift + more
+    return mantissa if mantissa == 0 or not math.isfinite(mantissa) else max(_ldexp(mantissa, exponent), _TINY)
 
 
 def exponent_of(array: np.ndarray) -> int:

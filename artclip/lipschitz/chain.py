@@ -127,16 +127,25 @@ def matrices(nodes: list[Node], inputs: int) -> tuple[list[np.ndarray], list[tup
         if isinstance(operation, Activation):
             slopes.append((operation.low, operation.high))
         else:
-            matrix = operation.after(None, inputs)
-            if matrix is None or (isinstance(operation, Composition) and not _is_exact(operation, matrix)):
+            matrix = _matrix(operation, inputs)
+            if matrix is None:
                 return None
-            weights.append(np.asarray(matrix, dtype=np.float64))
+            weights.append(matrix)
         inputs = node.size
     return weights, slopes
 
 
-def _is_exact(operation: Composition, matrix: np.ndarray) -> bool:
-    return operation.rounding(2) <= _INEXACT * float(np.linalg.norm(matrix, axis=1).max(initial=0.0))
+def _matrix(operation: Any, inputs: int) -> np.ndarray | None:
+    """Of a linear operation, or ``None`` where it is too large, or not exact enough."""
+    matrix = operation.after(None, inputs)
+    if matrix is None:
+        return None
+    matrix = np.asarray(matrix, dtype=np.float64)
+    if isinstance(operation, Composition):
+        longest = float(np.linalg.norm(matrix, axis=1).max(initial=0.0))
+        if not operation.is_moderate or operation.rounding(2) > _INEXACT * longest:
+            return None
+    return matrix
 
 
 def whole(graph: LayerGraph, most: int) -> Chain | None:
@@ -154,8 +163,8 @@ def whole(graph: LayerGraph, most: int) -> Chain | None:
                 chain.weights.append(np.eye(inputs))
                 chain.shifts.append(np.zeros(inputs))
             chain.activations.append(operation)
-        elif is_linear(node) and wide and (matrix := operation.after(None, inputs)) is not None:
-            chain.weights.append(np.asarray(matrix, dtype=np.float64))
+        elif is_linear(node) and wide and (matrix := _matrix(operation, inputs)) is not None:
+            chain.weights.append(matrix)
             chain.shifts.append(np.broadcast_to(np.asarray(operation.shift, dtype=np.float64), (node.size,)))
         else:
             return None

@@ -113,7 +113,9 @@ def _descend(recursion: _Recursion, steps: int, max_seconds: float, report: Call
         step = mean / (1 - 0.9 ** (i + 1)) / (np.sqrt(square / (1 - 0.999 ** (i + 1))) + 1e-12)
         parameters = parameters - rate * (1 + math.cos(math.pi * progress)) / 2 * step
     proven = math.sqrt(max(largest_eigenvalue(best), _LEAST))
-    return ChainBound(recursion.scaled(proven), best * recursion.scaled(1.0) ** 2, history)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        gram = best * recursion.scaled(1.0) * recursion.scaled(1.0)
+    return ChainBound(recursion.scaled(proven), gram, history)
 
 
 class _Recursion:
@@ -189,7 +191,10 @@ class _Layer:
         self._next = _rounded_up(self._next, 4 * len(d) / math.sqrt(1 - share))
         if self._kappa:
             b = self._weight.T / self._scale[:, None]  # what was there has become the other half
-            self._next += self._c * self._kappa * (b.T @ b)
+            rest = b.T @ b
+            rest *= self._c * abs(self._kappa)
+            self._next += math.copysign(1.0, self._kappa) * rest
+            self._next[np.diag_indices(len(rest))] += _lost(rest, len(d))
         return self._next
 
     def backward(self, z: np.ndarray, s: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, float]:
@@ -213,8 +218,13 @@ class _Layer:
 
 def _rounded_up(gram: np.ndarray, terms: float) -> np.ndarray:
     """A positive semidefinite matrix, with what rounding may have taken from it added to its diagonal, in place."""
-    gram[np.diag_indices(len(gram))] += 4 * (terms + 8) * EPS * float(gram.trace())
+    gram[np.diag_indices(len(gram))] += _lost(gram, terms)
     return gram
+
+
+def _lost(gram: np.ndarray, terms: float) -> float:
+    """How far a sum of so many terms, a positive semidefinite matrix, may be off in the spectral norm."""
+    return 4 * (terms + 8) * EPS * float(gram.trace())
 
 
 def _largest(g: np.ndarray, start: np.ndarray | None, tol: float) -> tuple[float, np.ndarray]:

@@ -13,6 +13,7 @@ from artclip import checks
 from artclip.frameworks import Function, function_of, graph_of
 from artclip.graph import LayerGraph
 from artclip.graph.simplify import simplified
+from artclip.graph.spectral import product_of
 from artclip.lipschitz import exact, lipsdp
 from artclip.lipschitz.budget import Budget
 from artclip.lipschitz.chain import Chain, is_linear, matrices, name_of, stretches, whole
@@ -174,8 +175,11 @@ class _Bounds:
         if not is_linear(last) or last.size > _WIDEST or not self._budget.affords(2.0 * inputs * last.size**2):
             return None
         matrix = last.operation.after(None, inputs)  # type: ignore[attr-defined]
-        before = self._before(len(self._nodes) - 1, factors)
-        return None if matrix is None else _scaled(matrix @ matrix.T, before)
+        if matrix is None:
+            return None
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            matrix = matrix * self._before(len(self._nodes) - 1, factors)
+            return _if_moderate(matrix @ matrix.T)
 
     def _chains(self, max_iter: int, auto: bool) -> list[_Bound]:
         """Nodes in a row by LipSDP where they are dense; the rest of the graph by norms."""
@@ -192,7 +196,7 @@ class _Bounds:
         for nb, chain in enumerate(chains):
             name = name_of(self._nodes[chain[0]].name, self._nodes[chain[-1]].name)
             # As one: the product, until something better is found.
-            value = math.prod(factors[i] for i in chain)
+            value = product_of(factors[i] for i in chain)
             for i in chain:
                 factors[i] = 1.0
 
@@ -211,7 +215,8 @@ class _Bounds:
                 used = True
                 value = min(value, found.value)
                 if chain[-1] == len(self._nodes) - 1:
-                    gram = _scaled(found.gram, self._before(chain[0], factors))
+                    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+                        gram = _if_moderate(found.gram * self._before(chain[0], factors) ** 2)
             factors[chain[-1]] = value
             for i in chain:
                 del layers[i]
@@ -258,15 +263,14 @@ def _rounding(graph: LayerGraph, f: Function, budget: Budget) -> float:
     return worst
 
 
-def _scaled(gram: np.ndarray, factor: float) -> np.ndarray | None:
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        scaled = gram * factor**2
-    return scaled if np.isfinite(scaled).all() else None
+def _if_moderate(gram: np.ndarray) -> np.ndarray | None:
+    """The matrix, unless its entries are so small or large that some were lost."""
+    return gram if gram.size and np.isfinite(gram).all() and 1e-200 < gram.diagonal().max() < 1e200 else None
 
 
 def _rounded_up(gram: np.ndarray | None) -> np.ndarray | None:
     """With what rounding may have taken from it on its diagonal."""
-    if gram is None or not gram.size:
+    if gram is None:
         return None
     return gram * (1 + ROUNDING) ** 2 + np.eye(len(gram)) * (ROUNDING * float(gram.diagonal().max()))
 

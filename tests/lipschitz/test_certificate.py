@@ -9,7 +9,15 @@ from art.attacks.evasion import ProjectedGradientDescent
 from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
-from artclip import CLIPTrainer, certified_radius, evaluate, lipschitz_lower_bound, lipschitz_upper_bound, load_data
+from artclip import (
+    CLIPTrainer,
+    LipschitzEstimate,
+    certified_radius,
+    evaluate,
+    lipschitz_lower_bound,
+    lipschitz_upper_bound,
+    load_data,
+)
 from artclip.frameworks.torch_nets import make_classifier
 from tests.nets import torch_nets as nets
 
@@ -98,4 +106,62 @@ def test_what_is_no_upper_bound_is_refused():
         certified_radius(model, x, y, -1)
     with pytest.raises(ValueError, match="label 7"):
         certified_radius(model, x, np.full(len(x), 7))
+    with pytest.raises(ValueError, match="sample 1 has 2 largest entries"):
+        certified_radius(model, x, np.where(np.arange(len(x))[:, None] == 1, [1, 0, 1], np.eye(3)[y]))
     assert certified_radius(model, x, np.eye(3)[y]).shape == (60,)
+
+
+def test_an_estimate_is_for_one_model_as_it_is():
+    model, (x, y) = nets.classifier(), nets.data()
+    bound = lipschitz_upper_bound(model)
+    assert bound.nb_outputs == 3
+    radii = certified_radius(model, x, y, bound)
+    np.testing.assert_array_equal(certified_radius(model, x, y, bound), radii)
+    plain = LipschitzEstimate(bound.value, "upper", 2, 2, "free", "by hand", 0.0)  # taken at its word
+    assert (certified_radius(model, x, y, plain) > 0).any()
+    with torch.no_grad():
+        weight = next(model.model.parameters())
+        weight[(0,) * weight.ndim] += 1e-6
+    with pytest.raises(ValueError, match="made for other weights"):
+        certified_radius(model, x, y, bound)
+    with pytest.raises(ValueError, match="made for a model of 3 outputs, and this one has 2"):
+        certified_radius(dense(nn.ReLU(), 2), np.zeros((1, 4), np.float32), lipschitz=bound)
+
+
+def dense(activation, outputs=3, scaling=(0.0, 1.0)):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(4, 6), activation, nn.Linear(6, outputs))
+    return PyTorchClassifier(net, nn.CrossEntropyLoss(), (4,), outputs, device_type="cpu", preprocessing=scaling)
+
+
+@pytest.mark.parametrize("other", [dense(nn.Tanh()), dense(nn.ReLU(), scaling=(0.0, 0.5))])
+def test_other_layers_and_another_scaling_are_another_model(other):
+    x, model = np.zeros((1, 4), np.float32), dense(nn.ReLU())
+    bound = lipschitz_upper_bound(model)
+    assert certified_radius(dense(nn.ReLU()), x, lipschitz=bound) == certified_radius(model, x, lipschitz=bound)
+    with pytest.raises(ValueError, match="for other weights, or for another model"):
+        certified_radius(other, x, lipschitz=bound)
+
+
+def test_regressors_have_no_labels():
+    from art.estimators.regression import PyTorchRegressor
+
+    model = PyTorchRegressor(nn.Linear(4, 3), nn.MSELoss(), (4,), device_type="cpu")
+    with pytest.raises(ValueError, match="regressor"):
+        certified_radius(model, np.zeros((2, 4), np.float32), lipschitz=1.0)
+
+
+def test_rounding_of_deep_models_counts():
+    """A hundred layers that keep a difference of 1 beside outputs of 1e4: rounding moves it by 1e-2 or so."""
+    net = nn.Sequential(*(layer for _ in range(50) for layer in (nn.Linear(2, 2), nn.LeakyReLU(0.9))))
+    with torch.no_grad():
+        for layer in net[::2]:
+            layer.weight.copy_(torch.tensor([[0.6, 0.4], [0.4, 0.6]]) * 1.1)
+            layer.bias.fill_(100.0)
+    model = PyTorchClassifier(net, nn.CrossEntropyLoss(), (2,), 2, clip_values=(0, 1), device_type="cpu")
+    bound = lipschitz_upper_bound(model, method="product")
+    outputs = model.predict(np.zeros((1, 2), np.float32))
+    assert bound.rounding > 2 * np.finfo(np.float32).eps * np.abs(outputs).max()
+    shallow = lipschitz_upper_bound(dense(nn.ReLU()))
+    assert 0 < shallow.rounding < 1e-6

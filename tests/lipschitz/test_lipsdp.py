@@ -118,3 +118,30 @@ def test_reaches_what_an_interior_point_solver_finds(seed):
     weights, slopes = random_chain(seed, depth=2 + seed % 3, widest=12)
     expected, found = interior_point(weights, slopes), lipsdp.chain_bound(weights, slopes, 1000).value
     assert expected * (1 - 1e-4) <= found <= expected * 1.01
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_rounding_never_lowers_a_step_of_the_recursion(seed):
+    """W X⁻¹ Wᵀ with 80 digits lies below what floats make of it, also where rows and scalings are far apart in size."""
+    mp = pytest.importorskip("mpmath")
+    rng, slopes = np.random.default_rng(seed), SLOPES[seed]
+    n, m = 6, 4
+    first = rng.standard_normal((n, 5)) * 10.0 ** rng.integers(-5, 5, (n, 1))
+    weight = rng.standard_normal((m, n)) * 10.0 ** rng.integers(-5, 5, (1, n))
+    layer = lipsdp._Layer(weight, *slopes)
+    for size, share in ((0.0, 0.5), (8.0, 0.9), (20.0, 1 - 1e-5)):
+        middle = first @ first.T
+        found = layer.forward(middle, size * rng.standard_normal(n), share)
+        with mp.workdps(80):
+            low, high = map(mp.mpf, slopes)
+            half = ((high - low) / 2) ** 2
+            scale = mp.diag([mp.mpf(s) for s in layer._scale])
+            root = scale * mp.sqrt(mp.mpf(share) / (half * mp.mpf(layer._top)))  # of Λ
+            g, eye, w = root * mp.matrix(middle.tolist()) * root, mp.eye(n), mp.matrix(weight.tolist())
+            inverse = (eye - half * g) ** -1 * (eye + low * high * g)
+            root_inverse = root**-1
+            exact = w * root_inverse * inverse * root_inverse * w.T
+            assert min(mp.eigsy(eye - half * g, eigvals_only=True)) > 0
+            above = mp.matrix(found.tolist()) - exact
+            assert min(mp.eigsy((above + above.T) / 2, eigvals_only=True)) >= 0
+            assert mp.norm(above) <= 1e-7 * mp.norm(exact)
