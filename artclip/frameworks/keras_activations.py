@@ -98,8 +98,10 @@ FACTORIES: dict[str, Callable[..., G.Operation]] = {
 
 
 def _made(call: Call, factory: Callable[..., G.Operation], parameters: dict[str, Any]) -> G.Operation:
+    """The operation of parameters as the layer rounds them."""
+    rounded = {k: float(np.dtype(call.dtype).type(v)) if isinstance(v, float) else v for k, v in parameters.items()}
     try:
-        return factory(**parameters)
+        return factory(**rounded)
     except ValueError as error:
         raise call.refused(str(error)) from None
 

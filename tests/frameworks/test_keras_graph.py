@@ -210,10 +210,11 @@ def test_keras_classifiers_and_models_with_a_step_of_their_own():
     assert lipschitz_upper_bound(KerasClassifier(model)).value > 0
 
 
-def test_a_model_is_left_as_found():
-    model = build("residual")
+@pytest.mark.parametrize("name", ["residual", "resized", "rearranged", "adaptive", "steps"])
+def test_a_model_is_left_as_found(name):
+    model = build(name, models=ALL)
     weights, count = model.get_weights(), [len(operation._inbound_nodes) for operation in model.operations]
-    read(model, IMAGE)
+    read(model, ALL[name][0])
     assert [len(operation._inbound_nodes) for operation in model.operations] == count
     assert all(np.array_equal(a, b) for a, b in zip(weights, model.get_weights(), strict=True))
 
