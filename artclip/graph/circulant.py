@@ -36,6 +36,7 @@ _SMALL = 16  # rows of a Gram matrix up to which all eigenvalues are as quick as
 _POWERS = 6  # steps of the power method
 _SLACK = 1e-9  # of an eigenvalue, by which others may lie above it and count as equal
 _PER_TAP = (8, 32)  # frequencies for each tap of the kernel and axis of a coarser torus, at first and in the end
+_FEW = 64  # groups of which each has a spectral norm of its own at first
 _ALL = 1e11  # floating-point operations that a torus as it is may take
 
 Shape = tuple[int, ...]
@@ -80,7 +81,8 @@ def spectral_norm_bounds(
     else:
         shifts = shifts[:1]
     grids = [(coarse, shifts[:1])] if math.prod(fine) > 2 * math.prod(coarse) else []
-    best = np.full(groups, math.inf)
+    yield math.inf, search.cost
+    best = search.by_taps()
     for sides, phases in (*grids, (fine, shifts)):
         up = search.between(sides, tuple(torus))
         for shift in phases:
@@ -133,6 +135,7 @@ class _Frequencies:
         if self._exponent:
             kernels = np.ldexp(kernels, -self._exponent)
         groups, self._m, self._n, *sizes = kernels.shape
+        self._groups = groups
         self.sizes = tuple(sizes)
         taps = kernels.reshape(-1, math.prod(sizes)).T
         places = np.stack(np.meshgrid(*map(np.arange, sizes), indexing="ij"), -1).reshape(-1, len(sizes))
@@ -145,6 +148,21 @@ class _Frequencies:
         # eigenvalue; and of the transform, whose terms have a length of √(taps·rows) times the norm.
         self._up = 1 + _SLACK + 8 * small * (large + small + 8) * EPS
         self._up += 16 * (nb + 8 * max(sizes)) * math.sqrt(nb * small) * EPS
+
+    def by_taps(self) -> np.ndarray:
+        """A bound of each group at all frequencies.
+
+        A(ω) = Σ K_t·wave_t is the K_t side by side, times the waves, whose norm is √taps; or one above the other.
+        """
+        kernels = self._taps.reshape(len(self._taps), self._groups, self._m, self._n)
+        if kernels.shape[1] > _FEW:
+            norms = np.linalg.norm(kernels, axis=(0, 2, 3)) * (1 + 2 * kernels[:, 0].size * EPS)
+        else:
+            both = (
+                (k.reshape(-1, self._n), np.moveaxis(k, 0, 1).reshape(self._m, -1)) for k in np.swapaxes(kernels, 0, 1)
+            )
+            norms = np.array([min(last(spectral_bounds(tall)), last(spectral_bounds(wide))) for tall, wide in both])
+        return self._rounded(math.sqrt(len(kernels)) * norms)
 
     def between(self, sides: Shape, torus: Shape) -> float:
         """How much larger the norm on a torus may be than on a coarser one.
