@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from artclip.graph.circulant import circular_norm_bounds
 from artclip.graph.linear import Convolution, Dense, Gather, Kronecker, Scale, norm_bounds, product_bounds
 from artclip.graph.spectral import EPS, Bounds, last, product_of
 
@@ -66,7 +68,16 @@ class Composition:
         return [next(part)[0] for part in self._parts(p)]
 
     def _parts(self, p: float) -> list[Bounds]:
-        return [part.bounds(p) if hasattr(part, "bounds") else iter([(part.factor(p), 0.0)]) for part in self.parts]
+        """Bounds of each part, or of two that are a convolution of images which go on where they begin."""
+        found: list[Bounds] = []
+        left = list(self.parts)
+        while left:
+            part, *left = left
+            if left and is_circular(part, left[0]):
+                found.append(_circular_bounds(left.pop(0), p))  # type: ignore[arg-type]
+            else:
+                found.append(part.bounds(p) if hasattr(part, "bounds") else iter([(part.factor(p), 0.0)]))
+        return found
 
     def apply(self, *inputs: np.ndarray) -> np.ndarray:
         (x,) = inputs
@@ -94,6 +105,13 @@ def compose(first: Any, second: Any, sizes: tuple[int, int, int]) -> Any:
     other, *behind = second.parts if isinstance(second, Composition) else (second,)
     inner = first.sizes[:-1] if isinstance(first, Composition) else sizes[:1]
     outer = second.sizes[1:] if isinstance(second, Composition) else sizes[2:]
+    if isinstance(one, Scale) and isinstance(other, Gather) and other.index is not None and (other.index >= 0).all():
+        # Scaled behind, so that a convolution that follows, of images that are padded, may take it up.
+        factors, shift = (
+            np.broadcast_to(np.asarray(a, np.float64), (sizes[1],))[other.index] for a in (one.factors, one.shift)
+        )
+        one, other = replace(other, shift=0.0), Scale(factors, shift + other.shift)
+        return Composition((*before, one, other, *behind), (*inner, len(factors), *outer))
     joined = _joined(one, other, inner[-1], sizes[1], outer[0])
     if joined is None:
         return Composition((*before, one, other, *behind), (*inner, sizes[1], *outer))
@@ -123,6 +141,34 @@ def _joined(first: Part, second: Part, size: int, between: int, outputs: int) ->
     shift = np.broadcast_to(np.asarray(first.shift, dtype=np.float64), (between,))
     none = not np.any(shift) and not np.any(second.shift)
     return replace(found, shift=0.0 if none else second.apply(shift[None])[0])
+
+
+def is_circular(pad: Any, convolution: Any) -> bool:
+    """Whether the two convolve images that go on where they begin: all inputs of its windows are there once."""
+    if not (isinstance(pad, Gather) and isinstance(convolution, Convolution)) or pad.index is None:
+        return False
+    if convolution.transposed or any(sum(p) for p in convolution.padding):
+        return False
+    channels = convolution.kernel.shape[1] * convolution.groups
+    sides = [n * s for n, s in zip(convolution.windows, convolution.stride, strict=True)]
+    if len(pad.index) != channels * math.prod(convolution.shape) or pad.index[0] < 0:
+        return False
+    first = np.unravel_index(pad.index[0] % math.prod(sides), sides)
+    along = [(a + np.arange(n)) % side for a, n, side in zip(first, convolution.shape, sides, strict=True)]
+    image = np.ravel_multi_index(np.meshgrid(*along, indexing="ij"), tuple(sides)).ravel()
+    return bool(
+        np.array_equal(pad.index.reshape(channels, -1), np.arange(channels)[:, None] * math.prod(sides) + image)
+    )
+
+
+def _circular_bounds(convolution: Convolution, p: float) -> Bounds:
+    """Of a convolution of images that go on where they begin."""
+    cheap, _ = next(convolution.bounds(p))
+    yield cheap, 0.0 if p != 2 else 1.0
+    if p == 2:
+        c, sides = convolution, tuple(n * s for n, s in zip(convolution.windows, convolution.stride, strict=True))
+        for bound, cost in circular_norm_bounds(c.kernel, sides, c.stride, c.dilation, c.groups):
+            yield min(cheap, bound), cost
 
 
 def is_identity(operation: Any) -> bool:

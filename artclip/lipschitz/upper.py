@@ -76,10 +76,10 @@ def lipschitz_upper_bound(
     p, q = checks.norm("norm", norm), checks.norm("output_norm", output_norm)
     budget = Budget(max_seconds)
     with tqdm(disable=not verbose, desc="Lipschitz upper bound: layers") as bar:
-        read = graph_of(estimator, max_seconds=_READING * max_seconds)
-        f = function_of(estimator)
-        rounding = _rounding(read, f, budget)
-        bounds = _Bounds(simplified(read), budget, bar)
+        graph, f = graph_of(estimator, max_seconds=_READING * max_seconds), function_of(estimator)
+        rounding = _rounding(graph, f, budget)
+        graph = simplified(graph)
+        bounds = _Bounds(graph, budget, bar)
         best = bounds.exact(p, q) if method == "exact" else bounds.least(p, q, method, max_iter)
     return LipschitzEstimate(
         value=best.value * (1 + ROUNDING),
@@ -94,7 +94,7 @@ def lipschitz_upper_bound(
         history=best.history,
         notes=best.notes,
         fingerprint=fingerprint(f, f.input_shape),
-        nb_outputs=read.nodes[-1].size,
+        nb_outputs=graph.nodes[-1].size,
         rounding=rounding,
     )
 

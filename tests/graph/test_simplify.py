@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from artclip import graph as G
+from artclip.graph import composition
 from artclip.graph.composition import Composition
 from artclip.graph.simplify import simplified
 
@@ -192,3 +193,37 @@ def test_matrices_along_the_same_axes_multiply():
     x = np.random.default_rng(0).standard_normal((3, 32))
     np.testing.assert_allclose(node.operation.apply(x), row(operations, 32).evaluate(x))
     assert node.operation.factor(2) == pytest.approx(0.5, rel=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("stride", "dilation", "groups"), [((1, 1), (1, 1), 1), ((2, 1), (1, 2), 2), ((3, 2), (1, 1), 1)]
+)
+def test_circular_padding_has_the_norm_of_images_without_an_edge(monkeypatch, stride, dilation, groups):
+    monkeypatch.setattr(composition, "_EXACT", 0)  # by frequencies, not from the matrix
+    rng = np.random.default_rng(0)
+    sides, kernel = (6, 8), rng.standard_normal((4, 4 // groups, 3, 3))
+    totals = [d * 2 + 1 - s for d, s in zip(dilation, stride, strict=True)]
+    pads = [((total + 1) // 2, total // 2) for total in totals]
+    shape = tuple(n + sum(pad) for n, pad in zip(sides, pads, strict=True))
+    index = np.stack([np.pad(c * 48 + np.arange(48).reshape(sides), pads, mode="wrap") for c in range(4)]).ravel()
+    convolution = G.Convolution(kernel, shape, stride, ((0, 0), (0, 0)), dilation, groups)
+    size = 4 * math.prod(convolution.windows)
+    (node,) = simplified(row([(G.Gather(index), len(index)), (convolution, size)], 192)).nodes
+    matrix = node.operation.after(None, 192)
+    assert node.operation.factor(2) == pytest.approx(np.linalg.norm(matrix, 2), rel=1e-7)
+    for p in (1, math.inf):
+        assert node.operation.factor(p) == pytest.approx(np.linalg.norm(matrix, p))
+    for wrong in (np.roll(index, 1), np.where(index == index[5], -1, index)):  # some other gather
+        assert not composition.is_circular(G.Gather(wrong), convolution)
+
+
+def test_scaling_goes_through_copies_into_the_convolution_behind():
+    rng, index = np.random.default_rng(0), np.pad(np.arange(16).reshape(4, 4), 1, mode="reflect").ravel()
+    scale = G.Scale(np.repeat([2.0, 0.1], 16), np.repeat([1.0, -1.0], 16))
+    pad = G.Gather(np.concatenate([index, index + 16]), rng.standard_normal(72))
+    convolution = G.Convolution(rng.standard_normal((3, 2, 3, 3)), (6, 6), (1, 1), ((0, 0), (0, 0)), (1, 1))
+    graph = row([(scale, 32), (pad, 72), (convolution, 48)], 32)
+    (node,) = simplified(graph).nodes
+    assert [type(part) for part in node.operation.parts] == [G.Gather, G.Convolution]
+    x = rng.standard_normal((4, 32))
+    np.testing.assert_allclose(node.operation.apply(x), graph.evaluate(x))

@@ -1,5 +1,6 @@
 """Upper bounds hold: over random nets of every layer, lower <= LipSDP <= ECLipsE-Fast <= product."""
 
+import json
 import math
 
 import numpy as np
@@ -200,6 +201,19 @@ def test_mode_is_left_as_found_and_running_statistics_are_used():
     assert size == 72
     assert all(m.training for m in model.model.modules())
     assert any(isinstance(node.operation, G.Scale) for node in nodes)
+
+
+def test_without_time_there_is_a_bound_that_says_so():
+    model = classifier("dense", 0)
+    ample, none = lipschitz_upper_bound(model, max_iter=20), lipschitz_upper_bound(model, max_seconds=1e-9)
+    assert ample.notes == []
+    assert none.notes
+    assert all("no time" in note and note in str(none) for note in none.notes)
+    record = json.loads(json.dumps(none.to_dict()))
+    assert record["notes"] == none.notes
+    assert record["fingerprint"] == ample.fingerprint
+    assert record["nb_outputs"] == 3
+    assert ample.value < none.value < math.inf
 
 
 @pytest.mark.parametrize("options", [{"method": "guess"}, {"norm": 3}, {"max_iter": 0}, {"max_seconds": 0}])
