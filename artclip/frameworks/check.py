@@ -44,9 +44,7 @@ def shape_of_outputs(shape: tuple[int, ...], nb: int | None, nb_classes: int | N
         return
     said = f"({nb or 'n'}, {nb_classes})"
     if len(shape) == 2:
-        raise ValueError(
-            f"the model gives {shape[1]} outputs a sample and its estimator says nb_classes={nb_classes}"
-        )
+        raise ValueError(f"the model gives {shape[1]} outputs a sample and its estimator says nb_classes={nb_classes}")
     raise ValueError(
         f"the model gives outputs of shape {shape}; a classifier gives one row of numbers a sample, {said}. Maps, as "
         "of segmentation, and boxes, as of detectors, are not supported: reduce them to one row"
@@ -63,7 +61,9 @@ def check(f: Function, x: np.ndarray | None = None) -> None:
     rng = np.random.default_rng(0)
     if x is None:
         low, high = f.clip_values if f.clip_values is not None else (np.float64(0.0), np.float64(1.0))
-        x = rng.uniform(np.broadcast_to(low, f.input_shape), np.broadcast_to(high, f.input_shape), (3, *f.input_shape))
+        x = rng.uniform(
+            np.broadcast_to(low, f.input_shape), np.broadcast_to(high, f.input_shape), (_SAMPLES, *f.input_shape)
+        )
     x = np.asarray(x[:_SAMPLES], dtype=np.float32)
     with np.errstate(invalid="ignore", over="ignore"), f.seeded(0):  # a model that draws leaves the generators as found
         first, again, alone = f.predict(x), f.predict(x), f.predict(x[:1])

@@ -126,6 +126,6 @@ def run(case, seed, points=8, rounds=2):
         return Outcome("crashed", f"{told}: {type(error).__name__}: {error}")
     seen = steepest(f, pull, shape, p, q, rng, points, rounds, rounding)
     ratio = seen / bound.value if bound.value > 0 else (0.0 if seen < 1e-9 else np.inf)
-    if seen > bound.value * (1 + ROOM) + 1e-9:
+    if seen > bound.value * (1 + ROOM + 1000 * rounding) + 1e-9:
         return Outcome("unsound", f"{told}: a pair shows {seen:.6g}, the bound is {bound.value:.6g}", ratio)
     return Outcome("bounded", told, ratio)

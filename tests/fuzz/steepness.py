@@ -37,13 +37,13 @@ def steepest(f, pull, shape, p, q, rng, points=8, rounds=2, rounding=1e-14):
         points, rounds: how many at each scale, and how often they climb.
         rounding: of the outputs of f, relative.
     """
-    best = 0.0
+    best, close = 0.0, 1e-5 if rounding < 1e-10 else 1e-2
     for scale in SCALES:
         x = scale * rng.standard_normal((points, *shape))
         w = dual(rng.standard_normal(x.shape), p)
-        for length in (1e-5, 1e-2, 1.0):
+        for length in (close, 1e-2, 1.0):
             best = max(best, quotients(f, x, x + scale * length * w, p, q, rounding).max())
-        h = 1e-5 * scale
+        h = close * scale
         for _ in range(rounds):
             difference = f(x + h * w) - f(x - h * w)
             slope = (
