@@ -142,13 +142,8 @@ def net(seed):
             keras.Model(inputs, y)(np.zeros((2, *shape)))  # on a CPU some arguments have no kernel
         except (*ERRORS, OpError):
             continue
-        if (
-            len(y.shape) > 1
-            and y.shape[0] is None
-            and None not in y.shape[1:]
-            and 0 < max(y.shape[1:]) <= 64
-            and 0 not in y.shape[1:]
-        ):
+        out = tuple(y.shape[1:])
+        if y.shape[0] is None and out and None not in out and 0 < min(out) <= max(out) <= 64:
             x = y
     outputs = layers.Flatten()(x)
     if pick(rng, True, True, False):
