@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass, replace
 from typing import Any
@@ -48,7 +47,7 @@ class Composition:
             yield from product_bounds(self._parts(p))
             return
         cheap = product_of(self._cheap(p))
-        yield cheap, 4.0 * sum(a * b for a, b in itertools.pairwise(self.sizes)) * self.sizes[0]
+        yield cheap, self.sizes[0] * sum(map(_work, self.parts, self.sizes))
         matrix = self.after(None, self.sizes[0])
         assert matrix is not None
         for bound, cost in norm_bounds(matrix, p):
@@ -94,6 +93,17 @@ class Composition:
             if matrix is None:
                 return None
         return matrix
+
+
+def _work(part: Part, size: int) -> float:
+    """About how many floating-point operations the part takes, of an input of some size."""
+    if isinstance(part, Dense):
+        return 2.0 * part.weight.size * part.copies
+    if isinstance(part, Convolution):
+        return 4.0 * part.kernel.size * math.prod(part.windows)
+    if isinstance(part, Kronecker):
+        return 2.0 * size * sum(len(m) for m in part.matrices if m is not None)
+    return 2.0 * size
 
 
 def compose(first: Any, second: Any, sizes: tuple[int, int, int]) -> Any:
