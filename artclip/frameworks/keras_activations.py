@@ -99,6 +99,8 @@ FACTORIES: dict[str, Callable[..., G.Operation]] = {
 
 def _made(call: Call, factory: Callable[..., G.Operation], parameters: dict[str, Any]) -> G.Operation:
     """The operation of parameters as the layer rounds them."""
+    if factory is _gelu:
+        call.net.dtypes.add("float32")  # to which TensorFlow rounds its constants, whatever it is given
     rounded = {k: float(np.dtype(call.dtype).type(v)) if isinstance(v, float) else v for k, v in parameters.items()}
     try:
         return factory(**rounded)
