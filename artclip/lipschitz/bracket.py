@@ -46,6 +46,7 @@ def lipschitz_bracket(
         if name not in lower | upper:
             known = ", ".join(sorted(lower | upper))
             raise TypeError(f"lipschitz_bracket has no argument {name!r}; it takes {known}")
+    options = {name: value for name, value in options.items() if name != "max_seconds" or value is not None}
     for_upper = {name: value for name, value in options.items() if name in upper - {"max_iter"}}
     for_lower = {name: value for name, value in options.items() if name in lower}
     if "max_seconds" in options:

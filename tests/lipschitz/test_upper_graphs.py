@@ -148,7 +148,9 @@ def test_time_is_kept(seconds):
     found = bound(graph, "lipsdp", max_iter=300, budget=Budget(seconds))
     assert time.perf_counter() - began < 10 * seconds + 1  # other work may slow the machine down
     assert found.notes or len(found.history) < 300
-    assert found.value >= bound(graph, "lipsdp", max_iter=1).value * 0.5
+    x, step = rng.standard_normal((20, 900)), 1e-3 * rng.standard_normal((20, 900))
+    change = graph.evaluate(x + step) - graph.evaluate(x)
+    assert found.value >= (np.linalg.norm(change, axis=1) / np.linalg.norm(step, axis=1)).max() > 0
 
 
 def test_chains_too_large_for_memory_are_cut_and_said(monkeypatch):
