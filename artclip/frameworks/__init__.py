@@ -139,12 +139,12 @@ def graph_of(estimator: Any, x: Any = None, max_seconds: float = math.inf) -> La
             "lipschitz_lower_bound takes any estimator"
         )
     f = adapter(estimator)
-    f.predict(np.zeros((1, *f.input_shape), np.float32))  # says what is wrong with outputs before layers are named
-    graph: LayerGraph = import_module(_GRAPHS[adapter.__name__]).of_estimator(f)
-    check(f, x)
-    witness.check(
-        graph, f.predict, witness.inputs_to_try(f.input_shape, f.clip_values, x), f.precision, max_seconds=max_seconds
-    )
+    with f.full_precision():
+        f.predict(np.zeros((1, *f.input_shape), np.float32))  # says what is wrong with outputs before layers are named
+        graph: LayerGraph = import_module(_GRAPHS[adapter.__name__]).of_estimator(f)
+        check(f, x)
+        tried = witness.inputs_to_try(f.input_shape, f.clip_values, x)
+        witness.check(graph, f.predict, tried, f.precision, max_seconds=max_seconds)
     return graph
 
 

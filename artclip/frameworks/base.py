@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import numpy as np
@@ -58,6 +58,10 @@ class Function(abc.ABC):
     def outputs(self, x: np.ndarray, batch_size: int) -> np.ndarray:
         """:meth:`predict`, so many inputs at a time."""
         return np.concatenate([self.predict(x[i : i + batch_size]) for i in range(0, len(x), batch_size)])
+
+    def full_precision(self) -> AbstractContextManager[None]:
+        """Inside, nothing is computed in a lower precision than the model's own because the caller's context says so."""
+        return nullcontext()
 
     def state(self) -> Iterator[np.ndarray]:
         """Parameters and buffers, where the model shows them: what a change of the model changes."""

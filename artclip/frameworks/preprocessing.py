@@ -11,8 +11,8 @@ import numpy as np
 from art.config import ART_NUMPY_DTYPE
 from art.preprocessing.standardisation_mean_std.utils import broadcastable_mean_std
 
-from artclip.frameworks.base import Tensor
 from artclip import graph as G
+from artclip.frameworks.base import Tensor
 
 
 class Preprocessing:

@@ -12,8 +12,8 @@ import tensorflow as tf
 from art.defences.preprocessor.preprocessor import PreprocessorTensorFlowV2
 
 from artclip.frameworks import keras_layers
-from artclip.frameworks.check import not_a_tensor
 from artclip.frameworks.base import Objective, Raise, Trainable, box_of
+from artclip.frameworks.check import not_a_tensor
 from artclip.frameworks.own_step import own_step
 from artclip.frameworks.preprocessing import Preprocessing
 from artclip.frameworks.tensorflow import TensorFlowFunction

@@ -79,6 +79,9 @@ class TorchFunction(Function):
         self._batchnorm = torch_batchnorm.layers_of(module)
         self.has_batchnorm = bool(self._batchnorm)
 
+    def full_precision(self) -> AbstractContextManager[None]:
+        return torch.autocast(self.device.type, enabled=False)
+
     def state(self) -> Iterator[np.ndarray]:
         for value in self.module.state_dict().values():
             if isinstance(value, torch.Tensor):
@@ -96,7 +99,8 @@ class TorchFunction(Function):
         if not isinstance(outputs, torch.Tensor):
             raise not_a_tensor(outputs)
         shape_of_outputs(tuple(outputs.shape), x.shape[0], self.nb_classes)
-        return outputs.reshape(x.shape[0], -1).to(self.dtype)  # under autocast they come in a lower precision, and are to be subtracted
+        # Under autocast they come in a lower precision, and are to be subtracted.
+        return outputs.reshape(x.shape[0], -1).to(self.dtype)
 
     def _normalised_by(self, rows: int, total: int) -> AbstractContextManager[None]:
         return torch_batchnorm.NormalisedBy(self._batchnorm, rows, total)

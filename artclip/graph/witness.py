@@ -95,9 +95,7 @@ def check(
             off = np.abs(said - expected).max(1)
         if not (np.isfinite(said).all() and np.isfinite(expected).all()):
             if kind in ("data", "valid inputs"):
-                raise Disagreement(
-                    f"outputs are not finite for {kind}: the model overflows, or has infinite weights"
-                )
+                raise Disagreement(f"outputs are not finite for {kind}: the model overflows, or has infinite weights")
             continue  # an overflow far outside
         looked_at.append(kind)
         if np.any(off > allowed):
