@@ -1,7 +1,7 @@
 """Upper bounds of random PyTorch and Keras nets against the steepest pairs that are found: none may be broken.
 
-Run: ``python benchmarks/fuzz_bounds.py [--torch 7000] [--keras 3000] [--seed 100000] [--jobs 2]``. Nets come from the
-vocabularies in ``tests/fuzz``; every net follows from its seed. An hour or two on two cores.
+Run: ``python benchmarks/fuzz_bounds.py torch --nets 7000`` and ``python benchmarks/fuzz_bounds.py keras --nets 3000``. Nets
+come from the vocabularies in ``tests/fuzz``; every net follows from its seed. Half an hour each on two cores.
 """
 
 from __future__ import annotations
@@ -59,26 +59,27 @@ def summary(outcomes: list[fuzz.Outcome]) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--torch", type=int, default=7000, help="number of PyTorch nets")
-    parser.add_argument("--keras", type=int, default=3000, help="number of Keras nets")
+    parser.add_argument("framework", choices=("torch", "keras"))
+    parser.add_argument("--nets", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=100_000, help="of the first net")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--max-seconds", type=float, default=float("inf"), help="then those looked at are what counts")
     arguments = parser.parse_args()
-    results: dict[str, Any] = {}
-    began = time.perf_counter()
-    for framework in ("torch", "keras"):
-        count = getattr(arguments, framework)
-        starts = range(arguments.seed, arguments.seed + count, SIZE)
-        ends = [min(start + SIZE, arguments.seed + count) for start in starts]
-        jobs = (delayed(looked_at)(framework, a, b) for a, b in zip(starts, ends, strict=True))
-        outcomes = [o for part in Parallel(arguments.jobs, verbose=5)(jobs) for o in part]
-        if outcomes:
-            results[framework] = summary(outcomes)
-            print(framework, {k: v for k, v in results[framework].items() if k not in ("refusals",)})
-    results["seconds"] = round(time.perf_counter() - began)
-    settings = {**vars(arguments), "points": POINTS, "rounds": ROUNDS}
-    save("fuzz_bounds", settings, results, "torch", "tensorflow", "keras")
-    return int(any(results[f]["unsound"] + results[f]["crashed"] for f in ("torch", "keras") if f in results))
+    last, began = arguments.seed + arguments.nets, time.perf_counter()
+    jobs = (
+        delayed(looked_at)(arguments.framework, start, min(start + SIZE, last))
+        for start in range(arguments.seed, last, SIZE)
+    )
+    outcomes: list[fuzz.Outcome] = []
+    for part in Parallel(arguments.jobs, return_as="generator", pre_dispatch=arguments.jobs)(jobs):
+        outcomes += part
+        if time.perf_counter() - began > arguments.max_seconds:
+            break
+    results = {**summary(outcomes), "seconds": round(time.perf_counter() - began)}
+    settings = {"seed": arguments.seed, "points": POINTS, "rounds": ROUNDS}
+    packages = {"torch": ("torch",), "keras": ("tensorflow", "keras")}[arguments.framework]
+    save(f"fuzz_bounds_{arguments.framework}", settings, results, *packages)
+    return int(bool(results["broken"]))
 
 
 if __name__ == "__main__":

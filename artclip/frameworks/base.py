@@ -60,7 +60,7 @@ class Function(abc.ABC):
         return np.concatenate([self.predict(x[i : i + batch_size]) for i in range(0, len(x), batch_size)])
 
     def full_precision(self) -> AbstractContextManager[None]:
-        """Inside, nothing is computed in a lower precision than the model's own because the caller's context says so."""
+        """Inside, nothing is computed in less than the model's own precision because a context outside says so."""
         return nullcontext()
 
     def state(self) -> Iterator[np.ndarray]:
