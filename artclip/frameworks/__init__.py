@@ -21,6 +21,7 @@ __all__ = [
     "default_framework",
     "function_of",
     "graph_of",
+    "layers_of",
     "models_of",
     "nets_of",
     "require",
@@ -119,6 +120,25 @@ def checked(model: Any, x: Any = None) -> Function:
     return f
 
 
+def layers_of(estimator: Any) -> LayerGraph:
+    """:func:`graph_of` of a model in training: in whatever precision it computes, and not compared with ``predict``."""
+    f = _readable(estimator)
+    with f.full_precision():
+        graph: LayerGraph = import_module(_GRAPHS[type(f).__name__]).of_estimator(f, halves=True)
+    return graph
+
+
+def _readable(estimator: Any) -> Function:
+    adapter = _adapter(estimator)
+    if adapter is None or adapter.__name__ not in _GRAPHS:
+        raise TypeError(
+            f"cannot read the layers of {_bases(estimator)[0]}; expected an ART {_installed(_ESTIMATORS)}. "
+            "lipschitz_lower_bound takes any estimator"
+        )
+    found: Function = adapter(estimator)
+    return found
+
+
 def graph_of(estimator: Any, x: Any = None, max_seconds: float = math.inf) -> LayerGraph:
     """The layers of an ART estimator, ART's scaling included, as a graph that computes what ``predict`` computes.
 
@@ -132,16 +152,10 @@ def graph_of(estimator: Any, x: Any = None, max_seconds: float = math.inf) -> La
         ValueError: a layer without a rule, by its name; a model that is no function of its input; or a graph that does
             not compute what ``predict`` computes.
     """
-    adapter = _adapter(estimator)
-    if adapter is None or adapter.__name__ not in _GRAPHS:
-        raise TypeError(
-            f"cannot read the layers of {_bases(estimator)[0]}; expected an ART {_installed(_ESTIMATORS)}. "
-            "lipschitz_lower_bound takes any estimator"
-        )
-    f = adapter(estimator)
+    f = _readable(estimator)
     with f.full_precision():
         f.predict(np.zeros((1, *f.input_shape), np.float32))  # says what is wrong with outputs before layers are named
-        graph: LayerGraph = import_module(_GRAPHS[adapter.__name__]).of_estimator(f)
+        graph: LayerGraph = import_module(_GRAPHS[type(f).__name__]).of_estimator(f)
         check(f, x)
         tried = witness.inputs_to_try(f.input_shape, f.clip_values, x)
         witness.check(graph, f.predict, tried, f.precision, max_seconds=max_seconds)

@@ -30,7 +30,7 @@ from artclip.frameworks.preprocessing import graph_with_scaling
 _FULL = ("float32", "float64")
 
 
-def read(model: Any, input_shape: tuple[int, ...]) -> G.LayerGraph:
+def read(model: Any, input_shape: tuple[int, ...], halves: bool = False) -> G.LayerGraph:
     """The graph of layers of the model in eval mode.
 
     Inputs and outputs are flattened in Keras's order.
@@ -38,17 +38,18 @@ def read(model: Any, input_shape: tuple[int, ...]) -> G.LayerGraph:
     Args:
         model: a functional or sequential model.
         input_shape: of one sample.
+        halves: whether layers may compute in half precision, where only their weights are asked for.
 
     Raises:
         ValueError: a model that is no graph of layers, an operation or an argument for which there is no rule, or a
             layer that is not Lipschitz, with the layer's name.
     """
-    return _Reader().graph(model, Tensor(-1, tuple(int(n) for n in input_shape)))
+    return _Reader(halves=halves).graph(model, Tensor(-1, tuple(int(n) for n in input_shape)))
 
 
-def of_estimator(f: Any) -> G.LayerGraph:
+def of_estimator(f: Any, halves: bool = False) -> G.LayerGraph:
     """The graph of an adapter of an ART estimator: raw inputs in, its scaling first."""
-    return graph_with_scaling(f, read)
+    return graph_with_scaling(f, lambda model, shape: read(model, shape, halves))
 
 
 def _root(thing: Any) -> str:
@@ -67,17 +68,18 @@ def _agrees(shape: tuple[int, ...], like: tuple[int | None, ...]) -> bool:
 
 
 class _Reader(Net):
-    def __init__(self, inside: tuple[str, ...] = (), dtypes: set[str] | None = None) -> None:
+    def __init__(self, inside: tuple[str, ...] = (), dtypes: set[str] | None = None, halves: bool = False) -> None:
         super().__init__()
+        self._halves = halves
         self._inside = inside  # names of the models around the layer
         self.dtypes = set() if dtypes is None else dtypes
 
     def apart(self) -> _Reader:
-        return _Reader(self._inside, self.dtypes)
+        return _Reader(self._inside, self.dtypes, self._halves)
 
     def _within(self, name: str) -> _Reader:
         """The same nodes, for a model inside."""
-        inner = _Reader((*self._inside, name), self.dtypes)
+        inner = _Reader((*self._inside, name), self.dtypes, self._halves)
         inner.nodes, inner._held = self.nodes, self._held
         return inner
 
@@ -110,7 +112,7 @@ class _Reader(Net):
             raise Refusal(f"the model has {len(graph.inputs)} inputs; only a model with one has an upper bound")
         for x, like in zip(inputs, graph.inputs, strict=True):
             dtype = keras.backend.standardize_dtype(like.dtype)
-            if dtype not in _FULL or not _agrees(x.shape, tuple(like.shape[1:])):
+            if not self._is_fine(dtype) or not _agrees(x.shape, tuple(like.shape[1:])):
                 raise Refusal(
                     f"input {like.name} of the model has shape {like.shape} and type {dtype}; expected "
                     f"floating-point numbers of shape {(None, *x.shape)}, in float32 or float64"
@@ -171,9 +173,12 @@ class _Reader(Net):
             if dtype is not None:
                 self._check_dtype(op, dtype)
 
+    def _is_fine(self, dtype: str) -> bool:
+        return dtype in _FULL or (self._halves and dtype in ("float16", "bfloat16"))
+
     def _check_dtype(self, op: Any, dtype: str) -> None:
-        if dtype in _FULL:
-            self.dtypes.add(dtype)
+        if self._is_fine(dtype):
+            self.dtypes.add(dtype if dtype in _FULL else "float32")
             return
         name = f"layer {self._named(op)}"
         if dtype in ("float16", "bfloat16") or dtype.startswith("float"):

@@ -39,13 +39,14 @@ class _Outputs(nn.Module):
         return outputs[-1] if self._wrapped else outputs
 
 
-def read(module: nn.Module, input_shape: tuple[int, ...], wrapped: bool = False) -> G.LayerGraph:
+def read(module: nn.Module, input_shape: tuple[int, ...], wrapped: bool = False, halves: bool = False) -> G.LayerGraph:
     """The graph of a module in eval mode; the module stays as it is, its buffers and attributes included.
 
     Args:
         module: to be read.
         input_shape: of one input.
         wrapped: whether the module is ART's wrapper, which gives a list.
+        halves: whether layers may compute in half precision, where only their weights are asked for.
 
     Raises:
         ValueError: an operation for which there is no rule, or one that is not Lipschitz, with the layer's name.
@@ -64,12 +65,12 @@ def read(module: nn.Module, input_shape: tuple[int, ...], wrapped: bool = False)
             raise ValueError(
                 f"the model cannot be read as a graph of layers, so there is no upper bound: torch.export says {said}"
             ) from error
-        return _Reader(program, outputs).graph(input_shape)
+        return _Reader(program, outputs, halves).graph(input_shape)
 
 
-def of_estimator(f: Any) -> G.LayerGraph:
+def of_estimator(f: Any, halves: bool = False) -> G.LayerGraph:
     """The graph of an adapter of an ART estimator: raw inputs in, its scaling first."""
-    return graph_with_scaling(f, lambda _, shape: read(f.module, shape, wrapped=True))
+    return graph_with_scaling(f, lambda _, shape: read(f.module, shape, wrapped=True, halves=halves))
 
 
 @contextmanager
@@ -113,7 +114,8 @@ def _writes(node: Any) -> bool:
 
 
 class _Reader:
-    def __init__(self, program: Any, module: nn.Module) -> None:
+    def __init__(self, program: Any, module: nn.Module, halves: bool) -> None:
+        self._halves = halves
         self._program, self._module, self._nodes = program, module, list[G.Node]()
         self._precision = 0.0
         self._values: dict[str, Any] = {}  # Held, Refused, constants, or lists of them
@@ -237,12 +239,12 @@ class _Reader:
         result = call.results[0]
         if not isinstance(result, torch.Tensor):
             raise call.unknown(f"{call.operation}, which gives no tensor")
-        if result.dtype in (torch.float16, torch.bfloat16):
+        if result.dtype in (torch.float16, torch.bfloat16) and not self._halves:
             raise call.refused(
                 f"it computes in {str(result.dtype).removeprefix('torch.')}, whose rounding is so coarse that a bound "
                 "in real arithmetic says little of predict; use model.float()"
             )
-        if result.dtype not in (torch.float32, torch.float64):
+        if not result.dtype.is_floating_point:
             raise call.refused(f"{call.operation} gives {result.dtype}: it rounds or compares, so it is not Lipschitz")
         self._precision = max(self._precision, torch.finfo(result.dtype).eps)
 

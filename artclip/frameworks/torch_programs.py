@@ -84,6 +84,11 @@ def loosened(program: Any, batch: int) -> nn.Module:
     for node in module.graph.nodes:
         value = node.meta.get("val")
         if str(node.target) in _SHAPED and isinstance(value, torch.Tensor) and value.shape[:1] == (batch,):
-            node.args = (node.args[0], [-1, *map(int, value.shape[1:])], *node.args[2:])
+            before = node.args[0].meta.get("val")
+            held = isinstance(before, torch.Tensor) and before.shape[:1] == (batch,)
+            expanded = str(node.target) == "aten.expand.default"
+            # A constant is expanded to one sample: arithmetic broadcasts it to the batch.
+            first = 1 if expanded and not (held and before.ndim == value.ndim) else -1
+            node.args = (node.args[0], [first, *map(int, value.shape[1:])], *node.args[2:])
     module.recompile()
     return module

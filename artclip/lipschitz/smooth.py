@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from artclip.frameworks import Trainable, graph_of
+from artclip.frameworks import Trainable, layers_of
 from artclip.frameworks.base import Tensor
 from artclip.graph import Convolution, Dense, Gather, Node, through
 
@@ -45,7 +45,7 @@ class SmoothBound:
 
     def __init__(self, f: Trainable, estimator: Any) -> None:
         self.f = f
-        nodes, _ = graph_of(estimator)
+        nodes, _ = layers_of(estimator)
         if isinstance(last := nodes[-1].operation, Gather) and last.index is None:  # outputs as they are
             nodes = nodes[: nodes[-1].parents[0] + 1]
         self._nodes: list[Node] = nodes
