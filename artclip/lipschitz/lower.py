@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from artclip import checks
 from artclip.frameworks import Function, function_of
-from artclip.frameworks.base import Tensor
+from artclip.frameworks.check import check
+from artclip.lipschitz.climb import STARTS, STEPS_OF_A_GENERATION, Clock, Search, shortest
 from artclip.lipschitz.estimate import LipschitzEstimate
-from artclip.lipschitz.pairs import PairRule, State, lengths, make_rule, unit
+from artclip.lipschitz.finish import Finish
+from artclip.lipschitz.pairs import PairRule, lengths, make_rule, unit
+from artclip.lipschitz.precision import Precision, has_gradient, held, precision_of
 
-# Distances to start from, in units of the default separation, and the distance to end at: far starts see over the
-# flat spots of sigmoids and the kinks of ReLUs, close ends see the Jacobian.
-_STARTS, _END = (1.0, 3.0, 10.0), 0.02
-_CANDIDATES, _NUMBERS = (16, 256), 1 << 14  # points looked at per restart, before the best climb, and their numbers
-_REACH = (0.01, 30.0)  # how near and far from the data they may lie on a free domain, in units of its width
-_ROUNDS, _BEST = 6, 8  # later climbs, from around so many of the best pairs
-_AROUND = (3.0, 10.0)  # how far from those pairs, and the distance to start from, in units of the default separation
-_FINALISTS, _FINISH = 16, 30  # pairs that are finished by power iteration, and its steps
-_APART = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # how much further apart the best pair is tried
-_DOUBT = 4  # units of rounding that a quotient may be off by
-_ELEMENTS = 1 << 23  # numbers that candidates may hold
-
-Climber = Callable[..., tuple[Tensor, Tensor, State]]
+_CANDIDATES, _NUMBERS = (16, 128), 1 << 14  # points looked at per restart, before the best climb, and their numbers
+_ROUNDS = 6  # later climbs
+_FEW = 64  # inputs that slivers can be found among by looking around, and that cost no more in float64
+_GENERATIONS = 3  # of looking around, for each step of a climb
+_SAMPLES = 2  # inputs that tell what kind of model it is
+_COARSE = 0.02  # of a quotient, rounding beyond which the search has to be in float64
+_SINGLE = 1e-6  # unit of rounding that float32 keeps below, and the types of 16 bits do not
+_SCREEN, _CLIMBS, _SEARCH = 0.25, 0.7, 0.85  # shares of the time after the first look, the climbs, and all of a search
+_LEAST = (4, 8)  # pairs that climb at least, and their steps, where time is short
 
 
 def lipschitz_lower_bound(
@@ -41,14 +41,21 @@ def lipschitz_lower_bound(
     batch_size: int = 128,
     seed: int | None = None,
     verbose: bool = False,
+    max_seconds: float | None = None,
 ) -> LipschitzEstimate:
-    """A lower bound of the Lipschitz constant: the largest quotient that pair ascent finds.
+    """A lower bound of the Lipschitz constant: the largest quotient that pair ascent finds, less what may be rounding.
 
     Many points, data and places far from it, are looked at with a few steps of the power iteration. From half of the
     restarts' worth of the steepest, and as many chosen by chance, pairs climb while their distance shrinks, from
     several distances; :class:`artclip.lipschitz.pairs.PairRule` is the step. Copies of the best, moved a little, climb
-    again, a few times. The steepest are finished by power iteration on the Jacobian where they are. A search on a free
-    domain searches among valid inputs first. The search knows nothing of training.
+    again, a few times. The steepest are finished by power iteration on the Jacobian where they are. With up to 64
+    inputs the best places then move on to steeper ones near them, nearer and nearer, into linear pieces that are as
+    thin as inputs are rounded. A search on a free domain searches among valid inputs first. The search knows nothing
+    of training.
+
+    The value holds in real arithmetic for the weights as they are, and ``predict`` shows as much at the pair. PyTorch
+    modules and Keras models built from layers are copied in float64 for it. Where that cannot be, an allowance for the
+    rounding of ``predict`` is taken off the quotient; it is a rule of thumb, 4 units of rounding of each output.
 
     Args:
         estimator: ART PyTorch, TensorFlow, Keras or JAX estimator, or a bare ``torch.nn.Module`` or Keras model, with
@@ -62,208 +69,128 @@ def lipschitz_lower_bound(
         batch_size: pairs that climb together, >= 1.
         seed: of the start, or ``None``.
         verbose: show a progress bar.
+        max_seconds: time for it, > 0, or ``None`` for what it takes. With less time fewer pairs climb, and results
+            depend on the speed of the machine.
 
     Returns:
-        An estimate of kind ``"lower"`` with the pair (u, v) that attains it; ``method`` says how gradients were had.
+        An estimate of kind ``"lower"`` with the pair (u, v) that attains it; ``method`` says how gradients were had,
+        and whether the search was cut short.
 
     Raises:
-        TypeError, ValueError: bad input.
+        TypeError, ValueError: bad input; a model whose outputs are not finite, or that is no function of its input.
     """
     from tqdm.auto import tqdm
 
     for name, number in (("nb_restarts", nb_restarts), ("max_iter", max_iter), ("batch_size", batch_size)):
         checks.positive_integer(name, number)
-    began, f = time.perf_counter(), function_of(estimator)
+    if max_seconds is not None:
+        checks.positive("max_seconds", max_seconds)
+    clock = Clock(math.inf if max_seconds is None else max_seconds)
+    f = function_of(estimator)
     x = checks.inputs(x, f.input_shape or None)
     rule, low, high = make_rule(f, x, norm, output_norm, domain)
-    search = _Search(rule, x, (low, high), batch_size, np.random.default_rng(seed))
-    candidates = int(np.clip(_NUMBERS / np.prod(x.shape[1:]), *_CANDIDATES))
-    candidates, rounds = (candidates, _ROUNDS) if f.access == "backpropagation" else (2, 1)
-    searches = [search.among(x, "clip_values"), search] if rule.low is None and f.clip_values is not None else [search]
-    bar = tqdm(total=len(searches) * (len(_STARTS) + rounds), disable=not verbose, desc="Lipschitz lower bound")
-    with f.seeded(0 if seed is None else seed), bar:
-        for part in searches:
-            pairs = part.screen(nb_restarts * candidates, nb_restarts)
-            for start in _STARTS:
-                part.climb(pairs, start, max_iter)
-                bar.update()
-            for i in range(rounds):
-                part.climb(part.around_the_best(nb_restarts, _AROUND[i % len(_AROUND)]), _AROUND[0], max_iter)
-                bar.update()
-            part.finish()
-        value, u, v = search.steepest()
+    check(f, x[:_SAMPLES])
+    if f.access == "backpropagation" and not has_gradient(f, x):
+        raise ValueError(
+            "the model's outputs have no gradient in its inputs, as under no_grad, after detach or for whole numbers, "
+            "so pairs cannot climb; wrap its predict in ART's BlackBoxClassifier, which is searched without"
+        )
+    effort = _Effort(f, x, nb_restarts, max_iter)
+    rng = np.random.default_rng(seed)
+    with f.seeded(0 if seed is None else seed):
+        precision = precision_of(f, x, rule.separation)
+        source, unit_of_outputs = f, precision.unit
+        if precision.fine is not None and _in_float64(rule, precision, x):
+            source, unit_of_outputs = precision.fine, precision.fine.precision
+        searches: list[Search] = []
+        both = rule.low is None and f.clip_values is not None
+        for part in ("clip_values", "free") if both else (domain,):
+            own, *box = make_rule(source, x, norm, output_norm, part, rule.separation)
+            own = replace(own, least=rule.least)
+            searches.append(Search(own, x, (box[0], box[1]), batch_size, rng, clock, f.precision, unit_of_outputs))
+            searches[-1].share_with(searches[0])
+        with tqdm(total=len(searches) * effort.parts, disable=not verbose, desc="Lipschitz lower bound") as bar:
+            for i, search in enumerate(searches):
+                share = _SEARCH / len(searches)
+                effort.spend(search, clock, i * share, (i + 1) * share, source is not f, bar.update)
+        clock.until(1.0)
+        finish = Finish(rule, (low, high), precision, searches[-1].batch_size, clock)
+        value, u, v = finish.best_of(searches[-1].pairs())
+    how = f"pair ascent by {f.access}, {nb_restarts}×{len(STARTS)} restarts, {max_iter} steps"
     return LipschitzEstimate(
         value=value,
         kind="lower",
         norm=rule.norm,
         output_norm=rule.output_norm,
         domain="free" if rule.low is None else "clip_values",
-        method=f"pair ascent by {f.access}, {nb_restarts}×{len(_STARTS)} restarts, {max_iter} steps",
-        seconds=time.perf_counter() - began,
+        method=f"{how}, cut short by max_seconds={max_seconds:g}" if clock.cut_short else how,
+        seconds=clock.seconds(),
         seed=seed,
         u=u,
         v=v,
-        history=search.history,
+        history=searches[0].history,
     )
 
 
-class _Search:
-    """The rounds of the search, and the best pairs so far, as numpy arrays."""
+class _Effort:
+    """How much is looked at, and how long pairs climb."""
 
-    def __init__(
-        self,
-        rule: PairRule,
-        x: np.ndarray,
-        box: tuple[np.ndarray, np.ndarray],
-        batch_size: int,
-        rng: np.random.Generator,
+    def __init__(self, f: Function, x: np.ndarray, nb_restarts: int, max_iter: int) -> None:
+        size = int(np.prod(x.shape[1:]))
+        cheap = f.access == "backpropagation"
+        self._restarts, self._max_iter = nb_restarts, max_iter
+        self._around = cheap and size <= _FEW
+        candidates = _CANDIDATES[1] // 2 if self._around else int(np.clip(_NUMBERS / size, *_CANDIDATES))
+        self._candidates, self._look = nb_restarts * (candidates if cheap else 2), 2 if self._around else 3
+        self._rounds = _ROUNDS if cheap else 1
+        self.parts = len(STARTS) + self._rounds + self._around
+
+    def spend(
+        self, search: Search, clock: Clock, begin: float, end: float, fine: bool, report: Callable[[], Any]
     ) -> None:
-        self._rule, self._f, self._batch_size, self._rng = rule, rule.f, batch_size, rng
-        self._x, (self._low, self._high) = x, box
-        self._step = _step(rule)
-        self._found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # quotients, u, v
-        self._began = time.perf_counter()
-        self.history: list[tuple[float, float]] = []  # seconds, best quotient so far
+        """All of a search, between two shares of the time that there is.
 
-    def among(self, x: np.ndarray, domain: str) -> _Search:
-        """A search of another domain, whose pairs are this one's too."""
-        rule, low, high = make_rule(self._f, x, self._rule.norm, self._rule.output_norm, domain)
-        other = _Search(rule, x, (low, high), self._batch_size, self._rng)
-        other._found, other.history, other._began = self._found, self.history, self._began
-        return other
-
-    def around_the_best(self, nb_pairs: int, scale: float) -> tuple[np.ndarray, np.ndarray]:
-        """Centres and directions of the best pairs that are apart, and of copies moved by some separations."""
-        _, c, w = self._pairs()
-        kept: list[int] = []
-        for i in range(len(c)):
-            if all(np.linalg.norm(np.ravel(c[i] - c[j])) > 0.3 * self._rule.separation for j in kept):
-                kept.append(i)
-            if len(kept) == _BEST:
-                break
-        copies = max(1, nb_pairs // len(kept))
-        c, w = np.repeat(c[kept], copies, axis=0), np.repeat(w[kept], copies, axis=0)
-        away = unit(self._rng.standard_normal(c.shape), 2)
-        reach = self._rng.uniform(0, 2, (len(c), *[1] * (c.ndim - 1))) * scale * self._rule.separation
-        reach[::copies] = 0
-        return c + reach * away, unit(w, self._rule.norm)
-
-    def _pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Quotients, centres and differences of all pairs so far, the steepest first."""
-        quotients, u, v = (np.concatenate(parts) for parts in zip(*self._found, strict=True))
-        order = np.argsort(-quotients)
-        return quotients[order], (u[order] + v[order]) / 2, v[order] - u[order]
-
-    def screen(self, nb_candidates: int, nb_restarts: int) -> tuple[np.ndarray, np.ndarray]:
-        """Centres and directions to climb from: half the steepest of the candidates, half by chance."""
-        size = int(np.prod(self._x.shape[1:]))
-        c = self._candidates(max(nb_restarts, min(nb_candidates, _ELEMENTS // size)))
-        w = unit(self._rng.standard_normal(c.shape), 2)
-        quotients, c, w = self._ascend(c, w, lambda i: (max(self._rule.least, self._rule.separation * _END), 0.0), 3)
-        order = np.argsort(-quotients)
-        best = order[: (nb_restarts + 1) // 2]
-        others = self._rng.permutation(order[len(best) :])[: nb_restarts - len(best)]
-        chosen = np.concatenate([best, others])
-        return c[chosen], w[chosen]
-
-    def _candidates(self, nb: int) -> np.ndarray:
-        """Data, half of them or all there are; then points on the way to noise, or at any distance from data."""
-        rng, x, shape = self._rng, self._x, self._x.shape[1:]
-        data = x[np.resize(rng.permutation(len(x)), nb)].astype(np.float64)
-        share = rng.uniform(size=(nb, *[1] * len(shape)))
-        share[: min(nb // 2, len(x))] = 0
-        if self._rule.low is not None:
-            return data + share * (rng.uniform(self._low, self._high, (nb, *shape)) - data)
-        width = float(np.linalg.norm(np.ravel(self._high - self._low))) or 1.0
-        near, far = _REACH
-        reach = np.where(share > 0, near * (far / near) ** share, 0) * width
-        return data + reach * unit(rng.standard_normal((nb, *shape)), 2)
-
-    def climb(self, pairs: tuple[np.ndarray, np.ndarray], start: float, max_iter: int) -> None:
-        """All pairs climb from a distance of ``start`` separations down to the last one."""
-        rule = self._rule
-
-        def schedule(i: int) -> tuple[float, float]:
-            progress = min(1.0, i / (0.7 * max_iter))
-            distance = max(rule.least, rule.separation * start * (_END / start) ** progress)
-            return distance, 0.5 * max(
-                distance, 0.2 * rule.separation
-            ) / distance  # centres move on when pairs are short
-
-        self._ascend(*pairs, schedule, max_iter)
-
-    def finish(self) -> None:
-        """Power iteration on the Jacobian: the steepest pairs turn, but stay where they are."""
-        _, c, w = (t[:_FINALISTS] for t in self._pairs())
-        length = float(np.median(lengths(w, self._rule.norm)))
-        self._ascend(c, unit(w, self._rule.norm), lambda i: (length, 0.0), _FINISH)
-
-    def _ascend(
-        self, c: np.ndarray, w: np.ndarray, schedule: Callable[[int], tuple[float, float]], nb_steps: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Climb in batches; keeps each pair's best ends, and returns best quotients, and centres and directions now."""
-        f, results = self._f, []
-        for first in range(0, len(c), self._batch_size):
-            part = slice(first, first + self._batch_size)
-            state: State = (f.tensor(c[part]), f.tensor(w[part]))
-            best = best_ends = None
-            for i in range(nb_steps + 1):
-                ends, quotients, state = self._step(*state, *schedule(i))
-                column = f.reshape(quotients, (-1, *[1] * (c.ndim - 1)))
-                if best is None:
-                    best, best_ends = column, ends
-                else:
-                    better = column > best
-                    best_ends = f.where(f.concat([better, better]), ends, best_ends)
-                    best = f.where(better, column, best)
-            found, ends = f.to_numpy([best]), f.host(f.constants([best_ends])[0])
-            top = np.argsort(-found)[:_FINALISTS]
-            self._found.append((found[top], ends[: len(found)][top], ends[len(found) :][top]))
-            best_so_far = max(float(found[top[0]]), self.history[-1][1] if self.history else 0.0)
-            self.history.append((time.perf_counter() - self._began, best_so_far))
-            results.append((found, *(f.host(t) for t in f.constants(list(state)))))
-        joined = [np.concatenate(parts) for parts in zip(*results, strict=True)]
-        return joined[0], joined[1], joined[2]
-
-    def steepest(self) -> tuple[float, np.ndarray, np.ndarray]:
-        """The best pair, and its quotient as one would have it by hand from ``predict``.
-
-        Predictions are rounded, and a pair may be as steep further apart, where that counts for less; so it is put as
-        far apart as its quotient allows.
+        Args:
+            fine: whether it is in float64, so that pairs may be as short as inputs are rounded.
+            report: called after each of :attr:`parts`.
         """
-        rule, chosen = self._rule, None
-        quotients, u, v = (np.concatenate(parts) for parts in zip(*self._found, strict=True))
-        best = int(np.argmax(quotients))
-        for factor in _APART:
-            c, half = (u[best] + v[best]) / 2, factor * (v[best] - u[best]) / 2
-            ends = (u[best], v[best]) if factor == 1 else (c - half, c + half)
-            if rule.low is not None and any(np.any(e < self._low) or np.any(e > self._high) for e in ends):
-                ends = (u[best], v[best])
-            value = quotient_by_predict(self._f, *ends, rule.norm, rule.output_norm)
-            if chosen is None or value >= chosen[0] * (1 - 1e-5):
-                chosen = (value, *ends)
-        assert chosen is not None
-        return chosen
+        clock.until(begin + _SCREEN * (end - begin))
+        c, w = search.screen(self._candidates, self._restarts, self._look)
+        clock.until(begin + (_CLIMBS if self._around else 1.0) * (end - begin))
+        planned = self._restarts * (self._max_iter + 1) * (len(STARTS) + self._rounds)
+        share = clock.fitting(planned) / planned
+        restarts = max(min(_LEAST[0], len(c)), int(share * len(c)))
+        max_iter = max(min(_LEAST[1], self._max_iter), int(self._max_iter * min(1.0, share * len(c) / restarts)))
+        kept = np.linspace(0, len(c) - 1, restarts).astype(int)
+        climbs = [partial(search.climb, (c[kept], w[kept]), start, max_iter) for start in STARTS]
+        climbs += [partial(search.climb_around_the_best, restarts, i, max_iter) for i in range(self._rounds)]
+        for climb in climbs:
+            if not clock.over():
+                climb()
+            report()
+        if not clock.over():
+            search.finish()
+        if self._around:
+            clock.until(end)
+            places = (self._restarts + 1) // 2
+            generations = _GENERATIONS * self._max_iter
+            fits = clock.fitting(generations * places * STEPS_OF_A_GENERATION) / (places * STEPS_OF_A_GENERATION)
+            search.look_around(places, max(1, int(fits)), search.rule.least if fine else shortest(search.rule))
+            report()
 
 
-def _step(rule: PairRule) -> Climber:
-    """One step of the search, compiled where that pays: ends, quotients less their doubt, next state."""
-    f = rule.f
-
-    def step(c: Tensor, w: Tensor, distance: Any, centre_step: Any) -> tuple[Tensor, Tensor, State]:
-        now = replace(rule, separation=distance, centre_step=centre_step, narrow=True)
-        ends = now.ends((c, w))
-        # Outputs are rounded to about eps·Q·‖c‖. What of a quotient may be that does not count: far from the origin and
-        # close together, rounding alone would win the search.
-        doubt = _DOUBT * f.precision * f.reshape(f.norm(c, rule.norm), (-1,)) / distance
-        quotients = now.quotients_of(ends, f.value(ends))  # with gradients each step's graph would be kept
-        return ends, quotients * (1 - doubt), now.ascend((c, w))
-
-    return rule.f.compile(step)
-
-
-def quotient_by_predict(f: Function, u: np.ndarray, v: np.ndarray, norm: float, output_norm: float) -> float:
-    """Q(u, v) of two inputs of shape input_shape, with differences and norms in float64."""
-    outputs = f.predict(np.stack([u, v]))
-    run = np.linalg.norm(np.ravel(v.astype(np.float64) - u), norm)
-    return float(np.linalg.norm(outputs[1] - outputs[0], output_norm) / run)
+def _in_float64(rule: PairRule, precision: Precision, x: np.ndarray) -> bool:
+    """Whether to search on the copy: where that costs no more, or where rounding would lead the search astray."""
+    f, fine = rule.f, precision.fine
+    if fine is None or fine is f or not has_gradient(fine, x):
+        return False
+    if np.prod(x.shape[1:]) <= _FEW or f.precision > _SINGLE:
+        return True
+    some, distance = held(f, x[:_SAMPLES]), shortest(rule)
+    near = replace(rule, separation=distance, narrow=True)
+    directions = unit(np.random.default_rng(0).standard_normal(some.shape), rule.norm)
+    state = near.ascend((f.tensor(some), f.tensor(directions)))
+    ends = near.ends(state)
+    quotients = f.to_numpy([near.quotients_of(ends, f.value(ends))])
+    noise = precision.unit * lengths(f.predict(some), rule.output_norm) / distance
+    return bool(np.median(noise) > _COARSE * quotients.max())

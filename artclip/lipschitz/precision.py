@@ -1,0 +1,110 @@
+"""How exactly a function can be had: the rounding of what it returns, and a copy in float64 that is the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from artclip.frameworks.base import Function
+
+# Units of rounding that a copy may differ by, and times what rounded inputs change: several layers add up.
+_UNITS, _ROOM = 1000.0, 64.0
+_SAMPLES = 3
+_BEND = 1e-3  # of a unit of float32: what is computed in float64 is straighter than that on a very short way
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How exactly a function can be had.
+
+    Attributes:
+        fine: the function in float64, or ``None``.
+        unit: relative rounding of what ``predict`` returns; 0 where that is the function by definition.
+    """
+
+    fine: Function | None
+    unit: float
+
+
+def precision_of(f: Function, x: np.ndarray, step: float) -> Precision:
+    """What is known of the rounding of f, with its copy in float64 if that is the same function.
+
+    Args:
+        f: the function.
+        x: data, shape (n, *input_shape).
+        step: a small distance among the inputs, > 0.
+    """
+    if f.access != "backpropagation":
+        return Precision(None, 0.0)
+    x = held(f, x[:: max(1, len(x) // _SAMPLES)][:_SAMPLES])
+    outputs = f.predict(x)
+    unit = max(f.precision, _unit_of(outputs))
+    fine = f.in_float64()
+    if fine is None or fine is f:
+        return Precision(fine, unit)
+    try:
+        apart, allowed = _difference(f, fine, x, outputs)
+        straight = _is_straight(fine, x, step, float(np.abs(outputs).max()))
+    except Exception:  # not every operation is there in float64, and some cast to float32
+        return Precision(None, unit)
+    if apart > max(
+        allowed, _UNITS * unit
+    ):  # another function, or layers that compute in less than their weights' dtype
+        return Precision(None, max(unit, min(1.0, apart)))
+    return Precision(fine if straight else None, unit)
+
+
+def values(f: Function, x: np.ndarray) -> np.ndarray:
+    """f(x) in float64, shape (n, k), by the function itself and not by an estimator's ``predict``."""
+    return f.to_numpy([f.value(f.tensor(x))]).reshape(len(x), -1)
+
+
+def has_gradient(f: Function, x: np.ndarray) -> bool:
+    """Whether gradients can be had of f: not of what is detached, nor where an operation lacks them in a dtype."""
+    try:
+        outputs, pull = f.pullback(f.tensor(x[:1]))
+        pull(outputs)
+    except (RuntimeError, NotImplementedError, LookupError):
+        return False
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] == "tensorflow":
+            return False
+        raise
+    return True
+
+
+def held(f: Function, x: np.ndarray) -> np.ndarray:
+    """Inputs as the model takes them, rounded to its dtype, in float64."""
+    return f.to_numpy([f.tensor(x)]).reshape(x.shape)
+
+
+def _difference(f: Function, fine: Function, x: np.ndarray, outputs: np.ndarray) -> tuple[float, float]:
+    """Of the copy from predict, and what rounding of the inputs may do, as shares of the largest output."""
+    rng = np.random.default_rng(0)
+    copied = values(fine, x)
+    nearby = values(fine, x * (1 + 8 * f.precision * rng.uniform(-1, 1, x.shape)))
+    scale = float(np.abs(outputs).max()) or 1.0
+    return float(np.abs(copied - outputs).max()) / scale, _ROOM * float(np.abs(nearby - copied).max()) / scale
+
+
+def _is_straight(fine: Function, x: np.ndarray, step: float, scale: float) -> bool:
+    """Whether the copy computes in float64 throughout: what is rounded to float32 inside goes in small steps."""
+    rng = np.random.default_rng(1)
+    start, along = x + step * rng.uniform(-1, 1, x.shape), 1e-6 * step * rng.uniform(-1, 1, x.shape)
+    row = [values(fine, start + i * along) for i in range(3)]
+    if all((t == t.astype(np.float32)).all() for t in row):
+        return not np.ptp(np.concatenate(row), axis=0).any()
+    bend = np.abs(row[0] - 2 * row[1] + row[2]).max(1)
+    return float(np.median(bend)) <= _BEND * float(np.finfo(np.float32).eps) * scale
+
+
+def _unit_of(outputs: np.ndarray) -> float:
+    """2^-8 or 2^-11 where all outputs are numbers of 16 bits, and not just whole ones."""
+    singles = outputs.astype(np.float32)
+    if (singles != outputs).any() or (singles == np.rint(singles)).all():
+        return 0.0
+    if not (singles.view(np.uint32) & 0xFFFF).any():
+        return 2.0**-8
+    with np.errstate(over="ignore"):
+        return 2.0**-11 if (singles.astype(np.float16) == singles).all() else 0.0
