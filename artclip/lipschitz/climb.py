@@ -286,7 +286,7 @@ def _step(rule: PairRule, grid: float, unit_of_outputs: float) -> Climber:
             # Outputs are rounded to about eps·Q·‖c‖ and eps·‖f‖. What of a quotient may be that does not count: far
             # from the origin and close together, or with large outputs, rounding alone would win the search.
             flat = distance if rule.low is not None else f.reshape(distance, (-1,))
-            doubt = _DOUBT * f.precision * f.reshape(f.norm(c, rule.norm), (-1,)) / flat
+            doubt = _DOUBT * max(f.precision, unit_of_outputs) * f.reshape(f.norm(c, rule.norm), (-1,)) / flat
             sizes = f.reshape(f.norm(outputs, rule.output_norm), (-1,))
             quotients = quotients * (1 - doubt) - _DOUBT * unit_of_outputs * (sizes[:nb] + sizes[nb:]) / flat
         quotients = f.where(abs(quotients) < math.inf, quotients, f.reshape(f.norm(half, 1), (-1,)) * 0 - 1)

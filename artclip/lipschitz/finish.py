@@ -172,8 +172,8 @@ class Finish:
         run = np.maximum(lengths(v - u, self._rule.norm), np.finfo(np.float64).tiny)
         sums = (64 + self._size) * _EPS * quotients  # differences and norms
         if self._fine is None:
-            inputs = self._f.precision * quotients * lengths((u + v) / 2, self._rule.norm) / run if self._unit else 0.0
-            return _DOUBT * (inputs + self._unit * noise) + sums
+            size = lengths((u + v) / 2, self._rule.norm) / run
+            return _DOUBT * self._unit * (size * quotients + noise) + sums
         # Inside, numbers may be larger than outputs: what predict is off by tells, for its own unit of rounding.
         inside = 2 * self._off * _EPS / self._f.precision / run
         return _DOUBT * (_EPS * noise + inside) + sums

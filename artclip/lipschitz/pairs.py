@@ -278,6 +278,7 @@ def make_rule(
     bounded = domain == "clip_values" and f.clip_values is not None
     bounds = f.clip_values if f.clip_values is not None else (np.float64(x.min()), np.float64(x.max()))
     low, high = (np.broadcast_to(b, x.shape[1:]).astype(np.float64) for b in bounds)
+    given = separation is not None
     if separation is None:
         width = np.maximum(high - low, 0)
         diagonal = float(lengths(width[None], p)[0]) or 1.0
@@ -287,6 +288,12 @@ def make_rule(
     scale = max(float(np.abs(low).max()), float(np.abs(high).max()), 1e-30)
     least = 16 * f.precision * scale * float(lengths(np.ones((1, *x.shape[1:])), p)[0])
     if separation < least:
+        if not given:
+            raise ValueError(
+                f"inputs from {low.min():g} to {high.max():g} lie so close together, for the rounding of a model whose "
+                f"dtype has {f.precision:.1g} for its unit, that quotients would be noise; give more digits "
+                "(model.float(), model.double()), or inputs less their mean"
+            )
         raise ValueError(
             f"separation={separation:g} is so small that quotients would be rounding noise; use at least {least:.2g}, "
             "or a model in float64"
