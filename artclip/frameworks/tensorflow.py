@@ -164,7 +164,7 @@ class TensorFlowFunction(Function):
 
     @property
     def precision(self) -> float:
-        return float(np.finfo(self.dtype.as_numpy_dtype).eps)
+        return 2.0**-7 if self.dtype == tf.bfloat16 else float(np.finfo(self.dtype.as_numpy_dtype).eps)
 
     def norm(self, t: tf.Tensor, p: float) -> tf.Tensor:
         axes = list(range(1, t.shape.rank))

@@ -282,7 +282,7 @@ def _step(rule: PairRule, grid: float, unit_of_outputs: float) -> Climber:
         ends, nb = f.concat([c - half, c + half]), f.rows(w)
         outputs, pull = f.pullback(ends)
         quotients = now.quotients_of(ends, outputs)
-        if f.precision > _EXACT:
+        if max(f.precision, unit_of_outputs) > _EXACT:
             # Outputs are rounded to about eps·Q·‖c‖ and eps·‖f‖. What of a quotient may be that does not count: far
             # from the origin and close together, or with large outputs, rounding alone would win the search.
             flat = distance if rule.low is not None else f.reshape(distance, (-1,))

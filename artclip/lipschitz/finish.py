@@ -164,7 +164,7 @@ class Finish:
                 rise = lengths(outputs[nb:] - outputs[:nb], self._rule.output_norm) / run
                 noise[part] = (sizes[:nb] + sizes[nb:]) / run
             quotients[part] = np.where((run > 0) & np.isfinite(rise), rise, -1.0)
-            self._any |= bool((quotients[part] >= 0).any())
+            self._any |= not by_copy and bool((quotients[part] >= 0).any())
         return quotients, np.where(np.isfinite(noise), noise, 0.0)
 
     def _doubt(self, u: np.ndarray, v: np.ndarray, quotients: np.ndarray, noise: np.ndarray) -> np.ndarray:

@@ -8,10 +8,11 @@ import numpy as np
 
 from artclip.frameworks.base import Function
 
-# Units of rounding that a copy may differ by, and times what rounded inputs change: several layers add up.
+# Units of rounding that a copy may differ by, and times what rounding in one place changes: several layers add up.
 _UNITS, _ROOM = 1000.0, 64.0
+_MOST = 0.05  # share of the largest output that it may differ by, whatever the unit
 _SAMPLES = 3
-_BEND = 1e-3  # of a unit of float32: what is computed in float64 is straighter than that on a very short way
+_SHORT, _BEND = 8.0, 0.01  # on a way of so many units of float32, slopes of what is in float64 differ by less
 
 
 @dataclass(frozen=True)
@@ -41,18 +42,18 @@ def precision_of(f: Function, x: np.ndarray, step: float) -> Precision:
     outputs = f.predict(x)
     unit = max(f.precision, _unit_of(outputs))
     fine = f.in_float64()
-    if fine is None or fine is f:
-        return Precision(fine, unit)
+    if fine is None:
+        return Precision(None, unit)
     try:
         apart, allowed = _difference(f, fine, x, outputs)
-        straight = _is_straight(fine, x, step, float(np.abs(outputs).max()))
+        straight = _is_straight(fine, x, step)
     except Exception:  # not every operation is there in float64, and some cast to float32
         return Precision(None, unit)
-    if apart > max(
-        allowed, _UNITS * unit
-    ):  # another function, or layers that compute in less than their weights' dtype
-        return Precision(None, max(unit, min(1.0, apart)))
-    return Precision(fine if straight else None, unit)
+    if not apart <= max(allowed, min(_UNITS * unit, _MOST)):  # another function, or layers that compute in less
+        return Precision(None, max(unit, apart if apart <= 1 else 1.0))
+    if straight:
+        return Precision(fine, unit)
+    return Precision(None, max(unit, float(np.finfo(np.float32).eps)))
 
 
 def values(f: Function, x: np.ndarray) -> np.ndarray:
@@ -88,15 +89,17 @@ def _difference(f: Function, fine: Function, x: np.ndarray, outputs: np.ndarray)
     return float(np.abs(copied - outputs).max()) / scale, _ROOM * float(np.abs(nearby - copied).max()) / scale
 
 
-def _is_straight(fine: Function, x: np.ndarray, step: float, scale: float) -> bool:
-    """Whether the copy computes in float64 throughout: what is rounded to float32 inside goes in small steps."""
+def _is_straight(fine: Function, x: np.ndarray, step: float) -> bool:
+    """Whether the copy computes in float64 throughout: what rounds to float32 inside goes in steps of that size."""
     rng = np.random.default_rng(1)
-    start, along = x + step * rng.uniform(-1, 1, x.shape), 1e-6 * step * rng.uniform(-1, 1, x.shape)
+    start = x + step * rng.uniform(-1, 1, x.shape)
+    along = _SHORT * float(np.finfo(np.float32).eps * np.abs(start).max()) * rng.uniform(-1, 1, x.shape)
     row = [values(fine, start + i * along) for i in range(3)]
     if all((t == t.astype(np.float32)).all() for t in row):
         return not np.ptp(np.concatenate(row), axis=0).any()
+    rise = np.maximum(np.abs(row[1] - row[0]), np.abs(row[2] - row[1])).max(1)
     bend = np.abs(row[0] - 2 * row[1] + row[2]).max(1)
-    return float(np.median(bend)) <= _BEND * float(np.finfo(np.float32).eps) * scale
+    return bool(np.median(bend - _BEND * rise) <= _ROOM * np.finfo(np.float64).eps * np.abs(row[0]).max())
 
 
 def _unit_of(outputs: np.ndarray) -> float:
