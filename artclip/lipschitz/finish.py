@@ -129,9 +129,6 @@ class Finish:
         sure = limits = shown - self._doubt(u, v, shown, noise)
         if self._fine is not None:
             exact, noise = self._seen(u, v, by_copy=True)
-            some = u[: self._rows][:_SAMPLES]
-            off = lengths(self._f.predict(some) - values(self._fine, some), self._rule.output_norm)
-            self._off = max(self._off, float(off.max()))
             limits = exact - self._doubt(u, v, exact, noise)
             sure = np.minimum(shown, limits)
         run = lengths(v - u, self._rule.norm)
@@ -156,9 +153,15 @@ class Finish:
             if i and self._clock.over():
                 break
             part = slice(i, i + self._rows)
-            both, nb = np.concatenate([u[part], v[part]]), len(u[part])
+            run, nb = lengths(v[part] - u[part], self._rule.norm), len(u[part])
+            # Batches of one size, filled up with the first pair: for other sizes a model may be compiled again.
+            index = np.append(np.arange(i, i + nb), np.full(min(len(u), self._rows) - nb, i))
+            both = np.concatenate([u[index], v[index]])
             outputs = values(self._fine, both) if by_copy and self._fine is not None else self._f.predict(both)
-            run = lengths(v[part] - u[part], self._rule.norm)
+            if self._fine is not None and not by_copy and i == 0 < nb - 1:
+                off = lengths(outputs[:_SAMPLES] - values(self._fine, both[:_SAMPLES]), self._rule.output_norm)
+                self._off = max(self._off, float(off.max()))
+            outputs = outputs[np.append(np.arange(nb), len(index) + np.arange(nb))]
             with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
                 sizes = lengths(outputs, self._rule.output_norm)
                 rise = lengths(outputs[nb:] - outputs[:nb], self._rule.output_norm) / run

@@ -11,7 +11,7 @@ from artclip.frameworks.base import Function
 # Units of rounding that a copy may differ by, and times what rounding in one place changes: several layers add up.
 _UNITS, _ROOM = 1000.0, 64.0
 _MOST = 0.05  # share of the largest output that it may differ by, whatever the unit
-_SAMPLES = 3
+_SAMPLES = 2
 _SHORT, _BEND = 8.0, 0.01  # on a way of so many units of float32, slopes of what is in float64 differ by less
 
 
