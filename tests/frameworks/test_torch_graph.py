@@ -39,9 +39,9 @@ def test_the_graph_computes_what_the_module_does(name):
     np.testing.assert_allclose(graph.evaluate(x), outputs(net, x), rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("name", [*OPERATIONS, *ACTIVATIONS])
-def test_constants_are_reached_and_never_exceeded(name):
-    net = build((OPERATIONS | ACTIVATIONS)[name]).double()
+@pytest.mark.parametrize("name", [*ARCHITECTURES, *IN_PLACE, *OPERATIONS, *ACTIVATIONS])
+def test_constants_are_never_exceeded(name):
+    net = build(COMPUTED[name]).double()
     graph = read(net, SHAPE)
     spread = np.concatenate([images(6, seed) * scale for seed, scale in enumerate((0.01, 1.0, 10.0))])
     shifts = np.random.default_rng(9).standard_normal(spread.shape) * 1e-4
@@ -55,7 +55,8 @@ def test_constants_are_reached_and_never_exceeded(name):
         ]
         pairs = np.linalg.norm(outputs(net, spread + shifts) - outputs(net, spread), p, axis=1)
         lengths = np.linalg.norm(shifts.reshape(len(shifts), -1), p, axis=1)
-        assert max(*seen, *(pairs / lengths)) <= bound * (1 + 1e-7)
+        tolerance = 1e-3 if name == "cast" else 1e-7  # it rounds to float32 inside
+        assert max(*seen, *(pairs / lengths)) <= bound * (1 + tolerance)
         assert bound > 0
 
 
@@ -78,16 +79,16 @@ def test_slopes_of_activations(name):
         assert slopes.min() <= low + 1e-3 * max(1, abs(low)) or "SELU" in name or name == "x·tanh"
 
 
-@pytest.mark.parametrize("name", [*ARCHITECTURES, *IN_PLACE])
+# Values and Jacobians are compared above; these go through all of it, from ART's estimator to a bound.
+@pytest.mark.parametrize("name", ["dense", "residual", "cast", "in place through a view"])
 def test_bounds_hold(name):
-    x, net = images(20), build((ARCHITECTURES | IN_PLACE)[name])
+    x, net = images(20), build(COMPUTED[name])
     width = net(torch.zeros(1, *SHAPE)).flatten(1).shape[1]
     model = PyTorchRegressor(nn.Sequential(net, nn.Flatten()), nn.MSELoss(), SHAPE, device_type="cpu", optimizer=None)
     assert graph_of(model).nodes[-1].size == width
     for norm in (1, 2, "inf"):
         lower = lipschitz_lower_bound(model, x, norm, norm, nb_restarts=4, max_iter=10, seed=0)
-        for method in ("product", "auto"):
-            assert lower.value <= lipschitz_upper_bound(model, norm, norm, method, max_iter=10).value * (1 + 1e-4)
+        assert 0 < lower.value <= lipschitz_upper_bound(model, norm, norm, max_iter=10).value * (1 + 1e-6)
 
 
 def test_scaling_of_art_is_part_of_the_graph():
