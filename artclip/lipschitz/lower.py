@@ -88,7 +88,7 @@ def lipschitz_lower_bound(
     clock = Clock(math.inf if max_seconds is None else max_seconds)
     f = function_of(estimator)
     x = checks.inputs(x, f.input_shape or None)
-    rule, low, high = make_rule(f, x, norm, output_norm, domain)
+    rule, low, high = make_rule(f, x, norm, output_norm, domain, widen=True)
     check(f, x[:_SAMPLES])
     if f.access == "backpropagation" and not has_gradient(f, x):
         raise ValueError(

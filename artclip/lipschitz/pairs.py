@@ -267,10 +267,12 @@ def make_rule(
     output_norm: float | str = 2,
     domain: str = "clip_values",
     separation: float | None = None,
+    widen: bool = False,
 ) -> tuple[PairRule, np.ndarray, np.ndarray]:
     """A :class:`PairRule` for data like x, and the box (low, high) that x or the domain spans.
 
-    Args are those of :class:`PairSet`; raises ``ValueError`` as it does.
+    Args are those of :class:`PairSet`, and ``widen``: whether the default separation is made as large as rounding asks
+    for, up to half the diagonal. Raises ``ValueError`` as :class:`PairSet` does.
     """
     p, q = checks.norm("norm", norm), checks.norm("output_norm", output_norm)
     checks.one_of("domain", domain, DOMAINS)
@@ -287,6 +289,8 @@ def make_rule(
     # Outputs are rounded to about eps·‖x‖, times the slope; a difference over h must stand well above that.
     scale = max(float(np.abs(low).max()), float(np.abs(high).max()), 1e-30)
     least = 16 * f.precision * scale * float(lengths(np.ones((1, *x.shape[1:])), p)[0])
+    if widen and not given and separation < least <= diagonal / 2:
+        separation = least
     if separation < least:
         if not given:
             raise ValueError(

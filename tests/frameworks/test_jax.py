@@ -49,13 +49,14 @@ def test_ascent_reaches_the_spectral_norm_through_preprocessing():
 
 
 @pytest.mark.parametrize("norm", [1, 2, "inf"])
-def test_lower_bound_is_the_quotient_of_its_pair_by_hand(norm):
+def test_lower_bound_is_the_quotient_of_its_pair_by_hand_less_its_doubt(norm):
     net = classifier(6, 16, 3)
     x = RNG.uniform(size=(30, 6)).astype(np.float32)
     est = lipschitz_lower_bound(net, x, norm=norm, nb_restarts=8, max_iter=10, seed=0)
     both = net.predict(np.stack([est.u, est.v])).astype(np.float64)
     distance = np.linalg.norm(est.u.astype(np.float64) - est.v, float(norm))
-    assert est.value == pytest.approx(np.linalg.norm(both[0] - both[1]) / distance, rel=1e-6)
+    shown = np.linalg.norm(both[0] - both[1]) / distance
+    assert shown * (1 - 1e-3) < est.value < shown
     assert min(est.u.min(), est.v.min()) >= 0
 
 
