@@ -1,0 +1,71 @@
+"""Keras models built anew in float64, and lower bounds by them."""
+
+import random
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras")
+pytest.importorskip("tensorflow")
+from keras import layers
+
+from artclip import lipschitz_lower_bound
+from artclip.frameworks import function_of
+from artclip.frameworks.keras_double import in_float64
+from artclip.lipschitz.precision import precision_of, values
+
+RNG = np.random.default_rng(0)
+X = RNG.uniform(size=(20, 6)).astype(np.float32)
+
+
+def functional():
+    x = keras.Input((6,), name="x")
+    inside = keras.Sequential([layers.Dense(8, "gelu"), layers.BatchNormalization(), layers.Dropout(0.3)])
+    again = layers.Dense(8, "relu", name="again")
+    h = again(inside(x))
+    return keras.Model(x, layers.Dense(3)(layers.Concatenate()([again(h), layers.Rescaling(0.5)(x)])))
+
+
+def test_the_copy_computes_in_float64_and_the_model_is_left_as_it_is():
+    model = functional()
+    policy, numbers, state = keras.config.dtype_policy().name, random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
+    weights = [w.copy() for w in model.get_weights()]
+    twin = in_float64(model)
+    assert (policy, numbers) == (keras.config.dtype_policy().name, random.getstate())
+    assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
+    assert all((a == b).all() and a.dtype == b.dtype for a, b in zip(weights, model.get_weights(), strict=True))
+    assert all(v.dtype == "float64" for v in twin.weights if "seed" not in v.path)
+    out = np.asarray(twin(X.astype(np.float64)))
+    assert out.dtype == np.float64
+    assert (out != out.astype(np.float32)).any()
+    np.testing.assert_allclose(out, np.asarray(model(X)), atol=1e-6)
+
+
+def test_models_of_the_users_own_have_no_copy():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.layer = layers.Dense(3)
+
+        def call(self, x):
+            return self.layer(x)
+
+    model = Own()
+    model(X)
+    assert in_float64(model) is None
+    found = precision_of(function_of(model), X, 0.05)
+    assert found.fine is None
+    assert found.unit == np.finfo(np.float32).eps
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "float64"])
+@pytest.mark.parametrize("bias", [0.1, 3e5])
+def test_large_outputs_and_low_precision_are_not_steepness(policy, bias):
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(3, dtype=policy)])
+    model.layers[0].bias.assign(np.full(3, bias))
+    constant = np.linalg.norm(np.asarray(model.layers[0].kernel, dtype=np.float64), 2)
+    est = lipschitz_lower_bound(model, X, nb_restarts=4, max_iter=10, seed=0)
+    least = {("float32", 0.1): 1 - 1e-4, ("float32", 3e5): 1 - 1e-4, ("mixed_bfloat16", 3e5): -1.0}
+    assert constant * least.get((policy, bias), 0.9) < est.value <= constant
+    both = values(function_of(model), np.stack([est.u, est.v]))
+    assert np.linalg.norm(both[1] - both[0]) >= est.value * np.linalg.norm(est.u.astype(np.float64) - est.v)
