@@ -1,7 +1,7 @@
 """Upper bounds of random PyTorch and Keras nets against the steepest pairs that are found: none may be broken.
 
-Run: ``python benchmarks/fuzz_bounds.py torch --nets 7000``, then ``keras --nets 3000``. Nets come from the vocabularies in
-``tests/fuzz``; every net follows from its seed. Half an hour each on two cores.
+Run: ``python benchmarks/fuzz_bounds.py torch --nets 7000``, then ``keras --nets 3000``. Nets come from the vocabularies
+in ``tests/fuzz``; every net follows from its seed. Half an hour each on two cores.
 """
 
 from __future__ import annotations

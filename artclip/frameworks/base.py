@@ -47,6 +47,8 @@ class Function(abc.ABC):
     """How gradients are had: ``"backpropagation"``, ``"class_gradient"`` or ``"predict alone"``."""
     nb_classes: int | None = None
     """Number of classes; ``None`` for a regressor, or where f is not known to be a classifier."""
+    told_classes: int | None = None
+    """What a classifier's estimator says of the number of its outputs, which is compared with them."""
     has_batchnorm = False
     """Whether :meth:`forward_beside` passes the batch too."""
 

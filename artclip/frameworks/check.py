@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from artclip.frameworks.base import Function
 
 _SAMPLES = 4
 _ROOM = 64.0  # times what rounding of the inputs changes, that outputs may differ from call to call
+_NUMBERS = 1 << 18  # of inputs in a large batch
 _UNITS = 1000.0  # units of rounding that they may differ besides
 
 
@@ -51,6 +53,17 @@ def shape_of_outputs(shape: tuple[int, ...], nb: int | None, nb_classes: int | N
     )
 
 
+def _generators() -> tuple[Any, ...]:
+    """States of Python's and NumPy's global generators, from which models have no reason to draw."""
+    state = np.random.get_state()  # noqa: NPY002  the global one, which a model may use
+    return random.getstate(), *(part.tobytes() if isinstance(part, np.ndarray) else part for part in state)
+
+
+def _many(x: np.ndarray) -> int:
+    """Samples of a large batch, as ART's predict takes them, where they are not too large."""
+    return int(np.clip(_NUMBERS // x[0].size, 2 * len(x), 128))
+
+
 def check(f: Function, x: np.ndarray | None = None) -> None:
     """Raise ``ValueError`` unless f gives the same outputs, all finite, at each call and whatever else is in the batch.
 
@@ -65,9 +78,11 @@ def check(f: Function, x: np.ndarray | None = None) -> None:
             np.broadcast_to(low, f.input_shape), np.broadcast_to(high, f.input_shape), (_SAMPLES, *f.input_shape)
         )
     x = np.asarray(x[:_SAMPLES], dtype=np.float32)
+    drawn = _generators()
     with np.errstate(invalid="ignore", over="ignore"), f.seeded(0):  # a model that draws leaves the generators as found
         first, again, alone = f.predict(x), f.predict(x), f.predict(x[:1])
         nearby = f.predict((x * (1 + 8 * f.precision * rng.uniform(-1, 1, x.shape))).astype(np.float32))
+        many = f.predict(np.resize(x, (_many(x), *x.shape[1:])))[: len(x)]
         rounding = _UNITS * f.precision * np.abs(first).max()
         allowed = _ROOM * np.abs(nearby - first).max() + rounding
     if np.isnan(first).any():
@@ -83,9 +98,20 @@ def check(f: Function, x: np.ndarray | None = None) -> None:
             f"two calls of predict on the same inputs differ by {np.abs(again - first).max():.3g}: the model draws "
             "random numbers or keeps a state, so it has no Lipschitz constant. Is dropout on in eval mode?"
         )
+    if drawn != _generators():
+        raise ValueError(
+            "the model draws numbers from Python's or NumPy's generator at predict, so its outputs may be random and it "
+            "has no Lipschitz constant; draw in train mode alone"
+        )
     if np.abs(alone - first[:1]).max() > allowed:
         raise ValueError(
             f"outputs of a sample alone and in a batch differ by {np.abs(alone - first[:1]).max():.3g}: the model "
             "normalises or mixes over the batch, as BatchNorm without running statistics, so it is no function of one "
             "input"
+        )
+    apart = np.abs(many - first).max()
+    if apart > allowed:
+        raise ValueError(
+            f"outputs of samples in a batch of {len(x)} and of {_many(x)} differ by {apart:.3g}: the model depends on the "
+            "size of the batch, so it is no function of one input"
         )

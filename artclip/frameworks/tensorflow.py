@@ -90,7 +90,7 @@ class TensorFlowFunction(Function):
         """Shape (n, k), in the dtype of the variables where layers compute in a lower precision."""
         if not tf.is_tensor(outputs):
             raise not_a_tensor(outputs)
-        shape_of_outputs(tuple(outputs.shape), outputs.shape[0], self.nb_classes)
+        shape_of_outputs(tuple(outputs.shape), outputs.shape[0], self.told_classes)
         return tf.cast(tf.reshape(outputs, (self.rows(outputs), math.prod(outputs.shape[1:]))), self.dtype)
 
     def forward(self, x: tf.Tensor) -> tf.Tensor:

@@ -63,6 +63,7 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         self._width = int(math.prod(outputs.shape[1:]))
         linear = self._width == 1 or keras_layers.outputs_are_linear(self.model)
         self.nb_classes = None if linear and keras_layers.is_regression(self._loss) else estimator.nb_classes
+        self.told_classes = self.nb_classes
         self._sparse = keras_layers.loss_name(self._loss).startswith("sparse")
 
     def spread(self) -> TensorFlowEstimator:

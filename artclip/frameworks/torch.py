@@ -26,6 +26,8 @@ _MODELESS = (
 
 
 def _has_modes(module: nn.Module) -> bool:
+    if module._forward_hooks or module._forward_pre_hooks:
+        return True  # as of nn.utils.spectral_norm, which updates its estimate in train mode
     if isinstance(module, nn.RNNBase):
         return module.dropout > 0  # without it no need to switch, and cuDNN cannot differentiate an RNN in eval mode
     return type(module) not in _MODELESS and type(module).__name__ != "ModelWrapper"
@@ -98,7 +100,7 @@ class TorchFunction(Function):
             outputs = self._deployed(x.clone())  # a model may write into its input
         if not isinstance(outputs, torch.Tensor):
             raise not_a_tensor(outputs)
-        shape_of_outputs(tuple(outputs.shape), x.shape[0], self.nb_classes)
+        shape_of_outputs(tuple(outputs.shape), x.shape[0], self.told_classes)
         # Under autocast they come in a lower precision, and are to be subtracted.
         return outputs.reshape(x.shape[0], -1).to(self.dtype)
 

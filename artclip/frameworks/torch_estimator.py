@@ -45,7 +45,7 @@ class TorchEstimator(TorchFunction, Trainable):
         super().__init__(estimator._model)
         self.estimator = estimator
         self.input_shape = tuple(estimator.input_shape)
-        self.nb_classes = getattr(estimator, "nb_classes", None)
+        self.nb_classes = self.told_classes = getattr(estimator, "nb_classes", None)
         self.device = estimator.device
         self.clip_values = box_of(estimator)
         self.optimizer_name = type(estimator.optimizer).__name__

@@ -6,11 +6,12 @@ operation has a rule that takes all its arguments, or the model is refused.
 
 from __future__ import annotations
 
+import io
 import logging
 import operator
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 import torch
@@ -51,6 +52,11 @@ def read(module: nn.Module, input_shape: tuple[int, ...], wrapped: bool = False,
     Raises:
         ValueError: an operation for which there is no rule, or one that is not Lipschitz, with the layer's name.
     """
+    if any(isinstance(m, torch.jit.ScriptModule) for m in module.modules()):
+        raise ValueError(
+            "the model is a TorchScript program, whose layers cannot be read, so there is no upper bound; wrap the "
+            "module that it was made of, or use lipschitz_lower_bound"
+        )
     like = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
     x = torch.zeros((BATCH, *input_shape), dtype=like.dtype, device=like.device)
     outputs = _Outputs(module, wrapped)
@@ -100,7 +106,7 @@ def _silent() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -195,10 +201,8 @@ class _Reader:
         for value in leaves:
             if isinstance(value, Refused):
                 raise call.refused(value.why)
-        if torch.Tag.nondeterministic_seeded in node.target.tags and call.operation not in (
-            *("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout", "rrelu"),
-            "scaled_dot_product_attention",
-        ):
+        draws = torch.Tag.nondeterministic_seeded in node.target.tags
+        if draws and str(node.target).removeprefix("aten.") not in RULES and call.operation not in REASONS:
             raise call.refused(f"{call.operation} draws random numbers, so outputs are random and have no bound")
         if not any(isinstance(value, Held) for value in leaves):
             return self._constant(call, node)

@@ -35,7 +35,7 @@ MOVES = (
 def _indices(call: Call, x: Held, first: int = 0) -> torch.Tensor:
     """Of the entries of a batch, each with its own."""
     samples = torch.arange(BATCH, dtype=torch.float64).reshape(-1, *[1] * len(x.shape))
-    return samples * float(1 << 40) + torch.from_numpy(x.index + first).to(torch.float64)
+    return samples * float(1 << 40) + torch.from_numpy(np.asarray(x.index + first)).to(torch.float64)
 
 
 def _moved(call: Call, results: Any, x: Held) -> Any:
@@ -85,7 +85,7 @@ def _pad(call: Call, /, self: Any, pad: Any, mode: str, value: Any) -> Held:
 def _constant_pad(call: Call, /, self: Any, pad: Any, value: Any) -> Held:
     if len(pad) // 2 > len(self.shape):
         raise call.refused("it pads the axis of the batch, so it mixes samples")
-    index = F.pad(torch.from_numpy(self.index), list(pad), value=-1).numpy()
+    index = F.pad(torch.from_numpy(np.asarray(self.index)), list(pad), value=-1).numpy()
     shift = np.where(index.ravel() < 0, float(value), 0.0) if value else 0.0
     return call.put(G.Gather(index.ravel(), shift), self, shape=index.shape)
 

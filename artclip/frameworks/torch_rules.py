@@ -230,7 +230,8 @@ def _div_mode(call: Call, /, self: Any, other: Any, rounding_mode: Any) -> Held:
 # --- not Lipschitz, and why
 
 _REASONS = {
-    "a power is not globally Lipschitz": ("pow", "square", "prod", "addcmul", "cumprod"),
+    "a power is not globally Lipschitz": ("pow", "square"),
+    "a product of activations is not globally Lipschitz": ("prod", "cumprod"),
     "it grows exponentially, so it is not globally Lipschitz": ("exp", "expm1", "exp2", "sinh", "cosh"),
     "its slope has no bound at 0, so it is not Lipschitz": (
         "sqrt",
@@ -246,10 +247,12 @@ _REASONS = {
         "scaled_dot_product_attention",
         "_scaled_dot_product_flash_attention_for_cpu",
     ),
-    "a recurrent layer has products of gates and states, which are not globally Lipschitz": ("lstm", "gru"),
+    "a recurrent layer multiplies states by weights or gates at each step, and no rule bounds the steps": (
+        *("lstm", "gru", "rnn_tanh", "rnn_relu"),
+    ),
     "it jumps, so it is not Lipschitz": (
         *("round", "floor", "ceil", "trunc", "frac", "sign", "sgn", "heaviside", "remainder", "fmod", "floor_divide"),
-        *("gt", "lt", "ge", "le", "eq", "ne", "argmax", "argmin", "argsort", "topk"),
+        *("gt", "lt", "ge", "le", "eq", "ne", "argmax", "argmin", "argsort"),
     ),
     "it gives whatever is in memory, as a dropout that is on in eval mode does": ("empty_like", "new_empty"),
     "a variance or a standard deviation is not globally Lipschitz": (

@@ -194,10 +194,9 @@ def _resized(call: Call, x: Held, align_corners: bool, scales: Sequence[Any]) ->
 
 
 _LINEAR = ("upsample_linear1d", "upsample_bilinear2d", "upsample_bicubic2d", "upsample_trilinear3d")
-_SMOOTHED = ("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa")
 
 
-@rule(*(f"{name}.vec" for name in (*_LINEAR, *_SMOOTHED)))
+@rule(*(f"{name}.vec" for name in _LINEAR))
 def _resize(call: Call, /, input: Any, output_size: Any, align_corners: bool, scale_factors: Any) -> Held:
     d = next(int(n) for n in "123" if f"{n}d" in call.operation)
     return _resized(call, input, align_corners, scale_factors or [None] * d)
@@ -208,6 +207,6 @@ def _resize_1d(call: Call, /, self: Any, output_size: Any, align_corners: bool, 
     return _resized(call, self, align_corners, [scales])
 
 
-@rule(*(f"{name}.default" for name in ("upsample_bilinear2d", "upsample_bicubic2d", *_SMOOTHED)))
+@rule(*(f"{name}.default" for name in ("upsample_bilinear2d", "upsample_bicubic2d")))
 def _resize_2d(call: Call, /, self: Any, output_size: Any, align_corners: bool, scales_h: Any, scales_w: Any) -> Held:
     return _resized(call, self, align_corners, [scales_h, scales_w])

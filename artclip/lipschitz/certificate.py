@@ -14,6 +14,7 @@ from artclip.lipschitz.upper import ROUNDING, lipschitz_upper_bound
 
 _ROOM = 64  # times what rounding moves outputs, that they are allowed to be off by
 _ROWS = 1024
+_UNITS = 1000  # of rounding, by which outputs may differ from those that an estimate was made with
 
 
 def certified_radius(
@@ -77,11 +78,23 @@ def _check(estimate: LipschitzEstimate, f: Function, input_shape: tuple[int, ...
     if estimate.nb_outputs not in (None, k) or (estimate.gram is not None and estimate.gram.shape != (k, k)):
         made = estimate.nb_outputs if estimate.gram is None else len(estimate.gram)
         raise ValueError(f"this estimate was made for a model of {made} outputs, and this one has {k}")
-    if estimate.fingerprint is not None and estimate.fingerprint != fingerprint(f, input_shape):
+    same = estimate.fingerprint in (None, fingerprint(f, input_shape))
+    if not same or _differs(estimate, f):
         raise ValueError(
             "this estimate was made for other weights, or for another model: compute it again, "
             "lipschitz_upper_bound(estimator)"
         )
+
+
+def _differs(estimate: LipschitzEstimate, f: Function) -> bool:
+    """Whether the model gives other outputs than it gave when the estimate was made."""
+    if estimate.probe is None:
+        return False
+    x, before = estimate.probe
+    with np.errstate(over="ignore", invalid="ignore"):
+        off = np.abs(f.predict(x) - before).max(1)
+    known = np.isfinite(before).all(1)
+    return bool(np.any(off[known] > _UNITS * f.precision * np.abs(before[known]).max(1)))
 
 
 def _constants(lipschitz: LipschitzEstimate | float, k: int) -> np.ndarray:

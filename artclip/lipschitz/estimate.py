@@ -36,6 +36,7 @@ class LipschitzEstimate:
         notes: what could have made an upper bound tighter and was left out, and why.
         fingerprint: of the model that it was made for, from :func:`fingerprint`; ``None`` where that is not known.
         nb_outputs: of that model.
+        probe: inputs (n, *input_shape) and the outputs (n, k) of that model there: what else a change of it changes.
         rounding: how far rounding of each layer's outputs moves the model's, about, in output units.
     """
 
@@ -55,6 +56,7 @@ class LipschitzEstimate:
     notes: list[str] = field(default_factory=list)
     fingerprint: str | None = None
     nb_outputs: int | None = None
+    probe: tuple[np.ndarray, np.ndarray] | None = field(default=None, repr=False)
     rounding: float | None = None
 
     def __float__(self) -> float:
@@ -62,7 +64,7 @@ class LipschitzEstimate:
 
     def to_dict(self) -> dict[str, Any]:
         """All but the arrays, for JSON."""
-        arrays = ("u", "v", "gram")
+        arrays = ("u", "v", "gram", "probe")
         record = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in arrays}
         return {**record, "norm": str(self.norm), "output_norm": str(self.output_norm)}
 

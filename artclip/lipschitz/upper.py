@@ -14,6 +14,7 @@ from artclip.frameworks import Function, function_of, graph_of
 from artclip.graph import LayerGraph
 from artclip.graph.simplify import simplified
 from artclip.graph.spectral import product_of
+from artclip.graph.witness import inputs_to_try
 from artclip.lipschitz import exact, lipsdp
 from artclip.lipschitz.budget import Budget
 from artclip.lipschitz.chain import Chain, is_linear, matrices, name_of, stretches, whole
@@ -95,8 +96,17 @@ def lipschitz_upper_bound(
         notes=best.notes,
         fingerprint=fingerprint(f, f.input_shape),
         nb_outputs=graph.nodes[-1].size,
+        probe=_probe(f),
         rounding=rounding,
     )
+
+
+def _probe(f: Function) -> tuple[np.ndarray, np.ndarray]:
+    """A few inputs, and what the model gives for them."""
+    tried = inputs_to_try(f.input_shape, f.clip_values, None).values()
+    x = np.concatenate([part[:2] for part in tried]).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return x, f.predict(x)
 
 
 @dataclass(frozen=True)

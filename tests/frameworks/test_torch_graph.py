@@ -216,3 +216,33 @@ def test_outputs_that_are_no_row_a_sample_are_refused(function, message):
     for figure in (lambda: lipschitz_upper_bound(model), lambda: lipschitz_lower_bound(model, np.zeros((4, *SHAPE)))):
         with pytest.raises(ValueError, match=message):
             figure()
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda m, x: m(x) * (10 if len(x) > 32 else 1), "depends on the size of the batch"),
+        (lambda m, x: m(x) * (10 if np.random.random() < 1e-9 else 1), "draws numbers from Python's or NumPy's"),  # noqa: NPY002
+    ],
+)
+def test_models_that_depend_on_more_than_a_sample_are_refused(function, message):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inside = nn.Linear(6, 3)
+
+        def forward(self, x):
+            return function(self.inside, x)
+
+    model = PyTorchClassifier(Net(), nn.CrossEntropyLoss(), (6,), 3, clip_values=(0, 1), device_type="cpu")
+    for figure in (lambda: lipschitz_upper_bound(model), lambda: lipschitz_lower_bound(model, np.zeros((4, 6)))):
+        with pytest.raises(ValueError, match=message):
+            figure()
+
+
+def test_one_number_a_sample_and_programs():
+    net = Of(lambda m, x: torch.stack([x[:, 0, 0, 0], 2 * x[:, 1, 2, 3].relu_()], 1))
+    graph, x = read(net, SHAPE), images(3)
+    np.testing.assert_allclose(graph.evaluate(x), outputs(net, x))
+    with pytest.raises(ValueError, match="TorchScript program"):
+        read(torch.jit.trace(nn.Linear(6, 3), torch.zeros(2, 6)), (6,))

@@ -165,3 +165,19 @@ def test_rounding_of_deep_models_counts():
     assert bound.rounding > 2 * np.finfo(np.float32).eps * np.abs(outputs).max()
     shallow = lipschitz_upper_bound(dense(nn.ReLU()))
     assert 0 < shallow.rounding < 1e-6
+
+
+def test_an_estimate_of_a_model_that_computes_something_else_now_is_refused():
+    torch = pytest.importorskip("torch")
+    from tests.nets import torch_nets
+
+    model = torch_nets.classifier("mlp")
+    x = torch_nets.data("mlp", n=5)[0]
+    upper = lipschitz_upper_bound(model, max_iter=5)
+    assert certified_radius(model, x, None, upper).shape == (5,)
+    first = next(m for m in model.model.modules() if isinstance(m, torch.nn.Linear))
+    handle = first.register_forward_hook(lambda module, inputs, outputs: 30 * outputs)  # not seen in the weights
+    with pytest.raises(ValueError, match="made for other weights, or for another model"):
+        certified_radius(model, x, None, upper)
+    handle.remove()
+    assert certified_radius(model, x, None, upper).shape == (5,)
