@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from artclip.frameworks.base import Function, Trainable
-from artclip.frameworks.check import check
+from artclip.frameworks.check import check, predicted
 from artclip.graph import LayerGraph, witness
 
 __all__ = [
@@ -154,7 +154,9 @@ def graph_of(estimator: Any, x: Any = None, max_seconds: float = math.inf) -> La
     """
     f = _readable(estimator)
     with f.full_precision():
-        f.predict(np.zeros((1, *f.input_shape), np.float32))  # says what is wrong with outputs before layers are named
+        predicted(
+            f, np.zeros((1, *f.input_shape), np.float32)
+        )  # says what is wrong with outputs before layers are named
         graph: LayerGraph = import_module(_GRAPHS[type(f).__name__]).of_estimator(f)
         check(f, x)
         tried = witness.inputs_to_try(f.input_shape, f.clip_values, x)

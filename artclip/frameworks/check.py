@@ -53,6 +53,21 @@ def shape_of_outputs(shape: tuple[int, ...], nb: int | None, nb_classes: int | N
     )
 
 
+def predicted(f: Function, x: np.ndarray) -> np.ndarray:
+    """``f.predict(x)``; where the model fails, ``ValueError`` with what it says."""
+    try:
+        return f.predict(x)
+    except ImportError:
+        raise
+    except Exception as error:  # of whatever kind a model raises
+        if isinstance(error, ValueError) and str(error).startswith("the model "):
+            raise
+        said = next(iter(str(error).strip().splitlines()), "")
+        raise ValueError(
+            f"the model cannot predict inputs of shape {x.shape}: {type(error).__name__}: {said}"
+        ) from error
+
+
 def _generators() -> tuple[Any, ...]:
     """States of Python's and NumPy's global generators, from which models have no reason to draw."""
     state = np.random.get_state()  # noqa: NPY002  the global one, which a model may use
@@ -80,7 +95,7 @@ def check(f: Function, x: np.ndarray | None = None) -> None:
     x = np.asarray(x[:_SAMPLES], dtype=np.float32)
     drawn = _generators()
     with np.errstate(invalid="ignore", over="ignore"), f.seeded(0):  # a model that draws leaves the generators as found
-        first, again, alone = f.predict(x), f.predict(x), f.predict(x[:1])
+        first, again, alone = predicted(f, x), f.predict(x), predicted(f, x[:1])
         nearby = f.predict((x * (1 + 8 * f.precision * rng.uniform(-1, 1, x.shape))).astype(np.float32))
         many = f.predict(np.resize(x, (_many(x), *x.shape[1:])))[: len(x)]
         rounding = _UNITS * f.precision * np.abs(first).max()
@@ -100,8 +115,8 @@ def check(f: Function, x: np.ndarray | None = None) -> None:
         )
     if drawn != _generators():
         raise ValueError(
-            "the model draws numbers from Python's or NumPy's generator at predict, so its outputs may be random and it "
-            "has no Lipschitz constant; draw in train mode alone"
+            "the model draws numbers from Python's or NumPy's generator at predict, so its outputs may be random and "
+            "it has no Lipschitz constant; draw in train mode alone"
         )
     if np.abs(alone - first[:1]).max() > allowed:
         raise ValueError(
@@ -112,6 +127,6 @@ def check(f: Function, x: np.ndarray | None = None) -> None:
     apart = np.abs(many - first).max()
     if apart > allowed:
         raise ValueError(
-            f"outputs of samples in a batch of {len(x)} and of {_many(x)} differ by {apart:.3g}: the model depends on the "
-            "size of the batch, so it is no function of one input"
+            f"outputs of samples in a batch of {len(x)} and of {_many(x)} differ by {apart:.3g}: the model depends on "
+            "the size of the batch, so it is no function of one input"
         )
