@@ -154,9 +154,7 @@ def graph_of(estimator: Any, x: Any = None, max_seconds: float = math.inf) -> La
     """
     f = _readable(estimator)
     with f.full_precision():
-        predicted(
-            f, np.zeros((1, *f.input_shape), np.float32)
-        )  # what is wrong with outputs, before layers
+        predicted(f, np.zeros((1, *f.input_shape), np.float32))  # what is wrong with outputs, before layers
         graph: LayerGraph = import_module(_GRAPHS[type(f).__name__]).of_estimator(f)
         check(f, x)
         tried = witness.inputs_to_try(f.input_shape, f.clip_values, x)
