@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from artclip import cli
 from artclip.comparison.experiment import Experiment
 from artclip.evaluation.run import Arena
-from artclip.lipschitz.pairs import PairRule
+from artclip.lipschitz.climb import Search
 from tests.nets import FRAMEWORKS
 
 NB_TRIES = int(os.environ.get("ARTCLIP_FUZZ", "60"))
@@ -96,7 +96,7 @@ def work(monkeypatch):
     monkeypatch.setattr(Experiment, "train", reached)
     monkeypatch.setattr("artclip.comparison.compare.run", reached)
     monkeypatch.setattr(Arena, "attack", reached)
-    monkeypatch.setattr(PairRule, "ascend", reached)
+    monkeypatch.setattr(Search, "screen", reached)
 
 
 def outcome(words):

@@ -141,7 +141,7 @@ class Finish:
             shown[pair], noise[pair] = self._seen(u[pair], v[pair], by_copy=False)  # it rounds otherwise in a batch
             value = shown[i] - self._doubt(u[pair], v[pair], shown[pair], noise[pair])[0]
             if self._fine is not None:
-                value = min(shown[i], limits[i])
+                value = min(shown[i] * (1 - 8 * _EPS), limits[i])  # the caller's own division may round otherwise
             if value > best[0] * (1 + (_TIE if run[i] < lengths((best[2] - best[1])[None], self._rule.norm)[0] else 0)):
                 best = float(value), u[i], v[i]
         return best, float(limits.max())
