@@ -25,6 +25,9 @@ def in_float64(model: Any) -> Any:
         if not twin.built:
             twin.build(model.input_shape)
         twin.set_weights([np.asarray(w, dtype=np.float64) for w in model.get_weights()])
+        for layer in twin._flatten_layers():
+            if hasattr(layer, "finalize_state"):  # Normalization keeps what it computes with beside its weights
+                layer.finalize_state()
     except Exception:  # custom layers raise all kinds of errors
         return None
     finally:

@@ -342,7 +342,7 @@ def test_keras_fit_with_the_penalty(make):
         penalty = LipschitzPenalty(model, x, clip_values=(0, 1), seed=0)
         wrapped = penalty.keras_model(lamda)
         wrapped.compile(keras.optimizers.SGD(0.3), LOGITS, metrics=["accuracy"])
-        logs = wrapped.fit(x, y, validation_data=(x, y), epochs=20, batch_size=20, verbose=0).history
+        logs = wrapped.fit(x, y, validation_data=(x, y), epochs=10, batch_size=20, verbose=0).history
         assert {"loss", "accuracy", "penalty", "val_loss", "val_accuracy"} == set(logs)
         np.testing.assert_allclose(wrapped.predict(x, verbose=0), model(x).numpy(), atol=1e-6)
         plain = LOGITS(y, model(x)).numpy()
