@@ -51,7 +51,10 @@ def certified_radius(
     outputs = f.outputs(x, _ROWS)
     n, k = outputs.shape
     if k < 2:
-        raise ValueError(f"a certificate needs a classifier of two or more outputs; this one has {k}")
+        raise ValueError(
+            f"a certificate needs a classifier of two or more outputs; this one has {k}. Let it return two "
+            "logits, 0 and z, in the place of one logit z"
+        )
     labels = outputs.argmax(1) if y is None else checks.classes(x, y, k)
     bound = lipschitz_upper_bound(estimator) if lipschitz is None else lipschitz
     if isinstance(bound, LipschitzEstimate):

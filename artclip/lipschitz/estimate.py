@@ -33,7 +33,7 @@ class LipschitzEstimate:
         gram: for some upper bounds in L2, a matrix M of shape (k, k) with ``|h·(f(u) - f(v))| <= √(hᵀ M h)·‖u - v‖``
             for every h: a constant for each pair of classes.
         history: (seconds, value) as the search or the optimisation went on.
-        notes: what could have made an upper bound tighter and was left out, and why.
+        notes: what could have made the bound tighter and was left out, and why.
         fingerprint: of the model that it was made for, from :func:`fingerprint`; ``None`` where that is not known.
         nb_outputs: of that model.
         probe: inputs (n, *input_shape) and the outputs (n, k) of that model there: what else a change of it changes.

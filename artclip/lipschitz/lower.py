@@ -74,7 +74,7 @@ def lipschitz_lower_bound(
 
     Returns:
         An estimate of kind ``"lower"`` with the pair (u, v) that attains it; ``method`` says how gradients were had,
-        and whether the search was cut short.
+        and whether the search was cut short; ``notes`` say why it may be far too low, if that is known.
 
     Raises:
         TypeError, ValueError: bad input; a model whose outputs are not finite, or that is no function of its input.
@@ -129,6 +129,7 @@ def lipschitz_lower_bound(
         u=u,
         v=v,
         history=searches[0].history,
+        notes=[precision.note] if precision.note else [],
     )
 
 

@@ -22,10 +22,12 @@ class Precision:
     Attributes:
         fine: the function in float64, or ``None``.
         unit: relative rounding of what ``predict`` returns; 0 where that is the function by definition.
+        note: what keeps a copy from being used that computes something else, or ``None``.
     """
 
     fine: Function | None
     unit: float
+    note: str | None = None
 
 
 def precision_of(f: Function, x: np.ndarray, step: float) -> Precision:
@@ -50,7 +52,11 @@ def precision_of(f: Function, x: np.ndarray, step: float) -> Precision:
     except Exception:  # not every operation is there in float64, and some cast to float32
         return Precision(None, unit)
     if not apart <= max(allowed, min(_UNITS * unit, _MOST)):  # another function, or layers that compute in less
-        return Precision(None, max(unit, apart if apart <= 1 else 1.0))
+        note = (
+            f"a copy in float64 differs from predict by {apart:.2g} of the largest output; as much is taken for "
+            "rounding of predict, and off the value"
+        )
+        return Precision(None, max(unit, apart if apart <= 1 else 1.0), note)
     if straight:
         return Precision(fine, unit)
     return Precision(None, max(unit, float(np.finfo(np.float32).eps)))

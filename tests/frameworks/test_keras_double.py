@@ -58,6 +58,27 @@ def test_models_of_the_users_own_have_no_copy():
     assert found.unit == np.finfo(np.float32).eps
 
 
+def test_normalisation_as_adapted_is_copied_too():
+    adapted = layers.Normalization()
+    adapted.adapt(10 * X)
+    model = keras.Sequential([keras.Input((6,)), adapted, layers.Dense(3)])
+    scale = 1 / np.sqrt(np.asarray(adapted.variance, dtype=np.float64).ravel())
+    constant = np.linalg.norm(scale[:, None] * np.asarray(model.layers[1].kernel, dtype=np.float64), 2)
+    est = lipschitz_lower_bound(model, X, nb_restarts=4, max_iter=10, seed=0)
+    assert 0.999 * constant < est.value <= constant
+    assert not est.notes
+
+
+def test_layers_that_compute_in_low_precision_unseen_are_noted():
+    inside = layers.Dense(50, "relu", dtype="mixed_bfloat16")
+    model = keras.Sequential([keras.Input((6,)), inside, layers.Dense(3, dtype="float32")])
+    model.layers[0].bias.assign(np.full(50, 1e3))  # all units are on, and their outputs are rounded to 4
+    first, second = (np.asarray(layer.kernel, dtype=np.float64) for layer in model.layers)
+    est = lipschitz_lower_bound(model, X, nb_restarts=4, max_iter=10, seed=0)
+    assert "copy in float64 differs from predict" in est.notes[0]
+    assert 0 <= est.value <= np.linalg.norm(first @ second, 2)
+
+
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "float64"])
 @pytest.mark.parametrize("bias", [0.1, 3e5])
 def test_large_outputs_and_low_precision_are_not_steepness(policy, bias):
