@@ -27,7 +27,7 @@ MAKERS = {
     "weight": lambda c, **kw: WeightRegularizationTrainer(c, lamda=0.01, target_accuracy=0.6, **kw),
     "spectral": lambda c, **kw: WeightRegularizationTrainer(c, kind="spectral", lamda=0.01, **kw),
 }
-NETS = dict.fromkeys(MAKERS, ("batchnorm",)) | {"clip": ("batchnorm", "mlp"), "bracket": ("cnn", "mlp")}
+NETS = dict.fromkeys(MAKERS, ("batchnorm",)) | {"bracket": ("cnn",)}
 
 
 class Interruption:
