@@ -1,7 +1,7 @@
 """Which standard architectures are read, what is said of the others, and how long an upper bound takes.
 
 Run: ``python benchmarks/architectures.py``. PyTorch nets are those of ``architectures_torch.py``, Keras nets those of
-``keras.applications``, with random weights; each is looked at in a process of its own. A quarter of an hour on two cores.
+``keras.applications``, with random weights; each is looked at in a process of its own. Half an hour on two cores.
 """
 
 from __future__ import annotations
