@@ -131,6 +131,19 @@ class TorchFunction(Function):
                 torch.cuda.default_generators[device.index or 0].manual_seed(seed)
             yield
 
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        holders = [m._buffers for m in self.module.modules() if not isinstance(m, torch.jit.ScriptModule)]
+        kept = [(h, name, b, b.detach().clone()) for h in holders for name, b in h.items() if b is not None]
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for holder, name, buffer, was in kept:
+                    holder[name] = buffer  # a forward may have put another in its place
+                    if not torch.equal(buffer, was):
+                        buffer.copy_(was)
+
     def tensor(self, array: Any) -> torch.Tensor:
         found = array if isinstance(array, torch.Tensor) else as_tensor(array)
         return found.to(self.device, self.dtype, non_blocking=True)

@@ -156,7 +156,7 @@ class _Frequencies:
         """
         kernels = self._taps.reshape(len(self._taps), self._groups, self._m, self._n)
         if kernels.shape[1] > _FEW:
-            norms = np.linalg.norm(kernels, axis=(0, 2, 3)) * (1 + 2 * kernels[:, 0].size * EPS)
+            norms = np.sqrt((kernels**2).sum(axis=(0, 2, 3))) * (1 + 2 * kernels[:, 0].size * EPS)
         else:
             both = (
                 (k.reshape(-1, self._n), np.moveaxis(k, 0, 1).reshape(self._m, -1)) for k in np.swapaxes(kernels, 0, 1)

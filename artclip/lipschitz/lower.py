@@ -90,14 +90,16 @@ def lipschitz_lower_bound(
     x = checks.inputs(x, f.input_shape or None)
     rule, low, high = make_rule(f, x, norm, output_norm, domain, widen=True)
     check(f, x[:_SAMPLES])
-    if f.access == "backpropagation" and not has_gradient(f, x):
+    with f.unchanged():
+        climbs = f.access != "backpropagation" or has_gradient(f, x)
+    if not climbs:
         raise ValueError(
             "the model's outputs have no gradient in its inputs, as under no_grad, after detach or for whole numbers, "
             "so pairs cannot climb; wrap its predict in ART's BlackBoxClassifier, which is searched without"
         )
     effort = _Effort(f, x, nb_restarts, max_iter)
     rng = np.random.default_rng(seed)
-    with f.seeded(0 if seed is None else seed):
+    with f.seeded(0 if seed is None else seed), f.unchanged():
         precision = precision_of(f, x, rule.separation)
         source, unit_of_outputs = f, precision.unit
         if precision.fine is not None and _in_float64(rule, precision, x):

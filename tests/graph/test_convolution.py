@@ -59,6 +59,19 @@ def test_norms_are_tight_without_the_matrix(seed):
     assert true * (1 - 1e-9) <= convolution.spectral_norm(*case) <= 1.1 * true
 
 
+@pytest.mark.parametrize("multiplier", [1, 2])
+def test_every_step_holds_for_many_groups(multiplier):
+    """Depthwise convolutions: the norm is the largest of the groups', each of which is a convolution of its own."""
+    rng, groups = np.random.default_rng(multiplier), 2 * circulant._FEW
+    kernel = rng.standard_normal((multiplier * groups, 1, 3, 3))
+    rest = ((9, 9), (1, 1), ((1, 1), (1, 1)), (1, 1))
+    true = max(np.linalg.norm(convolution.matrix(k, *rest, 1), 2) for k in np.split(kernel, groups))
+    bounds = [bound for bound, _ in Convolution(kernel, *rest, groups).bounds(2)]
+    assert len(bounds) > 1
+    assert all(b <= a * (1 + 1e-12) for a, b in pairwise(bounds))
+    assert true * (1 - 1e-9) <= bounds[-1] <= 1.1 * true
+
+
 def test_a_torus_that_is_too_small_would_be_too_low():
     """Why all outputs need places of their own: a kernel of one tap, on an image of one pixel, in wide padding."""
     kernel = np.ones((1, 1, 5))

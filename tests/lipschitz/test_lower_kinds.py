@@ -209,3 +209,26 @@ def test_the_model_is_left_as_found():
         assert gradient is None or torch.equal(p.grad, gradient)
     assert torch.equal(torch.random.get_rng_state(), random[0])
     assert (np.random.get_state()[1] == random[1]).all()  # noqa: NPY002
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_counters_of_calls_are_as_they_were(in_place):
+    class Counting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.constant = linear(3, 2)
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, x):
+            if in_place:
+                self.calls += 1
+            else:
+                self.calls = self.calls + 1
+            return self.layer(x)
+
+    model = Counting()
+    buffer = model.calls
+    found = lipschitz_lower_bound(model, np.zeros((4, 3), np.float32), **FEW)
+    assert found.value == pytest.approx(model.constant, rel=1e-3)
+    assert model.calls is buffer
+    assert model.calls == 0
