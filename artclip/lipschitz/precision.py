@@ -11,7 +11,7 @@ from artclip.frameworks.base import Function
 # Units of rounding that a copy may differ by, and times what rounding in one place changes: several layers add up.
 _UNITS, _ROOM = 1000.0, 64.0
 _MOST = 0.05  # share of the largest output that it may differ by, whatever the unit
-_SAMPLES = 2
+_SAMPLES, _MORE = 2, 32
 _SHORT, _BEND = 8.0, 0.01  # on a way of so many units of float32, slopes of what is in float64 differ by less
 
 
@@ -40,6 +40,7 @@ def precision_of(f: Function, x: np.ndarray, step: float) -> Precision:
     """
     if f.access != "backpropagation":
         return Precision(None, 0.0)
+    more = x[:: max(1, len(x) // _MORE)][:_MORE]
     x = held(f, x[:: max(1, len(x) // _SAMPLES)][:_SAMPLES])
     outputs = f.predict(x)
     unit = max(f.precision, _unit_of(outputs))
@@ -52,9 +53,12 @@ def precision_of(f: Function, x: np.ndarray, step: float) -> Precision:
     except Exception:  # not every operation is there in float64, and some cast to float32
         return Precision(None, unit)
     if not apart <= max(allowed, min(_UNITS * unit, _MOST)):  # another function, or layers that compute in less
+        with np.errstate(invalid="ignore", over="ignore"):
+            more = held(f, more)
+            apart = 2 * max(apart, _difference(f, fine, more, f.predict(more))[0])  # there are worse inputs than those
         note = (
-            f"a copy in float64 differs from predict by {apart:.2g} of the largest output; as much is taken for "
-            "rounding of predict, and off the value"
+            f"a copy in float64 differs from predict by {apart / 2:.2g} of the largest output; twice as much is taken "
+            "for rounding of predict, and off the value"
         )
         return Precision(None, max(unit, apart if apart <= 1 else 1.0), note)
     if straight:
