@@ -94,11 +94,8 @@ def check(f: Function, x: np.ndarray | None = None) -> None:
         )
     x = np.asarray(x[:_SAMPLES], dtype=np.float32)
     drawn = _generators()
-    with (
-        np.errstate(invalid="ignore", over="ignore"),
-        f.seeded(0),
-        f.unchanged(),
-    ):  # a model that draws leaves the generators as found
+    # A model that draws leaves the generators as found, and one that counts its calls leaves its count.
+    with np.errstate(invalid="ignore", over="ignore"), f.seeded(0), f.unchanged():
         first, again, alone = predicted(f, x), f.predict(x), predicted(f, x[:1])
         nearby = f.predict((x * (1 + 8 * f.precision * rng.uniform(-1, 1, x.shape))).astype(np.float32))
         many = f.predict(np.resize(x, (_many(x), *x.shape[1:])))[: len(x)]

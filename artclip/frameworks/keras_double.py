@@ -10,6 +10,8 @@ import numpy as np
 from keras.src.models import Functional
 from keras.src.saving.serialization_lib import SafeModeScope
 
+from artclip.frameworks.keras_layers import layers_of
+
 
 def in_float64(model: Any) -> Any:
     """A Sequential or functional model built anew from its configuration, with its weights; ``None`` where that fails.
@@ -25,7 +27,7 @@ def in_float64(model: Any) -> Any:
         if not twin.built:
             twin.build(model.input_shape)
         twin.set_weights([np.asarray(w, dtype=np.float64) for w in model.get_weights()])
-        for layer in twin._flatten_layers():
+        for layer in layers_of(twin):
             if hasattr(layer, "finalize_state"):  # Normalization keeps what it computes with beside its weights
                 layer.finalize_state()
     except Exception:  # custom layers raise all kinds of errors

@@ -45,6 +45,23 @@ def rows_of(array: np.ndarray, index: np.ndarray) -> torch.Tensor:
     return as_tensor(array[index])
 
 
+@contextmanager
+def buffers_kept(module: nn.Module) -> Iterator[None]:
+    """Context after which the module has the buffers that it had, with the values that they had."""
+    scripted = torch.jit.ScriptModule  # its buffers cannot be put elsewhere
+    holders = [(m._buffers, dict(m._buffers)) for m in module.modules() if not isinstance(m, scripted)]
+    values = [(b, b.detach().clone()) for b in module.buffers()]
+    try:
+        yield
+    finally:
+        for holder, buffers in holders:
+            holder.clear()
+            holder.update(buffers)
+        for buffer, value in values:
+            if not torch.equal(buffer, value):
+                buffer.detach().copy_(value)
+
+
 class _EvalMode:
     """Context in which the modules that have modes are in eval mode; each returns to the mode it was in."""
 
@@ -131,18 +148,8 @@ class TorchFunction(Function):
                 torch.cuda.default_generators[device.index or 0].manual_seed(seed)
             yield
 
-    @contextmanager
-    def unchanged(self) -> Iterator[None]:
-        holders = [m._buffers for m in self.module.modules() if not isinstance(m, torch.jit.ScriptModule)]
-        kept = [(h, name, b, b.detach().clone()) for h in holders for name, b in h.items() if b is not None]
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for holder, name, buffer, was in kept:
-                    holder[name] = buffer  # a forward may have put another in its place
-                    if not torch.equal(buffer, was):
-                        buffer.copy_(was)
+    def unchanged(self) -> AbstractContextManager[None]:
+        return buffers_kept(self.module)
 
     def tensor(self, array: Any) -> torch.Tensor:
         found = array if isinstance(array, torch.Tensor) else as_tensor(array)

@@ -21,6 +21,7 @@ from torch.utils import _pytree as pytree
 from artclip import graph as G
 from artclip.frameworks import torch_moves, torch_norms, torch_weights, torch_windows  # noqa: F401  they register rules
 from artclip.frameworks.preprocessing import graph_with_scaling
+from artclip.frameworks.torch import buffers_kept
 from artclip.frameworks.torch_calls import BATCH, RULES, Call, Held, Refused, arguments_of
 from artclip.frameworks.torch_rules import REASONS
 
@@ -82,22 +83,19 @@ def of_estimator(f: Any, halves: bool = False) -> G.LayerGraph:
 @contextmanager
 def _untouched(module: nn.Module) -> Iterator[None]:
     """Inside, the module is in eval mode; afterwards it has the modes, attributes and buffers that it had."""
-    found = [(m, dict(vars(m)), dict(m._parameters), dict(m._buffers), dict(m._modules)) for m in module.modules()]
-    values = [(b, b.detach().clone()) for m in module.modules() for b in m._buffers.values() if b is not None]
-    try:
-        for m, *_ in found:
-            m.training = False
-        yield
-    finally:
-        for m, attributes, parameters, buffers, modules in found:
-            vars(m).clear()
-            vars(m).update(attributes)
-            for name, entries in (("_parameters", parameters), ("_buffers", buffers), ("_modules", modules)):
-                vars(m)[name].clear()
-                vars(m)[name].update(entries)
-        for buffer, value in values:
-            if not torch.equal(buffer, value):
-                buffer.detach().copy_(value)
+    found = [(m, dict(vars(m)), dict(m._parameters), dict(m._modules)) for m in module.modules()]
+    with buffers_kept(module):
+        try:
+            for m, *_ in found:
+                m.training = False
+            yield
+        finally:
+            for m, attributes, parameters, modules in found:
+                vars(m).clear()
+                vars(m).update(attributes)
+                for name, entries in (("_parameters", parameters), ("_modules", modules)):
+                    vars(m)[name].clear()
+                    vars(m)[name].update(entries)
 
 
 @contextmanager

@@ -55,12 +55,12 @@ def precision_of(f: Function, x: np.ndarray, step: float) -> Precision:
     if not apart <= max(allowed, min(_UNITS * unit, _MOST)):  # another function, or layers that compute in less
         with np.errstate(invalid="ignore", over="ignore"):
             more = held(f, more)
-            apart = 2 * max(apart, _difference(f, fine, more, f.predict(more))[0])  # there are worse inputs than those
+            apart = max(apart, _difference(f, fine, more, f.predict(more))[0])
         note = (
-            f"a copy in float64 differs from predict by {apart / 2:.2g} of the largest output; twice as much is taken "
+            f"a copy in float64 differs from predict by {apart:.2g} of the largest output; twice as much is taken "
             "for rounding of predict, and off the value"
         )
-        return Precision(None, max(unit, apart if apart <= 1 else 1.0), note)
+        return Precision(None, max(unit, 2 * apart if 2 * apart <= 1 else 1.0), note)  # there are worse inputs
     if straight:
         return Precision(fine, unit)
     return Precision(None, max(unit, float(np.finfo(np.float32).eps)))
