@@ -33,6 +33,7 @@ KERAS: dict[str, str | None] = {
     **dict.fromkeys(("InceptionResNetV2", "Xception", "MobileNet", "MobileNetV2", "NASNetMobile", "ConvNeXtTiny")),
     **dict.fromkeys(("MobileNetV3Small", "EfficientNetB0", "EfficientNetV2B0"), GATES),
 }
+_IMAGES = {"MobileNetV3Small": {"input_shape": (224, 224, 3)}}  # it has no size of its own
 
 
 def torch_net(name: str) -> Any:
@@ -52,7 +53,7 @@ def keras_net(name: str) -> Any:
     from art.estimators.classification import TensorFlowV2Classifier
 
     keras.utils.set_random_seed(0)
-    net = getattr(keras.applications, name)(weights=None, classifier_activation=None)
+    net = getattr(keras.applications, name)(**_IMAGES.get(name, {}), weights=None, classifier_activation=None)
     return TensorFlowV2Classifier(net, 1000, net.input_shape[1:], clip_values=(0.0, 1.0))
 
 

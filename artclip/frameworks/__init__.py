@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -158,8 +159,8 @@ def graph_of(estimator: Any, x: Any = None, max_seconds: float = math.inf) -> La
         graph: LayerGraph = import_module(_GRAPHS[type(f).__name__]).of_estimator(f)
         check(f, x)
         tried = witness.inputs_to_try(f.input_shape, f.clip_values, x)
-        witness.check(graph, f.predict, tried, f.precision, max_seconds=max_seconds)
-    return graph
+        _, rounding = witness.check(graph, f.predict, tried, f.precision, max_seconds=max_seconds)
+    return replace(graph, rounding=rounding)
 
 
 def head_of(f: Function, x: Any) -> Any:

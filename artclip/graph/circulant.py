@@ -81,8 +81,9 @@ def spectral_norm_bounds(
     else:
         shifts = shifts[:1]
     grids = [(coarse, shifts[:1])] if math.prod(fine) > 2 * math.prod(coarse) else []
-    yield math.inf, search.cost
+    yield math.inf, search.cost_by_taps
     best = search.by_taps()
+    yield float(best.max()), search.cost
     for sides, phases in (*grids, (fine, shifts)):
         up = search.between(sides, tuple(torus))
         for shift in phases:
@@ -127,7 +128,7 @@ class _Frequencies:
 
     Attributes:
         sizes: of the kernels.
-        cost: about how many floating-point operations a frequency takes.
+        cost, cost_by_taps: about how many floating-point operations a frequency takes, and a bound of all at once.
     """
 
     def __init__(self, kernels: np.ndarray) -> None:
@@ -144,6 +145,7 @@ class _Frequencies:
         self._step = max(1, _ELEMENTS // max(taps.shape[1], len(self._places)))
         small, large, nb = *sorted((self._m, self._n)), len(self._places)
         self.cost = 8.0 * taps.shape[1] * nb + 4.0 * groups * small * small * (large + small + 64)
+        self.cost_by_taps = 4.0 * taps.size * (small if groups <= _FEW else 1) + 1.0
         # Units of rounding: of the Gram matrix and of the proof, whose traces are at most the rows times the largest
         # eigenvalue; and of the transform, whose terms have a length of √(taps·rows) times the norm.
         self._up = 1 + _SLACK + 8 * small * (large + small + 8) * EPS

@@ -133,13 +133,12 @@ class Convolution:
         cheap = math.prod(map(math.sqrt, absolute)) * (1 + 2 * self.kernel.size * EPS)
         small, large = sorted((self._inputs() // self.groups, self._outputs() // self.groups))
         exact = small * large <= _EXACT and self.groups * small**2 * (large + 8 * small) <= _EXACT_COST
-        finer = self._exact_bounds() if exact else self._torus_bounds()
-        yield cheap, 1.0
-        for bound, cost in finer:
+        for bound, cost in self._exact_bounds() if exact else self._torus_bounds():
             yield min(cheap, bound), cost
 
     def _exact_bounds(self) -> Bounds:
         """From the matrix of each group."""
+        yield math.inf, float(self._inputs() * self._outputs())
         done = bound = 0.0
         for kernel in np.split(self.kernel, self.groups):
             matrix = convolution.matrix(kernel, self.shape, self.stride, self.padding, self.dilation)

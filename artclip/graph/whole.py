@@ -23,11 +23,14 @@ class LayerGraph:
         nodes: all of them.
         inputs: number of inputs.
         precision: machine epsilon of the coarsest dtype that the model computes in; 0 where that is not known.
+        rounding: how far outputs for a few valid inputs move where those of each layer are rounded in that precision;
+            0 where nobody looked.
     """
 
     nodes: list[Node]
     inputs: int
     precision: float = 0.0
+    rounding: float = 0.0
 
     def __iter__(self) -> Iterator[Any]:
         """Nodes and number of inputs, as in ``nodes, inputs = graph``."""

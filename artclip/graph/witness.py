@@ -22,6 +22,7 @@ SCALES = (1.0, 100.0, 0.01)  # of random inputs, in units of the inputs' range
 _SAMPLES = 4  # of each kind
 _DRAWS = 3  # evaluations with rounding
 _SLOW = 0.1  # seconds an evaluation of one sample, above which one sample and one draw of each kind have to do
+_VALID = ("data", "valid inputs")
 _ROOM = 64.0  # times the scale of the rounding that outputs may differ
 
 
@@ -56,7 +57,7 @@ def check(
     inputs: dict[str, np.ndarray],
     precision: float,
     max_seconds: float = math.inf,
-) -> list[str]:
+) -> tuple[list[str], float]:
     """Compare the graph with ``predict``.
 
     Args:
@@ -67,14 +68,17 @@ def check(
         max_seconds: when it is over, kinds of inputs that are left are left out, but for the first.
 
     Returns:
-        The kinds of inputs that were looked at.
+        The kinds of inputs that were looked at; and how far outputs move where those of each layer are rounded, at the
+        worst of the valid inputs.
 
     Raises:
         Disagreement: outputs differ by more than rounding explains.
     """
-    began, rng, looked_at = time.perf_counter(), np.random.default_rng(0), list[str]()
+    began, rng, looked_at, moved = time.perf_counter(), np.random.default_rng(0), list[str](), 0.0
     precision = max(precision, graph.precision)
-    samples, draws = (1, 1) if _seconds(graph, next(iter(inputs.values()))[:1]) > _SLOW else (_SAMPLES, _DRAWS)
+    inputs = {kind: x.astype(np.float32).astype(np.float64) for kind, x in inputs.items()}  # all that predict may take
+    first, slow = _timed(graph, next(iter(inputs.values()))[:1])
+    samples, draws = (1, 1) if slow else (_SAMPLES, _DRAWS)
 
     def rounded(t: np.ndarray, node: Node | None = None, before: list[np.ndarray] | None = None) -> np.ndarray:
         size = np.abs(t)
@@ -85,19 +89,22 @@ def check(
     for kind, whole in inputs.items():
         if looked_at and time.perf_counter() - began > max_seconds:
             break
-        x = whole[:samples].astype(np.float32).astype(np.float64)  # predict may take no more digits
+        x = whole[:samples]
         with np.errstate(over="ignore", invalid="ignore"):
-            expected, said = graph.evaluate(x), predict(x)
+            expected = first if slow and not looked_at else graph.evaluate(x)
+            said = predict(x)
             if said.shape != expected.shape:
                 raise Disagreement(f"predict gives outputs of shape {said.shape}, the layers {expected.shape}")
             spread = np.max([np.abs(graph.evaluate(x, rounded) - expected) for _ in range(draws)], axis=0)
             allowed = _ROOM * (spread.max(1) + precision * np.abs(expected).max(1))
             off = np.abs(said - expected).max(1)
         if not (np.isfinite(said).all() and np.isfinite(expected).all()):
-            if kind in ("data", "valid inputs"):
+            if kind in _VALID:
                 raise Disagreement(f"outputs are not finite for {kind}: the model overflows, or has infinite weights")
             continue  # an overflow far outside
         looked_at.append(kind)
+        if kind in _VALID:
+            moved = max(moved, float(spread.max()))
         if np.any(off > allowed):
             worst = int(np.argmax(off - allowed))
             raise Disagreement(
@@ -106,11 +113,12 @@ def check(
                 f"{allowed[worst]:.2g}. A forward that draws random numbers, keeps a state, or computes outside the "
                 "framework does so"
             )
-    return looked_at
+    return looked_at, moved
 
 
-def _seconds(graph: LayerGraph, x: np.ndarray) -> float:
+def _timed(graph: LayerGraph, x: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Outputs, and whether they took long."""
     began = time.perf_counter()
     with np.errstate(over="ignore", invalid="ignore"):
-        graph.evaluate(x)
-    return time.perf_counter() - began
+        outputs = graph.evaluate(x)
+    return outputs, time.perf_counter() - began > _SLOW

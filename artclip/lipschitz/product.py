@@ -13,6 +13,7 @@ from artclip.lipschitz.budget import Budget
 
 _DIGITS = 40  # of numbers whose exponents have no end: products of many norms neither vanish nor overflow
 _NAMED = 3  # layers that a note names
+_FINER = 8.0  # times its cost, that a step counts which follows the second bound of a layer
 
 
 class Norms:
@@ -57,14 +58,18 @@ class Norms:
                 )
         left = {i for i, (_, cost) in enumerate(at) if cost > 0}
         self._done(len(at) - len(left))
-        while left:
-            i = min(left, key=lambda i: (at[i][1], i))  # the cheapest first: they are the most
+        waiting, price = set(left), [1.0] * len(at)
+        while waiting:
+            # The cheapest first: they are the most. The second bound of a layer is far better, those after it less so.
+            i = min(waiting, key=lambda i: (at[i][1] * price[i], i))
             if not self._budget.affords(at[i][1]):
-                break
+                waiting.remove(i)
+                continue
             bound, cost = next(finer[i])
-            at[i] = min(at[i][0], bound), cost
+            at[i], price[i] = (min(at[i][0], bound), cost), _FINER
             if cost <= 0:
                 left.remove(i)
+                waiting.remove(i)
                 self._done(1)
         self._done(len(left))
         self._rough.update(dict.fromkeys(self._nodes[i].name for i in sorted(left)))
