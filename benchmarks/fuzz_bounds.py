@@ -48,12 +48,12 @@ def summary(outcomes: list[fuzz.Outcome]) -> dict[str, Any]:
     ratios = [o.ratio for o in outcomes if o.kind == "bounded"]
     return {
         "nets": len(outcomes),
-        **{kind: kinds[kind] for kind in ("bounded", "refused", "unsound", "crashed")},
+        **{kind: kinds[kind] for kind in ("bounded", "refused", "misread", "unsound", "crashed")},
         "steepest pair over bound": dict(
             zip(("median", "90 %", "99 %"), np.percentile(ratios, (50, 90, 99)).round(4).tolist(), strict=True)
         ),
         "refusals": dict(Counter(reason(o.said) for o in outcomes if o.kind == "refused").most_common(40)),
-        "broken": [o.said for o in outcomes if o.kind in ("unsound", "crashed")],
+        "broken": [o.said for o in outcomes if o.kind in ("misread", "unsound", "crashed")],
     }
 
 

@@ -14,7 +14,7 @@ from artclip.hashing import digest
 _SIGNS = {"lower": ">=", "upper": "<=", "exact": "=="}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LipschitzEstimate:
     """A bound of Lip(f) = sup ‖f(u) - f(v)‖ / ‖u - v‖.
 
@@ -56,11 +56,14 @@ class LipschitzEstimate:
     notes: list[str] = field(default_factory=list)
     fingerprint: str | None = None
     nb_outputs: int | None = None
-    probe: tuple[np.ndarray, np.ndarray] | None = field(default=None, repr=False)
+    probe: tuple[np.ndarray, np.ndarray] | None = None
     rounding: float | None = None
 
     def __float__(self) -> float:
         return self.value
+
+    def __repr__(self) -> str:
+        return f"<LipschitzEstimate: {self}>"
 
     def to_dict(self) -> dict[str, Any]:
         """All but the arrays, for JSON."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from artclip import lipschitz_upper_bound
+from artclip.graph.witness import Disagreement
 from tests.fuzz.steepness import steepest
 
 NORMS = (1, 2, np.inf)
@@ -13,7 +14,8 @@ ROOM = 1e-6  # relative, for the rounding of float64 in pairs that are close
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a net: ``"bounded"``, ``"refused"``, ``"unsound"`` or ``"crashed"``, and what there is to say."""
+    """What became of a net: ``"bounded"``, ``"refused"``, ``"misread"`` where layers were read that are not what it
+    computes, ``"unsound"`` or ``"crashed"``, and what there is to say."""
 
     kind: str
     said: str
@@ -120,6 +122,8 @@ def run(case, seed, points=8, rounds=2):
     told = f"seed {seed}, L{p} to L{q}, {method}: {name}"
     try:
         bound = lipschitz_upper_bound(estimator, p, q, method, max_iter=20)
+    except Disagreement as error:
+        return Outcome("misread", f"{told}: {error}")
     except ValueError as error:
         return Outcome("refused", f"{error}")
     except Exception as error:  # any other is a crash

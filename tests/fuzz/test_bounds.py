@@ -26,7 +26,7 @@ def outcomes(framework, seeds):
 @pytest.mark.filterwarnings("ignore")
 def test_random_nets_are_bounded_soundly_or_refused_by_name(framework, part):
     found = outcomes(framework, range(part * SIZE, (part + 1) * SIZE))
-    assert not [o.said for o in found if o.kind in ("unsound", "crashed")]
+    assert not [o.said for o in found if o.kind in ("misread", "unsound", "crashed")]
     refused = [o.said for o in found if o.kind == "refused"]
     assert all(("layer " in said or "outputs" in said or "model" in said) and len(said) < 500 for said in refused)
     assert len(refused) <= SIZE / 2

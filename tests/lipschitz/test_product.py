@@ -46,6 +46,22 @@ def test_cheap_norms_come_first_and_each_once(monkeypatch):
     assert max(calls) == calls[-1]
 
 
+def test_each_convolution_has_a_bound_by_its_taps_before_any_has_a_finer_one(monkeypatch):
+    kernels = [RNG.standard_normal((32, 32, 3, 3)) for _ in range(4)]
+    sides, pads = (28, 28), ((1, 1), (1, 1))
+    nodes = [
+        G.Node(f"conv{i}", G.Convolution(k, sides, (1, 1), pads, (1, 1)), (i - 1,), 32 * 28 * 28)
+        for i, k in enumerate(kernels)
+    ]
+    budget, asked = Budget(60), []
+    monkeypatch.setattr(budget, "affords", lambda cost: asked.append(cost) or len(asked) <= len(nodes))
+    rough, fine = Norms(nodes, budget).of(2), Norms(nodes, Budget(60)).of(2)
+    cheap = Norms(nodes, Budget(1e-9)).of(2)
+    for best, by_taps, first in zip(fine, rough, cheap, strict=True):
+        assert best <= by_taps < 3 * best
+        assert by_taps < first / 2
+
+
 def test_all_norms_are_counted():
     done = []
     Norms(row(*(RNG.standard_normal((20, 20)) for _ in range(3))), Budget(60), done.append).of(2)
