@@ -19,7 +19,7 @@ from tests.nets import FRAMEWORKS
 from tests.nets import default as nets
 from tests.nets.common import same_weights
 
-NB_EPOCHS, KILLS = 12, 30
+NB_EPOCHS, KILLS = 12, 20
 LAZY = {"lamda": 0.01, "nb_pairs": 4, "pair_interval": 12}
 # Its children start in milliseconds, and share nothing with each other.
 FORK = multiprocessing.get_context("forkserver")
@@ -98,11 +98,18 @@ def test_killed_at_random_moments_it_still_ends_as_if_nothing_had_happened(tmp_p
     )
     rng, kills, seen = np.random.default_rng(0), 0, set()
     for round_ in range(100):
-        folder = tmp_path / str(round_)
-        while kills < 3 * KILLS and not run(folder, after=rng.uniform(idle, longest)):
+        folder, left = tmp_path / str(round_), 1.0  # of the training
+        while kills < 3 * KILLS:
+            began, after = time.perf_counter(), rng.uniform(idle, idle + left * (longest - idle))
+            if run(folder, after=after):
+                if left == 1.0:  # the machine is faster than it was
+                    longest = min(longest, time.perf_counter() - began)
+                break
             kills += 1
             found = checkpoint.read(folder) if folder.exists() else None
-            seen.add(-1 if found is None else found[1]["outer"]["epoch"])
+            epoch = -1 if found is None else found[1]["outer"]["epoch"]
+            seen.add(epoch)
+            left = 1.0 - max(epoch, 0) / NB_EPOCHS
         assert_done(folder, expected)
         if kills >= KILLS:
             break
