@@ -77,7 +77,7 @@ def assert_same(a, b):
 def test_a_resumed_training_ends_bit_for_bit_as_one_without_interruption(nets, name, net, tmp_path, monkeypatch):
     make = MAKERS[name]
     expected = outcome(fit(make(nets.classifier(net), seed=3), nets, net), nets)
-    interruptions = (1, control_c, KeyboardInterrupt), (75, control_c, KeyboardInterrupt), (90, terminate, SystemExit)
+    interruptions = (1, control_c, KeyboardInterrupt), (90, terminate, SystemExit)
     for at, what, error in interruptions:
         with monkeypatch.context() as patch:
             Interruption(patch, at, what)
