@@ -68,7 +68,7 @@ def _from_module(name: str) -> tuple[Split, Split]:
 
 
 def fit_to(x: np.ndarray, input_shape: tuple[int, ...] | None) -> np.ndarray:
-    """Inputs in the shape that a model wants: channels moved to the other end, or pixels in one row.
+    """Inputs in the shape that a model wants: channels moved to the other end, pixels in one row, other axes of one.
 
     Args:
         x: inputs, shape (n, ...).
@@ -84,8 +84,10 @@ def fit_to(x: np.ndarray, input_shape: tuple[int, ...] | None) -> np.ndarray:
             moved.setdefault(turned.shape[1:], turned)
     if shape in moved:
         return moved[shape]
-    if len(shape) == 1 and shape[0] == math.prod(x.shape[1:]):
-        return x.reshape(len(x), -1)
+    wanted, given = ([n for n in sides if n != 1] for sides in (shape, x.shape[1:]))
+    in_a_row = len(shape) - shape.count(1) <= 1 and math.prod(shape) == math.prod(x.shape[1:])
+    if wanted == given or in_a_row:
+        return x.reshape(len(x), *shape)
     raise ValueError(f"the data have inputs of shape {x.shape[1:]}, but the model wants {shape}")
 
 

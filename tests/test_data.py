@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from artclip import load_data
+from artclip.data import fit_to
 
 
 def write_idx(folder, n_train=5, n_test=3, size=4, prefix=b"\0\0\x08"):
@@ -124,3 +125,22 @@ def test_the_real_sets_where_they_are_at_hand(name):
     assert (x_train.shape, x_test.shape) == ((60_000, 1, 28, 28), (10_000, 1, 28, 28))
     assert (x_train.dtype, x_train.min(), x_train.max()) == (np.float32, 0.0, 1.0)
     assert set(y_train) == set(y_test) == set(range(10))
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        *(((1, 28, 28), shape) for shape in ((784,), (784, 1), (1, 784), (28, 28), (28, 28, 1), (1, 28, 28))),
+        *(((6, 1), shape) for shape in ((6,), (1, 6), (1, 1, 6))),
+        *(((4, 4), shape) for shape in ((1, 4, 4), (4, 4, 1))),
+    ],
+)
+def test_axes_of_one_come_and_go(given, wanted):
+    x = np.arange(3 * np.prod(given), dtype=np.float32).reshape(3, *given)
+    np.testing.assert_array_equal(fit_to(x, wanted), x.reshape(3, *wanted))
+
+
+@pytest.mark.parametrize(("given", "wanted"), [((1, 28, 28), (28, 14, 2)), ((3, 8, 8), (8, 24)), ((6,), (2, 3))])
+def test_what_would_show_something_else_is_refused(given, wanted):
+    with pytest.raises(ValueError, match="but the model wants"):
+        fit_to(np.zeros((3, *given)), wanted)

@@ -88,6 +88,11 @@ def clever(
     began, f, rng = time.perf_counter(), function_of(estimator), np.random.default_rng(seed)
     x = checks.inputs(np.asarray(x)[None], f.input_shape or None)[0]
     outputs = f.predict(x[None])[0]
+    if len(outputs) < 2:
+        raise ValueError(
+            "CLEVER is a distance to another class, and this model has one output. Let a classifier return two logits, "
+            "0 and z, in the place of one logit z"
+        )
     predicted = int(outputs.argmax())
     targets = _targets(target, predicted, len(outputs))
     pool = x + _ball(rng, pool_factor * batch_size, x.shape, radius, p)

@@ -75,3 +75,8 @@ def test_seeded_without_touching_global_rngs():
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
         clever(nets.classifier(), nets.data()[0][0], **{**OPTIONS, **options})
+
+
+def test_one_output_is_refused():
+    with pytest.raises(ValueError, match="this model has one output"):
+        clever(nets.regressor(), np.full(nets.regressor().input_shape, 0.5, np.float32), **OPTIONS)
