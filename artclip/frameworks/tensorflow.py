@@ -140,6 +140,16 @@ class TensorFlowFunction(Function):
                 for state, value in zip(states, found, strict=True):
                     state.assign(value)
 
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        kept = [(v, np.asarray(v)) for v in getattr(self.model, "non_trainable_variables", ())]
+        try:
+            yield
+        finally:
+            for variable, value in kept:
+                if not np.array_equal(np.asarray(variable), value):
+                    variable.assign(value)
+
     def tensor(self, array: Any) -> tf.Tensor:
         if isinstance(array, (tf.Tensor, tf.Variable)):
             return tf.cast(array, self.dtype)

@@ -57,7 +57,8 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorTensorFlowV2)
         self.scaling = self._preprocessing.scaling
         self.has_defences = self._preprocessing.has_defences
-        outputs = self._deployed(self.tensor(np.zeros((1, *self.input_shape))))
+        with self.unchanged():
+            outputs = self._deployed(self.tensor(np.zeros((1, *self.input_shape))))
         if not tf.is_tensor(outputs):
             raise not_a_tensor(outputs)
         self._width = int(math.prod(outputs.shape[1:]))

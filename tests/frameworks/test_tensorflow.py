@@ -400,3 +400,23 @@ def test_command_line_says_nothing_but_its_answer():
     )
     assert run.stderr == ""
     assert json.loads(run.stdout)["settings"]["framework"] == "tensorflow"
+
+
+class Counting(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.layer = keras.layers.Dense(2)
+        self.calls = self.add_weight(shape=(), initializer="zeros", trainable=False)
+
+    def call(self, x):
+        self.calls.assign_add(1.0)
+        return self.layer(x)
+
+
+def test_counters_of_calls_are_as_they_were():
+    model = Counting()
+    model(np.zeros((1, 3), np.float32))
+    classifier = nets.wrap(model, (3,), nb_classes=2)
+    before = float(model.calls)
+    lipschitz_lower_bound(classifier, np.zeros((4, 3)), nb_restarts=2, max_iter=2)
+    assert float(model.calls) == before > 0
