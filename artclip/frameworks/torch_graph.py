@@ -66,6 +66,7 @@ def read(module: nn.Module, input_shape: tuple[int, ...], wrapped: bool = False,
             with torch.no_grad(), _silent():
                 program = torch.export.export(outputs, (x,), strict=False)
                 if any(_writes(node) for node in program.graph.nodes):
+                    _skip_dropout(program.graph)
                     program = program.run_decompositions({})
         except Exception as error:  # torch.export raises whatever it likes
             said = next(iter(str(error).strip().splitlines()), type(error).__name__)
@@ -115,6 +116,17 @@ def _writes(node: Any) -> bool:
     """Whether the operation changes a tensor in place."""
     schema = getattr(node.target, "_schema", None)
     return schema is not None and schema.is_mutable
+
+
+def _skip_dropout(graph: Any) -> None:
+    """Take a dropout that is off out of a graph: it gives the tensor that it takes, of which PyTorch would make a copy.
+
+    What is written into one of the two is written into the other.
+    """
+    for node in graph.find_nodes(op="call_function", target=torch.ops.aten.dropout.default):
+        x, p, train = node.args
+        if p == 0 or not train:
+            node.replace_all_uses_with(x, delete_user_cb=lambda user: user.op != "output")
 
 
 class _Reader:

@@ -44,6 +44,12 @@ def written_through(m, x):
     return h
 
 
+def behind_dropout(m, x):
+    y = m.inside[0](x)
+    F.dropout(y, 0.3, training=False).mul_(2.0)
+    return y + F.relu_(F.dropout(y, 0.0, training=True))
+
+
 def kept(m, x):
     h = m.inside[0](x)
     before = h.clone()
@@ -76,6 +82,7 @@ IN_PLACE = {
     "view of what is scaled later": of(scaled_later, lambda: nn.Conv2d(4, 3, 1)),
     "written through views": of(written_through, lambda: nn.Conv2d(4, 3, 1)),
     "a part overwritten": of(kept, lambda: nn.Conv2d(4, 3, 1)),
+    "in place behind a dropout": of(behind_dropout, lambda: nn.Conv2d(4, 3, 1)),
 }
 OPERATIONS = {
     "sums": of(lambda m, x: torch.sub(x, m.inside[0](x), alpha=0.3) + x, lambda: nn.Conv2d(4, 4, 3, padding=1)),
