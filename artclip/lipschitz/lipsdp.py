@@ -121,7 +121,8 @@ def _descend(recursion: _Recursion, steps: int, max_seconds: float, report: Call
 class _Recursion:
     """The log of the bound as a function of (d_1, ..., d_{L-1}, t_1, ..., t_{L-1}), with its gradient.
 
-    Weights are divided by powers of two, which :meth:`scaled` undoes.
+    Weights and the matrices M_k are divided by powers of two, the latter by those of the first parameters, so that
+    numbers of many layers neither overflow nor vanish; :meth:`scaled` undoes it.
     """
 
     def __init__(self, weights: list[np.ndarray], slopes: Sequence[tuple[float, float]]) -> None:
@@ -133,6 +134,7 @@ class _Recursion:
         self._cuts = np.cumsum([len(w) for w in weights[:-1]]).astype(int)
         self.size = (int(self._cuts[-1]) + len(slopes)) if slopes else 0
         self._guess: np.ndarray | None = None
+        self._called = False
 
     def scaled(self, bound: float) -> float:
         """A bound as it is for the weights as they were; infinite where it is beyond floats."""
@@ -147,8 +149,11 @@ class _Recursion:
         starts = np.array([layer.start for layer in self._layers])
         shares = starts / (starts + (1 - starts) * np.exp(-raw_shares))
         middle = self._first
+        first = not self._called
         for layer, d, share in zip(self._layers, scalings, shares, strict=True):
-            middle = layer.forward(middle, d, min(float(share), _MOST_SHARE))
+            middle = layer.forward(middle, d, min(float(share), _MOST_SHARE), first)
+            self._exponent += layer.half_exponent if first else 0
+        self._called = True
         top, self._guess = _largest(middle, self._guess, _CLOSE)
         adjoint = self._guess[:, None], np.array([1 / (2 * top)])  # of M: Σ sᵢ zᵢ zᵢᵀ, as (z, s)
         in_d, in_share = [], []
@@ -168,8 +173,9 @@ class _Layer:
         self._kappa, self._rho = -low * high / self._e, ((high + low) / 2) ** 2 / self._e
         self.start = min(1 / (1 + math.sqrt(self._rho)), 1 - 1e-4)  # of σ: the best for scalar Λ
         self._vector: np.ndarray | None = None
+        self.half_exponent = 0  # of the power of four that M_{k+1} is divided by
 
-    def forward(self, middle: np.ndarray, d: np.ndarray, share: float) -> np.ndarray:
+    def forward(self, middle: np.ndarray, d: np.ndarray, share: float, first: bool = False) -> np.ndarray:
         self._scale, self._share, self._middle = np.exp(d / 2), share, middle
         g = self._scale[:, None] * middle * self._scale
         self._top, self._vector = _largest(g, self._vector, _ABOUT)
@@ -195,6 +201,10 @@ class _Layer:
             rest *= self._c * abs(self._kappa)
             self._next += math.copysign(1.0, self._kappa) * rest
             self._next[np.diag_indices(len(rest))] += _lost(rest, len(d))
+        if first:
+            self.half_exponent = math.frexp(float(self._next.diagonal().max()))[1] // 2
+        self._next = np.ldexp(self._next, -2 * self.half_exponent)
+        self._c = math.ldexp(self._c, -2 * self.half_exponent)
         return self._next
 
     def backward(self, z: np.ndarray, s: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, float]:
@@ -207,8 +217,8 @@ class _Layer:
         g_y = scale * (self._middle @ (scale * y))
         in_c = float(np.sum(s * z * (self._next @ z))) / c
         in_a = c * rho * float(np.sum(s * y * g_y))
-        in_top = in_c * self._e / share - in_a * share / top**2
-        in_share = in_a / top - in_c * self._e * top / share**2
+        in_top = (in_c * c - in_a * share / top) / top
+        in_share = in_a / top - in_c * c / share
         weights = share / top * c * rho * s
         in_d = np.sum(weights * y * g_y, axis=1) + in_top * top * vector[:, 0] ** 2
         in_d -= c * np.sum(s * (self._kappa * p + rho * y) * p, axis=1)

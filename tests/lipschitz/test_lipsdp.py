@@ -1,5 +1,6 @@
 """LipSDP: its gradient, and where it must lie."""
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -120,6 +121,24 @@ def test_reaches_what_an_interior_point_solver_finds(seed):
     assert expected * (1 - 1e-4) <= found <= expected * 1.01
 
 
+@pytest.mark.parametrize("size", [0.1, 1.0, 3.0])
+@pytest.mark.parametrize("steps", [0, 10])
+def test_of_hundreds_of_layers_no_number_overflows_or_vanishes(size, steps):
+    nb = 300
+    found = lipsdp.chain_bound([size * np.eye(4)] * nb, [(0.0, 1.0)] * (nb - 1), steps)
+    assert size**nb <= found.value * (1 + 1e-9) <= size**nb * (1 + 1e-5)
+
+
+def test_of_many_random_layers_it_is_far_below_the_product():
+    rng = np.random.default_rng(0)
+    weights = [rng.uniform(-0.25, 0.25, (16, 16)) for _ in range(100)]
+    steep = np.eye(16)
+    for w in weights:
+        steep = w @ ((steep @ rng.standard_normal(16) > 0)[:, None] * steep)
+    found = lipsdp.chain_bound(weights, [(0.0, 1.0)] * 99, 10).value
+    assert np.linalg.norm(steep, 2) <= found < 1e-6 * math.prod(np.linalg.norm(w, 2) for w in weights)
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_rounding_never_lowers_a_step_of_the_recursion(seed):
     """W X⁻¹ Wᵀ with 80 digits lies below what floats make of it, also where rows and scalings are far apart in size."""
@@ -131,7 +150,8 @@ def test_rounding_never_lowers_a_step_of_the_recursion(seed):
     layer = lipsdp._Layer(weight, *slopes)
     for size, share in ((0.0, 0.5), (8.0, 0.9), (20.0, 1 - 1e-5)):
         middle = first @ first.T
-        found = layer.forward(middle, size * rng.standard_normal(n), share)
+        found = layer.forward(middle, size * rng.standard_normal(n), share, first=size == 0)
+        found = np.ldexp(found, 2 * layer.half_exponent)
         with mp.workdps(80):
             low, high = map(mp.mpf, slopes)
             half = ((high - low) / 2) ** 2
