@@ -70,6 +70,15 @@ def positive_integer(name: str, value: Any, least: int = 1) -> None:
         raise ValueError(f"{name}={value!r} must be an integer >= {least}")
 
 
+def seed(value: Any) -> int | None:
+    """A seed as Python's integer, or ``None``."""
+    if value is None:
+        return None
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"seed={value!r} must be an integer >= 0, or None")
+    return int(value)
+
+
 def share(name: str, value: Any) -> None:
     """A number in (0, 1]."""
     if not _is_number(value) or not 0 < value <= 1:

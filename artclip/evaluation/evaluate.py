@@ -146,16 +146,19 @@ def _lipschitz(
     """Bounds, certified L2 radii where there is an upper bound in L2, and why there is none."""
     estimator, x, size = subject.estimator, subject.x, subject.victim.batch_size
     effort = (16, 40) if size >= _LARGE else (2, 5)  # a whole search takes minutes on a CNN, hours on photos
-    lower = lipschitz_lower_bound(
-        estimator,
-        x[:_STARTS],
-        norm,
-        nb_restarts=effort[0],
-        max_iter=effort[1],
-        batch_size=min(128, size),
-        seed=seed,
-        verbose=verbose,
-    )
+    try:
+        lower = lipschitz_lower_bound(
+            estimator,
+            x[:_STARTS],
+            norm,
+            nb_restarts=effort[0],
+            max_iter=effort[1],
+            batch_size=min(128, size),
+            seed=seed,
+            verbose=verbose,
+        )
+    except (ValueError, TypeError) as error:  # which must not cost the results of the attacks
+        return {}, None, str(error)
     try:
         upper = lipschitz_upper_bound(estimator, norm, max_seconds=_SECONDS, verbose=verbose)
     except (ValueError, TypeError, MemoryError) as error:

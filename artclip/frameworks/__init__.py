@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from artclip.frameworks.base import Function, Trainable
-from artclip.frameworks.check import check, predicted
+from artclip.frameworks.check import check, generators_kept, predicted, refuse_postprocessing
 from artclip.graph import LayerGraph, witness
 
 __all__ = [
@@ -154,7 +154,8 @@ def graph_of(estimator: Any, x: Any = None, max_seconds: float = math.inf) -> La
             not compute what ``predict`` computes.
     """
     f = _readable(estimator)
-    with f.full_precision():
+    refuse_postprocessing(f)
+    with f.full_precision(), f.seeded(0), f.unchanged(), generators_kept():
         predicted(f, np.zeros((1, *f.input_shape), np.float32))  # what is wrong with outputs, before layers
         graph: LayerGraph = import_module(_GRAPHS[type(f).__name__]).of_estimator(f)
         check(f, x)

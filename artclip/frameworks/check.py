@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -55,6 +57,17 @@ def shape_of_outputs(shape: tuple[int, ...], nb: int | None, nb_classes: int | N
     )
 
 
+def refuse_postprocessing(f: Function) -> None:
+    """Raise ``ValueError`` where a defence changes what ``predict`` gives, and f is the model without it."""
+    defences = getattr(getattr(f, "estimator", None), "postprocessing_defences", None) or []
+    active = [type(d).__name__ for d in defences if d.apply_predict]
+    if active and f.access == "backpropagation":
+        raise ValueError(
+            f"the postprocessing defence {active[0]} changes what predict gives in ways that have no bound: give an "
+            "estimator without it, or set its apply_predict to False"
+        )
+
+
 def predicted(f: Function, x: np.ndarray) -> np.ndarray:
     """``f.predict(x)``; where the model fails, ``ValueError`` with what it says."""
     try:
@@ -76,6 +89,17 @@ def _generators() -> tuple[Any, ...]:
     return random.getstate(), *(part.tobytes() if isinstance(part, np.ndarray) else part for part in state)
 
 
+@contextmanager
+def generators_kept() -> Iterator[Callable[[], bool]]:
+    """Context after which these generators are as they were; it gives what tells whether somebody drew from them."""
+    state, before = (random.getstate(), np.random.get_state()), _generators()  # noqa: NPY002
+    try:
+        yield lambda: before != _generators()
+    finally:
+        random.setstate(state[0])
+        np.random.set_state(state[1])  # noqa: NPY002
+
+
 def _many(x: np.ndarray) -> int:
     """Samples of a large batch, as ART's predict takes them, where they are not too large."""
     return int(np.clip(_NUMBERS // x[0].size, 2 * len(x), 128))
@@ -94,9 +118,9 @@ def check(f: Function, x: np.ndarray | None = None) -> None:
         low, high = f.clip_values if f.clip_values is not None else (np.float64(0.0), np.float64(1.0))
         x = rng.uniform(np.broadcast_to(low, f.input_shape), np.broadcast_to(high, f.input_shape), (nb, *f.input_shape))
     x = np.asarray(x[:nb], dtype=np.float32)
-    drawn = _generators()
     # A model that draws leaves the generators as found, and one that counts its calls leaves its count.
-    with np.errstate(invalid="ignore", over="ignore"), f.seeded(0), f.unchanged():
+    still = np.errstate(invalid="ignore", over="ignore")
+    with still, f.seeded(0), f.unchanged(), generators_kept() as drawn_from:
         first, again, alone = predicted(f, x), f.predict(x), predicted(f, x[:1])
         many = f.predict(np.resize(x, (_many(x), *x.shape[1:])))[: len(x)]
         rounding = allowed = _UNITS * f.precision * np.abs(first).max()
@@ -104,6 +128,7 @@ def check(f: Function, x: np.ndarray | None = None) -> None:
         if max(mixed, apart) > rounding:
             nearby = f.predict((x * (1 + 8 * f.precision * rng.uniform(-1, 1, x.shape))).astype(np.float32))
             allowed = rounding + _ROOM * np.abs(nearby - first).max()
+        draws = drawn_from()
     if np.isnan(first).any():
         bad = int(np.isnan(first).any(1).sum())
         raise ValueError(
@@ -117,7 +142,7 @@ def check(f: Function, x: np.ndarray | None = None) -> None:
             f"two calls of predict on the same inputs differ by {np.abs(again - first).max():.3g}: the model draws "
             "random numbers or keeps a state, so it has no Lipschitz constant. Is dropout on in eval mode?"
         )
-    if drawn != _generators():
+    if draws:
         raise ValueError(
             "the model draws numbers from Python's or NumPy's generator at predict, so its outputs may be random and "
             "it has no Lipschitz constant; draw in train mode alone"

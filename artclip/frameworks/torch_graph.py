@@ -10,10 +10,12 @@ import io
 import logging
 import operator
 import warnings
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
@@ -22,7 +24,7 @@ from artclip import graph as G
 from artclip.frameworks import torch_moves, torch_norms, torch_weights, torch_windows  # noqa: F401  they register rules
 from artclip.frameworks.preprocessing import graph_with_scaling
 from artclip.frameworks.torch import buffers_kept
-from artclip.frameworks.torch_calls import BATCH, RULES, Call, Held, Refused, arguments_of
+from artclip.frameworks.torch_calls import BATCH, RULES, Call, Held, Refused, arguments_of, as_array
 from artclip.frameworks.torch_rules import REASONS
 
 _CASTS = ("to.dtype", "to.dtype_layout", "to.device", "to.other", "_to_copy.default", "type_as.default")
@@ -69,9 +71,8 @@ def read(module: nn.Module, input_shape: tuple[int, ...], wrapped: bool = False,
                     _skip_dropout(program.graph)
                     program = program.run_decompositions({})
         except Exception as error:  # torch.export raises whatever it likes
-            said = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise ValueError(
-                f"the model cannot be read as a graph of layers, so there is no upper bound: torch.export says {said}"
+                f"the model cannot be read as a graph of layers, so there is no upper bound: {_why(error)}"
             ) from error
         return _Reader(program, outputs, halves).graph(input_shape)
 
@@ -84,19 +85,29 @@ def of_estimator(f: Any, halves: bool = False) -> G.LayerGraph:
 @contextmanager
 def _untouched(module: nn.Module) -> Iterator[None]:
     """Inside, the module is in eval mode; afterwards it has the modes, attributes and buffers that it had."""
-    found = [(m, dict(vars(m)), dict(m._parameters), dict(m._modules)) for m in module.modules()]
+    found = [(vars(m), dict(vars(m)), list(_containers(vars(m)))) for m in module.modules()]
     with buffers_kept(module):
         try:
-            for m, *_ in found:
+            for m in module.modules():
                 m.training = False
             yield
         finally:
-            for m, attributes, parameters, modules in found:
-                vars(m).clear()
-                vars(m).update(attributes)
-                for name, entries in (("_parameters", parameters), ("_modules", modules)):
-                    vars(m)[name].clear()
-                    vars(m)[name].update(entries)
+            for attributes, before, containers in found:
+                attributes.clear()
+                attributes.update(before)
+                for container, entries in containers:
+                    container.clear()
+                    fill = container.extend if isinstance(container, (list, deque)) else container.update
+                    fill(entries)
+
+
+def _containers(value: Any, depth: int = 3) -> Iterator[tuple[Any, Any]]:
+    """The containers inside of a dict or a list, and what they hold: caches, parameters, hooks."""
+    for inner in value.values() if isinstance(value, dict) else value:
+        if type(inner) in (dict, OrderedDict, defaultdict, list, deque, set):
+            yield inner, inner.copy()
+            if depth and not isinstance(inner, set):
+                yield from _containers(inner, depth - 1)
 
 
 @contextmanager
@@ -110,6 +121,21 @@ def _silent() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+_CAUSES = {
+    "data-dependent": "forward asks for the value of a tensor, as in `if x.sum() > 0` or `x.item()`",
+    "fake tensor": "forward goes around the record of operations, as x.data does; write x.detach()",
+    "inference tensor": "its weights were made in torch.inference_mode(); make, or load, them outside of it",
+    "__obj_flatten__": "it is quantised, and has no weights in floating point",
+}
+
+
+def _why(error: Exception) -> str:
+    """What kept a model from being read, in words of its author, if it is known."""
+    said = str(error).strip()
+    known = next((cause for sign, cause in _CAUSES.items() if sign in said), None)
+    return known or f"torch.export says {next(iter(said.splitlines()), type(error).__name__)}"
 
 
 def _writes(node: Any) -> bool:
@@ -188,8 +214,12 @@ class _Reader:
         if len(names) != 1:
             raise ValueError(f"the model gives {len(names)} outputs; only a model that gives one tensor has a bound")
         output = self._values[names[0]]
+        if isinstance(output, torch.Tensor) and len(output) == BATCH:  # the same for all inputs
+            constant = as_array(output[:1]).ravel()
+            self._nodes.append(G.Node("output", G.Gather(np.full(constant.size, -1), constant), (-1,), constant.size))
+            return Held(len(self._nodes) - 1, tuple(output.shape[1:]))
         if not isinstance(output, Held):
-            why = output.why if isinstance(output, Refused) else "they do not depend on the input"
+            why = output.why if isinstance(output, Refused) else "they are no tensor that depends on the input"
             raise ValueError(f"the model's outputs have no bound: {why}")
         return output
 
@@ -197,6 +227,8 @@ class _Reader:
         call = Call(node, _layer_name(node), self._nodes)
         if node.target is operator.getitem:
             return self._values[node.args[0].name][node.args[1]]
+        if getattr(operator, getattr(node.target, "__name__", ""), None) is node.target:  # of sizes
+            return self._constant(call, node)
         schema = getattr(node.target, "_schema", None)
         if schema is None or node.target.namespace not in ("aten", "prims"):
             what = "autocast" if "autocast" in str(node.target) else str(node.target)
@@ -204,6 +236,9 @@ class _Reader:
             raise call.refused(f"{what} {why}, so there is no upper bound")
         if call.operation.startswith("_assert"):  # has no result
             return None
+        if call.operation == "sym_size":  # of what a mask takes
+            of, axis = self._values[node.args[0].name], node.args[1]
+            return (BATCH, *of.shape)[axis] if isinstance(of, Held) else of.shape[axis]
         values = {a.name: a.default_value for a in schema.arguments}
         values |= {a.name: value for a, value in zip(schema.arguments, node.args, strict=False)} | dict(node.kwargs)
         values = pytree.tree_map_only(torch.fx.Node, lambda n: self._values[n.name], values)

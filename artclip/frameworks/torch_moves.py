@@ -22,6 +22,7 @@ MOVES = (
     *("t.default", "movedim.int", "movedim.intlist", "swapaxes.default", "slice.Tensor", "select.int"),
     *("narrow.default", "split.Tensor", "split_with_sizes.default", "chunk.default", "unbind.int", "flip.default"),
     *("roll.default", "expand.default", "repeat.default", "tile.default", "repeat_interleave.self_int"),
+    *("gather.default", "take_along_dim.default", "diagonal.default"),
     *("index_select.default", "index.Tensor", "pixel_shuffle.default", "pixel_unshuffle.default", "rot90.default"),
     *("channel_shuffle.default", "unfold.default", "view_as.default", "reshape_as.default", "expand_as.default"),
     *("alias.default", "clone.default", "contiguous.default", "detach.default", "lift_fresh_copy.default"),
@@ -93,6 +94,15 @@ def _constant_pad(call: Call, /, self: Any, pad: Any, value: Any) -> Held:
 @rule(*(f"{kind}_pad{d}d.default" for kind in ("reflection", "replication") for d in (1, 2, 3)))
 def _pad_by_entries(call: Call, /, self: Any, padding: Any) -> Held:
     return _moved(call, call.node.target(_indices(call, self), padding), self)
+
+
+@rule("im2col.default")
+def _windows(call: Call, /, self: Any, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> Held:
+    if len(self.shape) != 3:
+        raise call.refused("it takes the axis of the batch for channels, so it mixes samples")
+    places = torch.from_numpy(np.asarray(self.index) + 1.0)[None]  # so that 0 is the padding
+    index = call.node.target(places, kernel_size, dilation, padding, stride)[0].numpy().astype(np.int64) - 1
+    return call.put(G.Gather(index.ravel()), self, shape=index.shape)
 
 
 # --- several tensors

@@ -255,7 +255,7 @@ _REASONS = {
         *("gt", "lt", "ge", "le", "eq", "ne", "argmax", "argmin", "argsort"),
     ),
     "it gives whatever is in memory, as a dropout that is on in eval mode does": ("empty_like", "new_empty"),
-    "a variance or a standard deviation is not globally Lipschitz": (
+    "no rule bounds a variance, which is not globally Lipschitz, or a standard deviation": (
         "std",
         "var",
         "var_mean",

@@ -45,10 +45,25 @@ def _convolution(
     else:
         both = tuple((p, p) for p in each(padding, d))
     spatial = shape[1:] if transposed else x.shape[1:]
+    if transposed:
+        both = _before_and_after(call, x.shape[1:], spatial, kernel.shape[2:], each(stride, d), both, dilation)
     shift = 0.0 if bias is None else np.repeat(call.array(bias, "its bias"), math.prod(shape[1:]))
     return call.put(
         G.Convolution(kernel, spatial, each(stride, d), both, dilation, int(groups), transposed, shift, live(weight)), x
     )
+
+
+def _before_and_after(
+    call: Call, inputs: Any, outputs: Any, sizes: Any, stride: Any, padding: Any, dilation: Any
+) -> tuple[tuple[int, int], ...]:
+    """Padding for which a kernel has as many places on the outputs of a transposed convolution as there are inputs."""
+    found = []
+    for m, n, k, s, (p, _), d in zip(inputs, outputs, sizes, stride, padding, dilation, strict=True):
+        most = s * m + (k - 1) * d - n - p  # that after the image, with which there is no place for one more
+        if most < 0:
+            raise call.unknown("a transposed convolution whose output_padding is as large as padding and stride")
+        found.append((p, min(p, most)))
+    return tuple(found)
 
 
 @rule(*(f"conv{d}d.{o}" for d in (1, 2, 3) for o in ("default", "padding")))

@@ -9,6 +9,7 @@ import numpy as np
 
 from artclip import checks
 from artclip.frameworks import Function, Trainable, function_of
+from artclip.frameworks.check import refuse_postprocessing
 from artclip.lipschitz.estimate import LipschitzEstimate, fingerprint
 from artclip.lipschitz.upper import ROUNDING, lipschitz_upper_bound
 
@@ -45,6 +46,7 @@ def certified_radius(
         TypeError, ValueError: bad input, a regressor, or an estimate that is no upper bound in L2 of this model.
     """
     f = function_of(estimator)
+    refuse_postprocessing(f)
     x = checks.inputs(x, f.input_shape or None)
     if _is_regressor(f):
         raise ValueError("a certificate is about labels, and this estimator is a regressor; give a classifier")

@@ -12,6 +12,7 @@ import numpy as np
 
 from artclip import checks
 from artclip.frameworks import Function, function_of
+from artclip.frameworks.check import refuse_postprocessing
 
 _ROWS = 1 << 13  # rows whose gradients are taken together, times their size
 _ELEMENTS = 1 << 23
@@ -85,7 +86,9 @@ def clever(
     checks.positive("radius", radius)
     checks.positive("c_init", c_init)
     p = checks.norm("norm", norm)
+    seed = checks.seed(seed)
     began, f, rng = time.perf_counter(), function_of(estimator), np.random.default_rng(seed)
+    refuse_postprocessing(f)
     x = checks.inputs(np.asarray(x)[None], f.input_shape or None)[0]
     outputs = f.predict(x[None])[0]
     if len(outputs) < 2:

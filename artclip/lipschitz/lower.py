@@ -12,7 +12,7 @@ import numpy as np
 
 from artclip import checks
 from artclip.frameworks import Function, function_of
-from artclip.frameworks.check import check
+from artclip.frameworks.check import check, refuse_postprocessing
 from artclip.lipschitz.climb import STARTS, STEPS_OF_A_GENERATION, Clock, Search, shortest
 from artclip.lipschitz.estimate import LipschitzEstimate
 from artclip.lipschitz.finish import Finish
@@ -85,8 +85,10 @@ def lipschitz_lower_bound(
         checks.positive_integer(name, number)
     if max_seconds is not None:
         checks.positive("max_seconds", max_seconds)
+    seed = checks.seed(seed)
     clock = Clock(math.inf if max_seconds is None else max_seconds)
     f = function_of(estimator)
+    refuse_postprocessing(f)
     x = checks.inputs(x, f.input_shape or None)
     rule, low, high = make_rule(f, x, norm, output_norm, domain, widen=True)
     check(f, x[:_SAMPLES])

@@ -128,11 +128,12 @@ class Counting(nn.Module):
     def __init__(self):
         super().__init__()
         self.register_buffer("count", torch.zeros(()))
-        self.calls, self.last = 0, None
+        self.calls, self.last, self.cache = 0, None, {"sizes": {}}
 
     def forward(self, x):
         self.calls += 1
         self.last = x
+        self.cache["sizes"][len(x)] = torch.ones_like(x)
         self.count += 1
         return x.flatten(1)
 
@@ -144,12 +145,36 @@ def test_reading_leaves_the_model_as_it_was():
     assert net.count == 0
     assert net.calls == 0
     assert net.last is None
+    assert net.cache == {"sizes": {}}
     assert net.training
     convolutions = build(ARCHITECTURES["convolutions"]).train()
     before = {k: v.clone() for k, v in convolutions.state_dict().items()}
     read(convolutions, SHAPE)
     assert all(m.training for m in convolutions.modules())
     assert all(torch.equal(v, before[k]) for k, v in convolutions.state_dict().items())
+
+
+@pytest.mark.parametrize("function", [lambda x: torch.ones(len(x), 3), lambda x: torch.zeros(3).expand(len(x), 3)])
+def test_outputs_that_are_the_same_for_all_inputs_have_the_constant_0(function):
+    model = PyTorchRegressor(Of(lambda m, x: function(x)), nn.MSELoss(), (6,), device_type="cpu", optimizer=None)
+    assert lipschitz_upper_bound(model).value == 0
+
+
+def test_a_refusal_leaves_buffers_and_generators_as_they_were():
+    net = Counting()
+    model = PyTorchRegressor(net, nn.MSELoss(), (6,), device_type="cpu", optimizer=None)
+    with pytest.raises(ValueError, match="forward changes the buffer"):
+        lipschitz_upper_bound(model)
+    assert net.count == 0
+    for draw in (lambda x: x + torch.randn(6), nn.functional.dropout, lambda x: x * float(np.random.rand())):  # noqa: NPY002
+        model = PyTorchRegressor(
+            Of(lambda m, x, draw=draw: draw(x)), nn.MSELoss(), (6,), device_type="cpu", optimizer=None
+        )
+        before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+        with pytest.raises(ValueError, match="random"):
+            lipschitz_upper_bound(model)
+        assert torch.equal(torch.get_rng_state(), before[0])
+        assert (np.random.get_state()[1] == before[1]).all()  # noqa: NPY002
 
 
 def test_in_place_models_leave_the_data_of_the_user():

@@ -1,5 +1,7 @@
 """Certificates: exact on linear models, and no attack breaks what they certify."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -181,3 +183,25 @@ def test_an_estimate_of_a_model_that_computes_something_else_now_is_refused():
         certified_radius(model, x, None, upper)
     handle.remove()
     assert certified_radius(model, x, None, upper).shape == (5,)
+
+
+def test_what_a_defence_makes_of_outputs_has_no_bound():
+    from art.defences.postprocessor import HighConfidence
+
+    x = np.zeros((4, 6), np.float32)
+    for active in (True, False):
+        defence = HighConfidence(cutoff=0.4, apply_fit=False, apply_predict=active)
+        model = PyTorchClassifier(
+            nn.Linear(6, 3), nn.CrossEntropyLoss(), (6,), 3, device_type="cpu", postprocessing_defences=[defence]
+        )
+        calls = (
+            lipschitz_upper_bound,
+            partial(lipschitz_lower_bound, x=x),
+            partial(certified_radius, x=x, lipschitz=9.0),
+        )
+        for call in calls:
+            if active:
+                with pytest.raises(ValueError, match="the postprocessing defence HighConfidence changes what predict"):
+                    call(model)
+            else:
+                call(model)

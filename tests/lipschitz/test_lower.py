@@ -145,6 +145,7 @@ def test_norm_pairs_are_consistent():
         ({"norm": 0}, "norm=0"),
         ({"max_iter": 0}, "max_iter"),
         ({"max_seconds": 0}, "max_seconds"),
+        *(({"seed": seed}, "seed=") for seed in (True, -1, 1.5, "a")),
     ],
 )
 def test_bad_options(options, message):
