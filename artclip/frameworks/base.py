@@ -65,6 +65,10 @@ class Function(abc.ABC):
         """Inside, nothing is computed in less than the model's own precision because a context outside says so."""
         return nullcontext()
 
+    def notes(self) -> list[str]:
+        """Where f is not what its user may take it for."""
+        return []
+
     def unchanged(self) -> AbstractContextManager[None]:
         """Buffers that predictions change inside, as counters of calls, are put back at the end."""
         return nullcontext()

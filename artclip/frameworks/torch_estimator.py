@@ -63,6 +63,16 @@ class TorchEstimator(TorchFunction, Trainable):
     def _deployed(self, x: torch.Tensor) -> torch.Tensor:
         return self.module(self._preprocessing.deployed(x))[-1]
 
+    def notes(self) -> list[str]:
+        model = self.estimator.model
+        if not isinstance(model, nn.Sequential):
+            return []
+        own = type(model).forward is not nn.Sequential.forward
+        if not own and not model._forward_hooks and not model._forward_pre_hooks:
+            return []
+        what = "forward of its own" if own else "hooks"
+        return [f"ART's predict runs the parts of a Sequential and leaves out its {what}: so does this figure"]
+
     def in_float64(self) -> TorchFunction | None:
         twin = super().in_float64()
         if isinstance(twin, TorchEstimator) and twin is not self:

@@ -75,6 +75,8 @@ def exact_constant(chain: Chain, p: float, q: float, max_seconds: float = math.i
         raise Undecided("a weight is not finite")
     patterns = (np.arange(1 << units)[:, None] >> np.arange(units)) & 1 == 1
     norms, doubts = _Norms(chain, p, q).of(patterns, tick)
+    if not units and doubts[0] <= _SURE * norms[0]:  # linear: every input will do
+        return Steepest(float(norms[0]) * (1 + _UP), np.zeros(chain.inputs), 1)
     whole, most = _Whole(chain, tick), norms + doubts
     best, at = -1.0, np.zeros(chain.inputs)
     possible = np.ones(len(patterns), bool)

@@ -133,7 +133,7 @@ def lipschitz_lower_bound(
         u=u,
         v=v,
         history=searches[0].history,
-        notes=[precision.note] if precision.note else [],
+        notes=[*f.notes(), *([precision.note] if precision.note else [])],
     )
 
 

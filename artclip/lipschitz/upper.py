@@ -82,7 +82,7 @@ def lipschitz_upper_bound(
         rounding, graph = graph.rounding, simplified(graph)
         bounds = _Bounds(graph, budget, bar)
         best = bounds.exact(p, q) if method == "exact" else bounds.least(p, q, method, max_iter)
-    best = replace(best, notes=[*late, *best.notes])
+    best = replace(best, notes=[*f.notes(), *late, *best.notes])
     return LipschitzEstimate(
         value=best.value * (1 + ROUNDING),
         kind=best.kind,

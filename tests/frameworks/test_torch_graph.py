@@ -271,3 +271,18 @@ def test_one_number_a_sample_and_programs():
     np.testing.assert_allclose(graph.evaluate(x), outputs(net, x))
     with pytest.raises(ValueError, match="TorchScript program"):
         read(torch.jit.trace(nn.Linear(6, 3), torch.zeros(2, 6)), (6,))
+
+
+def test_a_sequential_that_predict_runs_otherwise_has_a_note():
+    class Steeper(nn.Sequential):
+        def forward(self, x):
+            return 3 * super().forward(x)
+
+    plain, own, hooked = (kind(nn.Linear(6, 3)) for kind in (nn.Sequential, Steeper, nn.Sequential))
+    hooked.register_forward_hook(lambda module, inputs, outputs: 3 * outputs)
+    for net, said in ((plain, None), (own, "forward of its own"), (hooked, "hooks")):
+        model = PyTorchClassifier(net, nn.CrossEntropyLoss(), (6,), 3, device_type="cpu")
+        assert lipschitz_upper_bound(model).value == pytest.approx(np.linalg.norm(net[0].weight.detach(), 2))
+        for found in (lipschitz_upper_bound(model), lipschitz_lower_bound(model, np.zeros((2, 6)), nb_restarts=2)):
+            assert len(found.notes) == (said is not None)
+            assert said is None or said in found.notes[0]
