@@ -70,8 +70,8 @@ class TorchEstimator(TorchFunction, Trainable):
         own = type(model).forward is not nn.Sequential.forward
         if not own and not model._forward_hooks and not model._forward_pre_hooks:
             return []
-        what = "forward of its own" if own else "hooks"
-        return [f"ART's predict runs the parts of a Sequential and leaves out its {what}: so does this figure"]
+        what = "own forward" if own else "hooks"
+        return [f"ART's predict runs the parts of a Sequential and leaves out its {what}; so does this figure"]
 
     def in_float64(self) -> TorchFunction | None:
         twin = super().in_float64()

@@ -280,7 +280,7 @@ def test_a_sequential_that_predict_runs_otherwise_has_a_note():
 
     plain, own, hooked = (kind(nn.Linear(6, 3)) for kind in (nn.Sequential, Steeper, nn.Sequential))
     hooked.register_forward_hook(lambda module, inputs, outputs: 3 * outputs)
-    for net, said in ((plain, None), (own, "forward of its own"), (hooked, "hooks")):
+    for net, said in ((plain, None), (own, "own forward"), (hooked, "hooks")):
         model = PyTorchClassifier(net, nn.CrossEntropyLoss(), (6,), 3, device_type="cpu")
         assert lipschitz_upper_bound(model).value == pytest.approx(np.linalg.norm(net[0].weight.detach(), 2))
         for found in (lipschitz_upper_bound(model), lipschitz_lower_bound(model, np.zeros((2, 6)), nb_restarts=2)):
