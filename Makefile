@@ -39,14 +39,14 @@ test: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The same tests where only one framework is installed; each has an environment of its own.
 test-frameworks: test-only-torch test-only-tensorflow
 
 test-only-%:
 	$(MAKE) VENV=.venv-$* .venv-$*/.only-$*
-	OMP_NUM_THREADS=1 .venv-$*/bin/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 .venv-$*/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 docs: $(VENV)/.docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html

@@ -42,11 +42,9 @@ def assert_same(one, other):
             np.testing.assert_array_equal(array, b.arrays[name])
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_jobs_side_by_side_give_the_same_figures(framework):
-    options = {"defences": "clip,adversarial", "nb_seeds": 1, "framework": framework}
-    options |= WHOLE if framework == "torch" else QUICK
-    assert_same(compare(small(framework), n_jobs=1, **options), compare(small(framework), n_jobs=2, **options))
+def test_jobs_side_by_side_give_the_same_figures():
+    options = {"defences": "clip,adversarial", "nb_seeds": 1, **WHOLE}
+    assert_same(compare(small(), n_jobs=1, **options), compare(small(), n_jobs=2, **options))
 
 
 def test_a_dask_cluster_gives_the_same_figures():

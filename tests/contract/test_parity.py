@@ -113,8 +113,7 @@ def trajectory(classifier, x, y, first_pairs=None, **options):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("make", [mlp, cnn], ids=["mlp", "cnn"])
-@pytest.mark.parametrize("pair_init", ["batch", "near", "data"])
+@pytest.mark.parametrize(("make", "pair_init"), [(mlp, "batch"), (cnn, "near"), (cnn, "data")])
 def test_same_trajectory(make, dtype, pair_init):
     check(make, dtype, pair_init)
 

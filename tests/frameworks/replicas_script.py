@@ -27,7 +27,7 @@ def strategy():
 
 
 CASES = {
-    **{name: several.CASES[name] for name in ("default", "steepest", "persistent", "bracket", "weight", "batchnorm")},
+    **{name: several.CASES[name] for name in ("default", "persistent", "bracket", "weight", "batchnorm")},
     "keras": ("mlp", lambda c: CLIPTrainer(c, lamda=0.05, pair_interval=2, seed=0)),
 }
 
