@@ -18,7 +18,7 @@ _CHUNK = 1 << 22  # elements looked at together: a memory-mapped array is never 
 def norm(name: str, value: Any) -> float:
     """The norm 1, 2 or inf; ``np.inf``, ``"inf"``, ``"1"`` and ``"2"`` are understood."""
     try:
-        p = float(value)
+        p = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         p = math.nan
     if p not in (1, 2, math.inf):
@@ -113,6 +113,8 @@ def clip_values(value: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def array(name: str, value: Any) -> np.ndarray:
     """The value as an array of numbers; ``TypeError`` where it is none."""
+    if value is None:
+        raise TypeError(f"{name} is None; give a numpy array")
     try:
         found = np.asarray(value)
     except Exception as error:  # ragged lists, tensors with a gradient or on another device

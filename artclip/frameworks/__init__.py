@@ -132,9 +132,11 @@ def layers_of(estimator: Any) -> LayerGraph:
 def _readable(estimator: Any) -> Function:
     adapter = _adapter(estimator)
     if adapter is None or adapter.__name__ not in _GRAPHS:
+        hint = f"expected an ART {_installed(_ESTIMATORS)}"
+        if adapter is not None and adapter.name in _WRAP:
+            hint = f"wrap it, as {_WRAP[adapter.name]} of art.estimators.classification"
         raise TypeError(
-            f"cannot read the layers of {_bases(estimator)[0]}; expected an ART {_installed(_ESTIMATORS)}. "
-            "lipschitz_lower_bound takes any estimator"
+            f"cannot read the layers of {_bases(estimator)[0]}; {hint}. lipschitz_lower_bound takes any estimator"
         )
     found: Function = adapter(estimator)
     return found

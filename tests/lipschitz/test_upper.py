@@ -192,6 +192,8 @@ def test_other_estimators_are_refused_with_a_way_out():
 
     with pytest.raises(TypeError, match=r"cannot read the layers of .*lipschitz_lower_bound takes any"):
         lipschitz_upper_bound(BlackBoxClassifier(lambda x: x, (3,), 3))
+    with pytest.raises(TypeError, match=r"wrap it, as PyTorchClassifier\(model"):
+        lipschitz_upper_bound(nn.Linear(3, 2))
 
 
 def test_mode_is_left_as_found_and_running_statistics_are_used():
@@ -216,7 +218,9 @@ def test_without_time_there_is_a_bound_that_says_so():
     assert ample.value < none.value < math.inf
 
 
-@pytest.mark.parametrize("options", [{"method": "guess"}, {"norm": 3}, {"max_iter": 0}, {"max_seconds": 0}])
+@pytest.mark.parametrize(
+    "options", [{"method": "guess"}, {"norm": 3}, {"norm": True}, {"max_iter": 0}, {"max_seconds": 0}]
+)
 def test_bad_options(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         lipschitz_upper_bound(classifier("dense", 0), **options)
