@@ -27,6 +27,7 @@ from joblib import Parallel, delayed
 
 from tests.fuzz import fuzz
 
+FIRST = 100_000
 SIZE = 50  # nets that one job looks at
 POINTS, ROUNDS = 12, 4  # more than in the tests
 
@@ -61,7 +62,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("framework", choices=("torch", "keras"))
     parser.add_argument("--nets", type=int, default=5000)
-    parser.add_argument("--seed", type=int, default=100_000, help="of the first net")
+    parser.add_argument("--seed", type=int, default=FIRST, help="of the first net")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--max-seconds", type=float, default=float("inf"), help="then those looked at are what counts")
     arguments = parser.parse_args()
@@ -78,7 +79,8 @@ def main() -> int:
     results = {**summary(outcomes), "seconds": round(time.perf_counter() - began)}
     settings = {"seed": arguments.seed, "points": POINTS, "rounds": ROUNDS}
     packages = {"torch": ("torch",), "keras": ("tensorflow", "keras")}[arguments.framework]
-    save(f"fuzz_bounds_{arguments.framework}", settings, results, *packages)
+    which = "" if arguments.seed == FIRST else f"_{arguments.seed}"
+    save(f"fuzz_bounds_{arguments.framework}{which}", settings, results, *packages)
     return int(bool(results["broken"]))
 
 
