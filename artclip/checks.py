@@ -74,8 +74,7 @@ def seed(value: Any) -> int | None:
     """A seed as Python's integer, or ``None``."""
     if value is None:
         return None
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"seed={value!r} must be an integer >= 0, or None")
+    positive_integer("seed", value, 0)
     return int(value)
 
 

@@ -9,18 +9,19 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from tests import nets as registries
 
 HERE = Path(__file__).parent
-
-
 # Files that take longest, of which each runs in one process: they come first, so that none is left alone at the end.
 LONGEST = (
-    *(
-        "frameworks/test_tensorflow.py",
-        "contract/test_training.py",
-        "comparison/test_cells.py",
-        "contract/test_resume.py",
-    ),
-    *("fuzz/test_bounds.py", "frameworks/test_tensorflow_replicas.py", "frameworks/test_torch_ranks.py"),
-    *("frameworks/test_keras_graph.py", "evaluation/test_attacks.py", "comparison/test_compare.py", "test_examples.py"),
+    "frameworks/test_tensorflow.py",
+    "contract/test_training.py",
+    "comparison/test_cells.py",
+    "contract/test_resume.py",
+    "fuzz/test_bounds.py",
+    "frameworks/test_tensorflow_replicas.py",
+    "frameworks/test_torch_ranks.py",
+    "frameworks/test_keras_graph.py",
+    "evaluation/test_attacks.py",
+    "comparison/test_compare.py",
+    "test_examples.py",
 )
 
 

@@ -91,7 +91,5 @@ class Subject:
 
 def seed_of(seed: int | None) -> int:
     """The seed, or one that is drawn."""
-    if seed is None:
-        return int(np.random.SeedSequence().generate_state(1)[0])
-    checks.positive_integer("seed", seed, 0)
-    return int(seed)
+    given = checks.seed(seed)
+    return int(np.random.SeedSequence().generate_state(1)[0]) if given is None else given

@@ -134,12 +134,12 @@ class _Recursion:
         self._cuts = np.cumsum([len(w) for w in weights[:-1]]).astype(int)
         self.size = (int(self._cuts[-1]) + len(slopes)) if slopes else 0
         self._guess: np.ndarray | None = None
-        self._called = False
 
     def scaled(self, bound: float) -> float:
         """A bound as it is for the weights as they were; infinite where it is beyond floats."""
+        exponent = self._exponent + sum(layer.half_exponent or 0 for layer in self._layers)
         try:
-            return max(math.ldexp(bound, self._exponent), sys.float_info.min if bound else 0.0)
+            return max(math.ldexp(bound, exponent), sys.float_info.min if bound else 0.0)
         except OverflowError:
             return math.inf
 
@@ -149,11 +149,8 @@ class _Recursion:
         starts = np.array([layer.start for layer in self._layers])
         shares = starts / (starts + (1 - starts) * np.exp(-raw_shares))
         middle = self._first
-        first = not self._called
         for layer, d, share in zip(self._layers, scalings, shares, strict=True):
-            middle = layer.forward(middle, d, min(float(share), _MOST_SHARE), first)
-            self._exponent += layer.half_exponent if first else 0
-        self._called = True
+            middle = layer.forward(middle, d, min(float(share), _MOST_SHARE))
         top, self._guess = _largest(middle, self._guess, _CLOSE)
         adjoint = self._guess[:, None], np.array([1 / (2 * top)])  # of M: Σ sᵢ zᵢ zᵢᵀ, as (z, s)
         in_d, in_share = [], []
@@ -173,9 +170,9 @@ class _Layer:
         self._kappa, self._rho = -low * high / self._e, ((high + low) / 2) ** 2 / self._e
         self.start = min(1 / (1 + math.sqrt(self._rho)), 1 - 1e-4)  # of σ: the best for scalar Λ
         self._vector: np.ndarray | None = None
-        self.half_exponent = 0  # of the power of four that M_{k+1} is divided by
+        self.half_exponent: int | None = None  # of the power of four that M_{k+1} is divided by, from the first on
 
-    def forward(self, middle: np.ndarray, d: np.ndarray, share: float, first: bool = False) -> np.ndarray:
+    def forward(self, middle: np.ndarray, d: np.ndarray, share: float) -> np.ndarray:
         self._scale, self._share, self._middle = np.exp(d / 2), share, middle
         g = self._scale[:, None] * middle * self._scale
         self._top, self._vector = _largest(g, self._vector, _ABOUT)
@@ -201,7 +198,7 @@ class _Layer:
             rest *= self._c * abs(self._kappa)
             self._next += math.copysign(1.0, self._kappa) * rest
             self._next[np.diag_indices(len(rest))] += _lost(rest, len(d))
-        if first:
+        if self.half_exponent is None:
             self.half_exponent = math.frexp(float(self._next.diagonal().max()))[1] // 2
         self._next = np.ldexp(self._next, -2 * self.half_exponent)
         self._c = math.ldexp(self._c, -2 * self.half_exponent)

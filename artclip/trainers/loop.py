@@ -44,8 +44,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
     ) -> None:
         self._controller: Controller = controller(lamda, target_accuracy, lamda_increment)
         checks.positive_integer("warmup_epochs", warmup_epochs, least=0)
-        if seed is not None:
-            checks.positive_integer("seed", seed, least=0)
+        seed = checks.seed(seed)
         trainable = trainable_of(classifier)
         trainable.check_trainable()
         if target_accuracy is not None and trainable.nb_classes is None:
@@ -56,7 +55,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         self.restore_best = restore_best
         self.checkpoint = None if checkpoint is None else checks.folder(checkpoint)
         self.callbacks = tuple(callbacks)
-        self.seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
+        self.seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
         self.verbose = verbose
         self.history: list[Record] = []
         self._first_lamda, self._lamda_increment, self._own_seed = lamda, lamda_increment, seed is not None

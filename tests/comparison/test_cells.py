@@ -23,8 +23,8 @@ QUICK |= {"curve_samples": 0, "masking": False, "lipschitz": False}
 WHOLE = {**QUICK, "curve_samples": 20, "masking": True, "lipschitz": True}
 
 
-def small(framework=FRAMEWORKS[0]):
-    (x, y), (x_test, y_test) = load_data("digits", channels_first=framework == "torch")
+def small():
+    (x, y), (x_test, y_test) = load_data("digits", channels_first=FRAMEWORKS[0] == "torch")
     return (x[:200], y[:200]), (x_test[:100], y_test[:100])
 
 
