@@ -110,6 +110,10 @@ class Function(abc.ABC):
         """:meth:`forward` without gradients."""
         return self.constants([self.forward(x)])[0]
 
+    def value_alone(self, x: Tensor) -> Tensor:
+        """:meth:`value` on this device alone."""
+        return self.constants([self._outputs(x)])[0]
+
     @abc.abstractmethod
     def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Outputs f(x) of shape (n, k), and the map from output cotangents (n, k) to input gradients.
@@ -242,6 +246,11 @@ class Trainable(Function):
     weights_file: str
     """What :meth:`save_weights` calls its file, as ``model.pt``."""
 
+    multi_label = False
+    """Whether each output is a label of its own, right or wrong by itself."""
+    threshold = 0.5
+    """Output above which the class of a single output, or a label of its own, is 1."""
+
     leads = True
     """Whether this process shows progress and writes to the disk: one of those that train together does."""
 
@@ -291,6 +300,25 @@ class Trainable(Function):
         Raises:
             ValueError: there are outputs to pass through something, and the loss is computed out of reach.
         """
+
+    def right(self, outputs: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """What is right of each prediction: 1 or 0; of several labels a sample, the share of them.
+
+        Args:
+            outputs: shape (n, k).
+            y: n labels as from :meth:`labels`.
+
+        Returns:
+            Shape (n,), float64.
+        """
+        if self.multi_label or outputs.shape[1] == 1:
+            return np.asarray(((outputs > self.threshold) == (y.reshape(outputs.shape) > 0.5)).mean(1))
+        index = y.argmax(1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1)
+        return np.asarray(outputs.argmax(1) == index, dtype=np.float64)
+
+    def takes_several_labels(self) -> bool:
+        """Whether the loss is one of labels that do not exclude each other."""
+        return True
 
     @abc.abstractmethod
     def update(self, objectives: Sequence[Objective]) -> tuple[Tensor, ...]:

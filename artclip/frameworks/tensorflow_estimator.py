@@ -66,6 +66,7 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         self.nb_classes = None if linear and keras_layers.is_regression(self._loss) else estimator.nb_classes
         self.told_classes = self.nb_classes
         self._sparse = keras_layers.loss_name(self._loss).startswith("sparse")
+        self.threshold = 0.0 if getattr(self._loss, "from_logits", False) else 0.5
 
     def spread(self) -> TensorFlowEstimator:
         from artclip.frameworks import tensorflow_replicas  # it has a subclass of this
@@ -169,13 +170,18 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
     def _correct(self, outputs: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         if self.nb_classes is None:
             return tf.constant(math.nan, self.dtype)
+        if self.multi_label:
+            labels_right = tf.cast((outputs > self.threshold) == (y > 0.5), self.dtype)
+            return tf.reduce_sum(tf.reduce_mean(labels_right, 1))
         if self._width == 1:  # one output: probability, or log-odds before a sigmoid
-            threshold = 0.0 if getattr(self._loss, "from_logits", False) else 0.5
-            right = (tf.reshape(outputs, (-1,)) > threshold) == (tf.reshape(y, (-1,)) > 0.5)
+            right = (tf.reshape(outputs, (-1,)) > self.threshold) == (tf.reshape(y, (-1,)) > 0.5)
         else:
             labels = tf.argmax(y, 1) if y.shape.rank == 2 else y
             right = tf.argmax(outputs, 1) == labels
         return tf.reduce_sum(tf.cast(right, self.dtype))
+
+    def takes_several_labels(self) -> bool:
+        return "categorical" not in keras_layers.loss_name(self._loss)
 
     def update(self, objectives: Sequence[Objective]) -> tuple[tf.Tensor, ...]:
         variables, reported = self.model.trainable_variables, []

@@ -128,6 +128,10 @@ class TorchFunction(Function):
     def value(self, x: torch.Tensor) -> torch.Tensor:
         return self.forward(x)
 
+    @torch.no_grad()
+    def value_alone(self, x: torch.Tensor) -> torch.Tensor:
+        return self._outputs(x)
+
     def pullback(self, x: torch.Tensor) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
         x = x.detach().requires_grad_(True)
         with torch.enable_grad():

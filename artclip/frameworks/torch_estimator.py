@@ -32,6 +32,11 @@ def _without_cache(device_type: str) -> AbstractContextManager[Any]:
     return torch.autocast(device_type, torch.get_autocast_dtype(device_type), cache_enabled=False)
 
 
+# Losses that take one class a sample; and those whose outputs are log-odds.
+_OF_ONE_CLASS = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
+_OF_LOG_ODDS = (nn.BCEWithLogitsLoss, nn.MultiLabelSoftMarginLoss, nn.SoftMarginLoss)
+
+
 class TorchEstimator(TorchFunction, Trainable):
     """An ART ``PyTorchClassifier`` or ``PyTorchRegressor``.
 
@@ -53,6 +58,7 @@ class TorchEstimator(TorchFunction, Trainable):
         self._parameters = [p for p in self.module.parameters() if p.requires_grad]
         self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorPyTorch)
         self.scaling = self._preprocessing.scaling
+        self.threshold = 0.0 if isinstance(getattr(estimator, "loss", None), _OF_LOG_ODDS) else 0.5
         self.has_defences = self._preprocessing.has_defences
 
     def spread(self) -> TorchEstimator:
@@ -143,11 +149,15 @@ class TorchEstimator(TorchFunction, Trainable):
         return torch.zeros_like(outputs, dtype=self.dtype).scatter_(1, index[:, None], 1.0)
 
     def _correct(self, outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        if self.multi_label:
+            return ((outputs > self.threshold) == (y > 0.5)).to(self.dtype).mean(1).sum()
         if outputs.ndim == 1 or outputs.shape[1] == 1:  # one output: probability, or log-odds before a sigmoid
-            threshold = 0.0 if isinstance(self.estimator.loss, nn.BCEWithLogitsLoss) else 0.5
-            return ((outputs.reshape(-1) > threshold) == (y.reshape(-1) > 0.5)).sum()
+            return ((outputs.reshape(-1) > self.threshold) == (y.reshape(-1) > 0.5)).sum()
         labels = y.argmax(1) if y.ndim == 2 else y
         return (outputs.argmax(1) == labels).sum()
+
+    def takes_several_labels(self) -> bool:
+        return not isinstance(self.estimator.loss, _OF_ONE_CLASS)
 
     def update(self, objectives: Sequence[Objective]) -> tuple[torch.Tensor, ...]:
         optimizer, reported = self.estimator.optimizer, []

@@ -41,6 +41,7 @@ class PairRule:
         least: separation below which quotients would be rounding noise.
         low, high: box that holds u and v, numbers or broadcastable to one input; ``None`` for no box.
         narrow: whether some side of the box may be shorter than h, so that h has to be limited to it.
+        side: length > 0 that counts as one where quotients are penalised: the mean side of the box, in ``norm``.
         centre_step: how far a centre moves along its own gradient in one ascent, as a share of h, >= 0.
     """
 
@@ -52,6 +53,7 @@ class PairRule:
     low: Tensor | None = None
     high: Tensor | None = None
     narrow: bool = False
+    side: float = 1.0
     centre_step: float = 0.5
 
     def ends(self, state: State) -> Tensor:
@@ -281,14 +283,15 @@ def make_rule(
     bounds = f.clip_values if f.clip_values is not None else (np.float64(x.min()), np.float64(x.max()))
     low, high = (np.broadcast_to(b, x.shape[1:]).astype(np.float64) for b in bounds)
     given = separation is not None
+    width = np.maximum(high - low, 0)
+    diagonal = float(lengths(width[None], p)[0]) or 1.0
+    ones = float(lengths(np.ones((1, *x.shape[1:])), p)[0])  # the diagonal of a box whose sides are one
     if separation is None:
-        width = np.maximum(high - low, 0)
-        diagonal = float(lengths(width[None], p)[0]) or 1.0
         separation = min(diagonal / 28, float(width.max()) or 1.0)
     checks.positive("separation", separation)
     # Outputs are rounded to about eps·‖x‖, times the slope; a difference over h must stand well above that.
     scale = max(float(np.abs(low).max()), float(np.abs(high).max()), 1e-30)
-    least = 16 * f.precision * scale * float(lengths(np.ones((1, *x.shape[1:])), p)[0])
+    least = 16 * f.precision * scale * ones
     if widen and not given and separation < least <= diagonal / 2:
         separation = least
     if separation < least:
@@ -302,12 +305,13 @@ def make_rule(
             f"separation={separation:g} is so small that quotients would be rounding noise; use at least {least:.2g}, "
             "or a model in float64"
         )
+    side = diagonal / ones if width.any() else 1.0
     if not bounded:
-        return PairRule(f, p, q, separation, least), low, high
+        return PairRule(f, p, q, separation, least, side=side), low, high
     # Numbers where all sides are alike: frameworks clip to them several times faster than to tensors.
     least_in, most_in = (float(b.flat[0]) if (b == b.flat[0]).all() else f.tensor(b) for b in (low, high))
     narrow = separation > float((high - low).min())
-    return PairRule(f, p, q, separation, least, least_in, most_in, narrow), low, high
+    return PairRule(f, p, q, separation, least, least_in, most_in, narrow, side), low, high
 
 
 def lengths(t: np.ndarray, p: float) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -22,13 +23,16 @@ class Batches(Protocol):
     def epoch(self, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of the next epoch, from the one of this number on."""
 
+    def deployed(self) -> tuple[np.ndarray, np.ndarray]:
+        """Samples as they come when the model is deployed, and their labels: all, or some of late."""
+
 
 class ArrayBatches:
     """Shuffled batches of arrays.
 
     Args:
         trainable: adapter that makes the tensors.
-        x, y: the same number n >= 1 of samples and labels.
+        x, y: the same number n >= 1 of samples and labels, checked.
         batch_size: samples a batch, >= 1; the last batch may be shorter. A single sample left over joins the batch
             before it, since BatchNorm cannot train on one.
         drop_last: leave a short last batch out.
@@ -38,7 +42,9 @@ class ArrayBatches:
     def __init__(
         self, trainable: Trainable, x: np.ndarray, y: np.ndarray, batch_size: int, drop_last: bool, seed: int
     ) -> None:
-        self._trainable, self._x, self._y, self._rng = trainable, x, y, np.random.default_rng(seed)
+        self._trainable, self._rng = trainable, np.random.default_rng(seed)
+        self._x, self._y = trainable.training_data(x, y)
+        self._raw = x, y
         bounds = list(range(0, len(x), batch_size))
         left_over = len(x) - bounds[-1]
         short = left_over < batch_size if drop_last else left_over == 1 < batch_size
@@ -47,6 +53,17 @@ class ArrayBatches:
         ends = [*bounds[1:], bounds[-1] + batch_size if drop_last else len(x)]
         self._bounds = list(zip(bounds, ends, strict=True))
         self.nb_batches = len(bounds)
+
+    def deployed(self) -> tuple[np.ndarray, np.ndarray]:
+        """All samples, without what applies at fit alone, and their labels."""
+        x, y = self._raw
+        return x, self._trainable.labels(y)
+
+    def some(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Up to 1024 samples, in their order, as they are trained on."""
+        nb = len(self._x)
+        rows = np.sort(np.random.default_rng(seed).choice(nb, min(nb, 1024), replace=False))
+        return self._x[rows], self._y[rows]
 
     @property
     def order(self) -> Any:
@@ -81,6 +98,7 @@ class GeneratorBatches:
         if not generator.size:
             raise ValueError("the generator's size is not known; give size= when you make it")
         self._generator, self._trainable = generator, trainable
+        self._recent: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=2)
         self.order: Any = None
         self.nb_batches = math.ceil(generator.size / generator.batch_size)
 
@@ -88,7 +106,13 @@ class GeneratorBatches:
         """The next batch, checked, as arrays."""
         x, y = self._generator.get_batch()
         x, y = checks.data(x, y, self._trainable.input_shape, self._trainable.nb_classes)
+        self._recent.append((x, y))
         return self._trainable.training_data(x, y)
+
+    def deployed(self) -> tuple[np.ndarray, np.ndarray]:
+        """The batch before the last: the last one has just been learnt, and shows too high an accuracy."""
+        x, y = self._recent[0]
+        return x, self._trainable.labels(y)
 
     def epoch(self, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """As many batches as cover ``size`` samples, less those before the first."""

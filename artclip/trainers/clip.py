@@ -14,7 +14,7 @@ from artclip.lipschitz.smooth import SmoothBound
 from artclip.trainers.bracket import BracketPenalty
 from artclip.trainers.epochs import Record, Regularizer, Sample
 from artclip.trainers.loop import RegularizedTrainer
-from artclip.trainers.penalty import MOST_PENALTY, PairOptions, PairPenalty
+from artclip.trainers.penalty import MOST_PENALTY, PairOptions, PairPenalty, Units
 
 
 class CLIPTrainer(RegularizedTrainer):
@@ -24,13 +24,19 @@ class CLIPTrainer(RegularizedTrainer):
     keeps adversarial (algorithm 1), and f is the classifier as deployed: in eval mode, on raw inputs, ART's
     preprocessing included. In the penalty BatchNorm normalises by the batch, as it does in the loss.
 
+    λ has no units: inputs count in sides of their box, the mean side of ``clip_values`` (without them, the range of
+    the data), so pixels from 0 to 255 train to the same model as pixels from 0 to 1. A regressor's outputs count in
+    standard deviations of its targets, and its loss in what guessing their mean costs.
+
     Args:
         classifier: ART ``PyTorchClassifier``, ``TensorFlowV2Classifier`` or ``KerasClassifier`` (logits preferred), or
             ``PyTorchRegressor``, with loss and optimizer. A TensorFlow or Keras classifier whose loss is a mean squared
             error and whose outputs are linear counts as a regressor.
         lamda: λ >= 0, the weight of the penalty; the first λ where ``target_accuracy`` is given.
-        target_accuracy: training accuracy in (0, 1] to hold by the discrepancy principle: λ rises while accuracy is
-            above it and falls while below and not rising. ``None`` keeps λ fixed.
+        target_accuracy: accuracy in (0, 1] to hold by the discrepancy principle: λ rises while accuracy is above it
+            and falls while below and not rising. It is that of the model as deployed, in eval mode: on the validation
+            data where given, else on training data. ``fit`` ends with the model of its last quarter that comes closest,
+            and warns where the target is not held. ``None`` keeps λ fixed.
         lamda_increment: step > 0 of the paper's rule, which adds or subtracts it once an epoch. ``None`` for a rule
             that scales λ several times an epoch.
         warmup_epochs: epochs >= 0 with λ = 0, in which no pair work is done.
@@ -69,13 +75,21 @@ class CLIPTrainer(RegularizedTrainer):
             bound. It rises from 0 over the first half of the steps of a ``fit``. With MaxMin units and ``lamda=0`` it
             makes the best certificates. Both this and ``upper_penalty`` need layers that
             :func:`artclip.lipschitz_upper_bound` can read, and no BatchNorm.
+        target_metric: what ``target_accuracy`` is: ``"accuracy"``, or ``"balanced_accuracy"``, the mean of the
+            accuracies of the classes, for data in which some classes are rare. Where samples have several labels
+            each, accuracy is the share of labels that are right.
 
     Attributes:
         history: one dict an epoch: ``epoch``, ``loss``, ``accuracy``, ``lipschitz`` (mean quotient of the pairs that
             climb it: how steep the model is around the data, *not* its Lipschitz constant; ``None`` where λ = 0),
             ``penalty`` (``None`` here), ``lamda``, ``skipped_steps`` (undone because numbers failed), ``gradients``
             (inputs through which gradients were taken: the samples, and the pairs at each ascent and each penalty),
-            ``val_loss``, ``val_accuracy``, ``seconds``.
+            ``val_loss``, ``val_accuracy``, ``seconds``, and ``deployed_accuracy``: what ``target_accuracy`` is compared
+            to, a mean over the epoch (``accuracy`` is that of the training batches, in train mode); ``None`` without a
+            target.
+        deployed_accuracy: that of the model with which the last ``fit`` ended, on up to 2048 samples; ``None`` without
+            a target.
+        notes: what keeps the target from being held, as sentences: λ at its bound, λ still moving.
 
     Raises:
         TypeError: the classifier is not one that artclip can train.
@@ -106,6 +120,7 @@ class CLIPTrainer(RegularizedTrainer):
         separation: float | None = None,
         upper_penalty: float = 0.0,
         certify_eps: float = 0.0,
+        target_metric: str = "accuracy",
     ) -> None:
         checks.non_negative("upper_penalty", upper_penalty)
         checks.non_negative("certify_eps", certify_eps)
@@ -133,6 +148,7 @@ class CLIPTrainer(RegularizedTrainer):
             callbacks,
             seed,
             verbose,
+            target_metric,
         )
 
     def settings(self) -> dict[str, Any]:
@@ -144,12 +160,15 @@ class CLIPTrainer(RegularizedTrainer):
         x, y = sample
         most = MOST_PENALTY * trainable.blind_loss(y)
         most = most if most > 0 else math.inf
-        pairs = PairPenalty(self.options.pairs(trainable, x, seed), self.options, most, nb_steps)
+        pairs = self.options.pairs(trainable, x, seed)
+        units = Units.of(trainable, pairs.rule.side, y)
+        penalty = PairPenalty(pairs, self.options, units, most, nb_steps)
         if self.upper_penalty == self.certify_eps == 0:
-            return pairs
+            return penalty
         if self.certify_eps > 0 and trainable.nb_classes is None:
             raise ValueError(
                 f"certify_eps={self.certify_eps:g} needs a classifier: a regressor has no labels to certify"
             )
         bound = SmoothBound(trainable, self._classifier)
-        return BracketPenalty(pairs, bound, self.upper_penalty, self.certify_eps, nb_steps)
+        weight = self.upper_penalty * units.quotient * units.loss
+        return BracketPenalty(penalty, bound, weight, self.certify_eps, nb_steps)

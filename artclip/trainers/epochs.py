@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import time
 import warnings
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from artclip.frameworks import Trainable
 from artclip.frameworks.base import Objective, Raise, Tensor
+from artclip.trainers.accuracy import DeployedAccuracy
 from artclip.trainers.batches import Batches
 from artclip.trainers.lamda import Controller
 from artclip.trainers.point import Point, Within
@@ -78,9 +80,15 @@ class Epochs:
     """
 
     def __init__(
-        self, trainable: Trainable, batches: Batches, regularizer: Regularizer, progress: Any, guessing: float = 1.0
+        self,
+        trainable: Trainable,
+        batches: Batches,
+        regularizer: Regularizer,
+        progress: Any,
+        guessing: float = 1.0,
+        accuracy: DeployedAccuracy | None = None,
     ) -> None:
-        self._guessing = guessing
+        self._guessing, self._accuracy = guessing, accuracy
         self._f, self._batches, self._regularizer, self._progress = trainable, batches, regularizer, progress
         self._plain_step = trainable.compile(self._plain)
         self._penalised_step = trainable.compile(self._penalised)
@@ -149,10 +157,13 @@ class Epochs:
         """The epoch that was begun or resumed; its record, less ``epoch`` and validation."""
         started, within = time.perf_counter(), self.point.within
         sums, figures, skipped, self._gradients = within.sums, within.figures, within.skipped, within.gradients
+        measured = within.measured
         per_check = max(LEAST_STEPS_PER_CHECK, math.ceil(self._batches.nb_batches / CHECKS_PER_EPOCH))
         stretch: list[tuple[int, tuple[Tensor, ...]]] = []
         for index, (x, y) in enumerate(self._batches.epoch(within.batch), within.batch + 1):
             stretch.append((self._f.total(x), self._step(x, y, lamda.value if penalise else 0.0)))
+            if self._accuracy is not None and self._accuracy.is_due(self._nb_steps):
+                self._compare(self._accuracy, lamda, stretch)
             if index % per_check and index < self._batches.nb_batches:
                 continue
             new, new_figures = self._check(stretch, lamda)
@@ -161,15 +172,17 @@ class Epochs:
             stretch = []
             if new is not None:
                 sums, figures = sums + new, (*figures, new_figures)
-                if penalise and lamda.each == "check":
-                    lamda.update(new[2] / new[0])
+                if penalise and self._accuracy is not None:
+                    measured = (*measured, self._accuracy.at(self._nb_steps, int(new[0])))
+                    lamda.check(measured[-1], new[2] / new[0])
                 seconds = within.seconds + time.perf_counter() - started
-                so_far = Within(index, sums, figures, skipped, self._gradients, seconds)
+                so_far = Within(index, sums, figures, measured, skipped, self._gradients, seconds)
                 self._mark(lamda, so_far, self.point.outer, self.point.best)
             self._show(sums, figures, lamda)
         record = self._record(sums, figures)
-        if penalise and lamda.each == "epoch" and record["accuracy"] is not None:
-            lamda.update(record["accuracy"])
+        record["deployed_accuracy"] = float(np.mean(measured)) if measured else None
+        if measured:
+            lamda.end_epoch(record["deployed_accuracy"])
         return {
             **record,
             "lamda": lamda.value if penalise else 0.0,
@@ -183,6 +196,20 @@ class Epochs:
         state = self._regularizer.state
         # One assignment, so that an interrupt finds either the old point or the new one.
         self.point = Point(f.snapshot(), state, f.randomness(), steps, dict(vars(lamda)), within, outer, best)
+
+    def _compare(self, accuracy: DeployedAccuracy, lamda: Controller, stretch: list) -> None:
+        """Keep the model where it is closer to the target than any before it in the last part of the fit."""
+        best, late = self.point.best, stretch[-accuracy.every :]
+        if best is not None and not accuracy.is_late(best[1][1]):
+            best = None  # of a fit that was to end earlier
+        nearest = math.inf if best is None else -best[1][0]
+        nb = sum(n for n, _ in late)
+        about = self._f.to_numpy([values[1] for _, values in late]).sum() / nb + lamda.gap
+        if not abs(about - accuracy.target) <= nearest + accuracy.deviation(nb):
+            return
+        off = abs(accuracy.now(nearest) - accuracy.target)
+        if off < nearest and self._f.is_finite():
+            self.point = replace(self.point, best=(self._f.snapshot(), (-off, float(self._nb_steps))))
 
     def _step(self, x: Tensor, y: Tensor, lamda: float) -> tuple[Tensor, ...]:
         step, self._nb_steps = self._nb_steps, self._nb_steps + 1

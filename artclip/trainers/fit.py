@@ -13,6 +13,7 @@ import numpy as np
 from artclip import checks
 from artclip.frameworks import Trainable
 from artclip.trainers import checkpoint
+from artclip.trainers.accuracy import DeployedAccuracy
 from artclip.trainers.batches import Batches
 from artclip.trainers.epochs import Epochs, Record, Regularizer
 from artclip.trainers.start import Start
@@ -28,6 +29,7 @@ class Fit:
         trainable: adapter of the classifier.
         batches: of the training data.
         regularizer: the penalty.
+        accuracy: that λ follows, or ``None`` where it follows none.
         validation: (x, y), checked, or ``None``.
         scheduler: as for :meth:`CLIPTrainer.fit`.
         start: where to start.
@@ -41,6 +43,7 @@ class Fit:
         trainable: Trainable,
         batches: Batches,
         regularizer: Regularizer,
+        accuracy: DeployedAccuracy | None,
         validation: tuple[np.ndarray, np.ndarray] | None,
         scheduler: Any,
         start: Start,
@@ -49,7 +52,8 @@ class Fit:
     ) -> None:
         self._trainer, self._f, self._batches, self._validation = trainer, trainable, batches, validation
         self._scheduler, self._start, self._progress = scheduler, start, progress
-        self._epochs = Epochs(trainable, batches, regularizer, progress, guessing)
+        self._accuracy = accuracy
+        self._epochs = Epochs(trainable, batches, regularizer, progress, guessing, accuracy)
         self._point = start.point(trainable, regularizer.state)
 
     def run(self, nb_epochs: int) -> None:
@@ -86,6 +90,8 @@ class Fit:
         epochs, trainer = self._epochs, self._trainer
         record = epochs.run(trainer._controller, penalise=index >= trainer.warmup_epochs)
         record = {"epoch": len(trainer.history) + 1, **record, **self._validated()}
+        if trainer.restore_best and self._accuracy is not None:
+            record["deployed_accuracy"] = self._accuracy.now()
         trainer.history.append(record)
         logger.info("%s", record)
         if self._scheduler is not None:

@@ -1,89 +1,130 @@
 """The weight λ of the regulariser: fixed, or steered by the discrepancy principle (algorithm 2).
 
-A controller is told the training accuracy at every check of the loop (about ten an epoch) or once an epoch, and
-answers with the next λ. Adding one: a class with ``value``, ``each`` and ``update``, and a line in :func:`controller`.
+A controller is told an accuracy at every check of the loop (about ten an epoch) and at the end of every epoch, and
+answers with the next λ. Adding one: a subclass of :class:`Controller` and a line in :func:`controller`.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
 from artclip import checks
 
-
-class Controller(Protocol):
-    """What the training loop asks of a λ."""
-
-    value: float
-    each: str
-    """``"check"`` or ``"epoch"``: when to call :meth:`update`."""
-
-    def update(self, accuracy: float) -> None:
-        """Take the training accuracy in [0, 1] since the last update."""
+MEMORY = 0.15  # weight of the newest figure in a running mean over checks
+TREND_MEMORY = 0.2
+LOOK_AHEAD = 1.0  # of the accuracy's lead over its running mean, this much is added to it
 
 
-class Fixed:
+class Controller:
+    """λ, and what is known of the accuracy that it follows.
+
+    The accuracy of the model as deployed is measured on few samples, that of the training batches on many, but in train
+    mode. What the two differ by changes slowly. So its running mean is added to the second: the sum is of the deployed
+    model, and far less noisy than the first.
+
+    Args:
+        lamda: first λ, >= 0.
+        target: accuracy to hold, in (0, 1]; ``None`` for none.
+
+    Attributes:
+        value: λ now.
+        accuracy: of the deployed model, at the last check.
+        gap: what it has more than the training batches, a running mean.
+    """
+
+    def __init__(self, lamda: float, target: float | None = None) -> None:
+        self.value, self.target = lamda, target
+        self.accuracy, self.gap, self.nb_checks = 0.0, 0.0, 0
+
+    def check(self, deployed: float, trained: float) -> None:
+        """Take accuracies in [0, 1]: of the deployed model now, and of the training batches since the last check."""
+        self.nb_checks += 1
+        self.gap += max(1 / self.nb_checks, MEMORY) * (deployed - trained - self.gap)
+        self.accuracy = trained + self.gap
+        self._after_check()
+
+    def end_epoch(self, accuracy: float) -> None:
+        """Take the mean accuracy of the deployed model at the checks of an epoch."""
+        self._after_epoch(accuracy)
+
+    def _after_check(self) -> None:
+        """λ after a check."""
+
+    def _after_epoch(self, accuracy: float) -> None:
+        """λ after an epoch."""
+
+    @property
+    def at_bound(self) -> bool:
+        """Whether λ can go no further."""
+        return False
+
+
+class Fixed(Controller):
     """A constant λ >= 0."""
 
-    each = "epoch"
 
-    def __init__(self, lamda: float) -> None:
-        self.value = lamda
-
-    def update(self, accuracy: float) -> None:
-        """Leave λ as it is."""
-
-
-class Additive:
+class Additive(Controller):
     """The paper's rule: once an epoch λ goes up by a fixed step while accuracy is over the target, else down.
 
     Args:
         lamda: first λ, >= 0.
-        target: training accuracy to hold, in (0, 1].
+        target: accuracy to hold, in (0, 1].
         increment: the step, > 0. λ never falls below 0.
     """
 
-    each = "epoch"
+    target: float
 
     def __init__(self, lamda: float, target: float, increment: float) -> None:
-        self.value, self.target, self.increment = lamda, target, increment
+        super().__init__(lamda, target)
+        self.increment = increment
 
-    def update(self, accuracy: float) -> None:
-        """Step towards the target."""
+    def _after_epoch(self, accuracy: float) -> None:
         step = self.increment if accuracy > self.target else -self.increment
         self.value = max(0.0, self.value + step)
 
+    @property
+    def at_bound(self) -> bool:
+        """Whether λ can go no further."""
+        return self.value == 0
 
-class Multiplicative:
+
+class Multiplicative(Controller):
     """Discrepancy rule on log λ, several times an epoch: a λ that is off by decades is found within an epoch or two.
 
     The step is proportional to how far the logit of the accuracy is from that of the target, and limited to a factor
-    of two, so 0.99 against a target of 0.95 moves λ as fast as 0.80 does in the other direction. While accuracy is
-    below the target but rising, λ waits: a net that has not learnt yet is no reason to give up λ.
+    of two, so 0.99 against a target of 0.95 moves λ as fast as 0.80 does in the other direction. The accuracy's trend
+    counts as well, so that λ turns before the target is passed. While accuracy is below the target but rising, λ does
+    not fall: a net that has not learnt yet is no reason to give up λ.
 
     Args:
         lamda: first λ, > 0.
-        target: training accuracy to hold, in (0, 1].
+        target: accuracy to hold, in (0, 1].
         gain: step of log λ per unit of logit difference.
     """
 
-    each = "check"
     least, most = 1e-8, 1e4
+    target: float
 
     def __init__(self, lamda: float, target: float, gain: float = 0.5) -> None:
-        self.value, self.target, self.gain = lamda, target, gain
-        self._last = 0.0
+        super().__init__(lamda, target)
+        self.gain, self._mean = gain, 0.0
 
-    def update(self, accuracy: float) -> None:
-        """Step towards the target."""
-        rising = accuracy > self._last
-        self._last = accuracy
-        if accuracy < self.target and rising:
-            return
-        step = self.gain * (_logit(accuracy) - _logit(self.target))
+    def _after_check(self) -> None:
+        now, target = _logit(self.accuracy), _logit(self.target)
+        if self.nb_checks == 1:
+            self._mean = now
+        trend = now - self._mean
+        self._mean += TREND_MEMORY * trend
+        step = self.gain * (now + LOOK_AHEAD * trend - target)
+        if now < target and trend > 0:
+            step = max(0.0, step)
         factor = math.exp(min(math.log(2), max(-math.log(2), step)))
         self.value = min(self.most, max(self.least, self.value * factor))
+
+    @property
+    def at_bound(self) -> bool:
+        """Whether λ can go no further."""
+        return self.value in (self.least, self.most)
 
 
 def _logit(accuracy: float) -> float:
@@ -96,7 +137,7 @@ def controller(lamda: float, target_accuracy: float | None, lamda_increment: flo
 
     Args:
         lamda: the fixed λ, or the first one, >= 0.
-        target_accuracy: training accuracy in (0, 1] to hold, or ``None`` for a fixed λ.
+        target_accuracy: accuracy in (0, 1] to hold, or ``None`` for a fixed λ.
         lamda_increment: step of the paper's additive rule, > 0; ``None`` for the multiplicative rule.
 
     Raises:

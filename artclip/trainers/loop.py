@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,6 +17,7 @@ from artclip import checks
 from artclip.frameworks import Trainable, trainable_of
 from artclip.hashing import digest
 from artclip.trainers import checkpoint as checkpoints
+from artclip.trainers.accuracy import METRICS, DeployedAccuracy, faults
 from artclip.trainers.batches import ArrayBatches, Batches, GeneratorBatches
 from artclip.trainers.epochs import Record, Regularizer, Sample
 from artclip.trainers.fit import Fit
@@ -41,8 +43,10 @@ class RegularizedTrainer(Trainer, abc.ABC):
         callbacks: Iterable[Callable[[Any, Record], Any]] = (),
         seed: int | None = None,
         verbose: bool = False,
+        target_metric: str = "accuracy",
     ) -> None:
         self._controller: Controller = controller(lamda, target_accuracy, lamda_increment)
+        checks.one_of("target_metric", target_metric, METRICS)
         checks.positive_integer("warmup_epochs", warmup_epochs, least=0)
         seed = checks.seed(seed)
         trainable = trainable_of(classifier)
@@ -50,7 +54,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         if target_accuracy is not None and trainable.nb_classes is None:
             raise ValueError(f"target_accuracy={target_accuracy!r} needs a classifier: a regressor has no accuracy")
         super().__init__(classifier)
-        self.target_accuracy = target_accuracy
+        self.target_accuracy, self.target_metric = target_accuracy, target_metric
         self.warmup_epochs = warmup_epochs
         self.restore_best = restore_best
         self.checkpoint = None if checkpoint is None else checks.folder(checkpoint)
@@ -58,6 +62,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
         self.seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
         self.verbose = verbose
         self.history: list[Record] = []
+        self.deployed_accuracy: float | None = None
+        self.notes: list[str] = []
         self._first_lamda, self._lamda_increment, self._own_seed = lamda, lamda_increment, seed is not None
 
     @property
@@ -71,6 +77,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
             "lamda": self._first_lamda,
             "lamda_increment": self._lamda_increment,
             "target_accuracy": self.target_accuracy,
+            "target_metric": self.target_metric,
             "warmup_epochs": self.warmup_epochs,
             "restore_best": self.restore_best,
         }
@@ -95,7 +102,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
             x: shape (n, *input_shape), in the units of the classifier's ``clip_values``.
             y: class indices of shape (n,), one-hot labels or probabilities of shape (n, nb_classes); for a regressor
                 targets of shape (n,) or (n, k).
-            validation_data: (x, y) in the same formats, for ``val_accuracy`` in the history and ``restore_best``.
+            validation_data: (x, y) in the same formats, for ``val_accuracy`` in the history, ``restore_best`` and
+                ``target_accuracy``.
             batch_size: samples a step, >= 1.
             nb_epochs: passes over the data, >= 0.
             scheduler: anything with a ``step()``, called once an epoch; one that asks for a metric gets the loss. Or,
@@ -115,10 +123,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
         trainable = trainable_of(self._classifier).spread()
         start = self._start(trainable, resume)
         x, y = checks.data(x, y, trainable.input_shape, trainable.nb_classes)
-        x, y = trainable.training_data(x, y)
         batches = ArrayBatches(trainable, x, y, batch_size, bool(drop_last), start.seed)
-        some = np.sort(np.random.default_rng(start.seed).choice(len(x), min(len(x), 1024), replace=False))
-        sample = x[some], y[some]
+        sample = batches.some(start.seed)
         start.settings |= {"nb_samples": len(x), "batch_size": batch_size, "drop_last": bool(drop_last)}
         start.settings["data"] = digest(*sample)
         self._train(trainable, batches, sample, validation_data, nb_epochs, scheduler, verbose, start)
@@ -196,19 +202,42 @@ class RegularizedTrainer(Trainer, abc.ABC):
         nb_steps = nb_epochs * batches.nb_batches
         regularizer = self._regularizer(trainable, sample, start.seed, start.plan(nb_steps))
         guessing = trainable.blind_loss(sample[1])
+        accuracy = self._deployed_accuracy(trainable, batches, validation_data, start.seed, nb_steps)
         progress = tqdm(total=nb_steps, disable=not (verbose and trainable.leads), unit="step")
         with progress, checkpoints.terminable(self.checkpoint is not None), trainable.fitting(start.seed):
-            fit = Fit(self, trainable, batches, regularizer, validation_data, scheduler, start, progress, guessing)
+            fit = Fit(
+                self, trainable, batches, regularizer, validation_data, scheduler, start, progress, guessing, accuracy
+            )
             fit.run(nb_epochs)
+        if accuracy is not None and nb_epochs:
+            self._say_how_it_ended(accuracy, self.history[start.first :], trainable.leads)
         if nb_epochs and all(record["loss"] is None for record in self.history[start.first :]):
             raise FloatingPointError(
                 "every step had a NaN or infinite loss or gradient and was undone, so the model is as it was. Lower "
                 "the learning rate, or look for a layer that overflows"
             )
 
+    def _deployed_accuracy(
+        self, trainable: Trainable, batches: Batches, validation: Any, seed: int, nb_steps: int
+    ) -> DeployedAccuracy | None:
+        """What λ follows, if it follows anything."""
+        if self.target_accuracy is None:
+            return None
+        source = batches.deployed if validation is None else lambda: validation
+        return DeployedAccuracy(
+            trainable, self.target_metric, self.target_accuracy, seed, source, nb_steps, not self.restore_best
+        )
+
+    def _say_how_it_ended(self, accuracy: DeployedAccuracy, history: list[Record], leads: bool) -> None:
+        self.deployed_accuracy = accuracy.now()
+        self.notes = faults(self._controller, self.deployed_accuracy, history)
+        for note in self.notes if leads else ():
+            warnings.warn(note, RuntimeWarning, stacklevel=4)
+
     def _score(self, record: Record) -> tuple[float, float]:
         """Best is the flattest model that holds the target accuracy; without a target, the most accurate one."""
-        accuracy = record["accuracy"] if record["val_accuracy"] is None else record["val_accuracy"]
+        figures = (record["val_accuracy"], record["deployed_accuracy"], record["accuracy"])
+        accuracy = next((a for a in figures if a is not None), None)
         if accuracy is None:
             loss = record["loss"] if record["val_loss"] is None else record["val_loss"]
             return (-math.inf if loss is None else -loss), 0.0

@@ -82,6 +82,38 @@ class PairOptions:
         )
 
 
+@dataclass(frozen=True)
+class Units:
+    """What makes λ a number without units: the same data in other units train to the same model.
+
+    Attributes:
+        side: length of the inputs that counts as one: the mean side of their box.
+        spread: length of the outputs that counts as one: for a regressor the standard deviation of its targets.
+        loss: what the loss counts in: for a regressor its loss at the mean of the targets.
+    """
+
+    side: float = 1.0
+    spread: float = 1.0
+    loss: float = 1.0
+
+    @property
+    def quotient(self) -> float:
+        """What a quotient, or a bound of it, is multiplied by."""
+        return self.side / self.spread
+
+    @staticmethod
+    def of(trainable: Trainable, side: float, y: np.ndarray) -> Units:
+        """Those of a training on targets like y; a classifier's outputs and loss have none.
+
+        With a mean squared error, spread and loss cancel each other: the penalty is that of the raw outputs.
+        """
+        if trainable.nb_classes is not None:
+            return Units(side)
+        spread, loss = float(np.sqrt(np.var(y, axis=0, dtype=np.float64).mean())), trainable.blind_loss(y)
+        usable = math.isfinite(spread) and spread > 0 and math.isfinite(loss) and loss > 0
+        return Units(side, spread, loss) if usable else Units(side)
+
+
 class PairPenalty:
     """The penalty Q² (or Q) of X_Lip, as the training loop asks for it.
 
@@ -91,6 +123,7 @@ class PairPenalty:
     Args:
         pairs: at their start.
         options: how they climb and are penalised.
+        units: of what is penalised.
         most: see :class:`~artclip.trainers.epochs.Regularizer`.
         nb_steps: of the fit.
     """
@@ -98,8 +131,15 @@ class PairPenalty:
     records_as = "lipschitz"
     always: Any = None
 
-    def __init__(self, pairs: PairSet, options: PairOptions, most: float = math.inf, nb_steps: int = 1) -> None:
-        self.most = most
+    def __init__(
+        self,
+        pairs: PairSet,
+        options: PairOptions,
+        units: Units | None = None,
+        most: float = math.inf,
+        nb_steps: int = 1,
+    ) -> None:
+        self.most, self._units = most, units or Units(pairs.rule.side)
         self.rule: PairRule = pairs.rule
         self.state: State = pairs.state
         self._start, self._options, self._interval = pairs, options, options.interval(nb_steps)
@@ -151,10 +191,12 @@ class PairPenalty:
         return (self._fresh or self.rule).quotients_of(points, self.rule.f.forward_beside(points, x[:BESIDE]))
 
     def value(self, quotients: Tensor) -> Tensor:
-        """The penalty, as a scalar."""
-        f = self.rule.f
-        values = quotients * quotients if self._options.penalty == "squared" else quotients
-        return f.mean(values) if self._options.reduction == "mean" else f.max(values)
+        """The penalty, as a scalar, in its units."""
+        f, u = self.rule.f, self._units
+        scaled = quotients if u.quotient == 1 else quotients * u.quotient
+        values = scaled * scaled if self._options.penalty == "squared" else scaled
+        value = f.mean(values) if self._options.reduction == "mean" else f.max(values)
+        return value if u.loss == 1 else value * u.loss
 
 
 class LipschitzPenalty:
@@ -162,7 +204,9 @@ class LipschitzPenalty:
 
     Each call moves the pairs one update up and returns the penalty of their quotients, a scalar tensor that carries a
     gradient in the model's parameters alone. The model is seen in eval mode and left in the mode it was in; only
-    BatchNorm layers that are being trained normalise by the batch. In TensorFlow, call it under the ``GradientTape``,
+    BatchNorm layers that are being trained normalise by the batch. Inputs count in sides of their box (the mean side of
+    ``clip_values``, or the range of ``x_init``), so that ``lamda`` means the same for pixels up to 1 and up to 255;
+    outputs count as they are. In TensorFlow, call it under the ``GradientTape``,
     in a ``tf.function`` or not; for ``keras.Model.fit`` see :meth:`keras_model`.
 
     Args:
@@ -225,7 +269,7 @@ class LipschitzPenalty:
                 ``None`` takes points of ``x_init``.
 
         Returns:
-            A scalar tensor: the mean (or largest) Q² (or Q) over the pairs.
+            A scalar tensor: the mean (or largest) Q² (or Q) over the pairs, per side of the box.
         """
         count = self._count.value
         if x is None:
@@ -258,5 +302,8 @@ class LipschitzPenalty:
         return PenalisedModel(getattr(self._f, "model"), self, lamda)  # noqa: B009
 
     def quotients(self) -> np.ndarray:
-        """Q of each pair at the last call, shape (P,). Lower bounds of the Lipschitz constant, weak ones."""
+        """Q of each pair at the last call, shape (P,), in output units per input unit.
+
+        They are lower bounds of the Lipschitz constant, weak ones.
+        """
         return self._f.to_numpy([self._quotients.value])

@@ -21,6 +21,7 @@ class Within:
         batch: batches done.
         sums: samples, loss and right predictions summed, shape (3,).
         figures: those of the penalised steps, one array a check.
+        measured: accuracy of the model as deployed at each check, where λ follows it.
         skipped: steps undone.
         gradients: inputs through which gradients were taken.
         seconds: spent.
@@ -29,6 +30,7 @@ class Within:
     batch: int = 0
     sums: np.ndarray = field(default_factory=lambda: np.zeros(3))
     figures: tuple[np.ndarray, ...] = ()
+    measured: tuple[float, ...] = ()
     skipped: int = 0
     gradients: int = 0
     seconds: float = 0.0
@@ -73,7 +75,7 @@ class Point:
         w = self.within
         arrays["sums"] = w.sums
         arrays["figures"] = np.concatenate([np.empty(0), *w.figures])
-        record["within"] = {n: getattr(w, n) for n in ("batch", "skipped", "gradients", "seconds")}
+        record["within"] = {n: getattr(w, n) for n in ("batch", "measured", "skipped", "gradients", "seconds")}
         return arrays, record
 
     @staticmethod
@@ -83,7 +85,7 @@ class Point:
         Args:
             pairs: a state of the same regulariser, for its structure.
         """
-        best = record.get("best")
+        best, within = record.get("best"), dict(record["within"])
         figures = arrays["figures"]
         return Point(
             f.unpack(_under(arrays, "now."), record["snapshot"]),
@@ -91,7 +93,12 @@ class Point:
             _numbered(arrays, "randomness."),
             tuple(record["steps"]),
             record["lamda"],
-            Within(sums=arrays["sums"], figures=(figures,) if figures.size else (), **record["within"]),
+            Within(
+                sums=arrays["sums"],
+                figures=(figures,) if figures.size else (),
+                measured=tuple(within.pop("measured")),
+                **within,
+            ),
             record["outer"],
             best and (f.unpack(_under(arrays, "best."), best["snapshot"]), tuple(best["score"])),
         )

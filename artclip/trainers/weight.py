@@ -92,7 +92,7 @@ class WeightRegularizationTrainer(RegularizedTrainer):
             where a convolution counts as its kernel flattened to (outputs, inputs·k·k), which is not the norm of the
             convolution (Miyato et al. 2018 do the same). Biases and normalisation layers are left alone.
         target_accuracy, lamda_increment, warmup_epochs: as for :class:`artclip.CLIPTrainer`.
-        restore_best, checkpoint, callbacks, seed, verbose: as for :class:`artclip.CLIPTrainer`.
+        restore_best, checkpoint, callbacks, seed, verbose, target_metric: as for :class:`artclip.CLIPTrainer`.
 
     Attributes:
         history: as for :class:`artclip.CLIPTrainer`; ``lipschitz`` is ``None``, and ``penalty`` the mean
@@ -115,6 +115,7 @@ class WeightRegularizationTrainer(RegularizedTrainer):
         callbacks: Iterable[Callable[[Any, Record], Any]] = (),
         seed: int | None = None,
         verbose: bool = False,
+        target_metric: str = "accuracy",
     ) -> None:
         checks.one_of("kind", kind, KINDS)
         self.kind = kind
@@ -129,6 +130,7 @@ class WeightRegularizationTrainer(RegularizedTrainer):
             callbacks,
             seed,
             verbose,
+            target_metric,
         )
 
     def settings(self) -> dict[str, Any]:

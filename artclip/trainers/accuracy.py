@@ -1,0 +1,130 @@
+"""The accuracy that λ follows: that of the model as deployed, on a few samples at each check."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from artclip.frameworks import Trainable
+from artclip.frameworks.base import Tensor
+
+METRICS = ("accuracy", "balanced_accuracy")
+# Of the samples trained on between two checks, so many are predicted: a prediction costs a third of a step or less.
+SHARE, LEAST_SAMPLES = 1 / 20, 128
+# The last part of a fit, in which models are compared to the target; how often at most, and by how many samples.
+CLOSING, MOST_COMPARISONS, LEAST_STEPS, NB_COMPARED = 0.25, 32, 3, 2048
+# What is said: an accuracy farther off, a λ that changed by a larger factor in the last quarter of so many epochs.
+TOLERANCE, MOVING, LEAST_EPOCHS = 0.02, 3.0, 4
+
+
+class DeployedAccuracy:
+    """Accuracy in eval mode, of a model that is being trained.
+
+    Args:
+        trainable: the model.
+        metric: ``"accuracy"``, or ``"balanced_accuracy"``: the mean of the accuracies of the classes that occur.
+        target: to compare it to, in (0, 1].
+        seed: of the draws.
+        source: gives (x, y) to draw from, y as from :meth:`~artclip.frameworks.base.Trainable.labels`.
+        nb_steps: of the fit.
+        choose: whether the fit is to end with the closest of its last models.
+    """
+
+    def __init__(
+        self,
+        trainable: Trainable,
+        metric: str,
+        target: float,
+        seed: int,
+        source: Callable[[], tuple[np.ndarray, np.ndarray]],
+        nb_steps: int,
+        choose: bool = True,
+    ) -> None:
+        self._f, self._metric, self.target, self._seed, self._source = trainable, metric, target, seed, source
+        self.every = max(LEAST_STEPS, int(CLOSING * nb_steps) // MOST_COMPARISONS)
+        """Steps from one comparison of models to the next."""
+        self._first = (1 - CLOSING) * nb_steps if choose else math.inf
+        self._outputs: Callable[..., Tensor] = trainable.compile(lambda x, y: trainable.value_alone(x))
+
+    def at(self, step: int, nb_trained: int) -> float:
+        """The accuracy at a check after so many steps, with so many samples since the last one; drawn anew."""
+        x, y = self._source()
+        nb = min(len(x), max(LEAST_SAMPLES, round(SHARE * nb_trained)))
+        rows = np.random.default_rng([self._seed, step]).choice(len(x), nb, replace=False)
+        return float(self._f.agreed(mean_accuracy(self._right(x[rows], y[rows]), y[rows], self._metric)))
+
+    def is_due(self, step: int) -> bool:
+        """Whether the model after so many steps is one to compare."""
+        return step >= self._first and step % self.every == 0
+
+    def is_late(self, step: int) -> bool:
+        """Whether so many steps are in the last part of the fit."""
+        return step >= self._first
+
+    def now(self, worst: float = math.inf) -> float:
+        """The accuracy on up to 2048 samples, the same each time.
+
+        Args:
+            worst: distance from the target: where it is clearly larger, what fewer samples say will do.
+        """
+        x, y = self._source()
+        rows = np.random.default_rng(self._seed).permutation(len(x))[:NB_COMPARED]
+        right, end, accuracy = np.empty(0), 256, 0.0
+        while len(right) < len(rows):
+            part = rows[len(right) : end]
+            right, end = np.concatenate([right, self._right(x[part], y[part])]), 2 * end
+            accuracy = float(self._f.agreed(mean_accuracy(right, y[rows[: len(right)]], self._metric)))
+            if abs(accuracy - self.target) > worst + 2 * self.deviation(len(right)):
+                break
+        return accuracy
+
+    def deviation(self, nb: int) -> float:
+        """Standard deviation of an accuracy at the target, on so many samples."""
+        return math.sqrt(self.target * (1 - self.target) / nb)
+
+    def _right(self, x: np.ndarray, y: np.ndarray, batch_size: int = 1024) -> np.ndarray:
+        """What is right of the prediction of each sample, shape (n,)."""
+        found = []
+        for start in range(0, len(x), batch_size):
+            rows, labels = x[start : start + batch_size], y[start : start + batch_size]
+            outputs = self._f.to_numpy([self._outputs(self._f.tensor(rows), self._f.tensor(labels))])
+            found.append(self._f.right(outputs.reshape(len(rows), -1), labels))
+        return np.concatenate(found)
+
+
+def mean_accuracy(right: np.ndarray, y: np.ndarray, metric: str) -> float:
+    """The accuracy of samples, from what is right of each, shape (n,), and their labels."""
+    if metric == "accuracy":
+        return float(right.mean())
+    labels = y.argmax(1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1).round().astype(np.int64)
+    numbers = np.bincount(labels)
+    return float((np.bincount(labels, right)[numbers > 0] / numbers[numbers > 0]).mean())
+
+
+def faults(controller: Any, accuracy: float, history: list[dict[str, Any]]) -> list[str]:
+    """What keeps a target from being held, as sentences.
+
+    Args:
+        controller: of λ, at the end of a fit.
+        accuracy: of the deployed model, at the end.
+        history: records of the epochs of the fit.
+    """
+    found, target, lamda = [], controller.target, controller.value
+    if abs(accuracy - target) > TOLERANCE:
+        found.append(f"the target of {target:g} is not held: the model as deployed has an accuracy of {accuracy:.3f}")
+    if controller.at_bound:
+        way = "above" if accuracy > target else "below"
+        found.append(f"λ is at its bound, {lamda:g}, and the accuracy is still {way} the target")
+        return found
+    path = [record["lamda"] for record in history if record["lamda"] > 0]
+    if len(path) >= LEAST_EPOCHS:
+        factor = max(lamda, 1e-30) / path[int((1 - CLOSING) * len(path)) - 1]
+        if not 1 / MOVING < factor < MOVING:
+            found.append(
+                f"λ is still moving: over the last quarter of the epochs it changed by a factor of {factor:.2g}, to "
+                f"{lamda:.3g}; train longer, or start from that lamda"
+            )
+    return found
