@@ -49,6 +49,8 @@ class Function(abc.ABC):
     """Number of classes; ``None`` for a regressor, or where f is not known to be a classifier."""
     told_classes: int | None = None
     """What a classifier's estimator says of the number of its outputs, which is compared with them."""
+    multi_label = False
+    """Whether each output is a label of its own, right or wrong by itself."""
     has_batchnorm = False
     """Whether :meth:`forward_beside` passes the batch too."""
 
@@ -246,8 +248,6 @@ class Trainable(Function):
     weights_file: str
     """What :meth:`save_weights` calls its file, as ``model.pt``."""
 
-    multi_label = False
-    """Whether each output is a label of its own, right or wrong by itself."""
     threshold = 0.5
     """Output above which the class of a single output, or a label of its own, is 1."""
 

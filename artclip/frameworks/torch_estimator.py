@@ -111,7 +111,7 @@ class TorchEstimator(TorchFunction, Trainable):
 
     def training_data(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self._preprocessing.has_fit_defences:
-            if self.nb_classes is not None:
+            if self.nb_classes is not None and not self.multi_label:
                 y = check_and_transform_label_format(y, self.nb_classes)
             x, y = self._preprocessing.defended(x, y)
         return x, self.labels(y)
@@ -119,6 +119,8 @@ class TorchEstimator(TorchFunction, Trainable):
     def labels(self, y: np.ndarray) -> np.ndarray:
         if self.nb_classes is None:
             return y
+        if self.multi_label:  # which ART would reduce to the largest
+            return y.astype(np.float32)
         if y.ndim == 1 and getattr(self.estimator, "_int_labels", False):
             return y.astype(np.int64)
         return np.asarray(self.estimator.reduce_labels(check_and_transform_label_format(y, self.nb_classes)))
@@ -184,7 +186,7 @@ class TorchEstimator(TorchFunction, Trainable):
 
     def blind_loss(self, y: np.ndarray) -> float:
         if self.nb_classes is not None:
-            return math.log(max(2, self.nb_classes))
+            return math.log(2 if self.multi_label else max(2, self.nb_classes))
         targets = as_tensor(y).to(self.device, self.dtype)
         with torch.no_grad():
             return float(self.to_numpy([self.estimator.loss(targets.mean(0).expand_as(targets), targets)]).mean())

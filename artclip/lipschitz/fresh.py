@@ -82,7 +82,8 @@ class FreshRule:
     def _uphill(self, at_u: Tensor, at_v: Tensor) -> Tensor:
         """The outputs' direction, at v, that anchored pairs climb."""
         f = self.rule.f
-        if (f.nb_classes or 0) < 3:  # of two classes the difference is the margin; of one output there is none
+        # Of two classes the difference is the margin; of one output, or labels of their own, there is none.
+        if (f.nb_classes or 0) < 3 or f.multi_label:
             return self.rule.slope(at_v - at_u)
         own = f.largest(at_u)
         return f.largest(at_v - own * (1 + 2 * f.norm(at_v, math.inf))) - own

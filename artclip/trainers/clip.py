@@ -169,6 +169,8 @@ class CLIPTrainer(RegularizedTrainer):
             raise ValueError(
                 f"certify_eps={self.certify_eps:g} needs a classifier: a regressor has no labels to certify"
             )
+        if self.certify_eps > 0 and trainable.multi_label:
+            raise ValueError(f"certify_eps={self.certify_eps:g} needs one class a sample; these have several labels")
         bound = SmoothBound(trainable, self._classifier)
         weight = self.upper_penalty * units.quotient * units.loss
         return BracketPenalty(penalty, bound, weight, self.certify_eps, nb_steps)

@@ -96,6 +96,7 @@ class Epochs:
         self._nb_steps = self._nb_penalised = self._gradients = 0
         self._faults, self._good = 0, CHECKS_PER_EPOCH  # failed checks in a row, good ones since the last of them
         self._usual = 0.0  # what a loss is compared to, from the first check on
+        self._lately = math.nan  # accuracy of the last third of the batches before a check
         self._warned: set[str] = set()
         self.point: Any = None
         """A :class:`Point`, where to go back to: the last check at which all was well, or the start of the epoch."""
@@ -174,7 +175,7 @@ class Epochs:
                 sums, figures = sums + new, (*figures, new_figures)
                 if penalise and self._accuracy is not None:
                     measured = (*measured, self._accuracy.at(self._nb_steps, int(new[0])))
-                    lamda.check(measured[-1], new[2] / new[0])
+                    lamda.check(measured[-1], self._lately)
                 seconds = within.seconds + time.perf_counter() - started
                 so_far = Within(index, sums, figures, measured, skipped, self._gradients, seconds)
                 self._mark(lamda, so_far, self.point.outer, self.point.best)
@@ -239,6 +240,8 @@ class Epochs:
         fine = np.isfinite(losses) & (losses <= (EXPLODED * self._usual or math.inf))
         if fine.all() and np.isfinite(host_figures).all() and self._f.is_finite():
             self._faults, self._good = 0, self._good + 1
+            late = slice(-math.ceil(len(stretch) / 3), None)
+            self._lately = float(correct[late].sum() / sizes[late].sum())
             return np.array([sizes.sum(), (losses * sizes).sum(), correct.sum()]), host_figures
         self.undo()
         again, self._faults, self._good = self._good < CHECKS_PER_EPOCH, self._faults + 1, 0

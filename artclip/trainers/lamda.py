@@ -10,9 +10,11 @@ import math
 
 from artclip import checks
 
-MEMORY = 0.15  # weight of the newest figure in a running mean over checks
+MEMORY = 0.3  # weight of the newest figure in a running mean over checks
 TREND_MEMORY = 0.2
-LOOK_AHEAD = 1.0  # of the accuracy's lead over its running mean, this much is added to it
+# Of the accuracy's lead over its running mean, so much is added to it; and while it rises towards the target.
+LOOK_AHEAD, PATIENCE = 1.0, 3.0
+REACH = 2.0  # logits from the target beyond which an accuracy is as far off as can be
 
 
 class Controller:
@@ -37,7 +39,7 @@ class Controller:
         self.accuracy, self.gap, self.nb_checks = 0.0, 0.0, 0
 
     def check(self, deployed: float, trained: float) -> None:
-        """Take accuracies in [0, 1]: of the deployed model now, and of the training batches since the last check."""
+        """Take accuracies in [0, 1]: of the deployed model now, and of the training batches before it."""
         self.nb_checks += 1
         self.gap += max(1 / self.nb_checks, MEMORY) * (deployed - trained - self.gap)
         self.accuracy = trained + self.gap
@@ -93,8 +95,8 @@ class Multiplicative(Controller):
 
     The step is proportional to how far the logit of the accuracy is from that of the target, and limited to a factor
     of two, so 0.99 against a target of 0.95 moves λ as fast as 0.80 does in the other direction. The accuracy's trend
-    counts as well, so that λ turns before the target is passed. While accuracy is below the target but rising, λ does
-    not fall: a net that has not learnt yet is no reason to give up λ.
+    counts as well, so that λ turns before the target is passed. While accuracy is below the target but rises towards
+    it, λ does not fall: a net that has not learnt yet is no reason to give up λ.
 
     Args:
         lamda: first λ, > 0.
@@ -110,14 +112,18 @@ class Multiplicative(Controller):
         self.gain, self._mean = gain, 0.0
 
     def _after_check(self) -> None:
-        now, target = _logit(self.accuracy), _logit(self.target)
+        target = _logit(self.target)
+        now = min(target + REACH, max(target - REACH, _logit(self.accuracy)))
         if self.nb_checks == 1:
             self._mean = now
+            if now < target:
+                return
         trend = now - self._mean
         self._mean += TREND_MEMORY * trend
-        step = self.gain * (now + LOOK_AHEAD * trend - target)
-        if now < target and trend > 0:
-            step = max(0.0, step)
+        learning = now < target and trend > 0
+        step = self.gain * (now + (PATIENCE if learning else LOOK_AHEAD) * trend - target)
+        if learning:
+            step = min(0.0, step)
         factor = math.exp(min(math.log(2), max(-math.log(2), step)))
         self.value = min(self.most, max(self.least, self.value * factor))
 

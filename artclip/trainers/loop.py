@@ -123,6 +123,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         trainable = trainable_of(self._classifier).spread()
         start = self._start(trainable, resume)
         x, y = checks.data(x, y, trainable.input_shape, trainable.nb_classes)
+        trainable.multi_label = _several_labels(trainable, y)
         batches = ArrayBatches(trainable, x, y, batch_size, bool(drop_last), start.seed)
         sample = batches.some(start.seed)
         start.settings |= {"nb_samples": len(x), "batch_size": batch_size, "drop_last": bool(drop_last)}
@@ -153,6 +154,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         start = self._start(trainable, resume)
         batches = GeneratorBatches(trainable, generator)
         sample = batches.get()
+        trainable.multi_label = _several_labels(trainable, batches.deployed()[1])
         start.settings["nb_batches"] = batches.nb_batches
         self._train(trainable, batches, sample, validation_data, nb_epochs, scheduler, verbose, start)
 
@@ -205,10 +207,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
         accuracy = self._deployed_accuracy(trainable, batches, validation_data, start.seed, nb_steps)
         progress = tqdm(total=nb_steps, disable=not (verbose and trainable.leads), unit="step")
         with progress, checkpoints.terminable(self.checkpoint is not None), trainable.fitting(start.seed):
-            fit = Fit(
-                self, trainable, batches, regularizer, validation_data, scheduler, start, progress, guessing, accuracy
-            )
-            fit.run(nb_epochs)
+            follows = accuracy, validation_data
+            Fit(self, trainable, batches, regularizer, *follows, scheduler, start, progress, guessing).run(nb_epochs)
         if accuracy is not None and nb_epochs:
             self._say_how_it_ended(accuracy, self.history[start.first :], trainable.leads)
         if nb_epochs and all(record["loss"] is None for record in self.history[start.first :]):
@@ -245,6 +245,22 @@ class RegularizedTrainer(Trainer, abc.ABC):
             return accuracy, 0.0
         steepness = next((v for v in (record["lipschitz"], record["penalty"]) if v is not None), math.inf)
         return min(accuracy, self.target_accuracy), -steepness
+
+
+def _several_labels(trainable: Trainable, y: np.ndarray) -> bool:
+    """Whether samples have several labels each, or none; refused where the loss is of one class a sample."""
+    if trainable.nb_classes is None or y.ndim < 2 or y.shape[1] < 2:
+        return False
+    sums = y.sum(1, dtype=np.float64)
+    wrong = np.abs(sums - 1) > 1e-3
+    if wrong.any() and not trainable.takes_several_labels():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"the labels of sample {row} add up to {sums[row]:g}, so they name several classes or none, and the "
+            "classifier's loss is one of a single class; give it a loss of several labels, as BCEWithLogitsLoss or "
+            "BinaryCrossentropy, or labels that add up to 1"
+        )
+    return bool(wrong.any())
 
 
 def _rehearse(trainable: Trainable, x: np.ndarray, y: np.ndarray) -> None:

@@ -79,7 +79,7 @@ def test_restore_best_ends_with_the_best_validation_accuracy():
 
 def test_restore_best_with_a_target_takes_the_flattest_that_holds_it():
     trainer = CLIPTrainer(nets.classifier(), target_accuracy=0.9)
-    record = {"loss": 1.0, "val_loss": None, "val_accuracy": None, "penalty": None}
+    record = {"loss": 1.0, "val_loss": None, "val_accuracy": None, "deployed_accuracy": None, "penalty": None}
     flat, steep = ({**record, "accuracy": a, "lipschitz": q} for a, q in ((0.91, 1.0), (0.99, 2.0)))
     below = {**record, "accuracy": 0.85, "lipschitz": 0.1}
     warm_up = {**record, "accuracy": 0.99, "lipschitz": None}
