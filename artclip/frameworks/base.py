@@ -241,8 +241,12 @@ class Trainable(Function):
     """Whether ART's preprocessing has more than the scaling."""
     scaling: tuple[Tensor, Tensor] | None
     """Mean and std of ART's scaling, broadcastable to a batch, or ``None``."""
+    optimizer: Any
+    """That of the estimator, as its framework has it."""
     optimizer_name: str
     """Name of the optimizer's class."""
+    max_grad_norm: float | None = None
+    """L2 norm to which :meth:`update` scales the whole gradient down where it is longer; ``None`` for no limit."""
     weights_file: str
     """What :meth:`save_weights` calls its file, as ``model.pt``."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -37,6 +38,19 @@ _OF_ONE_CLASS = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
 _OF_LOG_ODDS = (nn.BCEWithLogitsLoss, nn.MultiLabelSoftMarginLoss, nn.SoftMarginLoss)
 
 
+def _refuse_optimizer(optimizer: Any) -> None:
+    """Raise ``ValueError`` where one step is more than one gradient, or takes no gradient of a penalty."""
+    name = type(optimizer).__name__
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    if (closure is not None and closure.default is closure.empty) or hasattr(optimizer, "second_step"):
+        raise ValueError(
+            f"the classifier's optimizer is {name}, whose step evaluates the loss several times (a closure); here one "
+            "step takes one gradient, of loss and penalty: give an optimizer such as SGD or Adam"
+        )
+    if isinstance(optimizer, torch.optim.SparseAdam):
+        raise ValueError("SparseAdam takes sparse gradients alone, and that of a penalty is dense: give Adam instead")
+
+
 class TorchEstimator(TorchFunction, Trainable):
     """An ART ``PyTorchClassifier`` or ``PyTorchRegressor``.
 
@@ -53,7 +67,7 @@ class TorchEstimator(TorchFunction, Trainable):
         self.nb_classes = self.told_classes = getattr(estimator, "nb_classes", None)
         self.device = estimator.device
         self.clip_values = box_of(estimator)
-        self.optimizer_name = type(estimator.optimizer).__name__
+        self.optimizer, self.optimizer_name = estimator.optimizer, type(estimator.optimizer).__name__
         self._turn: Callable[[], Any] = nullcontext
         self._parameters = [p for p in self.module.parameters() if p.requires_grad]
         self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorPyTorch)
@@ -95,6 +109,12 @@ class TorchEstimator(TorchFunction, Trainable):
         ours = {id(p) for p in self._parameters}
         if not any(id(p) in ours for g in self.estimator.optimizer.param_groups for p in g["params"]):
             raise ValueError("the classifier's optimizer holds none of the model's parameters")
+        if any(isinstance(m, torch.optim.swa_utils.AveragedModel) for m in self.module.modules()):
+            raise ValueError(
+                "the model is an AveragedModel, whose weights are averages and not trained; give ART the net itself, "
+                "and call averaged.update_parameters(net) in one of the trainer's callbacks"
+            )
+        _refuse_optimizer(self.estimator.optimizer)
 
     @contextmanager
     def fitting(self, seed: int) -> Iterator[None]:
@@ -175,6 +195,8 @@ class TorchEstimator(TorchFunction, Trainable):
                 ) from error
             raise
         reported[-1] = self._averaged(reported[-1])
+        if self.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self._parameters, self.max_grad_norm)
         optimizer.step()
         return tuple(v for values in reversed(reported) for v in values)
 
