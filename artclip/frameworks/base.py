@@ -49,6 +49,8 @@ class Function(abc.ABC):
     """Number of classes; ``None`` for a regressor, or where f is not known to be a classifier."""
     told_classes: int | None = None
     """What a classifier's estimator says of the number of its outputs, which is compared with them."""
+    takes_logits = False
+    """Whether a model may give several outputs, of which the logits count (:func:`own_loops.logits_of`)."""
     has_batchnorm = False
     """Whether :meth:`forward_beside` passes the batch too."""
 
@@ -72,6 +74,14 @@ class Function(abc.ABC):
     def unchanged(self) -> AbstractContextManager[None]:
         """Buffers that predictions change inside, as counters of calls, are put back at the end."""
         return nullcontext()
+
+    def connected(self, x: Tensor) -> bool:
+        """Whether outputs have a gradient in the inputs x at all, be it 0."""
+        return True
+
+    def follow(self) -> bool:
+        """Look again where the model is, and in which dtype; whether it has moved."""
+        return False
 
     def state(self) -> Iterator[np.ndarray]:
         """Parameters and buffers, where the model shows them: what a change of the model changes."""
@@ -145,6 +155,10 @@ class Function(abc.ABC):
     @abc.abstractmethod
     def host(self, x: Any) -> Any:
         """A tensor as a numpy array; anything else as it is."""
+
+    def kept(self, t: Tensor) -> Any:
+        """A copy of a tensor, of a kind that the framework's users save."""
+        return self.host(t)
 
     @abc.abstractmethod
     def to_numpy(self, tensors: Sequence[Tensor]) -> np.ndarray:

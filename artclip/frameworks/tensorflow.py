@@ -16,6 +16,7 @@ from tensorflow.python.eager import context
 from artclip.frameworks import keras_batchnorm, keras_double, keras_layers
 from artclip.frameworks.base import Function
 from artclip.frameworks.check import not_a_tensor, shape_of_outputs
+from artclip.frameworks.own_loops import logits_of
 
 
 @tf.custom_gradient
@@ -88,6 +89,8 @@ class TensorFlowFunction(Function):
 
     def _flat(self, outputs: tf.Tensor) -> tf.Tensor:
         """Shape (n, k), in the dtype of the variables where layers compute in a lower precision."""
+        if self.takes_logits:
+            outputs = logits_of(outputs, tf.is_tensor)
         if not tf.is_tensor(outputs):
             raise not_a_tensor(outputs)
         shape_of_outputs(tuple(outputs.shape), outputs.shape[0], self.told_classes)
@@ -112,6 +115,12 @@ class TensorFlowFunction(Function):
             return tf.stop_gradient(gradient)
 
         return tf.stop_gradient(outputs), pull
+
+    def connected(self, x: tf.Tensor) -> bool:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(x)
+            outputs = self._outputs(x)
+        return tape.gradient(outputs, x) is not None
 
     def linearise(self) -> Callable[[np.ndarray], tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]]:
         # Two compiled functions, of which the second repeats the forward pass, are faster than one eager pass.

@@ -75,6 +75,13 @@ class TorchEstimator(TorchFunction, Trainable):
         self.threshold = 0.0 if isinstance(getattr(estimator, "loss", None), _OF_LOG_ODDS) else 0.5
         self.has_defences = self._preprocessing.has_defences
 
+    def follow(self) -> bool:
+        moved = super().follow()
+        if moved:
+            self._preprocessing = Preprocessing(self.estimator, self.tensor, PreprocessorPyTorch)
+            self.scaling = self._preprocessing.scaling
+        return moved
+
     def spread(self) -> TorchEstimator:
         from artclip.frameworks import torch_ranks  # it is a subclass of this
 

@@ -170,7 +170,7 @@ def _refuse_others(scheduler: Any) -> None:
         return
     except TypeError:
         raise TypeError(
-            f"scheduler is a function with the arguments {inspect.signature(scheduler)}; expected one of the epoch alone"
+            f"scheduler is a function of {inspect.signature(scheduler)}; expected one of the epoch alone"
         ) from None
 
 

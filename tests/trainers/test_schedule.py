@@ -10,13 +10,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from torch.optim import lr_scheduler  # noqa: E402
+from torch.optim import lr_scheduler
 
-from artclip import CLIPTrainer  # noqa: E402
-from artclip.trainers.schedule import Schedule, _plain, _rebuilt  # noqa: E402
-from tests.contract.test_resume import Interruption, control_c  # noqa: E402
-from tests.nets import torch_nets as nets  # noqa: E402
-from tests.nets.common import same_weights  # noqa: E402
+from artclip import CLIPTrainer
+from artclip.trainers.schedule import Schedule, _plain, _rebuilt
+from tests.contract.test_resume import Interruption, control_c
+from tests.nets import torch_nets as nets
+from tests.nets.common import same_weights
 
 NB_EPOCHS, NB_STEPS = 3, 18
 
