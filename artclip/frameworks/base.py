@@ -346,6 +346,14 @@ class Trainable(Function):
         batch; those before it are penalties.
         """
 
+    @property
+    def averages_weights(self) -> bool:
+        """Whether :meth:`finish` puts averages of the weights in their place."""
+        return False
+
+    def finish(self) -> None:
+        """What the framework's own ``fit`` does with the optimizer at the end of a training."""
+
     @abc.abstractmethod
     def blind_loss(self, y: np.ndarray) -> float:
         """What guessing costs, as a scale: log(nb_classes), or a regressor's loss at the mean of the targets y."""

@@ -75,8 +75,9 @@ def refuse_unconnected(f: Function, x: Any) -> None:
             return
     raise ValueError(
         "the model's outputs have no gradient in its inputs: it takes integers (token ids of an Embedding, say), "
-        "rounds or detaches them. So no pair of inputs can climb, and a penalty on pairs means nothing; penalise the part of "
-        "the model behind that place in a loop of your own (LipschitzPenalty), or use WeightRegularizationTrainer"
+        "rounds or detaches them. So no pair of inputs can climb, and a penalty on pairs means nothing; penalise the "
+        "part of the model behind that place in a loop of your own (LipschitzPenalty), or use "
+        "WeightRegularizationTrainer"
     )
 
 

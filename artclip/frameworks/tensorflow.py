@@ -76,6 +76,7 @@ class TensorFlowFunction(Function):
         self.clip_values = None
         self._batchnorm = keras_batchnorm.layers_of(model)
         self.has_batchnorm = bool(self._batchnorm)
+        self._learning: list[Any] | None = None  # of these, those that are called in train mode
         self.compiled: list[Any] = []  # every tf.function made, so that their traces can be counted
         dtypes = (tf.as_dtype(v.dtype) for v in model.trainable_variables)
         self.dtype = next((dtype for dtype in dtypes if dtype.is_floating), tf.float32)
@@ -103,7 +104,18 @@ class TensorFlowFunction(Function):
         return self._flat(self._deployed(x))
 
     def _normalised_by(self, rows: Any, total: Any) -> AbstractContextManager[None]:
-        return keras_batchnorm.normalised_by(self._batchnorm, rows, total)
+        learning = self._batchnorm if self._learning is None else self._learning
+        return keras_batchnorm.normalised_by(learning, rows, total)
+
+    def forward_beside(self, x: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
+        self._find_learning(tuple(batch.shape[1:]))
+        return super().forward_beside(x, batch)
+
+    def _find_learning(self, input_shape: tuple[int, ...]) -> None:
+        """The BatchNormalization layers that are trained, once."""
+        if self.has_batchnorm and self._learning is None:
+            spec = tf.TensorSpec((None, *input_shape), self.dtype)
+            self._learning = keras_batchnorm.learning(self.model, self._batchnorm, spec)
 
     def pullback(self, x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -178,7 +190,7 @@ class TensorFlowFunction(Function):
             return None
         twin = copy.copy(self)
         twin.model, twin.dtype, twin.compiled = model, tf.float64, []
-        twin._batchnorm = keras_batchnorm.layers_of(model)
+        twin._batchnorm, twin._learning = keras_batchnorm.layers_of(model), None
         return twin
 
     @property

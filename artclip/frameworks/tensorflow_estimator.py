@@ -118,7 +118,17 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         with self.seeded(seed):
             if self.optimizer is not None and not self.optimizer.built:
                 self.optimizer.build(self.model.trainable_variables)
+            self._find_learning(self.input_shape)
             yield
+
+    @property
+    def averages_weights(self) -> bool:
+        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)  # of mixed precision
+        return bool(getattr(inner, "use_ema", False))
+
+    def finish(self) -> None:
+        if self.averages_weights:
+            self.optimizer.finalize_variable_values(self.model.trainable_variables)
 
     def training_data(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self._preprocessing.has_fit_defences:

@@ -11,6 +11,7 @@ import numpy as np
 
 from artclip import checks
 from artclip.frameworks.base import Tensor, Trainable
+from artclip.trainers.generators import Endless, as_array
 
 
 class Batches(Protocol):
@@ -97,14 +98,21 @@ class GeneratorBatches:
             )
         if not generator.size:
             raise ValueError("the generator's size is not known; give size= when you make it")
-        self._generator, self._trainable = generator, trainable
+        self._generator, self._trainable = Endless(generator), trainable
         self._recent: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=2)
         self.order: Any = None
         self.nb_batches = math.ceil(generator.size / generator.batch_size)
 
+    def peek(self) -> tuple[np.ndarray, np.ndarray]:
+        """The batch that will come next, checked, as arrays."""
+        return self._checked(*self._generator.peek())
+
     def get(self) -> tuple[np.ndarray, np.ndarray]:
         """The next batch, checked, as arrays."""
-        x, y = self._generator.get_batch()
+        return self._checked(*self._generator.get())
+
+    def _checked(self, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+        x, y = as_array(x), as_array(y)
         x, y = checks.data(x, y, self._trainable.input_shape, self._trainable.nb_classes)
         self._recent.append((x, y))
         return self._trainable.training_data(x, y)

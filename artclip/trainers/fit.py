@@ -83,6 +83,8 @@ class Fit:
             raise
         if epochs.point.best:
             self._f.restore(epochs.point.best[0])
+        elif epochs.point.outer["epoch"]:
+            self._f.finish()
 
     def _epoch(self, index: int) -> bool:
         """One epoch; whether a callback ends the training."""

@@ -152,7 +152,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
         """Train the classifier on the batches of an ART ``DataGenerator``.
 
         Args:
-            generator: yields (x, y) through ``get_batch()``, in the formats of :meth:`fit`.
+            generator: yields (x, y) through ``get_batch()``, in the formats of :meth:`fit`. Data that end, as a finite
+                ``tf.data.Dataset``, start anew; an epoch is as many batches as cover its ``size``.
             validation_data, nb_epochs, scheduler, scheduler_interval, max_grad_norm: as in :meth:`fit`.
             kwargs: ``verbose`` (bool) shows progress; ``resume`` (bool) as in :meth:`fit`, but for the order of the
                 batches, which is the generator's: an epoch goes on with as many as it lacked.
@@ -165,7 +166,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         schedule = self._prepared(trainable, scheduler, scheduler_interval, max_grad_norm)
         start = self._start(trainable, resume)
         batches = GeneratorBatches(trainable, generator)
-        sample = batches.get()
+        sample = batches.peek()
         start.settings["nb_batches"] = batches.nb_batches
         self._train(trainable, batches, sample, validation_data, nb_epochs, schedule, verbose, start)
 
@@ -211,6 +212,11 @@ class RegularizedTrainer(Trainer, abc.ABC):
     ) -> None:
         checks.positive_integer("nb_epochs", nb_epochs, least=0)
         trainable.check_trainable()
+        if self.restore_best and trainable.averages_weights:
+            raise ValueError(
+                "restore_best=True ends with the weights of one epoch, and the optimizer's use_ema=True with averages "
+                "over all of them; choose one"
+            )
         if validation_data is not None:
             x_val, y_val = checks.data(*validation_data, trainable.input_shape, trainable.nb_classes, "validation ")
             validation_data = x_val, trainable.labels(y_val)

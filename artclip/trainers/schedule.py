@@ -33,6 +33,10 @@ class Schedule:
         interval: ``"epoch"`` or ``"step"``: what it is called after. ``None`` for what its kind is made for: each step
             for ``OneCycleLR``, ``CyclicLR`` and the schedules of Hugging Face transformers, each epoch for all others.
 
+    Attributes:
+        given: the scheduler.
+        interval: what it is called after.
+
     Raises:
         TypeError: it is not something that can be called so.
         ValueError: the interval is not known, or needs figures that only an epoch has.
@@ -41,7 +45,7 @@ class Schedule:
     def __init__(self, scheduler: Any, interval: str | None = None) -> None:
         if interval is not None:
             checks.one_of("scheduler_interval", interval, INTERVALS)
-        self._scheduler, self._told = scheduler, False
+        self.given, self._told = scheduler, False
         self._is_function = not hasattr(scheduler, "step")
         if scheduler is not None:
             _refuse_others(scheduler)
@@ -65,7 +69,7 @@ class Schedule:
         Raises:
             ValueError: it is one of another optimizer, ends before the fit, or asks for what is not there.
         """
-        s = self._scheduler
+        s = self.given
         theirs, ours = (getattr(o, "param_groups", None) for o in (getattr(s, "optimizer", None), optimizer))
         if theirs is not None and ours is not None and theirs is not ours:
             raise ValueError(
@@ -94,12 +98,12 @@ class Schedule:
 
     def after_step(self, index: int) -> None:
         """Call it after a step of the fit, from 0, if it is called after steps."""
-        if self._scheduler is not None and self.interval == "step":
+        if self.given is not None and self.interval == "step":
             self._call(index, "step_update")
 
     def after_epoch(self, index: int, record: Record, optimizer: Any) -> None:
         """Call it after an epoch, from 0, if it is called after epochs; one that asks for a metric gets it."""
-        if self._scheduler is None or self.interval == "step":
+        if self.given is None or self.interval == "step":
             return
         if self._is_function:
             self._look_at(self._call(index), optimizer)
@@ -107,22 +111,22 @@ class Schedule:
         metric = self._metric(record)
         if self._wants == "metric":
             if metric is not None:  # else no step of this epoch was left
-                self._scheduler.step(metric)
-        elif self._wants == "epoch" and "metric" in inspect.signature(self._scheduler.step).parameters:
-            self._scheduler.step(index + 1, metric=metric)
+                self.given.step(metric)
+        elif self._wants == "epoch" and "metric" in inspect.signature(self.given.step).parameters:
+            self.given.step(index + 1, metric=metric)
         else:
             self._call(index)
 
     def _call(self, index: int, name: str = "step") -> Any:
         if self._is_function:
-            return self._scheduler(index)
-        call = getattr(self._scheduler, name, self._scheduler.step)
+            return self.given(index)
+        call = getattr(self.given, name, self.given.step)
         # Of timm, which counts those done.
         return call(index + 1) if self._wants == "epoch" or call.__name__ == "step_update" else call()
 
     def _metric(self, record: Record) -> float | None:
         """Accuracy where it is to be maximised, else loss: on validation data, where there are any."""
-        name = "accuracy" if getattr(self._scheduler, "mode", "min") == "max" else "loss"
+        name = "accuracy" if getattr(self.given, "mode", "min") == "max" else "loss"
         value = record[f"val_{name}"]
         found: float | None = record[name] if value is None else value
         return found
@@ -144,13 +148,13 @@ class Schedule:
 
     def state(self) -> Any:
         """Its state, as JSON can hold it; ``None`` where it has none."""
-        s = self._scheduler
+        s = self.given
         return _plain(s.state_dict()) if hasattr(s, "state_dict") and hasattr(s, "load_state_dict") else None
 
     def load(self, state: Any) -> None:
         """Put a state back."""
         if state is not None:
-            self._scheduler.load_state_dict(_rebuilt(state, self._scheduler.state_dict()))
+            self.given.load_state_dict(_rebuilt(state, self.given.state_dict()))
 
 
 def _refuse_others(scheduler: Any) -> None:
