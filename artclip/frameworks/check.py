@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from artclip import checks
 from artclip.frameworks.base import Function
 
 _SAMPLES = 4  # but half of them where an input is large
@@ -98,7 +99,10 @@ def _said_by_the_model(shape: tuple[int, ...]) -> Iterator[None]:
         if isinstance(error, ValueError) and str(error).startswith("the model "):
             raise
         said = next(iter(str(error).strip().splitlines()), "")
-        raise ValueError(f"the model cannot predict inputs of shape {shape}: {type(error).__name__}: {said}") from error
+        raise ValueError(
+            f"the model cannot predict inputs of shape {shape}: {type(error).__name__}: "
+            f"{said}{checks.takes_integers(error)}"
+        ) from error
 
 
 def _generators() -> tuple[Any, ...]:

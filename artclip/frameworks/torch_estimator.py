@@ -203,6 +203,9 @@ class TorchEstimator(TorchFunction, Trainable):
             raise
         reported[-1] = self._averaged(reported[-1])
         if self.max_grad_norm is not None:
+            for p in self._parameters:
+                if p.grad is not None and p.grad.is_sparse:  # of an Embedding; it has no norm
+                    p.grad = p.grad.to_dense()
             nn.utils.clip_grad_norm_(self._parameters, self.max_grad_norm)
         optimizer.step()
         return tuple(v for values in reversed(reported) for v in values)

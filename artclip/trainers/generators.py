@@ -21,14 +21,16 @@ class Endless:
     """
 
     def __init__(self, generator: Any) -> None:
-        self._generator, self._kept = generator, None
+        self._generator = generator
+        self._kept: tuple[Any, Any] | None = None
         names = [base.__name__ for base in type(generator).__mro__]
         self._is_keras, self._is_tensorflow = "KerasDataGenerator" in names, "TensorFlowV2DataGenerator" in names
         self._batches: Iterator[Any] = iter(())
 
     def peek(self) -> tuple[Any, Any]:
         """The batch that comes next, which stays the next one."""
-        self._kept = self._kept or self.get()
+        if self._kept is None:
+            self._kept = self.get()
         return self._kept
 
     def get(self) -> tuple[Any, Any]:

@@ -277,5 +277,5 @@ def _rehearse(trainable: Trainable, x: np.ndarray, y: np.ndarray) -> None:
     except Exception as error:
         raise ValueError(
             f"the classifier's loss fails on inputs of shape {x[:2].shape} with labels or targets of shape "
-            f"{y[:2].shape}: {error}"
+            f"{y[:2].shape}: {error}{checks.takes_integers(error)}"
         ) from error

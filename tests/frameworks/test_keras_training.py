@@ -119,13 +119,32 @@ def test_averages_of_weights_take_their_place_at_the_end(tmp_path):
     with pytest.raises(ValueError, match="use_ema=True"):
         trained(restore_best=True)
     assert same_weights(nets.weights(trained(0)), nets.weights(nets.classifier()))
-    # The limit of the optimizer's own: one step of length 0.1 · 0.01.
-    limited = nets.classifier(optimizer=lambda lr: keras.optimizers.SGD(lr, global_clipnorm=0.01))
-    before = nets.weights(limited)
-    CLIPTrainer(limited, seed=0).fit(*nets.data(), batch_size=60, nb_epochs=1)
-    after = nets.weights(limited)
+
+
+def scaled(lr):
+    """As for mixed precision: it takes gradients of the loss times a large number."""
+    return keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(lr), initial_scale=2.0**10)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "limit"), [(lambda lr: keras.optimizers.SGD(lr, global_clipnorm=0.01), None), (scaled, 0.01)]
+)
+def test_gradients_are_limited_by_the_optimizer_and_behind_a_scale_of_the_loss(optimizer, limit):
+    classifier = nets.classifier(optimizer=optimizer)
+    before = nets.weights(classifier)
+    CLIPTrainer(classifier, seed=0).fit(*nets.data(), batch_size=60, nb_epochs=1, max_grad_norm=limit)
+    after = nets.weights(classifier)
     moved = np.sqrt(sum(((after[k] - before[k]) ** 2).sum() for k in before))
     assert moved == pytest.approx(0.1 * 0.01, rel=1e-3)
+
+
+def test_a_step_of_the_users_own_limits_its_gradients_itself():
+    classifier = nets.classifier()
+    made = nets.TensorFlowV2Classifier(
+        classifier.model, 3, (6,), loss_object=classifier.loss_object, train_step=lambda model, x, y: None
+    )
+    with pytest.raises(ValueError, match="max_grad_norm cannot reach"):
+        CLIPTrainer(made).fit(*nets.data(), nb_epochs=1, max_grad_norm=1.0)
 
 
 def test_objects_of_keras_that_are_no_scheduler_are_named():

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from artclip import CLIPTrainer
+from artclip import CLIPTrainer, LipschitzPenalty, WeightRegularizationTrainer
 from tests.nets import torch_nets as nets
 from tests.nets.common import same_weights
 
@@ -107,3 +107,35 @@ def test_modules_are_in_the_mode_that_the_models_train_sets(keeps):
     assert np.allclose(model.norm.running_mean, 0) == keeps
     assert not model.norm.training
     assert model.last.training
+
+
+class Tokens(nn.Module):
+    def __init__(self, makes_integers=True):
+        super().__init__()
+        self.embedding, self.last = nn.Embedding(10, 8, sparse=True), nn.Linear(32, 3)
+        self.makes_integers = makes_integers
+
+    def forward(self, x):
+        return self.last(self.embedding(x.long() if self.makes_integers else x).flatten(1))
+
+
+def of_tokens(net):
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    return nets.PyTorchClassifier(net, nn.CrossEntropyLoss(), (4,), 3, optimizer=optimizer, device_type="cpu")
+
+
+def test_sparse_gradients_of_an_embedding_are_limited_too():
+    net = Tokens()
+    before = [p.detach().clone() for p in net.parameters()]
+    trainer = WeightRegularizationTrainer(of_tokens(net), lamda=0.0, seed=0)
+    trainer.fit(*nets.tokens(), batch_size=48, nb_epochs=1, max_grad_norm=0.01)
+    moved = sum((p - q).square().sum() for p, q in zip(net.parameters(), before, strict=True)).sqrt()
+    assert moved.item() == pytest.approx(0.1 * 0.01, rel=1e-3)
+
+
+def test_a_model_that_wants_integers_is_told_how_to_get_them():
+    x, y = nets.tokens()
+    with pytest.raises(ValueError, match=r"x\.long\(\)"):
+        WeightRegularizationTrainer(of_tokens(Tokens(False))).fit(x, y, nb_epochs=1)
+    with pytest.raises(ValueError, match=r"x\.long\(\)"):
+        LipschitzPenalty(Tokens(False), x)
