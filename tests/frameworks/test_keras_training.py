@@ -110,12 +110,15 @@ def test_averages_of_weights_take_their_place_at_the_end(tmp_path):
 
     plain = nets.classifier()
     CLIPTrainer(plain, seed=0).fit(*nets.data(), batch_size=20, nb_epochs=2)
-    averaged = trained()
+    averaged = trained(checkpoint=tmp_path)
     assert not same_weights(nets.weights(averaged), nets.weights(plain), atol=0.01)
     for variable, average in zip(
         averaged.model.trainable_variables, averaged.optimizer._model_variables_moving_average, strict=True
     ):
         np.testing.assert_array_equal(variable, average)
+    resumed = CLIPTrainer(trained(0), checkpoint=tmp_path)  # it is done; the checkpoint has the weights themselves
+    resumed.fit(*nets.data(), batch_size=20, nb_epochs=2, resume=True)
+    assert same_weights(nets.weights(resumed.classifier), nets.weights(averaged))
     with pytest.raises(ValueError, match="use_ema=True"):
         trained(restore_best=True)
     assert same_weights(nets.weights(trained(0)), nets.weights(nets.classifier()))
@@ -154,3 +157,16 @@ def test_objects_of_keras_that_are_no_scheduler_are_named():
     ):
         with pytest.raises(TypeError, match=message):
             CLIPTrainer(nets.classifier()).fit(*nets.data(), nb_epochs=1, scheduler=scheduler)
+
+
+def test_of_several_outputs_the_logits_are_penalised():
+    x, _ = nets.data(n=20)
+    inputs = keras.Input((6,))
+    features = keras.layers.Dense(8, "relu")(inputs)
+    logits = keras.layers.Dense(3)(features)
+    found = []
+    for outputs in (logits, {"features": features, "logits": logits}, [logits, features]):
+        penalty = LipschitzPenalty(keras.Model(inputs, outputs), x, clip_values=(0, 1), seed=0)
+        penalty(x)
+        found.append(penalty.quotients())
+    np.testing.assert_allclose(found, [found[0]] * 3, rtol=1e-6)
