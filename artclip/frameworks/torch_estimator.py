@@ -47,6 +47,11 @@ def _refuse_optimizer(optimizer: Any) -> None:
             f"the classifier's optimizer is {name}, whose step evaluates the loss several times (a closure); here one "
             "step takes one gradient, of loss and penalty: give an optimizer such as SGD or Adam"
         )
+    if callable(getattr(optimizer, "eval", None)):  # as of schedulefree
+        raise ValueError(
+            f"the classifier's optimizer is {name}, which has other weights in train and in eval mode; here they are "
+            "the same: give an optimizer such as SGD or Adam"
+        )
     if isinstance(optimizer, torch.optim.SparseAdam):
         raise ValueError("SparseAdam takes sparse gradients alone, and that of a penalty is dense: give Adam instead")
 

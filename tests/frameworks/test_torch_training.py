@@ -34,11 +34,22 @@ class SAM(torch.optim.SGD):
         assert closure is not None
 
 
+class ScheduleFree(torch.optim.SGD):
+    """As the package schedulefree has them."""
+
+    def train(self):
+        pass
+
+    def eval(self):
+        pass
+
+
 @pytest.mark.parametrize(
     ("optimizer", "message"),
     [
         (torch.optim.LBFGS, "LBFGS, whose step evaluates the loss several times"),
         (SAM, "SAM, whose step evaluates the loss several times"),
+        (ScheduleFree, "other weights in train and in eval mode"),
         (torch.optim.SparseAdam, "SparseAdam takes sparse gradients alone"),
     ],
 )
