@@ -38,6 +38,13 @@ _OF_ONE_CLASS = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
 _OF_LOG_ODDS = (nn.BCEWithLogitsLoss, nn.MultiLabelSoftMarginLoss, nn.SoftMarginLoss)
 
 
+def _kind_of(now: Any, value: Any) -> Any:
+    """A setting of an optimizer as it was before it went through JSON: a tuple, a rate in a tensor, or a number."""
+    if isinstance(now, torch.Tensor) and isinstance(value, (int, float)):
+        return torch.full_like(now, value)
+    return tuple(value) if isinstance(value, list) else value
+
+
 def _refuse_optimizer(optimizer: Any) -> None:
     """Raise ``ValueError`` where one step is more than one gradient, or takes no gradient of a penalty."""
     name = type(optimizer).__name__
@@ -289,9 +296,10 @@ class TorchEstimator(TorchFunction, Trainable):
             else:
                 i, _, key = rest.partition(".")
                 state[int(i)][key] = t
+        ours = dict(enumerate(self.estimator.optimizer.param_groups))
         groups = [
-            {k: tuple(v) if isinstance(v, list) and k != "params" else v for k, v in g.items()}
-            for g in record["groups"]
+            {k: _kind_of(ours.get(i, {}).get(k), v) if k != "params" else v for k, v in g.items()}
+            for i, g in enumerate(record["groups"])
         ]
         return model, {"state": state, "param_groups": groups}
 

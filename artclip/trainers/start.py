@@ -55,7 +55,7 @@ class Start:
         arrays, _ = f.pack(f.snapshot())
         shapes = {name: f"{a.dtype}{list(a.shape)}" for name, a in arrays.items() if not name.startswith("optimizer.")}
         self.settings |= {"model": shapes, "optimizer": f.optimizer_name}
-        self.settings = json.loads(json.dumps(self.settings))  # as it will be read
+        self.settings = json.loads(json.dumps(self.settings, default=lambda v: v.item()))  # as it will be read
         theirs = f.agreed(self.settings)
         differing = [name for name in self.settings if theirs.get(name) != self.settings[name]]
         if differing:

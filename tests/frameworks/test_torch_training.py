@@ -68,6 +68,18 @@ def test_each_way_to_compute_a_step_trains_the_same():
         assert same_weights(weights, found[0], atol=1e-5)
 
 
+def test_a_rate_in_a_tensor_survives_a_checkpoint(tmp_path):
+    def made(seed=0):
+        return nets.classifier(seed=seed, optimizer=lambda p, lr: torch.optim.Adam(p, torch.tensor(lr)))
+
+    plain, half, resumed = made(), made(), made(5)
+    for classifier, nb_epochs, options in ((plain, 2, {}), (half, 1, {}), (resumed, 2, {"resume": True})):
+        trainer = CLIPTrainer(classifier, np.float32(0.1), seed=0, checkpoint=None if classifier is plain else tmp_path)
+        trainer.fit(*nets.data(), batch_size=20, nb_epochs=nb_epochs, **options)
+    assert same_weights(nets.weights(resumed), nets.weights(plain))
+    assert isinstance(resumed.optimizer.param_groups[0]["lr"], torch.Tensor)
+
+
 def test_averages_of_weights_are_kept_by_a_callback():
     """After each epoch; the net that they are of is trained as without them."""
     plain, classifier = nets.classifier("batchnorm"), nets.classifier("batchnorm")
