@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -16,6 +15,7 @@ from art.utils import check_and_transform_label_format
 from safetensors.torch import save_file
 from torch import nn
 
+from artclip.frameworks import torch_optimizers
 from artclip.frameworks.base import Objective, Raise, Trainable, box_of
 from artclip.frameworks.preprocessing import Preprocessing
 from artclip.frameworks.torch import TorchFunction, as_tensor, rows_of
@@ -36,31 +36,6 @@ def _without_cache(device_type: str) -> AbstractContextManager[Any]:
 # Losses that take one class a sample; and those whose outputs are log-odds.
 _OF_ONE_CLASS = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
 _OF_LOG_ODDS = (nn.BCEWithLogitsLoss, nn.MultiLabelSoftMarginLoss, nn.SoftMarginLoss)
-
-
-def _kind_of(now: Any, value: Any) -> Any:
-    """A setting of an optimizer as it was before it went through JSON: a tuple, a rate in a tensor, or a number."""
-    if isinstance(now, torch.Tensor) and isinstance(value, (int, float)):
-        return torch.full_like(now, value)
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _refuse_optimizer(optimizer: Any) -> None:
-    """Raise ``ValueError`` where one step is more than one gradient, or takes no gradient of a penalty."""
-    name = type(optimizer).__name__
-    closure = inspect.signature(optimizer.step).parameters.get("closure")
-    if (closure is not None and closure.default is closure.empty) or hasattr(optimizer, "second_step"):
-        raise ValueError(
-            f"the classifier's optimizer is {name}, whose step evaluates the loss several times (a closure); here one "
-            "step takes one gradient, of loss and penalty: give an optimizer such as SGD or Adam"
-        )
-    if callable(getattr(optimizer, "eval", None)):  # as of schedulefree
-        raise ValueError(
-            f"the classifier's optimizer is {name}, which has other weights in train and in eval mode; here they are "
-            "the same: give an optimizer such as SGD or Adam"
-        )
-    if isinstance(optimizer, torch.optim.SparseAdam):
-        raise ValueError("SparseAdam takes sparse gradients alone, and that of a penalty is dense: give Adam instead")
 
 
 class TorchEstimator(TorchFunction, Trainable):
@@ -133,7 +108,7 @@ class TorchEstimator(TorchFunction, Trainable):
                 "the model is an AveragedModel, whose weights are averages and not trained; give ART the net itself, "
                 "and call averaged.update_parameters(net) in one of the trainer's callbacks"
             )
-        _refuse_optimizer(self.estimator.optimizer)
+        torch_optimizers.refuse_others(self.estimator.optimizer)
 
     @contextmanager
     def fitting(self, seed: int) -> Iterator[None]:
@@ -215,10 +190,7 @@ class TorchEstimator(TorchFunction, Trainable):
             raise
         reported[-1] = self._averaged(reported[-1])
         if self.max_grad_norm is not None:
-            for p in self._parameters:
-                if p.grad is not None and p.grad.is_sparse:  # of an Embedding; it has no norm
-                    p.grad = p.grad.to_dense()
-            nn.utils.clip_grad_norm_(self._parameters, self.max_grad_norm)
+            torch_optimizers.limit(self._parameters, self.max_grad_norm)
         optimizer.step()
         return tuple(v for values in reversed(reported) for v in values)
 
@@ -298,7 +270,7 @@ class TorchEstimator(TorchFunction, Trainable):
                 state[int(i)][key] = t
         ours = dict(enumerate(self.estimator.optimizer.param_groups))
         groups = [
-            {k: _kind_of(ours.get(i, {}).get(k), v) if k != "params" else v for k, v in g.items()}
+            {k: torch_optimizers.kind_of(ours.get(i, {}).get(k), v) if k != "params" else v for k, v in g.items()}
             for i, g in enumerate(record["groups"])
         ]
         return model, {"state": state, "param_groups": groups}

@@ -212,10 +212,11 @@ class RegularizedTrainer(Trainer, abc.ABC):
     ) -> None:
         checks.positive_integer("nb_epochs", nb_epochs, least=0)
         trainable.check_trainable()
-        if self.restore_best and trainable.averages_weights:
+        if trainable.averages_weights and (self.restore_best or self.target_accuracy is not None):
+            what = "restore_best" if self.restore_best else "target_accuracy"
             raise ValueError(
-                "restore_best=True ends with the weights of one epoch, and the optimizer's use_ema=True with averages "
-                "over all of them; choose one"
+                f"{what} ends with the weights of one moment, and use_ema=True of the optimizer with averages; "
+                "choose one"
             )
         if validation_data is not None:
             x_val, y_val = checks.data(*validation_data, trainable.input_shape, trainable.nb_classes, "validation ")

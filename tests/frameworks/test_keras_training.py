@@ -119,8 +119,9 @@ def test_averages_of_weights_take_their_place_at_the_end(tmp_path):
     resumed = CLIPTrainer(trained(0), checkpoint=tmp_path)  # it is done; the checkpoint has the weights themselves
     resumed.fit(*nets.data(), batch_size=20, nb_epochs=2, resume=True)
     assert same_weights(nets.weights(resumed.classifier), nets.weights(averaged))
-    with pytest.raises(ValueError, match="use_ema=True"):
-        trained(restore_best=True)
+    for options in ({"restore_best": True}, {"target_accuracy": 0.9}):
+        with pytest.raises(ValueError, match="use_ema=True"):
+            trained(**options)
     assert same_weights(nets.weights(trained(0)), nets.weights(nets.classifier()))
 
 
