@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from artclip.frameworks.base import Function, Trainable
-from artclip.frameworks.check import check, generators_kept, predicted, refuse_postprocessing
+from artclip.frameworks.check import check, generators_kept, predicted, refuse_postprocessing, refuse_unconnected
+from artclip.frameworks.own_loops import unwrapped
 from artclip.graph import LayerGraph, witness
 
 __all__ = [
@@ -20,11 +21,13 @@ __all__ = [
     "Trainable",
     "checked",
     "default_framework",
+    "function_in_loop",
     "function_of",
     "graph_of",
     "layers_of",
     "models_of",
     "nets_of",
+    "refuse_unconnected",
     "require",
     "trainable_of",
     "trainers_of",
@@ -107,6 +110,17 @@ def function_of(model: Any) -> Function:
             f"bare {_installed(_BARE)}"
         )
     return adapter(model)
+
+
+def function_in_loop(model: Any) -> Function:
+    """:func:`function_of` a model as a training loop has it: without its wrappers, of its outputs the logits.
+
+    Raises:
+        TypeError: as there.
+    """
+    f = function_of(unwrapped(model))
+    f.takes_logits = True
+    return f
 
 
 def checked(model: Any, x: Any = None) -> Function:

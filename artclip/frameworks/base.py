@@ -51,6 +51,8 @@ class Function(abc.ABC):
     """What a classifier's estimator says of the number of its outputs, which is compared with them."""
     multi_label = False
     """Whether each output is a label of its own, right or wrong by itself."""
+    takes_logits = False
+    """Whether a model may give several outputs, of which the logits count (:func:`own_loops.logits_of`)."""
     has_batchnorm = False
     """Whether :meth:`forward_beside` passes the batch too."""
 
@@ -74,6 +76,14 @@ class Function(abc.ABC):
     def unchanged(self) -> AbstractContextManager[None]:
         """Buffers that predictions change inside, as counters of calls, are put back at the end."""
         return nullcontext()
+
+    def connected(self, x: Tensor) -> bool:
+        """Whether outputs have a gradient in the inputs x at all, be it 0."""
+        return True
+
+    def follow(self) -> bool:
+        """Look again where the model is, and in which dtype; whether it has moved."""
+        return False
 
     def state(self) -> Iterator[np.ndarray]:
         """Parameters and buffers, where the model shows them: what a change of the model changes."""
@@ -147,6 +157,10 @@ class Function(abc.ABC):
     @abc.abstractmethod
     def host(self, x: Any) -> Any:
         """A tensor as a numpy array; anything else as it is."""
+
+    def kept(self, t: Tensor) -> Any:
+        """A copy of a tensor, of a kind that the framework's users save."""
+        return self.host(t)
 
     @abc.abstractmethod
     def to_numpy(self, tensors: Sequence[Tensor]) -> np.ndarray:
@@ -243,8 +257,12 @@ class Trainable(Function):
     """Whether ART's preprocessing has more than the scaling."""
     scaling: tuple[Tensor, Tensor] | None
     """Mean and std of ART's scaling, broadcastable to a batch, or ``None``."""
+    optimizer: Any
+    """That of the estimator, as its framework has it."""
     optimizer_name: str
     """Name of the optimizer's class."""
+    max_grad_norm: float | None = None
+    """L2 norm to which :meth:`update` scales the whole gradient down where it is longer; ``None`` for no limit."""
     weights_file: str
     """What :meth:`save_weights` calls its file, as ``model.pt``."""
 
@@ -327,6 +345,14 @@ class Trainable(Function):
         They are differentiated one after the other, so that memory holds one at a time. The last has the loss of the
         batch; those before it are penalties.
         """
+
+    @property
+    def averages_weights(self) -> bool:
+        """Whether :meth:`finish` puts averages of the weights in their place."""
+        return False
+
+    def finish(self) -> None:
+        """What the framework's own ``fit`` does with the optimizer at the end of a training."""
 
     @abc.abstractmethod
     def blind_loss(self, y: np.ndarray) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from artclip import checks
 from artclip.frameworks.base import Function
 
 _SAMPLES = 4  # but half of them where an input is large
@@ -68,10 +69,30 @@ def refuse_postprocessing(f: Function) -> None:
         )
 
 
+def refuse_unconnected(f: Function, x: Any) -> None:
+    """Raise ``ValueError`` where outputs have no gradient in the inputs x, shape (n, *input_shape)."""
+    with f.seeded(0), f.unchanged(), _said_by_the_model(x[:2].shape):
+        if f.connected(f.tensor(x[:2])):
+            return
+    raise ValueError(
+        "the model's outputs have no gradient in its inputs: it takes integers (token ids of an Embedding, say), "
+        "rounds or detaches them. So no pair of inputs can climb, and a penalty on pairs means nothing; penalise the "
+        "part of the model behind that place in a loop of your own (LipschitzPenalty), or use "
+        "WeightRegularizationTrainer"
+    )
+
+
 def predicted(f: Function, x: np.ndarray) -> np.ndarray:
     """``f.predict(x)``; where the model fails, ``ValueError`` with what it says."""
-    try:
+    with _said_by_the_model(x.shape):
         return f.predict(x)
+
+
+@contextmanager
+def _said_by_the_model(shape: tuple[int, ...]) -> Iterator[None]:
+    """Inside, whatever the model raises for inputs of this shape becomes a ``ValueError`` that says so."""
+    try:
+        yield
     except ImportError:
         raise
     except Exception as error:  # of whatever kind a model raises
@@ -79,7 +100,8 @@ def predicted(f: Function, x: np.ndarray) -> np.ndarray:
             raise
         said = next(iter(str(error).strip().splitlines()), "")
         raise ValueError(
-            f"the model cannot predict inputs of shape {x.shape}: {type(error).__name__}: {said}"
+            f"the model cannot predict inputs of shape {shape}: {type(error).__name__}: "
+            f"{said}{checks.takes_integers(error)}"
         ) from error
 
 

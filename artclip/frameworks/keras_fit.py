@@ -6,12 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
+
+_STATE = "penalty."  # before the names of what belongs to the penalty, among the variables of a file
 
 
 class PenalisedModel(keras.Model):
     """The model as it is, trained on loss + λ·penalty: ``compile`` and ``fit`` it like any other.
 
-    Layers are shared, so after ``fit`` the model inside is the trained one; save that. The logs show ``penalty``.
+    Layers are shared, so after ``fit`` the model inside is the trained one. That is what :meth:`save` writes, and so
+    ``ModelCheckpoint``; weights have the state of the penalty with them, for ``BackupAndRestore``. The logs show
+    ``penalty``.
 
     Args:
         model: the model to train.
@@ -25,6 +30,7 @@ class PenalisedModel(keras.Model):
         self.lamda = self.add_weight(shape=(), initializer="zeros", trainable=False, name="lamda")
         self.lamda.assign(lamda)
         self._penalty_seen = keras.metrics.Mean(name="penalty")
+        self.built = model.built
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """The outputs of the model inside."""
@@ -45,3 +51,32 @@ class PenalisedModel(keras.Model):
         """As of any model: without the penalty."""
         logs = super().test_step(data)
         return {name: value for name, value in logs.items() if name != "penalty"}
+
+    def save(self, filepath: Any, *arguments: Any, **options: Any) -> None:
+        """Write the model inside, as its own ``save``."""
+        self.model.save(filepath, *arguments, **options)
+
+    def export(self, filepath: Any, *arguments: Any, **options: Any) -> None:
+        """Write the model inside, as its own ``export``."""
+        self.model.export(filepath, *arguments, **options)
+
+    def get_config(self) -> Any:
+        """There is none: data and pairs are no configuration."""
+        raise NotImplementedError("this model has data and pairs with it; save the model inside: training.model.save()")
+
+    def save_own_variables(self, store: Any) -> None:
+        """λ, and the state of the penalty."""
+        super().save_own_variables(store)
+        for name, value in self._state().items():
+            store[_STATE + name] = np.asarray(value)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Put both back."""
+        found = {name: store[name] for name in store.keys()}  # noqa: SIM118  a store of Keras
+        super().load_own_variables({name: v for name, v in found.items() if not name.startswith(_STATE)})
+        if self._state():
+            state = {name.removeprefix(_STATE): np.asarray(v) for name, v in found.items() if name.startswith(_STATE)}
+            getattr(self.penalty, "load_state_dict")(state)  # noqa: B009  a penalty may be any function
+
+    def _state(self) -> dict[str, Any]:
+        return getattr(self.penalty, "state_dict", dict)()

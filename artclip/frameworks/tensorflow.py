@@ -16,6 +16,7 @@ from tensorflow.python.eager import context
 from artclip.frameworks import keras_batchnorm, keras_double, keras_layers
 from artclip.frameworks.base import Function
 from artclip.frameworks.check import not_a_tensor, shape_of_outputs
+from artclip.frameworks.own_loops import logits_of
 
 
 @tf.custom_gradient
@@ -75,6 +76,7 @@ class TensorFlowFunction(Function):
         self.clip_values = None
         self._batchnorm = keras_batchnorm.layers_of(model)
         self.has_batchnorm = bool(self._batchnorm)
+        self._learning: list[Any] | None = None  # of these, those that are called in train mode
         self.compiled: list[Any] = []  # every tf.function made, so that their traces can be counted
         dtypes = (tf.as_dtype(v.dtype) for v in model.trainable_variables)
         self.dtype = next((dtype for dtype in dtypes if dtype.is_floating), tf.float32)
@@ -88,6 +90,8 @@ class TensorFlowFunction(Function):
 
     def _flat(self, outputs: tf.Tensor) -> tf.Tensor:
         """Shape (n, k), in the dtype of the variables where layers compute in a lower precision."""
+        if self.takes_logits:
+            outputs = logits_of(outputs, tf.is_tensor)
         if not tf.is_tensor(outputs):
             raise not_a_tensor(outputs)
         shape_of_outputs(tuple(outputs.shape), outputs.shape[0], self.told_classes)
@@ -100,7 +104,18 @@ class TensorFlowFunction(Function):
         return self._flat(self._deployed(x))
 
     def _normalised_by(self, rows: Any, total: Any) -> AbstractContextManager[None]:
-        return keras_batchnorm.normalised_by(self._batchnorm, rows, total)
+        learning = self._batchnorm if self._learning is None else self._learning
+        return keras_batchnorm.normalised_by(learning, rows, total)
+
+    def forward_beside(self, x: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
+        self._find_learning(tuple(batch.shape[1:]))
+        return super().forward_beside(x, batch)
+
+    def _find_learning(self, input_shape: tuple[int, ...]) -> None:
+        """The BatchNormalization layers that are trained, once."""
+        if self.has_batchnorm and self._learning is None:
+            spec = tf.TensorSpec((None, *input_shape), self.dtype)
+            self._learning = keras_batchnorm.learning(self.model, self._batchnorm, spec)
 
     def pullback(self, x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -112,6 +127,12 @@ class TensorFlowFunction(Function):
             return tf.stop_gradient(gradient)
 
         return tf.stop_gradient(outputs), pull
+
+    def connected(self, x: tf.Tensor) -> bool:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(x)
+            outputs = self._outputs(x)
+        return tape.gradient(outputs, x) is not None
 
     def linearise(self) -> Callable[[np.ndarray], tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]]:
         # Two compiled functions, of which the second repeats the forward pass, are faster than one eager pass.
@@ -169,7 +190,7 @@ class TensorFlowFunction(Function):
             return None
         twin = copy.copy(self)
         twin.model, twin.dtype, twin.compiled = model, tf.float64, []
-        twin._batchnorm = keras_batchnorm.layers_of(model)
+        twin._batchnorm, twin._learning = keras_batchnorm.layers_of(model), None
         return twin
 
     @property

@@ -23,7 +23,8 @@ def _added(a: list[Any], b: list[Any]) -> list[Any]:
     """Gradients, of which some are ``None``, of a sum; none yet where a is empty."""
     if not a:
         return b
-    return [q if p is None else p if q is None else p + q for p, q in zip(a, b, strict=True)]
+    dense = tf.convert_to_tensor  # gradients of an Embedding are slices
+    return [q if p is None else p if q is None else dense(p) + dense(q) for p, q in zip(a, b, strict=True)]
 
 
 def _one(scalar: tf.Tensor) -> tf.Tensor:
@@ -106,13 +107,28 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
                 "the optimizer was built for other variables; a Keras optimizer serves one model, and one choice of "
                 "its trainable layers: give this classifier an optimizer of its own"
             )
+        if self.max_grad_norm is not None and self._train_step is not None:
+            raise ValueError(
+                "max_grad_norm cannot reach the gradient that a train_step of your own computes; clip it there, or "
+                "give the classifier loss_object and optimizer"
+            )
 
     @contextmanager
     def fitting(self, seed: int) -> Iterator[None]:
         with self.seeded(seed):
             if self.optimizer is not None and not self.optimizer.built:
                 self.optimizer.build(self.model.trainable_variables)
+            self._find_learning(self.input_shape)
             yield
+
+    @property
+    def averages_weights(self) -> bool:
+        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)  # of mixed precision
+        return bool(getattr(inner, "use_ema", False))
+
+    def finish(self) -> None:
+        if self.averages_weights:
+            self.optimizer.finalize_variable_values(self.model.trainable_variables)
 
     def training_data(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self._preprocessing.has_fit_defences:
@@ -197,9 +213,17 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
             reported.append(objectives[-1]()[1])
             own_step(own, self.model, *self._batch, gradients)
         else:
-            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            self.optimizer.apply_gradients(zip(self._limited(gradients), variables, strict=True))
             reported[-1] = self._averaged(reported[-1])
         return tuple(tf.stop_gradient(v) for values in reversed(reported) for v in values)
+
+    def _limited(self, gradients: list[Any]) -> list[Any]:
+        """The gradients, scaled down where they are longer than :attr:`max_grad_norm` all together."""
+        if self.max_grad_norm is None:
+            return gradients
+        scale = self.optimizer.scale_loss(tf.ones((), self.dtype))  # of mixed precision, by which they are longer
+        limited: list[Any] = tf.clip_by_global_norm(gradients, self.max_grad_norm * scale)[0]
+        return limited
 
     def _descended(self, scalar: tf.Tensor) -> tf.Tensor:
         """What is differentiated for the optimizer: scaled for mixed precision, and the same number without it."""

@@ -53,6 +53,11 @@ class TensorFlowReplicas(TensorFlowEstimator):
             raise ValueError(
                 "a train_step of your own is not run on several replicas; give the classifier loss_object and optimizer"
             )
+        if self.max_grad_norm is not None:
+            raise ValueError(
+                "max_grad_norm is not supported on several replicas, of which each sees its share of the gradient; "
+                "give the optimizer global_clipnorm or clipnorm"
+            )
         if getattr(self.optimizer, "_distribution_strategy", None) is not self._strategy:
             raise ValueError(
                 "the model was made under a tf.distribute strategy and the optimizer outside of it; make both inside "

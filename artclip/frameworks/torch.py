@@ -15,6 +15,7 @@ from torch import nn
 from artclip.frameworks import torch_batchnorm
 from artclip.frameworks.base import Function
 from artclip.frameworks.check import not_a_tensor, shape_of_outputs
+from artclip.frameworks.own_loops import logits_of
 
 # Modules of which train and eval mode are the same function, so that switching them is wasted time.
 _MODELESS = (
@@ -91,12 +92,27 @@ class TorchFunction(Function):
         self.module = module
         self.input_shape: tuple[int, ...] = ()
         self.clip_values = None
-        like = next((p for p in module.parameters() if p.is_floating_point()), None)
+        self._look()
+
+    def _look(self) -> None:
+        """Where the module is, in which dtype, and what it is made of."""
+        like = next((p for p in self.module.parameters() if p.is_floating_point()), None)
         self.device = like.device if like is not None else torch.device("cpu")
         self.dtype = like.dtype if like is not None else torch.float32
-        self._eval_mode = _EvalMode(module)
-        self._batchnorm = torch_batchnorm.layers_of(module)
+        self._eval_mode = _EvalMode(self.module)
+        self._batchnorm = torch_batchnorm.layers_of(self.module)
         self.has_batchnorm = bool(self._batchnorm)
+
+    def follow(self) -> bool:
+        before = self.device, self.dtype
+        self._look()
+        return before != (self.device, self.dtype)
+
+    def connected(self, x: torch.Tensor) -> bool:
+        x = x.detach().requires_grad_(True)
+        with torch.enable_grad():
+            outputs = self._outputs(x)
+        return outputs.requires_grad and torch.autograd.grad(outputs.sum(), x, allow_unused=True)[0] is not None
 
     def full_precision(self) -> AbstractContextManager[None]:
         return torch.autocast(self.device.type, enabled=False)
@@ -115,6 +131,8 @@ class TorchFunction(Function):
     def _outputs(self, x: torch.Tensor) -> torch.Tensor:
         with self._eval_mode:
             outputs = self._deployed(x.clone())  # a model may write into its input
+        if self.takes_logits:
+            outputs = logits_of(outputs, torch.is_tensor)
         if not isinstance(outputs, torch.Tensor):
             raise not_a_tensor(outputs)
         shape_of_outputs(tuple(outputs.shape), x.shape[0], self.told_classes)
@@ -156,7 +174,7 @@ class TorchFunction(Function):
         return buffers_kept(self.module)
 
     def tensor(self, array: Any) -> torch.Tensor:
-        found = array if isinstance(array, torch.Tensor) else as_tensor(array)
+        found = array if isinstance(array, torch.Tensor) else as_tensor(np.asarray(array))
         return found.to(self.device, self.dtype, non_blocking=True)
 
     def host(self, x: Any) -> Any:
@@ -164,6 +182,9 @@ class TorchFunction(Function):
             return x
         x = x.detach().cpu()
         return (x.float() if x.dtype == torch.bfloat16 else x).numpy()  # NumPy has no bfloat16
+
+    def kept(self, t: torch.Tensor) -> torch.Tensor:
+        return t.detach().clone()
 
     def to_numpy(self, tensors: Sequence[torch.Tensor]) -> np.ndarray:
         joined = torch.cat([t.detach().reshape(-1) for t in tensors]).cpu()  # not every device has float64

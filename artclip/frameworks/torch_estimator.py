@@ -15,6 +15,7 @@ from art.utils import check_and_transform_label_format
 from safetensors.torch import save_file
 from torch import nn
 
+from artclip.frameworks import torch_optimizers
 from artclip.frameworks.base import Objective, Raise, Trainable, box_of
 from artclip.frameworks.preprocessing import Preprocessing
 from artclip.frameworks.torch import TorchFunction, as_tensor, rows_of
@@ -53,13 +54,20 @@ class TorchEstimator(TorchFunction, Trainable):
         self.nb_classes = self.told_classes = getattr(estimator, "nb_classes", None)
         self.device = estimator.device
         self.clip_values = box_of(estimator)
-        self.optimizer_name = type(estimator.optimizer).__name__
+        self.optimizer, self.optimizer_name = estimator.optimizer, type(estimator.optimizer).__name__
         self._turn: Callable[[], Any] = nullcontext
         self._parameters = [p for p in self.module.parameters() if p.requires_grad]
         self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorPyTorch)
         self.scaling = self._preprocessing.scaling
         self.threshold = 0.0 if isinstance(getattr(estimator, "loss", None), _OF_LOG_ODDS) else 0.5
         self.has_defences = self._preprocessing.has_defences
+
+    def follow(self) -> bool:
+        moved = super().follow()
+        if moved:
+            self._preprocessing = Preprocessing(self.estimator, self.tensor, PreprocessorPyTorch)
+            self.scaling = self._preprocessing.scaling
+        return moved
 
     def spread(self) -> TorchEstimator:
         from artclip.frameworks import torch_ranks  # it is a subclass of this
@@ -95,6 +103,12 @@ class TorchEstimator(TorchFunction, Trainable):
         ours = {id(p) for p in self._parameters}
         if not any(id(p) in ours for g in self.estimator.optimizer.param_groups for p in g["params"]):
             raise ValueError("the classifier's optimizer holds none of the model's parameters")
+        if any(isinstance(m, torch.optim.swa_utils.AveragedModel) for m in self.module.modules()):
+            raise ValueError(
+                "the model is an AveragedModel, whose weights are averages and not trained; give ART the net itself, "
+                "and call averaged.update_parameters(net) in one of the trainer's callbacks"
+            )
+        torch_optimizers.refuse_others(self.estimator.optimizer)
 
     @contextmanager
     def fitting(self, seed: int) -> Iterator[None]:
@@ -177,6 +191,8 @@ class TorchEstimator(TorchFunction, Trainable):
                 ) from error
             raise
         reported[-1] = self._averaged(reported[-1])
+        if self.max_grad_norm is not None:
+            torch_optimizers.limit(self._parameters, self.max_grad_norm)
         optimizer.step()
         return tuple(v for values in reversed(reported) for v in values)
 
@@ -254,9 +270,10 @@ class TorchEstimator(TorchFunction, Trainable):
             else:
                 i, _, key = rest.partition(".")
                 state[int(i)][key] = t
+        ours = dict(enumerate(self.estimator.optimizer.param_groups))
         groups = [
-            {k: tuple(v) if isinstance(v, list) and k != "params" else v for k, v in g.items()}
-            for g in record["groups"]
+            {k: torch_optimizers.kind_of(ours.get(i, {}).get(k), v) if k != "params" else v for k, v in g.items()}
+            for i, g in enumerate(record["groups"])
         ]
         return model, {"state": state, "param_groups": groups}
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from artclip import checks
 from artclip.frameworks.base import Tensor, Trainable
+from artclip.trainers.generators import Endless, as_array
 
 
 class Batches(Protocol):
@@ -43,6 +44,7 @@ class ArrayBatches:
         self, trainable: Trainable, x: np.ndarray, y: np.ndarray, batch_size: int, drop_last: bool, seed: int
     ) -> None:
         self._trainable, self._rng = trainable, np.random.default_rng(seed)
+        trainable.multi_label = _several_labels(trainable, y)
         self._x, self._y = trainable.training_data(x, y)
         self._raw = x, y
         bounds = list(range(0, len(x), batch_size))
@@ -97,15 +99,23 @@ class GeneratorBatches:
             )
         if not generator.size:
             raise ValueError("the generator's size is not known; give size= when you make it")
-        self._generator, self._trainable = generator, trainable
+        self._generator, self._trainable = Endless(generator), trainable
         self._recent: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=2)
         self.order: Any = None
         self.nb_batches = math.ceil(generator.size / generator.batch_size)
 
+    def peek(self) -> tuple[np.ndarray, np.ndarray]:
+        """The batch that will come next, checked, as arrays."""
+        return self._checked(*self._generator.peek())
+
     def get(self) -> tuple[np.ndarray, np.ndarray]:
         """The next batch, checked, as arrays."""
-        x, y = self._generator.get_batch()
+        return self._checked(*self._generator.get())
+
+    def _checked(self, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+        x, y = as_array(x), as_array(y)
         x, y = checks.data(x, y, self._trainable.input_shape, self._trainable.nb_classes)
+        self._trainable.multi_label |= _several_labels(self._trainable, y)
         self._recent.append((x, y))
         return self._trainable.training_data(x, y)
 
@@ -118,3 +128,19 @@ class GeneratorBatches:
         """As many batches as cover ``size`` samples, less those before the first."""
         for _ in range(first, self.nb_batches):
             yield self._trainable.batch(*self.get())
+
+
+def _several_labels(trainable: Trainable, y: np.ndarray) -> bool:
+    """Whether samples have several labels each, or none; refused where the loss is of one class a sample."""
+    if trainable.nb_classes is None or y.ndim < 2 or y.shape[1] < 2:
+        return False
+    sums = y.sum(1, dtype=np.float64)
+    wrong = np.abs(sums - 1) > 1e-3
+    if wrong.any() and not trainable.takes_several_labels():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"the labels of sample {row} add up to {sums[row]:g}, so they name several classes or none, and the "
+            "classifier's loss is one of a single class; give it a loss of several labels, as BCEWithLogitsLoss or "
+            "BinaryCrossentropy, or labels that add up to 1"
+        )
+    return bool(wrong.any())

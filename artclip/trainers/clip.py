@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from artclip import checks
-from artclip.frameworks import Trainable
+from artclip.frameworks import Trainable, refuse_unconnected
 from artclip.lipschitz.smooth import SmoothBound
 from artclip.trainers.bracket import BracketPenalty
 from artclip.trainers.epochs import Record, Regularizer, Sample
@@ -158,6 +158,8 @@ class CLIPTrainer(RegularizedTrainer):
 
     def _regularizer(self, trainable: Trainable, sample: Sample, seed: int, nb_steps: int) -> Regularizer:
         x, y = sample
+        if self._first_lamda or self.target_accuracy is not None:
+            refuse_unconnected(trainable, x)
         most = MOST_PENALTY * trainable.blind_loss(y)
         most = most if most > 0 else math.inf
         pairs = self.options.pairs(trainable, x, seed)

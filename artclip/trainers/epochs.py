@@ -16,6 +16,7 @@ from artclip.trainers.accuracy import DeployedAccuracy
 from artclip.trainers.batches import Batches
 from artclip.trainers.lamda import Controller
 from artclip.trainers.point import Point, Within
+from artclip.trainers.schedule import Schedule
 
 Record = dict[str, Any]
 Sample = tuple[np.ndarray, np.ndarray]
@@ -87,8 +88,9 @@ class Epochs:
         progress: Any,
         guessing: float = 1.0,
         accuracy: DeployedAccuracy | None = None,
+        schedule: Schedule | None = None,
     ) -> None:
-        self._guessing, self._accuracy = guessing, accuracy
+        self._guessing, self._accuracy, self._schedule = guessing, accuracy, schedule or Schedule(None)
         self._f, self._batches, self._regularizer, self._progress = trainable, batches, regularizer, progress
         self._plain_step = trainable.compile(self._plain)
         self._penalised_step = trainable.compile(self._penalised)
@@ -163,6 +165,7 @@ class Epochs:
         stretch: list[tuple[int, tuple[Tensor, ...]]] = []
         for index, (x, y) in enumerate(self._batches.epoch(within.batch), within.batch + 1):
             stretch.append((self._f.total(x), self._step(x, y, lamda.value if penalise else 0.0)))
+            self._schedule.after_step(self._nb_steps - 1)
             if self._accuracy is not None and self._accuracy.is_due(self._nb_steps):
                 self._compare(self._accuracy, lamda, stretch)
             if index % per_check and index < self._batches.nb_batches:
@@ -194,7 +197,7 @@ class Epochs:
 
     def _mark(self, lamda: Controller, within: Within, outer: dict[str, Any], best: Any) -> None:
         f, steps = self._f, (self._nb_steps, self._nb_penalised, self._faults, self._good, self._usual)
-        state = self._regularizer.state
+        state, outer = self._regularizer.state, {**outer, "scheduler": self._schedule.state()}
         # One assignment, so that an interrupt finds either the old point or the new one.
         self.point = Point(f.snapshot(), state, f.randomness(), steps, dict(vars(lamda)), within, outer, best)
 
@@ -279,6 +282,7 @@ class Epochs:
         """Go back to the last check at which all was well."""
         self._regularizer.state = self.point.pairs
         self._f.restore(self.point.snapshot)
+        self._schedule.load(self.point.outer["scheduler"])
 
     def _record(self, sums: np.ndarray, figures: tuple[np.ndarray, ...]) -> Record:
         nb_samples, loss, correct = sums.tolist()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import inspect
 import logging
 import math
 from typing import Any
@@ -16,6 +14,7 @@ from artclip.trainers import checkpoint
 from artclip.trainers.accuracy import DeployedAccuracy
 from artclip.trainers.batches import Batches
 from artclip.trainers.epochs import Epochs, Record, Regularizer
+from artclip.trainers.schedule import Schedule
 from artclip.trainers.start import Start
 
 logger = logging.getLogger(__name__)
@@ -31,7 +30,7 @@ class Fit:
         regularizer: the penalty.
         accuracy: that λ follows, or ``None`` where it follows none.
         validation: (x, y), checked, or ``None``.
-        scheduler: as for :meth:`CLIPTrainer.fit`.
+        schedule: of the learning rate.
         start: where to start.
         progress: bar.
         guessing: what guessing costs.
@@ -45,15 +44,15 @@ class Fit:
         regularizer: Regularizer,
         accuracy: DeployedAccuracy | None,
         validation: tuple[np.ndarray, np.ndarray] | None,
-        scheduler: Any,
+        schedule: Schedule,
         start: Start,
         progress: Any,
         guessing: float,
     ) -> None:
         self._trainer, self._f, self._batches, self._validation = trainer, trainable, batches, validation
-        self._scheduler, self._start, self._progress = scheduler, start, progress
+        self._schedule, self._start, self._progress = schedule, start, progress
         self._accuracy = accuracy
-        self._epochs = Epochs(trainable, batches, regularizer, progress, guessing, accuracy)
+        self._epochs = Epochs(trainable, batches, regularizer, progress, guessing, accuracy, schedule)
         self._point = start.point(trainable, regularizer.state)
 
     def run(self, nb_epochs: int) -> None:
@@ -62,7 +61,7 @@ class Fit:
         if self._point is None:
             epochs.begin(trainer._controller, self._outer(0))
         else:
-            self._start.resume(epochs, self._point, self._batches, self._scheduler)
+            self._start.resume(epochs, self._point, self._batches)
         outer = epochs.point.outer
         self._progress.update(outer["epoch"] * self._batches.nb_batches + epochs.point.within.batch)
         try:
@@ -84,6 +83,8 @@ class Fit:
             raise
         if epochs.point.best:
             self._f.restore(epochs.point.best[0])
+        elif epochs.point.outer["epoch"]:
+            self._f.finish()
 
     def _epoch(self, index: int) -> bool:
         """One epoch; whether a callback ends the training."""
@@ -94,8 +95,7 @@ class Fit:
             record["deployed_accuracy"] = self._accuracy.now()
         trainer.history.append(record)
         logger.info("%s", record)
-        if self._scheduler is not None:
-            _step(self._scheduler, record, index)
+        self._schedule.after_epoch(index, record, self._f.optimizer)
         best = epochs.point.best
         if trainer.restore_best and (best is None or trainer._score(record) > best[1]):
             best = self._f.snapshot(), trainer._score(record)
@@ -116,24 +116,10 @@ class Fit:
 
     def _outer(self, index: int, stopped: bool = False) -> dict[str, Any]:
         """What a point says of the epochs: the one that begins, and what has been done before it."""
-        state = copy.deepcopy(self._scheduler.state_dict()) if Start.keeps(self._scheduler) else None
-        done = {"nb_history": len(self._trainer.history), "order": self._batches.order, "scheduler": state}
+        done = {"nb_history": len(self._trainer.history), "order": self._batches.order}
         return {"epoch": index, "stopped": stopped, **done}
 
     def _save(self) -> None:
         if self._trainer.checkpoint is not None and self._f.leads:
             arrays, record = self._epochs.point.packed(self._f)
             checkpoint.write(self._trainer.checkpoint, arrays, {**self._start.about(self._epochs.point), **record})
-
-
-def _step(scheduler: Any, record: Record, epoch: int) -> None:
-    if not hasattr(scheduler, "step"):
-        scheduler(epoch)
-        return
-    parameters = inspect.signature(scheduler.step).parameters.values()
-    wants_metric = any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
-    loss = record["loss"] if record["val_loss"] is None else record["val_loss"]
-    if not wants_metric:
-        scheduler.step()
-    elif loss is not None:
-        scheduler.step(loss)

@@ -22,6 +22,7 @@ from artclip.trainers.batches import ArrayBatches, Batches, GeneratorBatches
 from artclip.trainers.epochs import Record, Regularizer, Sample
 from artclip.trainers.fit import Fit
 from artclip.trainers.lamda import Controller, controller
+from artclip.trainers.schedule import Schedule
 from artclip.trainers.start import Start
 
 
@@ -94,6 +95,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
         batch_size: int = 128,
         nb_epochs: int = 20,
         scheduler: Any = None,
+        scheduler_interval: str | None = None,
+        max_grad_norm: float | None = None,
         **kwargs: Any,
     ) -> None:
         """Train the classifier.
@@ -106,8 +109,14 @@ class RegularizedTrainer(Trainer, abc.ABC):
                 ``target_accuracy``.
             batch_size: samples a step, >= 1.
             nb_epochs: passes over the data, >= 0.
-            scheduler: anything with a ``step()``, called once an epoch; one that asks for a metric gets the loss. Or,
-                as in ART's TensorFlow classifiers, a function called with the epoch, from 0.
+            scheduler: anything with a ``step()``. One that asks for a metric gets the loss, or with ``mode="max"`` the
+                accuracy, on validation data where given. Or, as in ART's TensorFlow classifiers, a function called
+                with the epoch, from 0.
+            scheduler_interval: ``"epoch"`` or ``"step"``: what the scheduler is called after. ``None`` for each step
+                with ``OneCycleLR``, ``CyclicLR`` and the schedules of transformers, each epoch with all others. Steps
+                that are undone because numbers failed are undone in the schedule too.
+            max_grad_norm: L2 norm > 0 to which the gradient of loss and penalty together, over all parameters, is
+                scaled down where it is longer, before each step; ``None`` for no limit.
             kwargs: ``drop_last`` (bool) leaves out a short last batch; ``verbose`` (bool) shows progress; ``resume``
                 (bool) goes on from the last state in the folder ``checkpoint``, if there is one, to the weights and the
                 history that a training without interruption has (on the same machine, with as many threads). Give all
@@ -121,14 +130,14 @@ class RegularizedTrainer(Trainer, abc.ABC):
         checks.positive_integer("batch_size", batch_size)
         verbose, drop_last, resume = self._fit_options(kwargs, ("verbose", "drop_last", "resume"))
         trainable = trainable_of(self._classifier).spread()
+        schedule = self._prepared(trainable, scheduler, scheduler_interval, max_grad_norm)
         start = self._start(trainable, resume)
         x, y = checks.data(x, y, trainable.input_shape, trainable.nb_classes)
-        trainable.multi_label = _several_labels(trainable, y)
         batches = ArrayBatches(trainable, x, y, batch_size, bool(drop_last), start.seed)
         sample = batches.some(start.seed)
         start.settings |= {"nb_samples": len(x), "batch_size": batch_size, "drop_last": bool(drop_last)}
         start.settings["data"] = digest(*sample)
-        self._train(trainable, batches, sample, validation_data, nb_epochs, scheduler, verbose, start)
+        self._train(trainable, batches, sample, validation_data, nb_epochs, schedule, verbose, start)
 
     def fit_generator(
         self,
@@ -136,13 +145,16 @@ class RegularizedTrainer(Trainer, abc.ABC):
         validation_data: tuple[np.ndarray, np.ndarray] | None = None,
         nb_epochs: int = 20,
         scheduler: Any = None,
+        scheduler_interval: str | None = None,
+        max_grad_norm: float | None = None,
         **kwargs: Any,
     ) -> None:
         """Train the classifier on the batches of an ART ``DataGenerator``.
 
         Args:
-            generator: yields (x, y) through ``get_batch()``, in the formats of :meth:`fit`.
-            validation_data, nb_epochs, scheduler: as in :meth:`fit`.
+            generator: yields (x, y) through ``get_batch()``, in the formats of :meth:`fit`. Data that end, as a finite
+                ``tf.data.Dataset``, start anew; an epoch is as many batches as cover its ``size``.
+            validation_data, nb_epochs, scheduler, scheduler_interval, max_grad_norm: as in :meth:`fit`.
             kwargs: ``verbose`` (bool) shows progress; ``resume`` (bool) as in :meth:`fit`, but for the order of the
                 batches, which is the generator's: an epoch goes on with as many as it lacked.
 
@@ -151,12 +163,12 @@ class RegularizedTrainer(Trainer, abc.ABC):
         """
         verbose, resume = self._fit_options(kwargs, ("verbose", "resume"))
         trainable = trainable_of(self._classifier).spread()
+        schedule = self._prepared(trainable, scheduler, scheduler_interval, max_grad_norm)
         start = self._start(trainable, resume)
         batches = GeneratorBatches(trainable, generator)
-        sample = batches.get()
-        trainable.multi_label = _several_labels(trainable, batches.deployed()[1])
+        sample = batches.peek()
         start.settings["nb_batches"] = batches.nb_batches
-        self._train(trainable, batches, sample, validation_data, nb_epochs, scheduler, verbose, start)
+        self._train(trainable, batches, sample, validation_data, nb_epochs, schedule, verbose, start)
 
     def predict(self, x: np.ndarray, **kwargs: Any) -> np.ndarray:
         """Predictions of the classifier, as ``classifier.predict(x, **kwargs)``."""
@@ -169,6 +181,14 @@ class RegularizedTrainer(Trainer, abc.ABC):
         self.seed = trainable.agreed(self.seed)
         found = checkpoints.read(self.checkpoint) if resume and trainable.leads and self.checkpoint else None
         return Start(self, trainable.agreed(found))
+
+    @staticmethod
+    def _prepared(trainable: Trainable, scheduler: Any, interval: str | None, max_grad_norm: float | None) -> Schedule:
+        """The schedule, and the limit of gradients told to the adapter."""
+        if max_grad_norm is not None:
+            checks.positive("max_grad_norm", max_grad_norm)
+        trainable.max_grad_norm = None if max_grad_norm is None else float(max_grad_norm)
+        return Schedule(scheduler, interval)
 
     def _fit_options(self, kwargs: dict[str, Any], known: tuple[str, ...]) -> list[Any]:
         unknown = sorted(set(kwargs) - set(known))
@@ -186,29 +206,33 @@ class RegularizedTrainer(Trainer, abc.ABC):
         sample: Sample,
         validation_data: tuple[np.ndarray, np.ndarray] | None,
         nb_epochs: int,
-        scheduler: Any,
+        schedule: Schedule,
         verbose: bool,
         start: Start,
     ) -> None:
         checks.positive_integer("nb_epochs", nb_epochs, least=0)
         trainable.check_trainable()
-        if scheduler is not None and not callable(getattr(scheduler, "step", scheduler)):
-            raise TypeError(
-                f"scheduler is a {type(scheduler).__name__}, without a step() and not a function of the epoch"
+        if trainable.averages_weights and (self.restore_best or self.target_accuracy is not None):
+            what = "restore_best" if self.restore_best else "target_accuracy"
+            raise ValueError(
+                f"{what} ends with the weights of one moment, and use_ema=True of the optimizer with averages; "
+                "choose one"
             )
         if validation_data is not None:
             x_val, y_val = checks.data(*validation_data, trainable.input_shape, trainable.nb_classes, "validation ")
             validation_data = x_val, trainable.labels(y_val)
+        nb_steps, is_classifier = nb_epochs * batches.nb_batches, trainable.nb_classes is not None
+        schedule.check(trainable.optimizer, nb_epochs, nb_steps, is_classifier, start.schedule)
         _rehearse(trainable, *sample)
+        start.settings |= {"scheduler_interval": schedule.interval, "max_grad_norm": trainable.max_grad_norm}
         start.check(trainable)
-        nb_steps = nb_epochs * batches.nb_batches
         regularizer = self._regularizer(trainable, sample, start.seed, start.plan(nb_steps))
         guessing = trainable.blind_loss(sample[1])
         accuracy = self._deployed_accuracy(trainable, batches, validation_data, start.seed, nb_steps)
         progress = tqdm(total=nb_steps, disable=not (verbose and trainable.leads), unit="step")
         with progress, checkpoints.terminable(self.checkpoint is not None), trainable.fitting(start.seed):
             follows = accuracy, validation_data
-            Fit(self, trainable, batches, regularizer, *follows, scheduler, start, progress, guessing).run(nb_epochs)
+            Fit(self, trainable, batches, regularizer, *follows, schedule, start, progress, guessing).run(nb_epochs)
         if accuracy is not None and nb_epochs:
             self._say_how_it_ended(accuracy, self.history[start.first :], trainable.leads)
         if nb_epochs and all(record["loss"] is None for record in self.history[start.first :]):
@@ -247,22 +271,6 @@ class RegularizedTrainer(Trainer, abc.ABC):
         return min(accuracy, self.target_accuracy), -steepness
 
 
-def _several_labels(trainable: Trainable, y: np.ndarray) -> bool:
-    """Whether samples have several labels each, or none; refused where the loss is of one class a sample."""
-    if trainable.nb_classes is None or y.ndim < 2 or y.shape[1] < 2:
-        return False
-    sums = y.sum(1, dtype=np.float64)
-    wrong = np.abs(sums - 1) > 1e-3
-    if wrong.any() and not trainable.takes_several_labels():
-        row = int(np.argmax(wrong))
-        raise ValueError(
-            f"the labels of sample {row} add up to {sums[row]:g}, so they name several classes or none, and the "
-            "classifier's loss is one of a single class; give it a loss of several labels, as BCEWithLogitsLoss or "
-            "BinaryCrossentropy, or labels that add up to 1"
-        )
-    return bool(wrong.any())
-
-
 def _rehearse(trainable: Trainable, x: np.ndarray, y: np.ndarray) -> None:
     """The loss of two samples, so that a model that does not fit its data fails before it is changed."""
     try:
@@ -270,5 +278,5 @@ def _rehearse(trainable: Trainable, x: np.ndarray, y: np.ndarray) -> None:
     except Exception as error:
         raise ValueError(
             f"the classifier's loss fails on inputs of shape {x[:2].shape} with labels or targets of shape "
-            f"{y[:2].shape}: {error}"
+            f"{y[:2].shape}: {error}{checks.takes_integers(error)}"
         ) from error

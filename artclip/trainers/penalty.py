@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from artclip import checks
-from artclip.frameworks import Function, Trainable, function_of
+from artclip.frameworks import Function, Trainable, function_in_loop, refuse_unconnected
 from artclip.frameworks.base import Tensor
 from artclip.lipschitz.fresh import FreshRule
 from artclip.lipschitz.pairs import DOMAINS, INITS, PairRule, PairSet, State
@@ -206,12 +206,15 @@ class LipschitzPenalty:
     gradient in the model's parameters alone. The model is seen in eval mode and left in the mode it was in; only
     BatchNorm layers that are being trained normalise by the batch. Inputs count in sides of their box (the mean side of
     ``clip_values``, or the range of ``x_init``), so that ``lamda`` means the same for pixels up to 1 and up to 255;
-    outputs count as they are. In TensorFlow, call it under the ``GradientTape``,
-    in a ``tf.function`` or not; for ``keras.Model.fit`` see :meth:`keras_model`.
+    outputs count as they are. In TensorFlow, call it under the ``GradientTape``, in a ``tf.function`` or not; for
+    ``keras.Model.fit`` see :meth:`keras_model`. It follows a PyTorch model to another device or dtype, and its
+    :meth:`state_dict` is what a loop has to save of it.
 
     Args:
-        model: ``torch.nn.Module`` or Keras model on inputs (n, *shape), or an ART estimator of one.
-        x_init: shape (n, *shape), array or tensor: data to place the pairs in.
+        model: ``torch.nn.Module`` (a ``LightningModule`` too) or Keras model on inputs (n, *shape), or an ART estimator
+            of one. Of several outputs the logits count: those named so, as in transformers, or else the first tensor.
+            Wrappers (DistributedDataParallel, ``torch.compile``) are passed by; the parameters are the same.
+        x_init: shape (n, *shape), array or tensor: data to place the pairs in. It is kept.
         clip_values: (low, high) of valid inputs, or ``None`` for those of an estimator, if it has any.
         nb_classes: number of classes >= 2 of a classifier, so that fresh pairs know what to climb (see
             :class:`CLIPTrainer`), or ``None`` for that of an estimator, if it has any.
@@ -244,37 +247,63 @@ class LipschitzPenalty:
         options = PairOptions(
             nb_pairs, 1, pair_steps, pair_init, norm, output_norm, penalty, reduction, domain, separation
         )
-        f = function_of(model)
+        f = function_in_loop(model)
         if clip_values is not None:
             f.clip_values = checks.clip_values(clip_values)
         if nb_classes is not None:
             checks.positive_integer("nb_classes", nb_classes, least=2)
             f.nb_classes = nb_classes
         x = checks.inputs(f.host(x_init), f.input_shape or None, "x_init")
-        self._f, self._options, self._penalty = f, options, PairPenalty(options.pairs(f, x, seed), options)
+        refuse_unconnected(f, x)
+        self._f, self._options, self._x = f, options, x
+        self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
+        self._penalty = self._made()
         self._penalty.begin()
-        # Points to start from when none are given: a window that moves along a random order, and around its end.
-        self._nb_points = min(len(x), 4096)
-        order = np.random.default_rng(seed).permutation(len(x))[: self._nb_points]
-        self._points = f.tensor(x[np.resize(order, self._nb_points + nb_pairs)])
         # In cells, so that a call may be part of a compiled step.
         self._count, self._state = f.cell(0), [f.cell(t) for t in self._penalty.state]
         self._quotients = f.cell(f.reshape(f.norm(self._penalty.state[1], 2), (-1,)) * 0, resizable=True)
+        self._points = f.cell(f.tensor(self._window()))
+
+    def _made(self) -> PairPenalty:
+        """The penalty as it starts, in the model's device and dtype."""
+        return PairPenalty(self._options.pairs(self._f, self._x, self._seed), self._options)
+
+    def _window(self) -> np.ndarray:
+        """Points to start from when none are given: a window moves along a random order, and around its end."""
+        self._nb_points = min(len(self._x), 4096)
+        order = np.random.default_rng(self._seed).permutation(len(self._x))[: self._nb_points]
+        return np.asarray(self._x[np.resize(order, self._nb_points + self._options.nb_pairs)])
+
+    def _follow(self) -> None:
+        """Go where the model has gone."""
+        if not self._f.follow():
+            return
+        self._penalty = self._made()
+        for cell in (*self._state, self._quotients, self._points):
+            cell.value = self._f.tensor(cell.value)
 
     def __call__(self, x: Any = None) -> Tensor:
         """The penalty now.
 
         Args:
-            x: shape (n, *shape): the current batch, to anchor fresh pairs in, and for BatchNorm to normalise by;
-                ``None`` takes points of ``x_init``.
+            x: shape (n, *shape), array or tensor: the current batch, to anchor fresh pairs in, and for BatchNorm to
+                normalise by; ``None`` takes points of ``x_init``. It is brought to the model's device and dtype.
 
         Returns:
             A scalar tensor: the mean (or largest) Q² (or Q) over the pairs, per side of the box.
+
+        Raises:
+            ValueError: x has another shape than ``x_init``.
+            TypeError: x is not made of numbers.
         """
+        self._follow()
         count = self._count.value
         if x is None:
             start = count * self._options.nb_pairs % self._nb_points
-            x = self._points[start : start + self._options.nb_pairs]
+            x = self._points.value[start : start + self._options.nb_pairs]
+        elif (shape := _shape_of(x)) is not None and (not shape or shape[1:] != self._x.shape[1:]):
+            expected = ", ".join(map(str, ("n", *self._x.shape[1:])))
+            raise ValueError(f"x has shape {shape}, but x_init asks for ({expected})")
         (anchors,) = self._f.constants([self._f.tensor(x)])
         c, w = (cell.value for cell in self._state)
         state, ends = self._penalty.advance((c, w), anchors, count)
@@ -301,9 +330,46 @@ class LipschitzPenalty:
 
         return PenalisedModel(getattr(self._f, "model"), self, lamda)  # noqa: B009
 
+    def state_dict(self) -> dict[str, Any]:
+        """What the next calls depend on, besides the model: to be saved with it. Tensors in PyTorch, else arrays."""
+        tensors = {"centres": self._state[0], "directions": self._state[1], "quotients": self._quotients}
+        numbers = {"count": int(self._f.host(self._count.value)), "seed": self._seed}
+        return {**numbers, **{name: self._f.kept(cell.value) for name, cell in tensors.items()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` gave, of a penalty made with the same ``x_init`` and arguments.
+
+        Raises:
+            ValueError: it is one of other pairs.
+        """
+        self._follow()
+        expected = set(self.state_dict())
+        if set(state) != expected:
+            raise ValueError(f"the state has {sorted(state)}; expected {sorted(expected)}")
+        shape, found = tuple(self._state[1].value.shape), tuple(state["directions"].shape)
+        if found != shape:
+            raise ValueError(f"the state is one of pairs of shape {found}, and these have {shape}")
+        for name, cell in (("centres", self._state[0]), ("directions", self._state[1]), ("quotients", self._quotients)):
+            cell.value = self._f.tensor(state[name])
+        self._count.value = int(state["count"])
+        if int(state["seed"]) != self._seed:
+            self._seed = int(state["seed"])
+            self._points.value = self._f.tensor(self._window())
+
     def quotients(self) -> np.ndarray:
         """Q of each pair at the last call, shape (P,), in output units per input unit.
 
         They are lower bounds of the Lipschitz constant, weak ones.
         """
         return self._f.to_numpy([self._quotients.value])
+
+
+def _shape_of(x: Any) -> tuple[Any, ...] | None:
+    """The shape of an array or a tensor; ``None`` where a compiled step does not know it."""
+    shape = getattr(x, "shape", None)
+    if shape is None:
+        return checks.array("x", x).shape
+    try:
+        return tuple(shape)
+    except ValueError:  # of a TensorShape without a rank
+        return None

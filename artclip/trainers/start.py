@@ -46,11 +46,6 @@ class Start:
         self.nb_steps = nb_steps if self._found is None else self._found[1].get("nb_steps", nb_steps)
         return self.nb_steps
 
-    @staticmethod
-    def keeps(scheduler: Any) -> bool:
-        """Whether a scheduler has a state of its own."""
-        return hasattr(scheduler, "state_dict") and hasattr(scheduler, "load_state_dict")
-
     def check(self, f: Trainable) -> None:
         """Refuse a checkpoint of another model, other data or other settings.
 
@@ -60,7 +55,7 @@ class Start:
         arrays, _ = f.pack(f.snapshot())
         shapes = {name: f"{a.dtype}{list(a.shape)}" for name, a in arrays.items() if not name.startswith("optimizer.")}
         self.settings |= {"model": shapes, "optimizer": f.optimizer_name}
-        self.settings = json.loads(json.dumps(self.settings))  # as it will be read
+        self.settings = json.loads(json.dumps(self.settings, default=lambda v: v.item()))  # as it will be read
         theirs = f.agreed(self.settings)
         differing = [name for name in self.settings if theirs.get(name) != self.settings[name]]
         if differing:
@@ -75,18 +70,21 @@ class Start:
             if then.get(name) != self.settings.get(name):
                 self._refuse(name, then.get(name), self.settings.get(name))
 
+    @property
+    def schedule(self) -> Any:
+        """State of the scheduler in the checkpoint, if there is one."""
+        return None if self._found is None else self._found[1]["outer"]["scheduler"]
+
     def point(self, f: Trainable, pairs: Any) -> Point | None:
         """That of the checkpoint; ``None`` where the fit starts anew."""
         return None if self._found is None else Point.unpacked(f, *self._found, pairs)
 
-    def resume(self, epoch: Epochs, point: Point, batches: Batches, scheduler: Any) -> None:
+    def resume(self, epoch: Epochs, point: Point, batches: Batches) -> None:
         """Put everything to the point."""
         assert self._found is not None
         outer = point.outer
         epoch.resume(point, self._trainer._controller)
         batches.order = outer["order"]
-        if self.keeps(scheduler):
-            scheduler.load_state_dict(outer["scheduler"])
         self._trainer.seed, self._trainer.history = self._found[1]["seed"], self._found[1]["history"]
 
     def about(self, point: Point) -> dict[str, Any]:

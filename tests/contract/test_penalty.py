@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 
-from artclip import LipschitzPenalty, lipschitz_lower_bound
+from artclip import CLIPTrainer, LipschitzPenalty, WeightRegularizationTrainer, lipschitz_lower_bound
 from artclip.frameworks import function_of
 from artclip.lipschitz.pairs import INITS
 from tests.nets.common import NB_CLASSES, same_weights
@@ -100,3 +100,58 @@ def test_what_it_cannot_use_is_named(nets):
         LipschitzPenalty(lambda x: x, np.zeros((3, 2)))
     with pytest.raises(ValueError, match="clip_values"):
         LipschitzPenalty(nets.classifier().model, np.zeros((3, 6)), clip_values=(1, 0))
+
+
+def test_a_loop_goes_on_from_its_state(nets):
+    """With other pairs at its start, and points of another order: those of the state are taken."""
+    x = nets.data(n=40)[0]
+    for init in ("batch", "near"):
+        classifiers, values = [nets.classifier("sigmoid") for _ in range(2)], []
+
+        def made(classifier, seed, init=init):
+            return LipschitzPenalty(classifier.model, x, nb_pairs=4, pair_init=init, clip_values=(0, 1), seed=seed)
+
+        first = made(classifiers[0], None)
+        for _ in range(13):  # past a refresh
+            first()
+        state = first.state_dict()
+        second = made(classifiers[1], 5)
+        second.load_state_dict(state)
+        for penalty in (first, second):
+            penalty(), penalty(x[:9]), penalty()
+            values.append(penalty.quotients())
+        np.testing.assert_array_equal(*values)
+        assert first.state_dict()["count"] == state["count"] + 3
+    with pytest.raises(ValueError, match=r"pairs of shape \(4, 6\), and these have \(3, 6\)"):
+        LipschitzPenalty(classifiers[0].model, x, nb_pairs=3).load_state_dict(state)
+    with pytest.raises(ValueError, match="the state has"):
+        first.load_state_dict({"count": 1})
+
+
+def test_arrays_of_any_kind_are_batches_and_others_are_named(nets):
+    classifier, x = nets.classifier("sigmoid"), nets.data(n=20)[0]
+    found = []
+    for batch in (x, x.astype(np.float64), x.tolist(), function_of(classifier).tensor(x), x[::-1][::-1]):
+        penalty = LipschitzPenalty(classifier.model, x, clip_values=(0, 1), seed=0)
+        penalty(batch)
+        found.append(penalty.quotients())
+    np.testing.assert_allclose(found, [found[0]] * len(found), rtol=1e-5)
+    penalty(np.ones((5, 6), np.uint8))
+    for bad, error in ((x[:, :5], ValueError), (x[0], ValueError), (1.0, ValueError), (["a"] * 6, TypeError)):
+        with pytest.raises(error, match="x has"):
+            penalty(bad)
+
+
+def test_a_model_of_integers_has_no_pairs(nets):
+    """Its outputs have no gradient in its inputs; weights can be penalised all the same."""
+    x, y = nets.tokens()
+    with pytest.raises(ValueError, match="no gradient in its inputs"):
+        LipschitzPenalty(nets.of_tokens().model, x)
+    classifier = nets.of_tokens()
+    before = nets.weights(classifier)
+    with pytest.raises(ValueError, match="no gradient in its inputs"):
+        CLIPTrainer(classifier).fit(x, y, nb_epochs=1)
+    assert same_weights(before, nets.weights(classifier))
+    trainer = WeightRegularizationTrainer(classifier, lamda=1e-4, seed=0)
+    trainer.fit(x, y, batch_size=8, nb_epochs=20, max_grad_norm=5.0)
+    assert trainer.history[-1]["accuracy"] > 0.9

@@ -16,3 +16,9 @@ def labelled(shape, n, seed):
 def same_weights(a, b, atol=0.0):
     """Whether two results of ``weights`` agree."""
     return a.keys() == b.keys() and all(np.allclose(a[k], b[k], rtol=0, atol=atol) for k in a)
+
+
+def tokens(n=48, seed=0):
+    """Sequences of 4 token ids of 0 to 9, of which the first tells the class."""
+    x = np.random.default_rng(seed).integers(0, 10, (n, 4))
+    return x, x[:, 0] % NB_CLASSES

@@ -13,7 +13,7 @@ from art.estimators.classification import TensorFlowV2Classifier
 from keras import layers
 from tensorflow.python.eager import context
 
-from tests.nets.common import NB_CLASSES, labelled, same_weights  # noqa: F401
+from tests.nets.common import NB_CLASSES, labelled, same_weights, tokens  # noqa: F401
 
 
 class ModeDependent(keras.Model):
@@ -302,3 +302,9 @@ def bare_batchnorm():
 def bare_normalisation(nb=6):
     """One BatchNorm layer, as a model."""
     return keras.Sequential([keras.Input((nb,)), layers.BatchNormalization()])
+
+
+def of_tokens():
+    """A classifier of :func:`tokens`."""
+    layers = [keras.layers.Embedding(10, 8), keras.layers.Flatten(), keras.layers.Dense(NB_CLASSES)]
+    return wrap(keras.Sequential([keras.Input((4,)), *layers]), (4,), 0.05, keras.optimizers.Adam, clip_values=(0, 9))

@@ -11,7 +11,7 @@ from art.estimators.regression import PyTorchRegressor
 from safetensors.torch import load_file
 from torch import nn
 
-from tests.nets.common import NB_CLASSES, labelled, same_weights  # noqa: F401
+from tests.nets.common import NB_CLASSES, labelled, same_weights, tokens  # noqa: F401
 
 
 class ModeDependent(nn.Module):
@@ -304,3 +304,21 @@ def bare_batchnorm():
 def bare_normalisation(nb=6):
     """One BatchNorm layer in train mode, as a model."""
     return nn.BatchNorm1d(nb)
+
+
+class _Tokens(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.last = nn.Embedding(10, 8), nn.Linear(32, NB_CLASSES)
+
+    def forward(self, x):
+        return self.last(self.embedding(x.long()).flatten(1))
+
+
+def of_tokens():
+    """A classifier of :func:`tokens`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = _Tokens()
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.05)
+    return PyTorchClassifier(net, nn.CrossEntropyLoss(), (4,), NB_CLASSES, optimizer=optimizer, device_type=DEVICE)

@@ -50,6 +50,14 @@ def test_any_object_with_a_step_is_a_scheduler():
     assert counter.calls == 3
 
 
+def test_another_limit_of_gradients_is_another_training(tmp_path):
+    fit(CLIPTrainer(nets.classifier(), checkpoint=tmp_path, seed=0), max_grad_norm=np.float32(1))
+    trainer = CLIPTrainer(nets.classifier(), checkpoint=tmp_path)
+    with pytest.raises(ValueError, match=r"max_grad_norm=1\.0, and now it is 2\.0"):
+        fit(trainer, max_grad_norm=2.0, resume=True)
+    assert len(fit(trainer, max_grad_norm=1.0, resume=True).history) == 3
+
+
 def test_callbacks_see_records_and_can_stop():
     seen = []
 
