@@ -15,9 +15,10 @@ METRICS = ("accuracy", "balanced_accuracy")
 # Of the samples trained on between two checks, so many are predicted: a prediction costs a third of a step or less.
 SHARE, LEAST_SAMPLES = 1 / 20, 128
 # The last part of a fit, in which models are compared to the target; how often at most, and by how many samples.
-CLOSING, MOST_COMPARISONS, LEAST_STEPS, NB_COMPARED = 0.25, 32, 3, 2048
+CLOSING, MOST_COMPARISONS, LEAST_STEPS, NB_COMPARED = 0.25, 32, 3, 4096
 # What is said: an accuracy farther off, a λ that changed by a larger factor in the last quarter of so many epochs.
 TOLERANCE, MOVING, LEAST_EPOCHS = 0.02, 3.0, 4
+CLOSE = 0.0025  # distance from the target at which no closer model is looked for
 
 
 class DeployedAccuracy:
@@ -65,7 +66,7 @@ class DeployedAccuracy:
         return step >= self._first
 
     def now(self, worst: float = math.inf) -> float:
-        """The accuracy on up to 2048 samples, the same each time.
+        """The accuracy on up to 4096 samples: of arrays the same each time.
 
         Args:
             worst: distance from the target: where it is clearly larger, what fewer samples say will do.
@@ -77,7 +78,7 @@ class DeployedAccuracy:
             part = rows[len(right) : end]
             right, end = np.concatenate([right, self._right(x[part], y[part])]), 2 * end
             accuracy = float(self._f.agreed(mean_accuracy(right, y[rows[: len(right)]], self._metric)))
-            if abs(accuracy - self.target) > worst + 2 * self.deviation(len(right)):
+            if abs(accuracy - self.target) > worst + self.deviation(len(right)):
                 break
         return accuracy
 

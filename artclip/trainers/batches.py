@@ -14,6 +14,9 @@ from artclip.frameworks.base import Tensor, Trainable
 from artclip.trainers.generators import Endless, as_array
 
 
+NB_KEPT, MOST_BYTES = 2048, 1 << 26  # of a generator's latest batches
+
+
 class Batches(Protocol):
     """One epoch after the other of (x, y) batches, as tensors."""
 
@@ -100,7 +103,7 @@ class GeneratorBatches:
         if not generator.size:
             raise ValueError("the generator's size is not known; give size= when you make it")
         self._generator, self._trainable = Endless(generator), trainable
-        self._recent: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=2)
+        self._recent: deque[tuple[np.ndarray, np.ndarray]] = deque()
         self.order: Any = None
         self.nb_batches = math.ceil(generator.size / generator.batch_size)
 
@@ -116,12 +119,21 @@ class GeneratorBatches:
         x, y = as_array(x), as_array(y)
         x, y = checks.data(x, y, self._trainable.input_shape, self._trainable.nb_classes)
         self._trainable.multi_label |= _several_labels(self._trainable, y)
-        self._recent.append((x, y))
+        self._keep(x, y)
         return self._trainable.training_data(x, y)
 
+    def _keep(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Keep copies of the latest batches: a generator may write into its own."""
+        self._recent.append((x.copy(), y.copy()))
+        while len(self._recent) > 2 and sum(len(x) for x, _ in self._recent) - len(self._recent[0][0]) >= NB_KEPT:
+            self._recent.popleft()
+        while len(self._recent) > 2 and sum(x.nbytes for x, _ in self._recent) > MOST_BYTES:
+            self._recent.popleft()
+
     def deployed(self) -> tuple[np.ndarray, np.ndarray]:
-        """The batch before the last: the last one has just been learnt, and shows too high an accuracy."""
-        x, y = self._recent[0]
+        """The latest batches, but for the last, which has just been learnt and shows too high an accuracy."""
+        kept = list(self._recent)[:-1] or list(self._recent)
+        x, y = (np.concatenate(parts) for parts in zip(*kept, strict=True))
         return x, self._trainable.labels(y)
 
     def epoch(self, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:

@@ -87,7 +87,7 @@ class CLIPTrainer(RegularizedTrainer):
             ``val_loss``, ``val_accuracy``, ``seconds``, and ``deployed_accuracy``: what ``target_accuracy`` is compared
             to, a mean over the epoch (``accuracy`` is that of the training batches, in train mode); ``None`` without a
             target.
-        deployed_accuracy: that of the model with which the last ``fit`` ended, on up to 2048 samples; ``None`` without
+        deployed_accuracy: that of the model with which the last ``fit`` ended, on up to 4096 samples; ``None`` without
             a target.
         notes: what keeps the target from being held, as sentences: λ at its bound, λ still moving.
 

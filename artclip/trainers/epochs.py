@@ -12,7 +12,7 @@ import numpy as np
 
 from artclip.frameworks import Trainable
 from artclip.frameworks.base import Objective, Raise, Tensor
-from artclip.trainers.accuracy import DeployedAccuracy
+from artclip.trainers.accuracy import CLOSE, DeployedAccuracy
 from artclip.trainers.batches import Batches
 from artclip.trainers.lamda import Controller
 from artclip.trainers.point import Point, Within
@@ -207,6 +207,8 @@ class Epochs:
         if best is not None and not accuracy.is_late(best[1][1]):
             best = None  # of a fit that was to end earlier
         nearest = math.inf if best is None else -best[1][0]
+        if nearest <= CLOSE:
+            return
         nb = sum(n for n, _ in late)
         about = self._f.to_numpy([values[1] for _, values in late]).sum() / nb + lamda.gap
         if not abs(about - accuracy.target) <= nearest + accuracy.deviation(nb):

@@ -113,7 +113,7 @@ def test_steps_are_compiled_once_whatever_the_epoch_the_batch_or_lamda(make, mon
     trainer.fit(*nets.data("batchnorm", n=203), batch_size=20, nb_epochs=8)  # the last batch holds 3
     assert len({r["lamda"] for r in trainer.history}) > 2
     compiled = [function for f in seen for function in f.compiled]
-    assert len(compiled) == 2  # the plain and the penalised step
+    assert len(compiled) == 3  # the plain and the penalised step, and the predictions whose accuracy λ follows
     assert [function.experimental_get_tracing_count() for function in compiled] == [1] * len(compiled)
 
 
