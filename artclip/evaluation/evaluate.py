@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from artclip import checks
 from artclip.evaluation.attacks import NONE, Chosen, choose
-from artclip.evaluation.cache import Cache, fingerprint
+from artclip.evaluation.cache import Cache, key_of
 from artclip.evaluation.masking import PROBED, Probe, signs
 from artclip.evaluation.record import describe
 from artclip.evaluation.result import Evaluation, Example
@@ -65,7 +65,8 @@ def evaluate(
         verbose: show progress.
         full: run each attack on all samples that the model gets right, so that ``accuracy`` is each attack's own.
         masking: look for signs of gradient masking, by short attacks on up to 100 samples.
-        cache: folder for outcomes; an interrupted evaluation resumes from it.
+        cache: folder for outcomes; an interrupted evaluation resumes from it. A model that is random, or that holds
+            what Python does not show (a connection, a compiled program), is not kept, and a note says so.
         name: of the model, for tables.
         data: name of the data, for tables.
         class_names: names of the classes, for the report.
@@ -84,11 +85,9 @@ def evaluate(
         raise ValueError(f"class_names has {len(class_names)} names for {subject.nb_classes} classes")
     about = describe(subject.package)
     x, labels = subject.x, subject.y
-    key = (
-        digest(fingerprint(subject.f, x[:PROBED], subject.victim.batch_size), x, labels, about["versions"])
-        if cache is not None
-        else ""
-    )
+    key, not_cached = "", ""
+    if cache is not None:
+        key, not_cached = key_of(subject, subject.victim.batch_size, about["versions"])
     arena = subject.arena(norm, eps, seed, key=key, cache=kept, nb_examples=_EXAMPLES)
     outcomes = _attack(arena, chosen, subject.right, full, verbose)
     bounds, radii, why = _lipschitz(subject, norm, seed, verbose) if lipschitz else ({}, None, "")
@@ -112,6 +111,7 @@ def evaluate(
             "access": subject.f.access,
             "device": str(getattr(subject.f, "device", "cpu")),
             "no_upper_bound": why,
+            "not_cached": not_cached,
             "nb_probed": 0 if probe is None else len(probe.arena.x),
             **about,
         },

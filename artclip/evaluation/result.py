@@ -208,6 +208,8 @@ class Evaluation:
             elif o.error:
                 lines.append(f"{o.chosen.title} was not run: {o.error}.")
         lines += [str(v) for v in self.lipschitz.values() if v is not None]
+        if s.get("not_cached"):
+            lines.append(f"Nothing was kept in the cache: what the model computes has no hash ({s['not_cached']}).")
         if s["no_upper_bound"]:
             lines.append(f"No upper bound of the Lipschitz constant, and no certificate: {s['no_upper_bound']}.")
         return lines

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from artclip import checks
+from artclip.contents import NotHashable, content_digest
 from artclip.evaluation.art_attacks import Stage, Task
 from artclip.evaluation.attacks import Chosen
 from artclip.evaluation.cache import Cache
@@ -112,7 +113,10 @@ class Arena:
 
     def _key(self, c: Chosen, index: np.ndarray, block: int) -> str:
         task = [c.name, c.attack.title, c.options, str(self.task.norm), self.task.eps, self.seed, block]
-        return digest(self.key, task, index)
+        try:
+            return digest(self.key, content_digest(c.attack.stages), task, index)
+        except NotHashable:
+            return ""
 
     def _fresh(self, c: Chosen, stages: list[Stage], index: np.ndarray, block: int) -> dict[str, Any]:
         started, passes = time.perf_counter(), self.task.victim.passes
