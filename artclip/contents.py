@@ -114,7 +114,7 @@ class _Walk:
         elif isinstance(x, type):
             self._class(x, depth)
         elif isinstance(x, types.ModuleType):
-            self._module(x, frozenset(), depth)
+            self._module(x, frozenset(name for name in vars(x) if not name.startswith("__")), depth)
         elif isinstance(x, (staticmethod, classmethod)):
             self.put(type(x).__name__)
             self.visit(x.__func__, depth + 1)
@@ -168,13 +168,16 @@ class _Walk:
         self.put("function", f.__qualname__)
         self._code(f.__code__, depth)
         self.each((f.__defaults__, f.__kwdefaults__), depth)
+        used = _Used(f.__code__)
         for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
-            self.name(name, self.visit, cell, depth + 1)
+            try:
+                self.name(name, self._named, cell.cell_contents, used.attributes, depth)
+            except ValueError:
+                self.put("not filled yet")
         if is_installed(f.__module__):
             self.put(version(f.__module__))
             return
         self.visit(f.__dict__, depth + 1)
-        used = _Used(f.__code__)
         for name in sorted(used.names & f.__globals__.keys()):
             self.name(name, self._named, f.__globals__[name], used.attributes, depth)
         for name, level in sorted(used.imports):
@@ -207,9 +210,10 @@ class _Walk:
         self.each(code.co_consts, depth)
 
     def _class(self, c: type, depth: int) -> None:
-        self.put("class", c.__module__, c.__qualname__)
-        if is_installed(c.__module__):
-            self.put(version(c.__module__))
+        module = c.__module__ if isinstance(c.__module__, str) else "builtins"  # some metaclasses in C have none
+        self.put("class", module, c.__qualname__)
+        if is_installed(module):
+            self.put(version(module))
             return
         self.each(c.__bases__, depth)
         if type(c) is not type:
@@ -246,5 +250,5 @@ def _imported(name: str, level: int, names: dict[str, Any]) -> Any:
 
 
 def _is_tensor(x: Any) -> bool:
-    root = type(x).__module__.partition(".")[0]
+    root = str(type(x).__module__).partition(".")[0]
     return root in ("torch", "tensorflow", "keras", "jax", "jaxlib") and hasattr(x, "__array__") and hasattr(x, "shape")

@@ -1,10 +1,13 @@
 """An evaluation: its figures are those one would get by hand, in one form for people and one for machines."""
 
+import dataclasses
 import json
+import threading
 
 import numpy as np
 import pytest
 from art.attacks.evasion import FastGradientMethod, ProjectedGradientDescent
+from art.estimators.classification import BlackBoxClassifier
 
 from artclip import certified_radius, evaluate
 from artclip.evaluation import run
@@ -196,6 +199,56 @@ class TestCache:
         evaluate(classifier, x, y, **options)
         fresh = 2 if change == "settings" else 3  # fgsm has no settings
         assert len(attacked) == fresh
+
+    @pytest.mark.parametrize("change", ["predict function", "clip_values", "preprocessing", "batch size", "attack"])
+    def test_nothing_of_another_model_is_served(self, tmp_path, attacked, change, monkeypatch):
+        (x, y), weights = nets.data(n=40), np.random.default_rng(0).normal(size=(2, 3))
+        options = {**self.options(tmp_path), "attacks": ["noise", "hopskipjump:max_iter=1,max_eval=100"]}
+
+        def made(factor=1.0, **more):
+            def predict(z):  # the largest stays the largest: same answers
+                return np.eye(3)[(factor * (z.reshape(len(z), -1)[:, :2] @ weights)).argmax(1)]
+
+            return BlackBoxClassifier(predict, x.shape[1:], 3, **{"clip_values": (0, 1), **more})
+
+        y = made().predict(x).argmax(1)
+        evaluate(made(), x, y, **options)
+        evaluate(made(), x, y, **options)
+        assert len(attacked) == 2
+        other = made()
+        if change == "predict function":
+            other = made(2.0)
+        elif change == "clip_values":
+            other = made(clip_values=(0, 2))
+        elif change == "preprocessing":
+            other = made(preprocessing=(0.0, 2.0))
+        elif change == "attack":
+            from artclip.evaluation import attacks
+
+            own = dataclasses.replace(attacks.ATTACKS["hopskipjump"], stages=lambda task, **options: [])
+            monkeypatch.setitem(attacks.ATTACKS, "hopskipjump", own)
+        else:
+            options["batch_size"] = 16
+        evaluate(other, x, y, **options)
+        assert len(attacked) == (3 if change == "attack" else 4)
+
+    @pytest.mark.parametrize("kind", ["random", "locked"])
+    def test_what_cannot_be_told_apart_is_not_kept(self, tmp_path, attacked, kind):
+        (x, y), rng, lock = nets.data(n=20), np.random.default_rng(0), threading.Lock()
+
+        def predict(z):
+            with lock:
+                return np.eye(3)[rng.integers(0, 3, len(z))]
+
+        if kind == "random":
+            predict = np.random.default_rng(0).random
+            found = BlackBoxClassifier(lambda z: predict((len(z), 3)), x.shape[1:], 3, clip_values=(0, 1))
+        else:
+            found = BlackBoxClassifier(predict, x.shape[1:], 3, clip_values=(0, 1))
+        options = {**self.options(tmp_path), "attacks": ["noise", "hopskipjump:max_iter=1,max_eval=100"]}
+        ev = evaluate(found, x, y, **options)
+        assert not list(tmp_path.glob("*.npz"))
+        assert any("Nothing was kept in the cache" in note for note in ev.notes())
 
     def test_a_damaged_file_counts_as_none(self, tmp_path):
         cache = Cache(tmp_path / "new")
