@@ -16,7 +16,7 @@ from artclip.comparison.defences import Named
 from artclip.comparison.plan import Plan
 from artclip.comparison.spent import Spent, watched
 from artclip.data import load_data
-from artclip.evaluation.attacks import NONE, SETS, Chosen, choose
+from artclip.evaluation.attacks import NONE, SETS, Chosen, canonical, choose
 from artclip.evaluation.curves import robustness_curve
 from artclip.evaluation.evaluate import evaluate
 from artclip.evaluation.record import describe
@@ -249,9 +249,11 @@ def _named(attacks: Any, norm: float, noise: float) -> dict[str, str]:
         attacks = ("noise", "pgd", "pgd-margin")
     if isinstance(attacks, str):
         attacks = SETS.get(attacks, (attacks,))
-    texts = dict(attacks) if isinstance(attacks, dict) else {str(a).partition(":")[0]: str(a) for a in attacks}
+    texts = (
+        dict(attacks) if isinstance(attacks, dict) else {canonical(str(a)).partition(":")[0]: str(a) for a in attacks}
+    )
     if not isinstance(attacks, dict) and len(texts) < len(list(attacks)):
-        texts = {str(a): str(a) for a in attacks}  # one attack with two settings
+        texts = {canonical(str(a)): str(a) for a in attacks}  # one attack with two settings
     for name, text in texts.items():
         if not isinstance(text, str):
             raise TypeError(f"attack {name!r} is a {type(text).__name__}; a comparison takes attacks by name alone")

@@ -78,11 +78,11 @@ ATTACKS: dict[str, Attack] = {
     "square": Attack(
         "Square", CLOSED, _L2_INF, "Andriushchenko et al. 2020, arXiv 1912.00049", art.square, {"max_iter": 1000}
     ),
-    "autoattack": Attack(
+    "autoattack-set": Attack(  # APGD-CE, APGD-T and Square: ART has no FAB, so it is not the standard AutoAttack
         "AutoAttack set of ART", WHITE, _L2_INF, _CROCE, art.autoattack, {"max_iter": 100, "square_queries": 5000}
     ),
     "autoattack-art": Attack(
-        "AutoAttack, ART's default",
+        "AutoAttack default of ART",
         WHITE,
         _L2_INF,
         _CROCE,
@@ -135,8 +135,14 @@ ATTACKS: dict[str, Attack] = {
 
 SETS: dict[str, tuple[str, ...]] = {
     "quick": ("noise", "pgd:max_iter=40,nb_restarts=1"),
-    "standard": ("noise", "pgd", "pgd-margin", "square", "autoattack"),
+    "standard": ("noise", "pgd", "pgd-margin", "square", "autoattack-set"),
 }
+
+
+def canonical(text: str) -> str:
+    """A name of an attack with its settings; ``autoattack``, more than ART has, stands for ``autoattack-set``."""
+    name, colon, settings = text.partition(":")
+    return ("autoattack-set" if name == "autoattack" else name) + colon + settings
 
 
 @dataclass(frozen=True)
@@ -194,7 +200,7 @@ def choose(attacks: Any, norm: float) -> list[Chosen]:
             chosen = [_named(name) for name in SETS[attacks]]
             return [c for c in chosen if _fits(c, norm)]
         attacks = [attacks]
-    named = attacks if isinstance(attacks, dict) else {str(a): a for a in attacks}
+    named = attacks if isinstance(attacks, dict) else {canonical(str(a)): a for a in attacks}
     chosen = [_one(name, value) for name, value in named.items() if name != "clean"]
     if not named:
         raise ValueError("attacks is empty; give 'standard', 'quick', or names as 'pgd'")
@@ -225,7 +231,7 @@ def _one(name: str, value: Any) -> Chosen:
 
 
 def _named(text: str, name: str | None = None) -> Chosen:
-    key, _, settings = text.partition(":")
+    key, _, settings = canonical(text).partition(":")
     if key not in ATTACKS:
         raise ValueError(f"attack {text!r} is not known; use one of {', '.join((*SETS, *ATTACKS))}")
     attack = ATTACKS[key]

@@ -138,7 +138,7 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """All but the arrays, with the fields of a RobustBench record; accuracies there are in %, as numbers."""
         s, accuracy = self.settings, self.accuracy
-        auto = next((n for n in accuracy if n.partition(":")[0] in ("autoattack", "autoattack-art")), None)
+        auto = next((n for n in accuracy if n.partition(":")[0] in ("autoattack-set", "autoattack-art")), None)
         return {
             # RobustBench
             "name": s["name"],
@@ -146,7 +146,7 @@ class Evaluation:
             "threat_model": f"L{s['norm']}",
             "eps": s["eps"],
             "clean_acc": 100 * accuracy["clean"],
-            "autoattack_acc": None if auto is None else 100 * accuracy[auto],
+            "autoattack_acc": None,  # of the standard AutoAttack, which is not run: ART has no FAB
             "reported": 100 * self.robust_accuracy,
             "unreliable": self.doubtful,
             "architecture": s["name"],
@@ -156,6 +156,7 @@ class Evaluation:
             "venue": None,
             "link": None,
             # artclip
+            "autoattack_set_of_art_acc": None if auto is None else 100 * accuracy[auto],
             "accuracy": accuracy,
             "robust_accuracy": self.robust_accuracy,
             "certified_accuracy": self.certified_accuracy,

@@ -24,7 +24,7 @@ SHORT = {
     "deepfool": ":max_iter=10",
     "carlini": ":max_iter=10,binary_search_steps=3",
     "square": ":max_iter=100",
-    "autoattack": ":max_iter=5,square_queries=20",
+    "autoattack-set": ":max_iter=5,square_queries=20",
     "autoattack-art": ":max_iter=5,nb_starts=1,square_queries=20",
     "nes": ":max_iter=5,num_basis=40,sigma=0.05",
     "hopskipjump": ":max_iter=2,max_eval=100",
