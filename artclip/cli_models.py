@@ -51,6 +51,7 @@ def add(commands: Any, number: Any) -> None:
     evaluate.add_argument(
         "--full", action="store_true", help="run each attack on all samples, not on those left standing"
     )
+    evaluate.add_argument("--intervals", action="store_true", help="add to each accuracy its 95%% interval (Wilson)")
     evaluate.add_argument("--no-lipschitz", action="store_true", help="skip the Lipschitz bounds and the certificate")
     evaluate.add_argument("--cache", metavar="FOLDER", help="keep outcomes here, and resume from them")
     evaluate.add_argument("--class-names", metavar="FILE", help="one name a line, or module:function; for the report")
@@ -166,7 +167,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     record = as_json({**found.to_dict(), "preflight": look.to_dict()}, output)
     if html is not None:
         found.to_html(html)
-    print(record if arguments.json else found.to_markdown())
+    print(record if arguments.json else found.to_markdown(arguments.intervals))
     if html is not None and not arguments.json:
         print(f"\nwritten: {html}")
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from artclip.evaluation.attacks import NONE
+from artclip.evaluation.intervals import wilson
 from artclip.evaluation.masking import Sign
 from artclip.evaluation.record import as_json, written
 from artclip.evaluation.run import Outcome, broken_within, distances
@@ -103,6 +104,12 @@ class Evaluation:
         return float(self.survivors.mean())
 
     @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """95 % intervals, by Wilson, of :attr:`accuracy`, of ``worst`` and of ``certified``."""
+        shares = {**self.accuracy, "worst": self.robust_accuracy, "certified": self.certified_accuracy}
+        return {name: wilson(share, len(self.right)) for name, share in shares.items() if share is not None}
+
+    @property
     def doubtful(self) -> bool:
         """Whether a sign says that :attr:`robust_accuracy` may be too high."""
         return any(sign.doubtful for sign in self.warnings)
@@ -160,6 +167,7 @@ class Evaluation:
             "accuracy": accuracy,
             "robust_accuracy": self.robust_accuracy,
             "certified_accuracy": self.certified_accuracy,
+            "intervals": self.intervals,
             "attacks": self.records(),
             "warnings": [vars(w) for w in self.warnings],
             "lipschitz": {k: v and v.to_dict() for k, v in self.lipschitz.items()},
@@ -221,16 +229,23 @@ class Evaluation:
             return [str(w) for w in self.warnings]
         return ["No signs of gradient masking." if self.settings["nb_probed"] else "Signs were not looked for."]
 
-    def to_markdown(self) -> str:
-        """The table, what it means, and the signs of gradient masking."""
+    def to_markdown(self, intervals: bool = False) -> str:
+        """The table, what it means, and the signs of gradient masking.
+
+        Args:
+            intervals: add to each accuracy its 95 % interval for the number of samples, by Wilson.
+        """
         columns = self.columns()
         head = f"| {' | '.join(('model', *columns))} |"
-        figures = ("–" if v is None else f"{v:.1f}" for v in columns.values())
+        figures = ("–" if v is None else f"{v:.1f}{self._interval(v) * intervals}" for v in columns.values())
         rows = [head, f"| --- |{' --: |' * len(columns)}", f"| {' | '.join((self.settings['name'], *figures))} |"]
         return "\n".join([*rows, "", *(f"- {line}" for line in (*self.notes(), *self.verdict()))])
 
     def __str__(self) -> str:
         return self.to_markdown()
+
+    def _interval(self, percent: float) -> str:
+        return " [{:.1f}, {:.1f}]".format(*(100 * end for end in wilson(percent / 100, len(self.right))))
 
     def distances(self, example: Example) -> float:
         """How far an adversarial example lies from its sample, in the norm of the budget."""

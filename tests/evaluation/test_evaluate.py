@@ -12,6 +12,7 @@ from art.estimators.classification import BlackBoxClassifier
 from artclip import certified_radius, evaluate
 from artclip.evaluation import run
 from artclip.evaluation.cache import Cache
+from artclip.evaluation.intervals import wilson
 from artclip.hashing import digest
 from tests.nets import default as nets
 
@@ -120,6 +121,14 @@ def test_json_holds_a_robustbench_record_and_all_settings(found, tmp_path):
     assert record["reported"] == pytest.approx(100 * found.robust_accuracy)
     for field in ("name", "dataset", "eps", "threat_model", "autoattack_acc", "architecture", "number_forward_passes"):
         assert field in record
+    assert record["autoattack_acc"] is None  # that of the standard AutoAttack, which ART does not have
+    assert record["autoattack_set_of_art_acc"] is None
+    assert record["intervals"]["worst"] == list(wilson(found.robust_accuracy, 120))
+    assert record["intervals"].keys() == {*found.accuracy, "worst", *["certified"] * (found.certified is not None)}
+    low, high = (100 * end for end in wilson(found.robust_accuracy, 120))
+    assert f"{100 * found.robust_accuracy:.1f} [{low:.1f}, {high:.1f}]" in found.to_markdown(intervals=True)
+    assert f"[{low:.1f}" not in found.to_markdown()
+    assert f"{low:.1f} – {high:.1f}" in found.to_html()
     assert record["survivors"] == found.survivors.astype(int).tolist()
     assert record["settings"]["seed"] == 0
     assert len(record["settings"]["data_sha256"]) == 64
