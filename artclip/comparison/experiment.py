@@ -192,7 +192,7 @@ class Experiment:
             found.append(evaluate(classifier, x_test[:n], y_test[:n], attacks=rest, **options))
         last, kept = found[-1], {name: k for ev in reversed(found) for name, k in ev.per_sample.items()}
         kept["clean"] = _right(classifier, x_test, y_test)
-        if last.robust_accuracy is not None:
+        if rest and last.robust_accuracy is not None:
             kept["worst"] = last.survivors
         if last.certified is not None:
             kept["certified"] = last.certified
