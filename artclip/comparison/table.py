@@ -87,7 +87,9 @@ def columns(comparison: Comparison) -> list[Column]:
         Column("lipschitz_upper", f"Lip L{norm} ≤", 1, ".2f", False),
         Column("lamda", "λ", 1, ".2g", False),
         Column("seconds_per_epoch", "s/epoch", 1, ".3f", False),
-        Column("cpu_cost", "CPU ×", 1, ".2f", False),
+        Column("cpu_cost", "CPU ×", 1, ".2f", False)
+        if _has(comparison, "cpu_cost")
+        else Column("cpu_seconds_per_epoch", "CPU s/epoch", 1, ".3f", False),
         Column("gradients", "gradients ×", 1, ".2f", False),
         Column("peak_memory", "MiB ≤", 1, ".0f", False),
     ]
