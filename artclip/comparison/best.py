@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from artclip.comparison.paired import holm, sign_flip
+import numpy as np
+
+from artclip.comparison.paired import holm, over_seeds, sign_flip
 
 if TYPE_CHECKING:
     from artclip.comparison.result import Comparison
@@ -19,18 +21,16 @@ class Rival:
 
     Attributes:
         row: of the comparison.
-        p_value: of the paired test on samples, pooled over seeds and adjusted by Holm for the number of rivals.
-        in_every_seed: whether the best row is at least level with it in every seed.
+        p_value: of a paired test on the same samples and seeds, adjusted by Holm for the number of rivals.
     """
 
     row: dict[str, Any]
     p_value: float
-    in_every_seed: bool
 
     @property
     def behind(self) -> bool:
         """Whether the best row is told from it."""
-        return self.p_value < ALPHA and self.in_every_seed
+        return self.p_value < ALPHA
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,15 @@ def best(comparison: Comparison, metric: str) -> Best | None:
     if len(rows) < 2:
         return None
     first, *others = sorted(rows, key=lambda row: -row[metric]["mean"])
-    tests = [_test(comparison, metric, first, other) for other in others]
-    if any(test is None for test in tests):
+    tests = [_p_value(comparison, metric, first, other) for other in others]
+    found = [p for p in tests if p is not None]
+    if len(found) < len(tests):
         return None
-    found = [test for test in tests if test is not None]
-    adjusted = holm([p for p, _ in found])
-    rivals = [Rival(row, p, ahead) for row, p, (_, ahead) in zip(others, adjusted, found, strict=True)]
-    return Best(first, rivals)
+    return Best(first, [Rival(row, p) for row, p in zip(others, holm(found), strict=True)])
 
 
-def _test(comparison: Comparison, metric: str, row: dict[str, Any], other: dict[str, Any]) -> tuple[float, bool] | None:
-    """The p-value of two rows, and whether the first is at least level in every seed that both have."""
+def _p_value(comparison: Comparison, metric: str, row: dict[str, Any], other: dict[str, Any]) -> float | None:
+    """The larger p-value of two tests: of the samples, exactly, and of samples and seeds where there are seeds."""
     name = "clean" if metric == "test" else metric
     kept, others = (
         {c.seed: c.kept[name] for c in comparison.of(r["defence"], r["net"]) if name in c.kept} for r in (row, other)
@@ -83,5 +81,6 @@ def _test(comparison: Comparison, metric: str, row: dict[str, Any], other: dict[
     seeds = [seed for seed in kept if seed in others]
     if not seeds or len({kept[s].shape for s in seeds} | {others[s].shape for s in seeds}) > 1:
         return None
-    differences = [kept[s].astype(int) - others[s].astype(int) for s in seeds]
-    return sign_flip(sum(differences[1:], differences[0])), all(d.sum() >= 0 for d in differences)
+    differences = np.stack([kept[s].astype(int) - others[s].astype(int) for s in seeds])
+    exact = sign_flip(differences.sum(0))
+    return exact if len(seeds) == 1 else max(exact, over_seeds(differences))

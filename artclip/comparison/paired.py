@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import convolve
 from scipy.stats import binom, binomtest
+from scipy.stats import t as student
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,26 @@ def sign_flip(differences: np.ndarray) -> float:
     reach = len(probabilities) // 2
     sums = np.abs(np.arange(-reach, reach + 1))
     return float(min(1.0, probabilities[sums >= abs(int(differences.sum()))].sum()))
+
+
+def over_seeds(differences: np.ndarray) -> float:
+    """The p-value of paired differences of several trainings, where both samples and trainings are drawn from many.
+
+    A t-test whose variance is that of the mean over the samples plus that of the mean over the seeds.
+
+    Args:
+        differences: for each seed and sample 1 where the first model alone is right, -1 where the second alone is,
+            else 0; shape (seeds, n), two seeds at least.
+
+    Source: Welch 1947, Biometrika 34, for the degrees of freedom.
+    """
+    mean = abs(float(differences.mean()))
+    parts = [(differences.mean(axis).var(ddof=1) / size, size - 1) for axis, size in enumerate(differences.shape[::-1])]
+    variance = sum(part for part, _ in parts)
+    if variance == 0:
+        return 1.0 if mean == 0 else 0.0
+    freedom = variance**2 / sum(part**2 / count for part, count in parts)
+    return float(2 * student.sf(mean / variance**0.5, freedom))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

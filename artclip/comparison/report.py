@@ -153,7 +153,7 @@ def _cautions(comparison: Comparison, row: dict[str, Any], nb_rows: int) -> list
         found = comparison.best("worst")
         alike = [] if found is None else [_name(comparison, r.row) for r in found.rivals if not r.behind]
         if alike:
-            said.append(f"These samples do not tell it from {', '.join(alike)}.")
+            said.append(f"These samples and seeds do not tell it from {', '.join(alike)}.")
     if row["doubtful"]:
         said.append("May be too high: see its signs of masking.")
     return said

@@ -150,18 +150,16 @@ class Comparison:
             + (", mean ± standard deviation (n − 1)" if self.nb_seeds > 1 else "")
             + f"; {e.nb_epochs} epochs, batch {e.batch_size}. Attacks on {s['nb_attacked']} test samples; each ran on "
             "what those before it left standing, so its column counts theirs too.",
-            (
-                "The worst case is an upper bound of the robust accuracy"
-                + (", the certified share a lower one." if self._has("certified") else ".")
-                if self._has("worst")
-                else "There is no worst case: no attack ran within the budget."
-            ),
         ]
+        if self._has("worst"):
+            certified = ", the certified share a lower one." if self._has("certified") else "."
+            lines.append(f"The worst case is an upper bound of the robust accuracy{certified}")
+        elif any(not row["error"] for row in self.rows):
+            lines.append("There is no worst case: no attack ran within the budget.")
         if len(self.rows) > 1:
             lines.append(
-                "Bold: above every other row, by an exact paired test on the same samples pooled over seeds (p < 0.05 "
-                "after Holm's adjustment for the number of rows), and behind none in any seed. No bold: these samples "
-                "do not tell."
+                "Bold: above every other row, by a paired test on the same samples and seeds (p < 0.05 after Holm's "
+                "adjustment for the number of rows). No bold: these samples and seeds do not tell."
             )
         lines.append(
             "Gradients ×: inputs through which gradients were taken, for each sample and epoch. CPU ×: CPU seconds of "

@@ -16,7 +16,7 @@ from artclip import compare, load_data
 from artclip.comparison import defences
 from artclip.comparison.defences import DEFENCES, Defence
 from artclip.comparison.experiment import Cell, Experiment
-from artclip.comparison.paired import holm, mcnemar, sign_flip
+from artclip.comparison.paired import holm, mcnemar, over_seeds, sign_flip
 from artclip.comparison.report import comparison_page
 from artclip.comparison.result import Comparison
 from artclip.comparison.table import columns
@@ -173,7 +173,7 @@ def test_bold_is_what_the_samples_tell_from_every_other_row():
     assert bold(made({"a": [good], **{f"b{i}": [fair] for i in range(9)}})) == []  # 9 rivals: 9/128 > 0.05
     # Three seeds make no more samples: those 3 of 3, thrice, are 3 samples still.
     assert bold(made({"a": [good] * 3, "b": [hard < 117] * 3})) == []
-    # Far ahead in sum, but behind in one seed.
+    # Far ahead in sum, but not in each seed: luck of a training.
     assert bold(made({"a": [good, fair], "b": [weak, good]})) == []
     assert bold(made({"a": [good]})) == []
     found = made({"a": [good], "b": [fair], "c": [weak]}).best("worst")
@@ -194,6 +194,21 @@ def test_the_paired_test_is_the_count_of_all_signs():
     big = rng.integers(-5, 6, 20000)  # by fast convolution: near the normal distribution
     z = abs(big.sum()) / np.sqrt((big**2).sum())
     assert sign_flip(big) == pytest.approx(math.erfc(z / math.sqrt(2)), abs=0.01)
+
+
+def test_trainings_that_differ_by_luck_are_not_told_apart():
+    rng, nb_seeds, nb, exact, both = np.random.default_rng(2), 3, 150, [], []
+    for _ in range(300):
+        hard, luck = rng.normal(size=nb), rng.normal(size=(2, nb_seeds, 1)) * 0.3
+        kept = luck + hard + rng.normal(size=(2, nb_seeds, nb)) * 0.5 > 0  # one defence under two names
+        differences = kept[0].astype(int) - kept[1]
+        exact.append(sign_flip(differences.sum(0)))
+        both.append(over_seeds(differences))
+    assert np.mean(np.array(exact) < 0.05) > 0.3  # these trainings do differ
+    assert np.mean(np.array(both) < 0.05) < 0.12  # three seeds are few: its degrees of freedom are an estimate
+    ahead = np.tile(np.arange(nb) < 30, (nb_seeds, 1)).astype(int)
+    assert over_seeds(ahead) < 1e-6
+    assert over_seeds(0 * ahead) == 1
 
 
 def test_holm_multiplies_from_the_smallest_on():
