@@ -10,6 +10,7 @@ import sysconfig
 import types
 from collections import deque
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 _TORCH, _ART = "torch.nn.modules.module.Module", "art.estimators.estimator.BaseEstimator"
 _DEFENCE = "art.defences.preprocessor.preprocessor.Preprocessor"
 _KERAS, _TF = "keras.src.layers.layer.Layer", "tensorflow.python.module.module.Module"
+_ONNX = "onnxruntime.capi.onnxruntime_inference_collection.InferenceSession"
 # Base class -> attributes that no prediction depends on: losses, optimizers, the mode that evaluation sets itself.
 _OMITTED = {
     _TORCH: {"training", "_compiled_call_impl", "_is_full_backward_hook"},
@@ -52,6 +54,8 @@ def visit_object(walk: Any, x: Any, depth: int) -> None:
         return walk.each((x._parameters, x._buffers, parts), depth)
     if _KERAS in bases:
         return _keras(walk, x, depth)
+    if _ONNX in bases:  # its file, as it is now; what it answers counts besides
+        return walk.each((x._model_bytes or Path(x._model_path).read_bytes(), x.get_providers()), depth)
     if "torch.jit._script.ScriptModule" in bases:
         raise NotHashable("it is a compiled program")
     known = [base for base in (_TORCH, _ART, _TF, _DEFENCE) if base in bases]

@@ -42,9 +42,11 @@ class Job:
         e = self.experiment.describe()
         del e["machine"]
         asked = [self.net, self.named.name, self.named.options, self.seed, nb_threads]
-        stages = [c.attack.stages for c in self.experiment.chosen]
+        nets, stages = self.experiment.nets, [c.attack.stages for c in self.experiment.chosen]
+        model = nets.NETS[self.model] if isinstance(self.model, str) else self.model
+        activation = nets.ACTIVATIONS[self.experiment.activation]
         try:
-            functions = content_digest(self.model, self.named.defence.make, stages)
+            functions = content_digest(model, activation, self.named.defence.make, stages)
         except NotHashable as error:
             return "", f"{self.net}, {self.named.name}: {error}"
         return digest("cell", data, e, asked, functions, own_code()), ""

@@ -87,7 +87,9 @@ def evaluate(
     x, labels = subject.x, subject.y
     key, not_cached = "", ""
     if cache is not None:
-        key, not_cached = key_of(subject, subject.victim.batch_size, about["versions"])
+        key, not_cached = key_of(
+            subject, subject.victim.batch_size, str(getattr(subject.f, "device", "cpu")), about["versions"]
+        )
     arena = subject.arena(norm, eps, seed, key=key, cache=kept, nb_examples=_EXAMPLES)
     outcomes = _attack(arena, chosen, subject.right, full, verbose)
     bounds, radii, why = _lipschitz(subject, norm, seed, verbose) if lipschitz else ({}, None, "")
