@@ -202,7 +202,7 @@ class Experiment:
             curve,
             [f"{o.chosen.title}: {o.error}" for ev in found for o in ev.outcomes if o.error]
             + ([f"no upper bound: {last.settings['no_upper_bound']}"] if last.settings["no_upper_bound"] else []),
-            arrays=_arrays(last, {**kept, "worst": last.survivors}),
+            arrays=_arrays(last, kept if last.robust_accuracy is None else {**kept, "worst": last.survivors}),
         )
 
     def run(self, data: Data, model: str | Callable[..., Any], net: str, named: Named, seed: int) -> Cell:

@@ -69,7 +69,8 @@ def columns(comparison: Comparison) -> list[Column]:
         Column("cost", "time ×", 1, ".2f", -1),
         Column("gradients", "gradients ×", 1, ".2f", -1),
     ]
-    return [c for c in found if any((row.get(c.metric) or {}).get("mean") is not None for row in comparison.rows)]
+    known = {c.metric for c in found for row in comparison.rows if (row.get(c.metric) or {}).get("mean") is not None}
+    return [c for c in found if c.metric in known or c.metric == "worst"]
 
 
 def _best(comparison: Comparison, column: Column) -> float | None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from artclip import checks, evaluate, load_data
-from artclip.evaluation.art_attacks import Task
+from artclip.evaluation.task import Task
 from artclip.evaluation.attacks import ATTACKS, SETS, choose
 from artclip.evaluation.run import Arena, distances
 from artclip.evaluation.victim import Victim
