@@ -183,8 +183,8 @@ def classes(x: np.ndarray, y: Any, nb_classes: int) -> np.ndarray:
     if several.any():
         row = int(np.argmax(several))
         raise ValueError(
-            f"the label of sample {row} has {(y[row] > 0).sum()} classes, of a sum of {y[row].sum():.3g}: labels of several "
-            "classes are not supported; give class indices, one-hot rows, or probabilities that sum to one"
+            f"the label of sample {row} has {(y[row] > 0).sum()} classes, of a sum of {y[row].sum():.3g}: labels of "
+            "several classes are not supported; give class indices, one-hot rows, or probabilities that sum to one"
         )
     largest = y == y.max(1, keepdims=True)
     if (largest.sum(1) > 1).any():

@@ -115,7 +115,13 @@ def rerun(comparison: Comparison) -> str:
 
 def _good(comparison: Comparison) -> list[dict[str, Any]]:
     """The rows that did not fail, the most robust first."""
-    return sorted((row for row in comparison.rows if not row["error"]), key=lambda row: -row["worst"]["mean"])
+    return sorted((row for row in comparison.rows if not row["error"]), key=_fragility)
+
+
+def _fragility(row: dict[str, Any]) -> float:
+    """Less where more is left in the worst case; most where there is none."""
+    worst = row["worst"]["mean"]
+    return math.inf if worst is None else -float(worst)
 
 
 def _cards(comparison: Comparison) -> str:
@@ -126,7 +132,10 @@ def _cards(comparison: Comparison) -> str:
     gradients = best["gradients"]["mean"]
     note = "May be too high: see its signs of masking." if best["doubtful"] else ""
     worst = f"Most robust: {_name(comparison, best)}, worst case of all attacks within the budget"
-    cards = [card("first", worst, "at most", f"{100 * best['worst']['mean']:.1f} %", note)]
+    if best["worst"]["mean"] is None:
+        cards = [card("first", "Most robust", "", "–", "No attack within the budget ran on all of them")]
+    else:
+        cards = [card("first", worst, "at most", f"{100 * best['worst']['mean']:.1f} %", note)]
     cards.append(card("", "Its clean accuracy", "", f"{100 * best['test']['mean']:.1f} %"))
     if gradients is not None:
         cards.append(card("", "Gradients it takes, for one of plain training", "", f"{gradients:.2f}"))
@@ -195,7 +204,7 @@ def _paired(comparison: Comparison) -> str:
         return ""
     best, rows = good[0], []
     for row in comparison.rows:
-        if row["error"] or row["net"] != best["net"] or row is best:
+        if row["error"] or row["net"] != best["net"] or row is best or row["worst"]["mean"] is None:
             continue
         for p in comparison.paired(best["defence"], row["defence"], net=best["net"]):
             figures = [str(p.seed), str(p.only_first), str(p.only_second), f"{p.p_value:.2g}"]

@@ -142,8 +142,9 @@ SETS: dict[str, tuple[str, ...]] = {
 #: What a set becomes where a model gives no gradients; where they are zero, these run besides.
 CLOSED_SETS: dict[str, tuple[str, ...]] = {
     "quick": ("noise", "square:max_iter=300", "nes:max_iter=5,sigma=0.05"),
-    "standard": ("noise", "square", "nes:sigma=0.05", "hopskipjump:max_iter=10,max_eval=200"),
+    "standard": ("noise", "square", "nes:sigma=0.05"),
 }
+_LABELS_ALONE = "hopskipjump:max_iter=5,max_eval=100"  # besides, where outputs are nothing but labels
 
 
 @dataclass(frozen=True)
@@ -184,15 +185,27 @@ class Chosen:
         return self.attack.stages(task, **self.options)
 
 
-def choose(attacks: Any, norm: float, gradients: bool = True, flat: bool = False) -> list[Chosen]:
+def for_model(name: str, norm: float, victim: Any) -> list[Chosen]:
+    """The attacks of a set for a model: by outputs alone where it gives no gradients, besides where they are zero.
+
+    Args:
+        name: of the set.
+        norm: of the budget; attacks that do not work in it are left out.
+        victim: the :class:`~artclip.evaluation.victim.Victim`.
+    """
+    names = SETS[name] if victim.has_gradients else ()
+    if victim.flat or not victim.has_gradients:
+        names += (*CLOSED_SETS[name], *((_LABELS_ALONE,) if victim.hard else ()))
+    return _in_order([c for c in map(_named, dict.fromkeys(names)) if _fits(c, norm)])
+
+
+def choose(attacks: Any, norm: float) -> list[Chosen]:
     """Attacks in the order in which they are tried.
 
     Args:
         attacks: a name of :data:`SETS`, names of :data:`ATTACKS` with settings as ``"pgd:max_iter=20"``, or a dict from
             names to ART attack objects, or to such names.
         norm: of the budget; attacks of a set that do not work in it are left out.
-        gradients: whether the model gives any; a set is that of :data:`CLOSED_SETS` where it gives none.
-        flat: whether they are zero, so that the attacks of :data:`CLOSED_SETS` are to run besides.
 
     Raises:
         ValueError: an unknown name or setting, or a named attack that does not work in the norm.
@@ -200,9 +213,7 @@ def choose(attacks: Any, norm: float, gradients: bool = True, flat: bool = False
     """
     if isinstance(attacks, str):
         if attacks in SETS:
-            names = (SETS[attacks] if gradients else ()) + (CLOSED_SETS[attacks] if flat or not gradients else ())
-            chosen = [_named(name) for name in dict.fromkeys(names)]
-            return _in_order([c for c in chosen if _fits(c, norm)])
+            return [c for c in map(_named, SETS[attacks]) if _fits(c, norm)]
         attacks = [attacks]
     named = attacks if isinstance(attacks, dict) else {str(a): a for a in attacks}
     chosen = [_one(name, value) for name, value in named.items() if name != "clean"]

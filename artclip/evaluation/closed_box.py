@@ -81,7 +81,7 @@ def windows(task: Task, max_iter: int) -> Stage:
         rest = np.where(here | there, 0, delta)
         inside = np.where(here, delta, 0)
         part = inside / column(np.maximum(lengths(inside, 2), 1e-30), delta)
-        part = part + np.where(here, signs(n, channels, 1, 1), 0) / np.sqrt(channels * here.sum((1, 2, 3), keepdims=True))
+        part = part + np.where(here, signs(n, channels, 1, 1), 0) / math.sqrt(channels * here[0].sum())
         room = np.sqrt(np.maximum(task.eps**2 - lengths(rest, 2) ** 2, 0))
         return rest + part * column(room / np.maximum(lengths(part, 2), 1e-30), delta)
 
@@ -121,7 +121,7 @@ def nes(task: Task, max_iter: int, num_basis: int, sigma: float) -> list[Stage]:
     victim, clip = task.victim, task.victim.clip_values
     width = sigma * (1.0 if clip is None else float(np.max(np.subtract(clip[1], clip[0]))))
 
-    class Estimated(QueryEfficientGradientEstimationClassifier):  # type: ignore[misc]
+    class Estimated(QueryEfficientGradientEstimationClassifier):
         """ART's estimate is of one sample at a time, and of the cross-entropy of probabilities, which saturates."""
 
         def loss_gradient(self, x: np.ndarray, y: np.ndarray, **_: Any) -> np.ndarray:
@@ -145,7 +145,10 @@ def nes(task: Task, max_iter: int, num_basis: int, sigma: float) -> list[Stage]:
 
 
 def hopskipjump(task: Task, max_iter: int, max_eval: int) -> list[Stage]:
-    """Walks along the boundary by labels alone; what ends outside the ball is scaled back into it."""
+    """Walks along the boundary by labels alone; what ends outside the ball is scaled back into it.
+
+    A walk starts from the nearest of the other samples that has another label; where there is none, from noise.
+    """
     from art.attacks.evasion import HopSkipJump
 
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -157,6 +160,11 @@ def hopskipjump(task: Task, max_iter: int, max_eval: int) -> list[Stage]:
             init_eval=min(50, max_eval),
             verbose=False,
         )
-        return task.into_ball(x, attack.generate(x, task.labels(y)))
+        said, starts = task.victim.predict(x).argmax(1), x.copy()
+        for i, label in enumerate(said):
+            others = x[said != label]
+            if len(others):
+                starts[i] = others[lengths(others - x[i], task.norm).argmin()]
+        return task.into_ball(x, attack.generate(x, task.labels(y), x_adv_init=starts))
 
     return [run]

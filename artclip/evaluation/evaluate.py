@@ -11,9 +11,10 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from artclip import checks
-from artclip.evaluation.attacks import CLOSED, NONE, SETS, Chosen, choose
+from artclip.evaluation.attacks import CLOSED, NONE, SETS, Chosen, choose, for_model
 from artclip.evaluation.cache import Cache, fingerprint
-from artclip.evaluation.masking import PROBED, Probe, signs
+from artclip.evaluation.masking import Sign, signs
+from artclip.evaluation.probe import PROBED, Probe
 from artclip.evaluation.record import describe
 from artclip.evaluation.result import Evaluation, Example
 from artclip.evaluation.run import Arena, Outcome, broken_within
@@ -86,7 +87,7 @@ def evaluate(
     kept, subject = Cache(cache), Subject(estimator, x, y, batch_size, name)
     victim, remarks = subject.victim, list(subject.remarks)
     if isinstance(attacks, str) and attacks in SETS:
-        chosen = choose(attacks, norm, victim.has_gradients, victim.flat)
+        chosen = for_model(attacks, norm, victim)
         if not victim.has_gradients or victim.flat:
             why = "has gradients of zero" if victim.has_gradients else "gives no gradients"
             closed = ", ".join(c.title for c in chosen if c.attack.access == CLOSED) or "none"
@@ -106,7 +107,7 @@ def evaluate(
         remarks.append(f"Outputs are NaN for {subject.nb_nan} of {len(x)} samples, which count as wrong")
     # Nothing from here on may cost the results of the attacks.
     bounds, radii, why = _lipschitz(subject, norm, seed, verbose) if lipschitz else ({}, None, "")
-    probe, shown = None, []
+    probe, shown = None, list[Sign]()
     if masking:
         few = np.flatnonzero(subject.right)[:PROBED]
         arena, broken = subject.arena(norm, eps, seed, few), broken_within(outcomes, len(x))
@@ -177,7 +178,11 @@ def _lipschitz(
     """Bounds, certified L2 radii where there is an upper bound in L2, and why there is none."""
     estimator, x, size = subject.estimator, subject.x, subject.victim.batch_size
     if subject.victim.access == "predict alone":
-        return {}, None, "the model gives outputs alone, and differences of them take long; lipschitz_lower_bound does it"
+        return (
+            {},
+            None,
+            "the model gives outputs alone, which take long to search; lipschitz_lower_bound does it",
+        )
     effort = (16, 40) if size >= _LARGE else (2, 5)  # a whole search takes minutes on a CNN, hours on photos
     try:
         lower = lipschitz_lower_bound(

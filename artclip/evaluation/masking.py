@@ -7,20 +7,15 @@ short attacks on a few samples that the model gets right.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
-from artclip.evaluation.attacks import CLOSED, WHITE, Chosen, choose
-from artclip.evaluation.run import Arena, Outcome, distances
+from artclip.evaluation.attacks import CLOSED, WHITE, choose
+from artclip.evaluation.probe import STEPS, Probe, share_of_zeros
 from artclip.evaluation.victim import ASIDE
 
-PROBED = 100  # samples at most
 _CLEAR = 0.1  # differences of accuracy that are no accident
-_STEPS = 20
-_QUERIES = 300  # of a short search by outputs alone
 
 
 @dataclass(frozen=True)
@@ -41,104 +36,6 @@ class Sign:
 
     def __str__(self) -> str:
         return f"{self.name}: {self.finding}. {self.advice}."
-
-
-@dataclass
-class Probe:
-    """A few samples that the model gets right, and short attacks on them.
-
-    Args:
-        estimator: as the user gave it.
-        arena: those samples and the victim.
-        outcomes: of the evaluation, in the order in which they were run.
-        broken: samples of the evaluation that some attack within the budget broke, shape (n,).
-        certified: certified L2 radii of the evaluation's samples, shape (n,), or ``None``.
-        index: of those samples among the evaluation's, shape (m,).
-        nan: samples of the evaluation that outputs are NaN for, inputs of attacks that they are, and of how many.
-
-    Attributes:
-        fell: which of the samples the short attacks broke within the evaluation's budget, shape (m,).
-    """
-
-    estimator: Any
-    arena: Arena
-    outcomes: list[Outcome]
-    broken: np.ndarray
-    certified: np.ndarray | None = None
-    index: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
-    nan: tuple[int, int, int] = (0, 0, 0)
-
-    def __post_init__(self) -> None:
-        self.fell = np.zeros(len(self.arena.x), bool)
-
-    @property
-    def enough(self) -> bool:
-        """Whether there is something to attack by gradients."""
-        return len(self.arena.x) > 0 and self.arena.task.victim.has_gradients
-
-    @property
-    def alone(self) -> np.ndarray:
-        """Which of the evaluation's samples fell to the short attacks alone, shape (n,)."""
-        found = np.zeros(len(self.broken), bool)
-        found[self.index[self.fell]] = True
-        return found & ~self.broken
-
-    def accuracy(self, attack: str, eps: float | None = None) -> float:
-        """Accuracy on the samples under an attack by name; ``eps`` as in the evaluation where it is not given."""
-        task = self.arena.task if eps is None else replace(self.arena.task, eps=eps)
-        return self.left_by(choose([attack], task.norm)[0], replace(self.arena, task=task))
-
-    def left_by(self, chosen: Chosen, arena: Arena) -> float:
-        """Share of an arena's samples that an attack leaves standing."""
-        broken = arena.attack(chosen, np.ones(len(arena.x), bool)).broken
-        if arena.task.eps <= self.arena.task.eps:
-            self.fell |= broken
-        return float(1 - broken.mean())
-
-    @cached_property
-    def curve(self) -> list[tuple[float, float]]:
-        """(eps, accuracy) of short PGD attacks, until nothing stands or eps reaches every valid input."""
-        if not self.enough:
-            return []
-        task, attack = self.arena.task, f"pgd-margin:max_iter={_STEPS},nb_restarts=1"
-        largest = self.largest
-        below = [m * task.eps for m in (0.25, 0.5) if m * task.eps < largest]
-        found = [(0.0, 1.0), *((eps, self.accuracy(attack, eps)) for eps in below), (task.eps, self.reference)]
-        while found[-1][1] > 0 and found[-1][0] < largest:
-            eps = min(2 * found[-1][0], largest)
-            found.append((eps, self.accuracy(attack, eps)))
-        return found
-
-    @cached_property
-    def largest(self) -> float:
-        """An eps at which no label can be robust: 0 where the samples tell of none.
-
-        It reaches every valid input; without ``clip_values``, from each sample some sample of another label.
-        """
-        task, x = self.arena.task, self.arena.x
-        if task.victim.clip_values is not None:
-            wide = float(np.max(np.subtract(task.victim.clip_values[1], task.victim.clip_values[0])))
-            return wide * (1.0 if task.norm == np.inf else x[0].size ** (1 / task.norm))
-        others = [x[self.arena.y != label] for label in self.arena.y]
-        if not all(map(len, others)):
-            return 0.0
-        return float(max(distances(o, row[None], task.norm).min() for o, row in zip(others, x, strict=True)))
-
-    @cached_property
-    def reference(self) -> float:
-        """Accuracy under a short PGD on the margin: what other short attacks are held against."""
-        return self.accuracy(f"pgd-margin:max_iter={_STEPS},nb_restarts=1")
-
-    @cached_property
-    def blind(self) -> float:
-        """Accuracy under a short search by outputs alone, where gradients lead nowhere."""
-        return self.accuracy(f"square:max_iter={_QUERIES}")
-
-    @cached_property
-    def flat_margin(self) -> float:
-        """Share of samples at which the margin of the logits has a gradient of exactly zero."""
-        a = self.arena
-        return _share_of_zeros(a.task.victim.with_loss("margin").loss_gradient(a.x, a.task.labels(a.y)))
 
 
 def random_outputs(p: Probe) -> Sign | None:
@@ -209,19 +106,19 @@ def saturated_loss(p: Probe) -> Sign | None:
         return None
     a = p.arena
     try:
-        zero = _share_of_zeros(np.asarray(gradient(a.x, a.task.labels(a.y))))
+        zero = share_of_zeros(np.asarray(gradient(a.x, a.task.labels(a.y))))
         ordinary = _through_own_loss(p)
     except Exception:  # an estimator without a loss, or whose gradient fails: nothing to compare
         return None
     # The same loss of the logits, but for saturation: that a margin finds more than either is no sign of masking.
-    sound = p.accuracy(f"pgd:max_iter={_STEPS},nb_restarts=1")
+    sound = p.accuracy(f"pgd:max_iter={STEPS},nb_restarts=1")
     if zero - p.flat_margin <= 0.05 and ordinary - sound <= _CLEAR:
         return None
     victim = a.task.victim
     logits = np.sort(victim.predict(a.x), axis=1)
     return Sign(
         "saturated loss",
-        f"through the model's own loss, PGD of {_STEPS} steps leaves {ordinary:.0%} of {len(a.x)} samples standing, "
+        f"through the model's own loss, PGD of {STEPS} steps leaves {ordinary:.0%} of {len(a.x)} samples standing, "
         f"through a cross-entropy of the logits that does not saturate {sound:.0%}; the loss gradient is exactly zero "
         f"at {zero:.0%} of them; outputs are {victim.kind}, with a median margin of "
         f"{np.median(logits[:, -1] - logits[:, -2]):.3g} in the logits",
@@ -230,15 +127,11 @@ def saturated_loss(p: Probe) -> Sign | None:
     )
 
 
-def _share_of_zeros(gradients: np.ndarray) -> float:
-    return float((np.abs(gradients.reshape(len(gradients), -1)).max(1) == 0).mean())
-
-
 def _through_own_loss(p: Probe) -> float:
     from art.attacks.evasion import ProjectedGradientDescent
 
     task = p.arena.task
-    attack = task.projected_gradient(ProjectedGradientDescent, p.estimator, _STEPS)
+    attack = task.projected_gradient(ProjectedGradientDescent, p.estimator, STEPS)
     return p.left_by(choose({"own loss": attack}, task.norm)[0], p.arena)
 
 
@@ -269,7 +162,7 @@ def single_step_beats_many(p: Probe) -> Sign | None:
         return None
     return Sign(
         "one step beats many",
-        f"FGSM leaves {one:.0%} standing, PGD of {_STEPS} steps {p.reference:.0%}",
+        f"FGSM leaves {one:.0%} standing, PGD of {STEPS} steps {p.reference:.0%}",
         "Gradients near the samples mislead: try larger steps, restarts, and closed-box attacks",
     )
 
@@ -278,14 +171,14 @@ def more_steps(p: Probe) -> Sign | None:
     """More steps, or more restarts, do not make the attack stronger, or still make it much stronger."""
     if not p.enough or p.reference == 0:
         return None
-    longer = p.accuracy(f"pgd-margin:max_iter={5 * _STEPS},nb_restarts=1")
+    longer = p.accuracy(f"pgd-margin:max_iter={5 * STEPS},nb_restarts=1")
     if longer > p.reference + _CLEAR / 2:
         return Sign(
             "more steps attack less",
-            f"PGD of {5 * _STEPS} steps leaves {longer:.0%} standing, of {_STEPS} steps {p.reference:.0%}",
+            f"PGD of {5 * STEPS} steps leaves {longer:.0%} standing, of {STEPS} steps {p.reference:.0%}",
             "The gradients are rough: try other step sizes, restarts, and closed-box attacks",
         )
-    again = p.accuracy(f"pgd-margin:max_iter={5 * _STEPS},nb_restarts=5")
+    again = p.accuracy(f"pgd-margin:max_iter={5 * STEPS},nb_restarts=5")
     if longer - again > _CLEAR:
         return Sign(
             "restarts still find more",

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from artclip import checks
-from artclip.evaluation.task import Stage, Task
 from artclip.evaluation.attacks import Chosen
 from artclip.evaluation.cache import Cache
+from artclip.evaluation.task import Stage, Task
 from artclip.evaluation.victim import showable
 from artclip.hashing import digest
 from artclip.lipschitz.pairs import lengths

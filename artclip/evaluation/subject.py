@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from artclip import checks
-from artclip.evaluation.task import Task
 from artclip.evaluation.cache import Cache
 from artclip.evaluation.run import Arena
+from artclip.evaluation.task import Task
 from artclip.evaluation.victim import Victim, labels_of
 from artclip.frameworks import FRAMEWORKS, function_of
 

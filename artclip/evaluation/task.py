@@ -28,6 +28,7 @@ class Member:
     stage: Stage
 
     def __call__(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """The stage's candidates."""
         return self.stage(x, y)
 
 

@@ -56,6 +56,7 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
         kind: ``"logits"``, or what was taken off or undone: ``"probabilities"``, ``"sigmoid"`` or ``"rectified"``.
         has_gradients: whether gradients come from the model, not from differences of its outputs.
         flat: whether it has them, and they are zero at each of the samples.
+        hard: whether outputs are labels, as rows of one 1 and else 0.
         passes: samples that went forward.
         nb_astray: gradients of samples that were not finite.
         scale: of logits for the cross-entropy, 1 unless they are tiny.
@@ -81,7 +82,9 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
         self._nb_classes = nb_classes
         x = x.astype(ART_NUMPY_DTYPE)
         seen = self.f.predict(x) if outputs is None else outputs
-        self.kind, self.head = head_of(self.f, x) or ("logits", None)
+        kind, head = head_of(self.f, x) or ("logits", None)
+        self.kind: str = kind
+        self.head: Any = head
         if self.head is None and output_kind(seen) == "probabilities":
             self.kind = "probabilities"
         self._linear = self.f.linearise()
@@ -90,6 +93,7 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
             self.kind, self.head = "logits", None
         self.has_gradients = self.f.access != "predict alone" and has_gradient(self.f, x)
         self.scale, self.flat = 1.0, False
+        self.hard = bool(((seen == 0) | (seen == 1)).all())
         logits = self.predict(x)
         spread = float(np.ptp(np.where(np.isfinite(logits), logits, 0), axis=1).max())
         self.scale = _SPREAD / spread if 0 < spread <= 1 else 1.0
