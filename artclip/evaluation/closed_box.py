@@ -30,7 +30,7 @@ def square(task: Task, max_iter: int) -> list[Stage]:
     if task.norm == 2:
         largest += 1 - largest % 2
     plain = clip is not None and np.ndim(clip[0]) == 0
-    if not (plain and height == width >= 8 and largest < height and victim.has_gradients):
+    if not (plain and height == width >= 8 and largest < height and victim.has_gradients and not victim.flat):
         return [windows(task, max_iter)]
 
     from art.attacks.evasion import SquareAttack

@@ -53,7 +53,7 @@ class Subject:
         self.y = checks.classes(self.x, y, self.nb_classes)
         size = batch_size or int(2 ** min(9, max(4, math.floor(math.log2(_NUMBERS / self.x[0].size)))))
         outputs = self.f.outputs(self.x, size)
-        self.victim = Victim(estimator, self.x[:32], self.nb_classes, size, outputs=outputs)
+        self.victim = Victim(estimator, self.x[: min(32, size)], self.nb_classes, size, outputs=outputs)
         self._postprocessed = bool(getattr(estimator, "postprocessing_defences", None))
         self.nb_unanswered = 0
         said = labels_of(outputs) if not self._postprocessed else self.decide(self.x)

@@ -25,16 +25,18 @@ _KINDS: dict[Any, str] = {
 
 
 class _Calls(TorchFunctionMode):
-    """Keeps what each activation inside gave, and how it is called."""
+    """Counts the activations inside, and keeps what the last of them gave."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[tuple[str, torch.Tensor]] = []
+        self.times = 0
+        self.last: tuple[str, torch.Tensor] | None = None
 
     def __torch_function__(self, function: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = function(*args, **(kwargs or {}))
         if function in _KINDS:
-            self.found.append((_KINDS[function], output.detach().clone()))
+            self.times += 1
+            self.last = _KINDS[function], output.detach().clone()
         return output
 
 
@@ -62,10 +64,9 @@ def find(f: TorchFunction, x: Any) -> tuple[str, Callable[[], AbstractContextMan
     """
     with torch.no_grad(), _Calls() as calls:
         outputs = f.forward(f.tensor(x))
-    if not calls.found:
+    if calls.last is None:
         return None
-    kind, last = calls.found[-1]
+    kind, last = calls.last
     if last.numel() != outputs.numel() or not torch.equal(last.reshape(outputs.shape).to(outputs.dtype), outputs):
         return None
-    times = len(calls.found)
-    return kind, lambda: _Without(times)
+    return kind, lambda: _Without(calls.times)

@@ -18,7 +18,7 @@ OPTIONS = {"eps": 0.2, "seed": 0, "verbose": False, "lipschitz": False}
 def model():
     classifier, (x, y) = nets.classifier(lr=0.3), nets.data(n=120)
     classifier.fit(x, np.eye(3, dtype=np.float32)[y], batch_size=20, nb_epochs=30)
-    return classifier, x, y
+    return classifier, x[:60], y[:60]
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def strong(model):
 
 
 def test_noise_is_no_attack(model):
-    found = evaluate(*model, attacks=["noise"], **OPTIONS)
+    found = evaluate(*model, attacks=["noise"], masking=False, **OPTIONS)
     assert found.robust_accuracy is None
     assert found.columns()["worst case"] is None
     record = json.loads(found.to_json())
@@ -52,8 +52,8 @@ def test_a_set_whose_members_failed_is_no_attack(model, monkeypatch):
 def test_what_the_probe_breaks_counts(model, strong):
     weak = evaluate(*model, attacks=["square:max_iter=1"], **OPTIONS)
     alone = weak.accuracy["square:max_iter=1"]
-    assert weak.nb_fell_to_probe > 5
-    assert weak.robust_accuracy == pytest.approx(alone - weak.nb_fell_to_probe / 120)
+    assert weak.nb_fell_to_probe > 3
+    assert weak.robust_accuracy == pytest.approx(alone - weak.nb_fell_to_probe / 60)
     assert weak.robust_accuracy < alone
     assert weak.doubtful
     assert "weaker than the probe" in [w.name for w in weak.warnings]
@@ -135,10 +135,10 @@ def test_a_comparison_has_no_worst_case_either():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"y": [[1, 1, 0]] * 120}, "labels of several classes are not supported"),
-        ({"y": [[0.9, 0.8, 0.1]] * 120}, "label of sample 0 has 3 classes"),
+        ({"y": [[1, 1, 0]] * 60}, "labels of several classes are not supported"),
+        ({"y": [[0.9, 0.8, 0.1]] * 60}, "label of sample 0 has 3 classes"),
         ({"y": np.array(["cat", "dog", "emu"] * 40)}, r"names classes, give|name classes, give indices"),
-        ({"x": np.zeros((120, 6), np.uint8) + 200}, "outside the classifier's clip_values .*; give x / 255"),
+        ({"x": np.zeros((60, 6), np.uint8) + 200}, "outside the classifier's clip_values .*; give x / 255"),
     ],
 )
 def test_what_to_write_instead(model, change, message):
@@ -151,7 +151,7 @@ def test_axes_of_one_are_no_other_data(model):
     classifier, x, y = model
     found = evaluate(classifier, x[:, None, :, None], y, attacks=["fgsm"], masking=False, **OPTIONS)
     assert found.accuracy == evaluate(classifier, x, y, attacks=["fgsm"], masking=False, **OPTIONS).accuracy
-    assert "x of shape (120, 1, 6, 1) was taken as inputs of shape (6,)." in found.to_markdown()
+    assert "x of shape (60, 1, 6, 1) was taken as inputs of shape (6,)." in found.to_markdown()
 
 
 def test_channels_at_the_other_end_are_named():

@@ -139,6 +139,6 @@ def test_a_model_that_cuts_its_gradients_off_is_refused_untouched():
     optimizer = torch.optim.SGD(net.parameters(), 0.1)
     classifier = PyTorchClassifier(net, torch.nn.CrossEntropyLoss(), (6,), 3, optimizer, clip_values=(0, 8))
     before = [p.detach().clone() for p in net.parameters()]
-    with pytest.raises(ValueError, match="no gradient in its inputs.*whole numbers.*begin behind that part"):
+    with pytest.raises(ValueError, match=r"no gradient in its inputs.*whole numbers.*begin behind that part"):
         CLIPTrainer(classifier, lamda=0.1, seed=0).fit(np.round(8 * X), Y, nb_epochs=1)
     assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
