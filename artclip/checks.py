@@ -179,13 +179,6 @@ def classes(x: np.ndarray, y: Any, nb_classes: int) -> np.ndarray:
     y = data(x, y, x.shape[1:], nb_classes)[1]
     if y.ndim == 1:
         return np.asarray(y)
-    several = ((y > 0).sum(1) > 1) & (y.sum(1) > 1 + 1e-3)
-    if several.any():
-        row = int(np.argmax(several))
-        raise ValueError(
-            f"the label of sample {row} has {(y[row] > 0).sum()} classes, of a sum of {y[row].sum():.3g}: labels of "
-            "several classes are not supported; give class indices, one-hot rows, or probabilities that sum to one"
-        )
     largest = y == y.max(1, keepdims=True)
     if (largest.sum(1) > 1).any():
         row = int(np.argmax(largest.sum(1)))
@@ -193,6 +186,13 @@ def classes(x: np.ndarray, y: Any, nb_classes: int) -> np.ndarray:
             f"the label of sample {row} has {largest[row].sum()} largest entries, so it names no one class. Labels of "
             "several classes, or of none, are not supported: give class indices, one-hot rows, or probabilities with "
             "one largest entry"
+        )
+    several = ((y > 0).sum(1) > 1) & (y.sum(1) > 1 + 1e-3)
+    if several.any():
+        row = int(np.argmax(several))
+        raise ValueError(
+            f"the label of sample {row} has {(y[row] > 0).sum()} classes, of a sum of {y[row].sum():.3g}: labels of "
+            "several classes are not supported; give class indices, one-hot rows, or probabilities that sum to one"
         )
     return np.asarray(y.argmax(1))
 
