@@ -13,7 +13,6 @@ from artclip.frameworks import Function, Trainable, function_in_loop, refuse_unc
 from artclip.frameworks.base import Tensor
 from artclip.lipschitz.fresh import FreshRule
 from artclip.lipschitz.pairs import DOMAINS, INITS, PairRule, PairSet, State
-from artclip.lipschitz.precision import has_gradient
 
 PENALTIES = ("squared", "linear")
 REDUCTIONS = ("mean", "max")
@@ -69,12 +68,7 @@ class PairOptions:
         return self.pair_interval or max(1, min(INTERVAL, often))
 
     def pairs(self, f: Function, x: np.ndarray, seed: int | None) -> PairSet:
-        """The first X_Lip, around points x of shape (n, *input_shape); ``ValueError`` where f has no gradients."""
-        if not has_gradient(f, x):
-            raise ValueError(
-                "the model's outputs have no gradient in its inputs, as under no_grad, after detach or for whole "
-                "numbers, so there is no steepness to penalise; begin behind that part, as with the embedded inputs"
-            )
+        """The first X_Lip, around points x of shape (n, *input_shape)."""
         return PairSet(
             f,
             x,

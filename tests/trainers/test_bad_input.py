@@ -120,25 +120,3 @@ def test_regression_targets_of_another_width_are_refused_untouched():
     with pytest.raises(ValueError, match="target"):
         CLIPTrainer(regressor).fit(x, np.zeros((8, 2), np.float32))
     assert nets.same_weights(before, nets.weights(regressor))
-
-
-def test_a_model_that_cuts_its_gradients_off_is_refused_untouched():
-    """Token ids through ``long()``: there is no steepness to penalise."""
-    torch = pytest.importorskip("torch")
-    from art.estimators.classification import PyTorchClassifier
-
-    class Tokens(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.embedding, self.last = torch.nn.Embedding(9, 4), torch.nn.Linear(4, 3)
-
-        def forward(self, x):
-            return self.last(self.embedding(x.long()).mean(1))
-
-    net = Tokens()
-    optimizer = torch.optim.SGD(net.parameters(), 0.1)
-    classifier = PyTorchClassifier(net, torch.nn.CrossEntropyLoss(), (6,), 3, optimizer, clip_values=(0, 8))
-    before = [p.detach().clone() for p in net.parameters()]
-    with pytest.raises(ValueError, match=r"no gradient in its inputs.*whole numbers.*begin behind that part"):
-        CLIPTrainer(classifier, lamda=0.1, seed=0).fit(np.round(8 * X), Y, nb_epochs=1)
-    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
