@@ -184,7 +184,7 @@ def _names(source: str | None) -> list[str] | None:
 
 
 def _attacks(arguments: argparse.Namespace) -> None:
-    from artclip.evaluation.attacks import ATTACKS, SETS
+    from artclip.evaluation.attacks import ATTACKS, CLOSED_SETS, SETS
 
     rows: list[dict[str, Any]] = [
         {
@@ -198,7 +198,11 @@ def _attacks(arguments: argparse.Namespace) -> None:
         for name, a in ATTACKS.items()
     ]
     if arguments.json:
-        print(json.dumps({"attacks": rows, "sets": SETS}, indent=1, ensure_ascii=False))
+        print(
+            json.dumps(
+                {"attacks": rows, "sets": SETS, "sets without gradients": CLOSED_SETS}, indent=1, ensure_ascii=False
+            )
+        )
         return
     table = [["name", "norms", "access", "settings", "paper"]]
     for row in rows:
@@ -209,6 +213,7 @@ def _attacks(arguments: argparse.Namespace) -> None:
         print("  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip())
     for name, members in SETS.items():
         print(f"\n{name}: clean, {', '.join(members)}", end="")
+        print(f"\n{name} without gradients: clean, {', '.join(CLOSED_SETS[name])}", end="")
     print()
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from artclip.comparison.plan import Plan
-from artclip.evaluation.art_attacks import projected_gradient
 from artclip.evaluation.run import randomness
+from artclip.evaluation.task import projected_gradient
 from artclip.frameworks import function_of, trainers_of
 
 

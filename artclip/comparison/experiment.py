@@ -218,6 +218,8 @@ class Experiment:
             trainer.history,
             curve,
             spent.notes
+            + [f"{last.nb_fell_to_probe} samples of the worst case fell to artclip's own probe alone"]
+            * (last.nb_fell_to_probe > 0)
             + [f"{o.chosen.title}: {o.error}" for ev in found for o in ev.outcomes if o.error]
             + ([f"no upper bound: {last.settings['no_upper_bound']}"] if last.settings["no_upper_bound"] else []),
             arrays=_arrays(last, kept),

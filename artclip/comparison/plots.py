@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -189,8 +190,7 @@ def _over_epochs(axes: Any, comparison: Comparison, key: str) -> None:
 
 def _of(cell: Cell, metric: str) -> float:
     value = cell.figures[metric]
-    assert value is not None
-    return value
+    return math.nan if value is None else value  # which is not drawn
 
 
 def _rows(comparison: Comparison) -> list[tuple[list[Cell], str, str]]:

@@ -53,6 +53,9 @@ class Evaluation:
         seconds: in all.
         examples: a few adversarial examples of each attack.
         class_names: names of the classes, or ``None``.
+        fell_to_probe: which samples the short attacks behind the signs broke within the budget, and no other attack
+            did, shape (n,); ``None`` where there were none.
+        remarks: what was done to the samples, or could not be done, one line each.
     """
 
     settings: dict[str, Any]
@@ -65,6 +68,8 @@ class Evaluation:
     seconds: float = 0.0
     examples: list[Example] = field(default_factory=list)
     class_names: list[str] | None = None
+    fell_to_probe: np.ndarray | None = None
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def per_sample(self) -> dict[str, np.ndarray]:
@@ -90,8 +95,9 @@ class Evaluation:
 
     @property
     def survivors(self) -> np.ndarray:
-        """Which samples kept their right label under every attack within the budget, shape (n,)."""
-        return self.right & ~broken_within(self.outcomes, len(self.right))
+        """Which samples kept their right label under every attack within the budget, the probe's too, shape (n,)."""
+        fell = broken_within(self.outcomes, len(self.right))
+        return self.right & ~(fell if self.fell_to_probe is None else fell | self.fell_to_probe)
 
     @property
     def accuracy(self) -> dict[str, float]:
@@ -99,9 +105,17 @@ class Evaluation:
         return {name: float(kept.mean()) for name, kept in self.per_sample.items()}
 
     @property
-    def robust_accuracy(self) -> float:
-        """Share of samples that survive every attack within the budget: an upper bound of what is true."""
-        return float(self.survivors.mean())
+    def robust_accuracy(self) -> float | None:
+        """Share of samples that survive every attack within the budget: an upper bound of what is true.
+
+        ``None`` where no attack within the budget ran.
+        """
+        return float(self.survivors.mean()) if any(o.in_budget for o in self.outcomes) else None
+
+    @property
+    def nb_fell_to_probe(self) -> int:
+        """Samples that count as broken because of the short attacks behind the signs alone."""
+        return 0 if self.fell_to_probe is None else int(self.fell_to_probe.sum())
 
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:
@@ -138,13 +152,14 @@ class Evaluation:
                 "seconds": o.seconds,
                 "forward_passes": o.passes,
                 "error": o.error or None,
+                "left_out": o.left_out,
             }
             for o in self.outcomes
         ]
 
     def to_dict(self) -> dict[str, Any]:
         """All but the arrays, with the fields of a RobustBench record; accuracies there are in %, as numbers."""
-        s, accuracy = self.settings, self.accuracy
+        s, accuracy, robust = self.settings, self.accuracy, self.robust_accuracy
         auto = next((n for n in accuracy if n.partition(":")[0] in ("autoattack-set", "autoattack-art")), None)
         return {
             # RobustBench
@@ -154,7 +169,7 @@ class Evaluation:
             "eps": s["eps"],
             "clean_acc": 100 * accuracy["clean"],
             "autoattack_acc": None,  # of the standard AutoAttack, which is not run: ART has no FAB
-            "reported": 100 * self.robust_accuracy,
+            "reported": None if robust is None else 100 * robust,
             "unreliable": self.doubtful,
             "architecture": s["name"],
             "number_forward_passes": sum(o.passes for o in self.outcomes),
@@ -165,7 +180,8 @@ class Evaluation:
             # artclip
             "autoattack_set_of_art_acc": None if auto is None else 100 * accuracy[auto],
             "accuracy": accuracy,
-            "robust_accuracy": self.robust_accuracy,
+            "robust_accuracy": robust,
+            "fell_to_probe": self.nb_fell_to_probe,
             "certified_accuracy": self.certified_accuracy,
             "intervals": self.intervals,
             "attacks": self.records(),
@@ -173,7 +189,8 @@ class Evaluation:
             "lipschitz": {k: v and v.to_dict() for k, v in self.lipschitz.items()},
             "curve": [{"eps": e, "accuracy": a} for e, a in self.curve],
             "per_sample": {k: v.astype(int).tolist() for k, v in self.per_sample.items()},
-            "survivors": self.survivors.astype(int).tolist(),
+            "survivors": None if robust is None else self.survivors.astype(int).tolist(),
+            "remarks": self.remarks,
             "seconds": self.seconds,
             "settings": s,
         }
@@ -190,7 +207,8 @@ class Evaluation:
         for o in self.outcomes:
             title = o.chosen.title if titles.count(o.chosen.title) == 1 else o.chosen.name
             found[title] = 100 * accuracy[o.chosen.name] if o.chosen.name in accuracy else None
-        found["worst case"] = 100 * self.robust_accuracy
+        robust = self.robust_accuracy
+        found["worst case"] = None if robust is None else 100 * robust
         if self.certified_accuracy is not None:
             found["certified"] = 100 * self.certified_accuracy
         return found
@@ -198,11 +216,22 @@ class Evaluation:
     def notes(self) -> list[str]:
         """What must be said beside the table, one line each."""
         s = self.settings
+        worst = (
+            "There is no worst case: no attack within the budget ran"
+            if self.robust_accuracy is None
+            else "The worst case is an upper bound of the robust accuracy"
+        )
         lines = [
             f"Accuracy in % on {s['nb_samples']} samples of {s['data']}; attacks keep to L{s['norm']} <= {s['eps']:g}. "
-            "The worst case is an upper bound of the robust accuracy"
+            + worst
             + (", the certified share a lower one." if self.certified is not None else ".")
         ]
+        if self.nb_fell_to_probe and self.robust_accuracy is not None:
+            share = 100 * self.nb_fell_to_probe / len(self.right)
+            lines.append(
+                f"The worst case counts {self.nb_fell_to_probe} samples, {share:.1f} points, that fell to the short "
+                f"attacks of artclip's own probe of {s['nb_probed']} samples alone."
+            )
         chain = [o for o in self.outcomes if not self._alone(o)]
         if len(chain) > 1:
             lines.append("Each attack ran on what those before it left standing; its column counts theirs too.")
@@ -216,11 +245,18 @@ class Evaluation:
                 lines.append(f"{o.chosen.title} failed midway, {o.broken.sum()} samples broken: {o.error}.")
             elif o.error:
                 lines.append(f"{o.chosen.title} was not run: {o.error}.")
+        lines += [
+            f"{member} was left out of {o.chosen.title}: {said}."
+            for o in self.outcomes
+            for member, said in o.left_out.items()
+        ]
+        lines += [f"{remark}." for remark in self.remarks]
         lines += [str(v) for v in self.lipschitz.values() if v is not None]
         if s.get("not_cached"):
             lines.append(f"Nothing was kept in the cache: what the model computes has no hash ({s['not_cached']}).")
         if s["no_upper_bound"]:
-            lines.append(f"No upper bound of the Lipschitz constant, and no certificate: {s['no_upper_bound']}.")
+            none = "Nothing is said" if not self.lipschitz else "No upper bound"
+            lines.append(f"{none} of the Lipschitz constant, and no certificate: {s['no_upper_bound']}.")
         return lines
 
     def verdict(self) -> list[str]:

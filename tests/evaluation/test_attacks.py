@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from artclip import checks, evaluate, load_data
-from artclip.evaluation.art_attacks import Task
 from artclip.evaluation.attacks import ATTACKS, SETS, choose
 from artclip.evaluation.run import Arena, distances
+from artclip.evaluation.task import Task
 from artclip.evaluation.victim import Victim
 from artclip.frameworks import nets_of
 from tests.nets import FRAMEWORKS
