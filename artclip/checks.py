@@ -129,8 +129,23 @@ def array(name: str, value: Any) -> np.ndarray:
             f"{name} is a {type(value).__name__} that is no array ({reason}); give a numpy array"
         ) from error
     if found.dtype.kind not in "fiub":
-        raise TypeError(f"{name} has dtype {found.dtype}; expected numbers")
+        names = found.dtype.kind in "US" or (found.dtype.kind == "O" and all(isinstance(v, str) for v in found.flat))
+        hint = (
+            f"; where they name classes, give indices in the order of the model's outputs, as np.unique({name}, "
+            "return_inverse=True)[1] if that is alphabetical"
+        )
+        raise TypeError(f"{name} has dtype {found.dtype}; expected numbers{hint * names}")
     return found
+
+
+def reshaped(x: Any, input_shape: tuple[int, ...], name: str = "x") -> tuple[Any, list[str]]:
+    """x in the model's shape where they differ by axes of one alone, and a line that says so; else x as it is."""
+    found, shape = array(name, x), tuple(input_shape)
+    given = found.shape[1:]
+    if not shape or given == shape or not len(found) or [n for n in given if n != 1] != [n for n in shape if n != 1]:
+        return x, []
+    said = f"{name} of shape ({len(found)}, {', '.join(map(str, given))}) was taken as inputs of shape {shape}"
+    return found.reshape(len(found), *shape), [said]
 
 
 def inputs(x: Any, input_shape: tuple[int, ...] | None, name: str = "x") -> np.ndarray:
@@ -139,8 +154,11 @@ def inputs(x: Any, input_shape: tuple[int, ...] | None, name: str = "x") -> np.n
     if x.ndim == 0 or len(x) == 0:
         raise ValueError(f"{name} is empty (shape {x.shape})")
     if input_shape is not None and x.shape[1:] != tuple(input_shape):
-        expected = ", ".join(map(str, ("n", *input_shape)))
-        raise ValueError(f"{name} has shape {x.shape}, but the classifier's input_shape asks for ({expected})")
+        expected, hint = ", ".join(map(str, ("n", *input_shape))), ""
+        for source, target in ((-1, 1), (1, -1)):
+            if x.ndim > 2 and np.moveaxis(x, source, target).shape[1:] == tuple(input_shape):
+                hint = f"; its channels are at the other end: give np.moveaxis({name}, {source}, {target})"
+        raise ValueError(f"{name} has shape {x.shape}, but the classifier's input_shape asks for ({expected}){hint}")
     _finite(name, x)
     return x
 
@@ -168,6 +186,13 @@ def classes(x: np.ndarray, y: Any, nb_classes: int) -> np.ndarray:
             f"the label of sample {row} has {largest[row].sum()} largest entries, so it names no one class. Labels of "
             "several classes, or of none, are not supported: give class indices, one-hot rows, or probabilities with "
             "one largest entry"
+        )
+    several = ((y > 0).sum(1) > 1) & (y.sum(1) > 1 + 1e-3)
+    if several.any():
+        row = int(np.argmax(several))
+        raise ValueError(
+            f"the label of sample {row} has {(y[row] > 0).sum()} classes, of a sum of {y[row].sum():.3g}: labels of "
+            "several classes are not supported; give class indices, one-hot rows, or probabilities that sum to one"
         )
     return np.asarray(y.argmax(1))
 

@@ -21,14 +21,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         _start(arguments)
-        arguments.run(arguments)
+        code: int | None = arguments.run(arguments)
     except (ValueError, TypeError, OSError) as error:
         return _failed(error, BAD_INPUT)
     except (ImportError, FloatingPointError, MemoryError) as error:
         return _failed(error, FAILURE)
     except KeyboardInterrupt:
         return _failed("interrupted", FAILURE)
-    return DONE
+    return code or DONE
 
 
 class _Parser(argparse.ArgumentParser):

@@ -67,6 +67,7 @@ def add(commands: Any, number: Any) -> None:
     compare.add_argument("--seeds", type=int, default=3, metavar="N", help="trainings per defence (default: 3)")
     _add_running(compare)
     compare.add_argument("--csv", metavar="FILE", help="write the table here")
+    compare.add_argument("--intervals", action="store_true", help="add to each accuracy its 95%% interval (Wilson)")
     compare.add_argument("--latex", action="store_true", help="print the table for LaTeX")
     compare.set_defaults(run=_compare)
 
@@ -95,7 +96,7 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def _compare(arguments: argparse.Namespace) -> None:
+def _compare(arguments: argparse.Namespace) -> int:
     from artclip.comparison.compare import compare
 
     output, html, table = (writable(path) for path in (arguments.output, arguments.html, arguments.csv))
@@ -115,10 +116,24 @@ def _compare(arguments: argparse.Namespace) -> None:
         result.to_html(html)
     if table is not None:
         result.to_csv(table)
-    print(text if arguments.json else result.to_latex() if arguments.latex else result)
+    if arguments.latex:
+        shown = result.to_latex(arguments.intervals)
+    else:
+        shown = "\n".join([result.to_markdown(arguments.intervals), "", *(f"- {line}" for line in result.notes())])
+    print(text if arguments.json else shown)
+    return _failures([result])
 
 
-def _reproduce(arguments: argparse.Namespace) -> None:
+def _failures(comparisons: list[Any]) -> int:
+    """The exit code: 1 where every training failed; says on stderr how many did."""
+    cells = [cell for comparison in comparisons for cell in comparison.cells]
+    errors = [cell.error for cell in cells if cell.error]
+    if errors:
+        print(f"artclip: {len(errors)} of {len(cells)} trainings failed: {errors[0]}", file=sys.stderr)
+    return int(len(errors) == len(cells))
+
+
+def _reproduce(arguments: argparse.Namespace) -> int:
     from artclip.comparison.reproduce import reproduce, write
 
     output, html = writable(arguments.output), writable(arguments.html)
@@ -137,12 +152,15 @@ def _reproduce(arguments: argparse.Namespace) -> None:
         if html is not None:  # a report for each table
             one.comparison.to_html(html if len(found) == 1 else html.with_stem(f"{html.stem}-{number}"))
     print(text if arguments.json else "\n\n".join(one.to_markdown() for one in found))
+    return _failures([one.comparison for one in found])
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    from artclip.comparison.check import checked_data, try_nets
     from artclip.comparison.defences import parse
     from artclip.comparison.experiment import Experiment
     from artclip.comparison.result import Comparison
+    from artclip.comparison.spent import watched
     from artclip.evaluation.record import as_json
     from artclip.saving import save_named
 
@@ -154,10 +172,12 @@ def _train(arguments: argparse.Namespace) -> None:
     if unknown:
         raise ValueError(f"defence {arguments.defence} takes no {' and no '.join(unknown)}")
     named = replace(named, options={**named.options, **options})
-    net, data = experiment.net(arguments.model), experiment.load(arguments.data)
+    net, data = experiment.net(arguments.model), checked_data(experiment.load(arguments.data))
+    try_nets({arguments.model: net}, experiment, data, 1)
     folder = None if arguments.output is None else checks.folder(arguments.output)
-    trainer = experiment.train(data, net, named, arguments.seed, verbose=sys.stderr.isatty())
-    cell = experiment.measure(trainer, data, named.name, arguments.model, arguments.seed)
+    with watched() as spent:
+        trainer = experiment.train(data, net, named, arguments.seed, verbose=sys.stderr.isatty())
+    cell = experiment.measure(trainer, data, named.name, arguments.model, arguments.seed, spent)
     settings = {"data": arguments.data, "model": arguments.model, "models": [arguments.model]}
     settings |= {"seeds": [arguments.seed], "n_jobs": 1, "nb_attacked": min(arguments.attack_samples, len(data[1][0]))}
     result = Comparison({**settings, **experiment.describe(), **options}, experiment, [cell])

@@ -51,6 +51,7 @@ def add(commands: Any, number: Any) -> None:
     evaluate.add_argument(
         "--full", action="store_true", help="run each attack on all samples, not on those left standing"
     )
+    evaluate.add_argument("--intervals", action="store_true", help="add to each accuracy its 95%% interval (Wilson)")
     evaluate.add_argument("--no-lipschitz", action="store_true", help="skip the Lipschitz bounds and the certificate")
     evaluate.add_argument("--cache", metavar="FOLDER", help="keep outcomes here, and resume from them")
     evaluate.add_argument("--class-names", metavar="FILE", help="one name a line, or module:function; for the report")
@@ -166,7 +167,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     record = as_json({**found.to_dict(), "preflight": look.to_dict()}, output)
     if html is not None:
         found.to_html(html)
-    print(record if arguments.json else found.to_markdown())
+    print(record if arguments.json else found.to_markdown(arguments.intervals))
     if html is not None and not arguments.json:
         print(f"\nwritten: {html}")
 
@@ -183,7 +184,7 @@ def _names(source: str | None) -> list[str] | None:
 
 
 def _attacks(arguments: argparse.Namespace) -> None:
-    from artclip.evaluation.attacks import ATTACKS, SETS
+    from artclip.evaluation.attacks import ATTACKS, CLOSED_SETS, SETS
 
     rows: list[dict[str, Any]] = [
         {
@@ -197,7 +198,11 @@ def _attacks(arguments: argparse.Namespace) -> None:
         for name, a in ATTACKS.items()
     ]
     if arguments.json:
-        print(json.dumps({"attacks": rows, "sets": SETS}, indent=1, ensure_ascii=False))
+        print(
+            json.dumps(
+                {"attacks": rows, "sets": SETS, "sets without gradients": CLOSED_SETS}, indent=1, ensure_ascii=False
+            )
+        )
         return
     table = [["name", "norms", "access", "settings", "paper"]]
     for row in rows:
@@ -208,6 +213,7 @@ def _attacks(arguments: argparse.Namespace) -> None:
         print("  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip())
     for name, members in SETS.items():
         print(f"\n{name}: clean, {', '.join(members)}", end="")
+        print(f"\n{name} without gradients: clean, {', '.join(CLOSED_SETS[name])}", end="")
     print()
 
 

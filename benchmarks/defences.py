@@ -1,10 +1,11 @@
-"""CLIP against adversarial training and other defences: AutoAttack, Lipschitz bounds, cost.
+"""CLIP against adversarial training and other defences: the AutoAttack set of ART, Lipschitz bounds, cost.
 
 Each defence has one setting for each net, which is chosen from a grid on 5,000 validation images with a seed that is
 not used again: of those that cost at most a point of clean accuracy against plain training, the one that stands best
 against PGD on the margin at the first radius. (If none is that accurate, the most accurate.) The grids are in
-``CASES``. Then nets from other seeds, trained on the remaining images, meet
-AutoAttack on test images. What falls at the first radius falls at the second, so only the others are attacked there.
+``CASES``. Then nets from other seeds, trained on the remaining images, meet the AutoAttack set of ART (APGD-CE, APGD-T,
+Square; ART has no FAB) on test images. What falls at the first radius falls at the second, so only the others are
+attacked there.
 
 Run: ``python benchmarks/defences.py [PROCESSES] [TRAINING ...]``, some three hours on two cores; where trainings are
 named, only they are run, and take the place of their rows in the results. The data come from the folder that
@@ -226,10 +227,12 @@ def figures(case: Case, name: str, options: dict[str, Any], seed: int) -> dict[s
     standing = np.arange(len(x))
     for eps in case.radii:
         first = eps == case.radii[0]
-        found = attacked(classifier, x[standing], y[standing], eps, ["pgd-margin", "autoattack"], seed, masking=first)
+        found = attacked(
+            classifier, x[standing], y[standing], eps, ["pgd-margin", "autoattack-set"], seed, masking=first
+        )
         row |= {"signs": [w.name for w in found.warnings]} if first else {}
         standing = standing[found.survivors]
-        row[f"AutoAttack {eps:g}"] = 100 * len(standing) / len(x)
+        row[f"AutoAttack set of ART {eps:g}"] = 100 * len(standing) / len(x)
     row["Lip ≥"] = lipschitz_lower_bound(classifier, test[0], seed=seed).value
     row["Lip ≤"] = _upper(classifier)
     row["mean Jacobian norm"] = float(jacobian_norms(classifier.model, test[0][:1000]).mean())

@@ -68,8 +68,8 @@ def called(name: str) -> str:
 
 
 def front(axes: Any, net: tuple[str, ...], rows: ROWS, cost: Any) -> Any:
-    """Clean accuracy against AutoAttack at the larger radius; CLIP as diamonds; colour is the cost."""
-    radius = [k for k in rows[0] if k.startswith("AutoAttack")][-1]
+    """Clean accuracy against the AutoAttack set of ART at the larger radius; CLIP as diamonds; colour is the cost."""
+    radius = [k for k in rows[0] if k.startswith("AutoAttack set of ART")][-1]
     plain, points = plain_gradients(rows), None
     labels = LABELS | IN_PANEL.get(net, {})
     for (name,), seeds in groups(rows, "training").items():
@@ -79,7 +79,8 @@ def front(axes: Any, net: tuple[str, ...], rows: ROWS, cost: Any) -> Any:
         colour = {"c": [mean(seeds, "gradients") / plain], "cmap": "viridis_r", "norm": cost}
         points = axes.scatter(x, y, **marker, **colour, edgecolors="black" if ours else "none", zorder=3)
         axes.annotate(called(name), (x, y), textcoords="offset points", fontsize=8, **labels.get(name, RIGHT))
-    axes.set(title=", ".join(net), xlabel="clean, %", ylabel=f"AutoAttack, ε = {radius.split()[-1]}, %", ylim=(-8, 80))
+    ylabel = f"AutoAttack set of ART, ε = {radius.split()[-1]}, %"
+    axes.set(title=", ".join(net), xlabel="clean, %", ylabel=ylabel, ylim=(-8, 80))
     axes.margins(x=0.4)
     axes.grid(alpha=0.25)
     return points

@@ -82,7 +82,7 @@ def ordinary(classifier: PyTorchClassifier) -> ProjectedGradientDescentNumpy:
 
 def look(classifier: PyTorchClassifier, test: Arrays, attacks: dict[str, Any], seed: int) -> dict[str, Any]:
     x, y = test[0][:N], test[1][:N]
-    standard = {n: n for n in ("pgd", "pgd-margin", "square", "autoattack:square_queries=1000")}
+    standard = {n: n for n in ("pgd", "pgd-margin", "square", "autoattack-set:square_queries=1000")}
     found = artclip.evaluate(
         classifier, x, y, eps=EPS, attacks={**attacks, **standard}, lipschitz=False, seed=seed, verbose=False
     )

@@ -19,9 +19,11 @@ def table(rows: list[list[str]]) -> str:
 
 
 def spread(rows: list[dict[str, Any]], key: str, form: str) -> str:
-    """Mean ± standard deviation over seeds; a dash where there is no figure."""
+    """Mean ± standard deviation (n - 1) over seeds, the mean of a single one; a dash where there is no figure."""
     values = [row[key] for row in rows if row.get(key) is not None]
-    return f"{format(np.mean(values), form)} ± {format(np.std(values), form)}" if values else "–"
+    if len(values) < 2:
+        return format(values[0], form) if values else "–"
+    return f"{format(np.mean(values), form)} ± {format(np.std(values, ddof=1), form)}"
 
 
 def groups(rows: list[dict[str, Any]], *keys: str) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
@@ -44,11 +46,11 @@ def said(options: dict[str, Any]) -> str:
 
 
 def defences(results: dict[str, Any]) -> str:
-    """A table for each net: AutoAttack on test images, bounds, cost."""
+    """A table for each net: the AutoAttack set of ART on test images, bounds, cost."""
     shown = []
     for (data, net, activation), rows in groups(results["test"], "data", "net", "activation").items():
-        radii = [k for k in rows[0] if k.startswith("AutoAttack")]
-        head = ["training", "setting", "seeds", "clean", *(r.replace(" ", ", ε = ") for r in radii)]
+        radii = [k for k in rows[0] if k.startswith("AutoAttack set of ART")]
+        head = ["training", "setting", "seeds", "clean", *(", ε = ".join(r.rsplit(" ", 1)) for r in radii)]
         lines = [[*head, "Lip ≥", "Lip ≤", "gradients ×"]]
         plain = plain_gradients(rows)
         for (name,), seeds in groups(rows, "training").items():
@@ -82,12 +84,12 @@ def headline(results: dict[str, Any]) -> str:
     """What the README shows of :func:`defences`."""
     rows = [["net", "training", "clean", "small ε", "large ε", "Lip ≥", "gradients ×"]]
     for (data, net, activation), of in groups(results["test"], "data", "net", "activation").items():
-        radii = [k for k in of[0] if k.startswith("AutoAttack")]
+        radii = [k for k in of[0] if k.startswith("AutoAttack set of ART")]
         plain = plain_gradients(of)
         for (name,), seeds in groups(of, "training").items():
             if name not in HEADLINE:
                 continue
-            budget = "/".join(r.removeprefix("AutoAttack ") for r in radii)
+            budget = "/".join(r.removeprefix("AutoAttack set of ART ") for r in radii)
             title = f"{data.replace('mnist', 'MNIST').replace('fashion', 'Fashion')}, {net}, {activation}, ε = {budget}"
             cells = [f"{np.mean([r[k] for r in seeds]):.1f}" for k in ("clean", *radii)]
             cells += [f"{np.mean([r['Lip ≥'] for r in seeds]):.1f}"]

@@ -4,8 +4,10 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from artclip import load_data
 from artclip.cli import main
 from tests.nets import FRAMEWORKS
 from tests.nets import default as nets
@@ -29,6 +31,34 @@ def test_compare_prints_a_table(capsys):
     assert [line.split("|")[1].strip() for line in table] == ["defence", "---", "standard", "clip"]
     assert "The worst case is an upper bound" in out
     assert err == ""  # no progress bar where stderr is no terminal
+
+
+def test_compare_exits_with_1_where_every_training_failed(capsys):
+    fast = ["compare", *FAST, "--seeds", "2", "--noise", "0.1"]
+    code, out, err = run(capsys, *fast, "--defences", "madry:max_iter=0")
+    assert code == 1
+    assert "2 of 2 trainings failed." in out
+    assert err == "artclip: 2 of 2 trainings failed: ZeroDivisionError: float division by zero\n"
+    code, out, err = run(capsys, *fast, "--defences", "standard,madry:max_iter=0", "--intervals")
+    assert code == 0
+    assert "2 of 4 trainings failed." in out
+    assert err.startswith("artclip: 2 of 4 trainings failed: ")
+    assert " [" in next(line for line in out.splitlines() if line.startswith("| standard"))
+
+
+def test_data_that_do_not_fit_are_one_line_before_any_training(capsys, tmp_path):
+    (x, y), (x_test, y_test) = load_data("digits", channels_first=FRAMEWORKS[0] == "torch")
+    path = str(tmp_path / "d.npz")
+    for change, message in (
+        ({"x_train": (255 * x).astype(np.uint8)}, "as x / 255"),
+        ({"y_train": np.array([f"digit {i}" for i in y]), "y_test": np.array([f"digit {i}" for i in y_test])}, "words"),
+        ({"x_train": x[:, :, :4], "x_test": x_test}, "inputs of shape"),
+    ):
+        np.savez(path, **{"x_train": x, "y_train": y, "x_test": x_test, "y_test": y_test, **change})
+        for words in (["compare", *FAST[2:], "--data", path], ["train", *FAST[2:], "--data", path]):
+            code, _, err = run(capsys, *words)
+            assert (code, err.count("\n")) == (2, 1)
+            assert message in err
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

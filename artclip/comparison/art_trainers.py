@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from artclip.comparison.plan import Plan
-from artclip.evaluation.art_attacks import projected_gradient
 from artclip.evaluation.run import randomness
+from artclip.evaluation.task import projected_gradient
 from artclip.frameworks import function_of, trainers_of
 
 
@@ -44,16 +44,18 @@ class EpochTrainer:
         labels = np.eye(self.classifier.nb_classes, dtype=np.float32)[y]
         f, lengths = function_of(self.classifier), [nb_epochs] if self._whole else [1] * nb_epochs
         for index, length in enumerate(lengths):
-            start = time.perf_counter()
+            start, cpu = time.perf_counter(), time.process_time()
             around = trainers_of(self._plan.framework).training(self.classifier)
             seeded, quiet = randomness(f, (self._plan.seed, index)), _quiet(self._plan.verbose)
             with around, seeded, quiet, _counted(self._trainer) as count:
                 self._trainer.fit(x, labels, batch_size=batch_size, nb_epochs=length)
+            cpu = time.process_time() - cpu
             seconds, gradients = time.perf_counter() - start, count[0] + self._passes * length * len(x)
             for _ in range(length):
                 record: dict[str, Any] = dict.fromkeys(("loss", "accuracy", "lipschitz", "penalty", "lamda"))
                 record |= {"epoch": len(self.history) + 1}
                 record |= {"gradients": gradients / length, "seconds": seconds / length}
+                record["cpu_seconds"] = cpu / length
                 self.history.append(record)
             if scheduler is not None and not self._whole:
                 scheduler.step()

@@ -6,20 +6,18 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import joblib
 import numpy as np
 
-import artclip
 from artclip.comparison.defences import Named
-from artclip.comparison.experiment import Cell, Data, Experiment, source
+from artclip.comparison.experiment import Cell, Data, Experiment
+from artclip.contents import NotHashable, content_digest
 from artclip.evaluation.cache import Cache
 from artclip.frameworks import trainers_of
 from artclip.frameworks.quiet import start_tensorflow
-from artclip.hashing import digest
+from artclip.hashing import digest, own_code
 
 # ART draws from global generators, so two cells must not run in two threads of a process.
 _ONE_AT_A_TIME = threading.Lock()
@@ -35,13 +33,23 @@ class Job:
     named: Named
     seed: int
 
-    def key(self, data: str) -> str:
-        """Hash of all that the cell follows from: data, settings, functions, seed, and the code at work."""
+    def key(self, data: str, nb_threads: int) -> tuple[str, str]:
+        """Hash of all that the cell follows from: data, settings, functions, seed, and the code at work.
+
+        Returns:
+            The key and "", or "" and why there is none.
+        """
         e = self.experiment.describe()
         del e["machine"]
-        functions = [source(f) for f in (self.model, self.named.defence.make) if callable(f)]
-        asked = [self.net, self.named.name, self.named.options, self.seed, functions]
-        return digest("cell", data, e, asked, _code())
+        asked = [self.net, self.named.name, self.named.options, self.seed, nb_threads]
+        nets, stages = self.experiment.nets, [c.attack.stages for c in self.experiment.chosen]
+        model = nets.NETS[self.model] if isinstance(self.model, str) else self.model
+        activation = nets.ACTIVATIONS[self.experiment.activation]
+        try:
+            functions = content_digest(model, activation, self.named.defence.make, stages)
+        except NotHashable as error:
+            return "", f"{self.net}, {self.named.name}: {error}"
+        return digest("cell", data, e, asked, functions, own_code()), ""
 
     def run(self, data: Data, nb_threads: int) -> Cell:
         """The cell, on so many threads: their number changes the last digits, so it must not depend on ``n_jobs``."""
@@ -53,7 +61,7 @@ class Job:
 
 
 def run(
-    jobs: Sequence[Job], data: Data, content: str, n_jobs: int, nb_threads: int, cache: Any
+    jobs: Sequence[Job], data: Data, n_jobs: int, nb_threads: int, cache: Any, keys: Sequence[str]
 ) -> Iterator[tuple[int, Cell]]:
     """Run the jobs, each on what is free; yields (index, cell) as they come.
 
@@ -62,13 +70,12 @@ def run(
     Args:
         jobs: the cells to be.
         data: of all of them.
-        content: hash of the data.
         n_jobs: processes; 1 for this one, or for what ``joblib.parallel_config`` says.
         nb_threads: of each cell.
         cache: folder for cells, or ``None``.
+        keys: of each job in the cache; "" for one that is not kept.
     """
     kept = Cache(cache)
-    keys = [job.key(content) if cache is not None else "" for job in jobs]
     waiting = list(range(len(jobs)))
     for index in list(waiting):
         found = kept.get(keys[index]) if keys[index] else None
@@ -119,13 +126,6 @@ def _one(index: int, job: Job, data: Data, nb_threads: int) -> tuple[int, Cell]:
 def nb_workers(n_jobs: int) -> int:
     """How many cells run at a time: with 1, as many as ``joblib.parallel_config`` says."""
     return int(joblib.effective_n_jobs(None if n_jobs == 1 else n_jobs))
-
-
-@lru_cache(maxsize=1)
-def _code() -> str:
-    """Hash of artclip's own code: a cell that older code made is not served."""
-    folder = Path(artclip.__file__).parent
-    return digest(*(file.read_bytes() for file in sorted(folder.rglob("*.py"))))
 
 
 def _packed(cell: Cell) -> dict[str, np.ndarray]:

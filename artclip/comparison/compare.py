@@ -6,11 +6,11 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from tqdm.auto import tqdm
 
 from artclip import checks
 from artclip.comparison.cells import Job, nb_workers, run
+from artclip.comparison.check import checked_data, named_nets, try_nets
 from artclip.comparison.defences import parse, split
 from artclip.comparison.experiment import Cell, Data, Experiment
 from artclip.comparison.result import Comparison
@@ -44,7 +44,7 @@ def compare(
 
     Args:
         data: a name or path for :func:`artclip.load_data`, or ``(x_train, y_train), (x_test, y_test)`` with inputs
-            in [0, 1] and class indices.
+            in [0, 1] (or in the ``clip_values`` of your ART classifiers) and class indices.
         model: net by name (``mlp``, ``mlp-200-80``, ``cnn``, ``resnet``), ``package.module:factory``, or a function of
             (input_shape, nb_classes) that makes an ``nn.Module`` or Keras model with logits, or an ART classifier; or a
             list of those.
@@ -68,7 +68,8 @@ def compare(
             the call decides, so that they run on a Dask or Ray cluster. Figures do not depend on it, seconds do.
         nb_threads: of each training, >= 1.
         cache: folder for finished trainings. A comparison that was interrupted goes on where it was; a change of data,
-            settings, code or versions is a new training.
+            settings, code or versions is a new training. Your functions count by code, closure, arguments and all
+            that they name; one that holds what Python does not show is not kept, and a note says so.
         curve_samples: how many test samples the security curve is of, >= 0.
         lipschitz: whether to bound the Lipschitz constant, and to certify in L2.
         masking: whether to look for signs of gradient masking.
@@ -102,10 +103,11 @@ def compare(
     chosen = [parse(d) for d in (split(defences) if isinstance(defences, str) else defences)]
     if not chosen:
         raise ValueError("defences is empty; give at least one, as 'standard'")
-    nets = {_name(m): experiment.net(m) for m in (model if isinstance(model, (list, tuple)) else [model])}
+    nets = named_nets(model if isinstance(model, (list, tuple)) else [model], experiment)
     if not nets:
         raise ValueError("model is empty; give at least one, as 'mlp'")
-    splits = _checked(experiment.load(data) if isinstance(data, str) else data)
+    splits = checked_data(experiment.load(data) if isinstance(data, str) else data)
+    try_nets(nets, experiment, splits, nb_threads)
     jobs = [
         Job(experiment, net, name, named, seed)
         for name, net in nets.items()
@@ -114,8 +116,9 @@ def compare(
     ]
     cells: dict[int, Cell] = {}
     content = digest(*(a for part in splits for a in part))
+    keys = [job.key(content, nb_threads) if cache is not None else ("", "") for job in jobs]
     with tqdm(total=len(jobs), disable=not verbose, desc="compare", unit="training") as progress:
-        for index, cell in run(jobs, splits, content, n_jobs, nb_threads, cache):
+        for index, cell in run(jobs, splits, n_jobs, nb_threads, cache, [key for key, _ in keys]):
             cells[index] = cell
             progress.set_postfix_str(f"{cell.net}, {cell.defence}, seed {cell.seed}")
             progress.update()
@@ -128,23 +131,6 @@ def compare(
         "seeds": list(range(nb_seeds)),
         "n_jobs": nb_workers(n_jobs),
         "nb_threads": nb_threads,
+        "not_cached": list(dict.fromkeys(why for _, why in keys if why)),
     }
     return Comparison({**settings, **experiment.describe()}, experiment, [cells[i] for i in range(len(jobs))])
-
-
-def _name(model: Any) -> str:
-    return model if isinstance(model, str) else str(getattr(model, "__name__", type(model).__name__))
-
-
-def _checked(data: Data) -> Data:
-    """The arrays, float32 with class indices."""
-    try:
-        (x_train, y_train), (x_test, y_test) = data
-    except (TypeError, ValueError):
-        raise ValueError("data must be a name, or (x_train, y_train), (x_test, y_test)") from None
-    nb_classes = int(np.max(np.asarray(y_train))) + 1 if np.ndim(y_train) == 1 else np.shape(y_train)[1]
-    parts = []
-    for x, y in ((x_train, y_train), (x_test, y_test)):
-        x = checks.inputs(x, np.shape(x_train)[1:]).astype(np.float32)
-        parts.append((x, checks.classes(x, y, nb_classes)))
-    return parts[0], parts[1]

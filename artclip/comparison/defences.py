@@ -18,8 +18,8 @@ class Defence:
 
     Attributes:
         make: makes a trainer from (classifier, plan, **options); a trainer has ``fit(x, y, batch_size, nb_epochs,
-            scheduler)``, ``classifier``, ``history`` (a list of dicts, one an epoch, with ``seconds`` and
-            ``gradients``) and ``lamda`` (``None`` where there is no λ).
+            scheduler)``, ``classifier``, ``history`` (a list of dicts, one an epoch, with ``seconds``,
+            ``gradients`` and, where known, ``cpu_seconds``) and ``lamda`` (``None`` where there is no λ).
         paper: where it comes from.
         frameworks: those on which it exists.
         named: the settings that ``make`` takes as ``**options``.

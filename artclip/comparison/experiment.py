@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
+import os
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,13 +14,15 @@ import numpy as np
 from artclip import checks
 from artclip.comparison.defences import Named
 from artclip.comparison.plan import Plan
+from artclip.comparison.spent import Spent, watched
 from artclip.data import load_data
-from artclip.evaluation.attacks import NONE, SETS, Chosen, choose
+from artclip.evaluation.attacks import NONE, SETS, Chosen, canonical, choose
 from artclip.evaluation.curves import robustness_curve
 from artclip.evaluation.evaluate import evaluate
 from artclip.evaluation.record import describe
 from artclip.evaluation.result import Evaluation
 from artclip.frameworks import FRAMEWORKS, default_framework, function_of, nets_of
+from artclip.hashing import digest
 
 Arrays = tuple[np.ndarray, np.ndarray]
 Data = tuple[Arrays, Arrays]
@@ -36,17 +39,21 @@ class Cell:
     Attributes:
         defence, net, seed: which training.
         figures: accuracies in [0, 1] (``train``, ``test``, one for each attack by name, ``worst``, ``certified``),
-            ``lipschitz_lower``, ``lipschitz_upper``, ``lamda``, ``seconds_per_epoch``, ``gradients`` (for each sample
-            and epoch); ``None`` where there is none.
+            ``lipschitz_lower``, ``lipschitz_upper``, ``lamda``, ``seconds_per_epoch``, ``cpu_seconds`` (of the whole
+            training) and ``cpu_seconds_per_epoch`` (of the process, over all its threads), ``peak_memory`` (of the
+            process until the training ended, in MiB: an upper bound), ``gradients`` (for each sample and epoch);
+            ``None`` where there is none.
         signs: of gradient masking, by name; those about the worst case first.
         doubtful: whether one of them is about the worst case.
         history: of the training.
         curve: (eps, accuracy).
-        notes: what an attack or a bound could not do.
+        notes: what the training warned of, and what an attack or a bound could not do.
         error: why there are no figures, or "".
         arrays: outcomes of each sample by attack ("kept NAME", bool), the steepest pair ("u", "v"), and a few
             adversarial examples ("samples", "adversarial", "labels", "said").
         seconds: in all, measuring included.
+        samples: how many samples each accuracy is of.
+        machine: hash of the machine that it ran on; times of two machines are not compared.
     """
 
     defence: str
@@ -61,10 +68,12 @@ class Cell:
     error: str = ""
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     seconds: float = 0.0
+    samples: dict[str, int] = field(default_factory=dict)
+    machine: str = ""
 
     @property
     def kept(self) -> dict[str, np.ndarray]:
-        """Which samples kept their right label, bool, by attack; ``clean`` and ``worst`` among them."""
+        """Which samples kept their right label, bool, by attack; ``clean``, ``worst``, ``certified`` among them."""
         return {k.removeprefix(_KEPT): a.astype(bool) for k, a in self.arrays.items() if k.startswith(_KEPT)}
 
     def record(self) -> dict[str, Any]:
@@ -124,6 +133,11 @@ class Experiment:
 
     def net(self, model: Any) -> str | Callable[..., Any]:
         """A net by name, ``module:factory`` or function, as :meth:`train` wants it."""
+        if hasattr(model, "state_dict") or hasattr(model, "get_weights") or hasattr(model, "loss_gradient"):
+            raise TypeError(
+                f"model is a {type(model).__name__}, but each training starts from a net of its own; give a function "
+                "of (input_shape, nb_classes) that makes one"
+            )
         if callable(model):
             return model
         if isinstance(model, str) and ":" in model:
@@ -149,24 +163,23 @@ class Experiment:
             **describe(FRAMEWORKS[str(self.framework)][0]),
         }
 
+    def classifier(self, model: str | Callable[..., Any], data: Data, seed: int) -> Any:
+        """A net that is yet to be trained, as an ART classifier."""
+        (x, y), _ = data
+        options = {"activation": self.activation, "learning_rate": self.learning_rate, "seed": seed}
+        return self.nets.make_classifier(model, x.shape[1:], int(y.max()) + 1, **options)
+
     def train(self, data: Data, model: str | Callable[..., Any], named: Named, seed: int, verbose: bool = False) -> Any:
         """A trainer that has trained."""
         (x, y), _ = data
-        classifier = self.nets.make_classifier(
-            model,
-            x.shape[1:],
-            int(y.max()) + 1,
-            activation=self.activation,
-            learning_rate=self.learning_rate,
-            seed=seed,
-        )
+        classifier = self.classifier(model, data, seed)
         trainer = named.train(classifier, self.plan(seed, verbose))
         scheduler = self.nets.cosine_scheduler(classifier, self.nb_epochs)
         trainer.fit(x, y, batch_size=self.batch_size, nb_epochs=self.nb_epochs, scheduler=scheduler)
         return trainer
 
-    def measure(self, trainer: Any, data: Data, defence: str, net: str, seed: int) -> Cell:
-        """All figures of a trained model."""
+    def measure(self, trainer: Any, data: Data, defence: str, net: str, seed: int, spent: Spent) -> Cell:
+        """All figures of a trained model, and what its training took."""
         (x_train, y_train), (x_test, y_test) = data
         classifier, n = trainer.classifier, self.attack_samples
         budget: dict[str, Any] = {"norm": self.norm, "seed": seed, "verbose": False}
@@ -177,15 +190,19 @@ class Experiment:
         options |= {"lipschitz": self.lipschitz, "masking": self.masking}
         if rest:
             found.append(evaluate(classifier, x_test[:n], y_test[:n], attacks=rest, **options))
-        figures: dict[str, float | None] = {
-            "train": _accuracy(classifier, x_train, y_train),
-            "test": found[0].accuracy["clean"] if alone else _accuracy(classifier, x_test, y_test),
-        }
         last, kept = found[-1], {name: k for ev in reversed(found) for name, k in ev.per_sample.items()}
-        for c in self.chosen:
-            figures[c.name] = float(kept[c.name].mean()) if c.name in kept else None
-        figures |= {"worst": last.robust_accuracy, "certified": last.certified_accuracy, **_bounds(last)}
-        figures |= _cost(trainer, len(x_train))
+        kept["clean"] = _right(classifier, x_test, y_test)
+        if rest and last.robust_accuracy is not None:
+            kept["worst"] = last.survivors
+        if last.certified is not None:
+            kept["certified"] = last.certified
+        train = _right(classifier, x_train, y_train)
+        figures: dict[str, float | None] = {"train": float(train.mean()), "test": float(kept["clean"].mean())}
+        for name in (*(c.name for c in self.chosen), "worst", "certified"):
+            figures[name] = float(kept[name].mean()) if name in kept else None
+        figures |= {**_bounds(last), **_cost(trainer, len(x_train), spent)}
+        samples = {"train": len(train), "test": len(x_test)}
+        samples |= {name: len(kept[name]) for name in figures if name in kept}
         curve = []
         if self.curve_samples:
             some, eps = slice(self.curve_samples), [share * self.eps for share in _GRID]
@@ -200,28 +217,32 @@ class Experiment:
             last.doubtful,
             trainer.history,
             curve,
-            [f"{o.chosen.title}: {o.error}" for ev in found for o in ev.outcomes if o.error]
+            spent.notes
+            + [f"{last.nb_fell_to_probe} samples of the worst case fell to artclip's own probe alone"]
+            * (last.nb_fell_to_probe > 0)
+            + [f"{o.chosen.title}: {o.error}" for ev in found for o in ev.outcomes if o.error]
             + ([f"no upper bound: {last.settings['no_upper_bound']}"] if last.settings["no_upper_bound"] else []),
-            arrays=_arrays(last, {**kept, "worst": last.survivors}),
+            arrays=_arrays(last, kept),
+            samples=samples,
+            machine=machine(),
         )
 
     def run(self, data: Data, model: str | Callable[..., Any], net: str, named: Named, seed: int) -> Cell:
         """Train and measure; an error becomes a cell that tells it."""
         started = time.perf_counter()
         try:
-            cell = self.measure(self.train(data, model, named, seed), data, named.name, net, seed)
+            with watched() as spent:
+                trainer = self.train(data, model, named, seed)
+            cell = self.measure(trainer, data, named.name, net, seed, spent)
         except Exception as error:  # a defence may fail in any way; the others go on
             said = f"{type(error).__name__}: {error}".splitlines()[0]
             cell = Cell(named.name, net, seed, error=said)
         return replace(cell, seconds=time.perf_counter() - started)
 
 
-def source(function: Any) -> str:
-    """The code of a user's function, so that a change of it is a change of the key; "" where it cannot be read."""
-    try:
-        return inspect.getsource(function)
-    except (OSError, TypeError):
-        return ""
+def machine() -> str:
+    """Hash of the machine at hand."""
+    return digest(platform.node(), platform.machine(), os.cpu_count())[:12]
 
 
 def _named(attacks: Any, norm: float, noise: float) -> dict[str, str]:
@@ -230,9 +251,11 @@ def _named(attacks: Any, norm: float, noise: float) -> dict[str, str]:
         attacks = ("noise", "pgd", "pgd-margin")
     if isinstance(attacks, str):
         attacks = SETS.get(attacks, (attacks,))
-    texts = dict(attacks) if isinstance(attacks, dict) else {str(a).partition(":")[0]: str(a) for a in attacks}
+    texts = (
+        dict(attacks) if isinstance(attacks, dict) else {canonical(str(a)).partition(":")[0]: str(a) for a in attacks}
+    )
     if not isinstance(attacks, dict) and len(texts) < len(list(attacks)):
-        texts = {str(a): str(a) for a in attacks}  # one attack with two settings
+        texts = {canonical(str(a)): str(a) for a in attacks}  # one attack with two settings
     for name, text in texts.items():
         if not isinstance(text, str):
             raise TypeError(f"attack {name!r} is a {type(text).__name__}; a comparison takes attacks by name alone")
@@ -240,8 +263,8 @@ def _named(attacks: Any, norm: float, noise: float) -> dict[str, str]:
     return {c.name: texts[c.name] for c in choose(texts, norm)}
 
 
-def _accuracy(classifier: Any, x: np.ndarray, y: np.ndarray) -> float:
-    return float(np.mean(function_of(classifier).outputs(x, 1024).argmax(1) == y))
+def _right(classifier: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.asarray(function_of(classifier).outputs(x, 1024).argmax(1) == y)
 
 
 def _bounds(ev: Evaluation) -> dict[str, float | None]:
@@ -249,12 +272,18 @@ def _bounds(ev: Evaluation) -> dict[str, float | None]:
     return {f"lipschitz_{side}": None if bound is None else float(bound.value) for side, bound in bounds.items()}
 
 
-def _cost(trainer: Any, nb: int) -> dict[str, float | None]:
+def _cost(trainer: Any, nb: int, spent: Spent) -> dict[str, float | None]:
     """Of an epoch: median seconds; and inputs through which gradients were taken, for each of the nb samples."""
-    gradients = [record["gradients"] for record in trainer.history if record.get("gradients") is not None]
+    history = trainer.history
+    gradients = [record["gradients"] for record in history if record.get("gradients") is not None]
+    cpu = [record["cpu_seconds"] for record in history if record.get("cpu_seconds") is not None]
     return {
         "lamda": None if trainer.lamda is None else float(trainer.lamda),
-        "seconds_per_epoch": float(np.median([record["seconds"] for record in trainer.history])),
+        "seconds_per_epoch": float(np.median([record["seconds"] for record in history])),
+        "cpu_seconds": spent.cpu_seconds,
+        # The first epoch loads code and compiles, which a median leaves out.
+        "cpu_seconds_per_epoch": float(np.median(cpu)) if cpu else spent.cpu_seconds / len(history),
+        "peak_memory": spent.peak_memory,
         "gradients": float(np.mean(gradients)) / nb if gradients else None,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +120,7 @@ def _draw_curves(axes: Any, comparison: Comparison) -> None:
             continue
         eps = [e for e, _ in curves[0]]
         accuracy = 100 * np.array([[a for _, a in curve] for curve in curves])
-        mean, spread = accuracy.mean(0), accuracy.std(0)
+        mean, spread = accuracy.mean(0), accuracy.std(0, ddof=1) if len(accuracy) > 1 else 0.0
         axes.plot(eps, mean, color=colour, marker=marker, markersize=4)
         axes.fill_between(eps, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
     e = comparison.experiment
@@ -131,12 +132,17 @@ def _draw_curves(axes: Any, comparison: Comparison) -> None:
 def _draw_trade(axes: Any, comparison: Comparison) -> None:
     means = []
     for cells, colour, marker in _rows(comparison):
-        points = 100 * np.array([[_of(c, "test"), _of(c, "worst")] for c in cells])
+        points = 100 * np.array(
+            [[_of(c, "test"), _of(c, "worst")] for c in cells if c.figures.get("worst") is not None]
+        )
+        if not len(points):
+            continue
         means.append(points.mean(0))
         axes.plot(*points.T, marker, color=colour, markersize=4, alpha=0.45)
         axes.plot(*means[-1], marker, color=colour, markersize=8)
     front = sorted((p for p in means if not any((q >= p).all() and (q > p).any() for q in means)), key=tuple)
-    axes.plot(*np.array(front).T, color="#9aa0a8", linewidth=1, linestyle=":", zorder=0)
+    if front:
+        axes.plot(*np.array(front).T, color="#9aa0a8", linewidth=1, linestyle=":", zorder=0)
     axes.set_xlabel("clean accuracy on test data in %"), axes.set_ylabel("worst case in %, an upper bound")
     axes.set_title("What robustness costs; each dot a seed, dotted: the front of means", fontsize=10)
 
@@ -145,7 +151,7 @@ def _draw_lipschitz(axes: Any, comparison: Comparison) -> None:
     for cells, colour, marker in _rows(comparison):
         for c in cells:
             low, high = c.figures.get("lipschitz_lower"), c.figures.get("lipschitz_upper")
-            if low is None:
+            if low is None or c.figures.get("worst") is None:
                 continue
             accuracy = 100 * _of(c, "worst")
             axes.plot(low, accuracy, marker, color=colour, markersize=5)
@@ -184,8 +190,7 @@ def _over_epochs(axes: Any, comparison: Comparison, key: str) -> None:
 
 def _of(cell: Cell, metric: str) -> float:
     value = cell.figures[metric]
-    assert value is not None
-    return value
+    return math.nan if value is None else value  # which is not drawn
 
 
 def _rows(comparison: Comparison) -> list[tuple[list[Cell], str, str]]:

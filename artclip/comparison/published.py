@@ -25,7 +25,7 @@ README = Table(
         "noise": 1.0,
         "nb_epochs": 15,
         "attack_samples": 500,
-        "attacks": ("noise", "pgd-sign", "pgd", "pgd-margin", "square", "autoattack"),
+        "attacks": ("noise", "pgd-sign", "pgd", "pgd-margin", "square", "autoattack-set"),
     },
     rows={"None": "standard", "CLIP95": "clip@0.95", "CLIP97": "clip@0.97"},
     columns={"clean": "test", "noise 1.0": "noise", "PGD-L2 2.0 (sign)": "pgd-sign"},
@@ -60,7 +60,7 @@ _TALK_ROWS = {
     **{f"Weight Reg. {a}": f"weight@{a}" for a in ("0.95", "0.90", "0.85")},
     **{f"CLIP {a}": f"clip@{a}" for a in ("0.95", "0.90", "0.85")},
 }
-_ATTACKS = ("noise", "pgd", "pgd-margin", "square", "autoattack")
+_ATTACKS = ("noise", "pgd", "pgd-margin", "square", "autoattack-set")
 
 
 def _talk(name: str, figures: tuple[tuple[float, ...], ...], options: dict[str, Any], **more: Any) -> Table:

@@ -24,7 +24,7 @@ _BODY = Template("""<header>
 <main>
 $cards
 <h2>Table</h2>
-<p class="quiet">Click a heading to sort. Bold: the best of its column.</p>
+<p class="quiet">Click a heading to sort. $bold</p>
 $table
 <ul>$notes</ul>
 $figures
@@ -45,6 +45,11 @@ _SETTINGS = {
     "python": "version of Python",
     "curve": "attack of the curves",
 }
+
+_BOLD = (
+    "Accuracies in %, with standard deviations (n − 1) over the seeds and, below, the 95 % interval for the number of "
+    "samples (Wilson). Bold: told from every other row by a paired test, as the notes say."
+)
 
 # Sorts by a column's figures, or by its text; a row without a figure goes last.
 _SORT = """
@@ -88,6 +93,7 @@ def comparison_page(comparison: Comparison) -> str:
         budget=escape(f"L{s['norm']} ≤ {e.eps:g}"),
         subtitle=escape(f"{', '.join(s['models'])} ({e.activation}), {e.framework}, {seeds}, {e.nb_epochs} epochs"),
         cards=_cards(comparison),
+        bold=escape(_BOLD),
         table=_table(comparison),
         notes="".join(f"<li>{escape(line)}</li>" for line in comparison.notes()),
         figures=_figures(comparison),
@@ -114,23 +120,43 @@ def rerun(comparison: Comparison) -> str:
 
 
 def _good(comparison: Comparison) -> list[dict[str, Any]]:
-    """The rows that did not fail, the most robust first."""
-    return sorted((row for row in comparison.rows if not row["error"]), key=lambda row: -row["worst"]["mean"])
+    """The rows that did not fail, the most robust first; those without a worst case last."""
+    good = [row for row in comparison.rows if not row["error"]]
+    return sorted(good, key=lambda row: -(-1.0 if row["worst"]["mean"] is None else row["worst"]["mean"]))
 
 
 def _cards(comparison: Comparison) -> str:
     good = _good(comparison)
     if not good:
         return '<div class="sign"><h3>No training succeeded</h3></div>'
-    best = good[0]
-    gradients = best["gradients"]["mean"]
-    note = "May be too high: see its signs of masking." if best["doubtful"] else ""
-    worst = f"Most robust: {_name(comparison, best)}, worst case of all attacks within the budget"
-    cards = [card("first", worst, "at most", f"{100 * best['worst']['mean']:.1f} %", note)]
-    cards.append(card("", "Its clean accuracy", "", f"{100 * best['test']['mean']:.1f} %"))
+    first = good[0]
+    worst, gradients = first["worst"]["mean"], first["gradients"]["mean"]
+    if worst is None:
+        said = "No worst case: no attack ran within the budget"
+        return f'<div class="cards">{card("first", said, "", "–")}</div>'
+    title = f"{_name(comparison, first)}: worst case of all attacks within the budget"
+    cards = [card("first", title, "at most", f"{100 * worst:.1f} %", " ".join(_cautions(comparison, first, len(good))))]
+    cards.append(card("", "Its clean accuracy", "", f"{100 * first['test']['mean']:.1f} %"))
     if gradients is not None:
         cards.append(card("", "Gradients it takes, for one of plain training", "", f"{gradients:.2f}"))
     return f'<div class="cards">{"".join(cards)}</div>'
+
+
+def _cautions(comparison: Comparison, row: dict[str, Any], nb_rows: int) -> list[str]:
+    """What must be said of the row whose worst case is highest."""
+    said = []
+    interval = row["worst"].get("interval")
+    if interval is not None:
+        said.append(f"95 % interval {100 * interval[0]:.1f} to {100 * interval[1]:.1f} %.")
+    if nb_rows > 1:
+        said.append("Chosen as the highest on these very samples, so it flatters a little.")
+        found = comparison.best("worst")
+        alike = [] if found is None else [_name(comparison, r.row) for r in found.rivals if not r.behind]
+        if alike:
+            said.append(f"These samples and seeds do not tell it from {', '.join(alike)}.")
+    if row["doubtful"]:
+        said.append("May be too high: see its signs of masking.")
+    return said
 
 
 def _table(comparison: Comparison) -> str:
@@ -144,6 +170,10 @@ def _table(comparison: Comparison) -> str:
             said = number(text)
             if best:
                 said = said.replace(">", "><b>", 1).replace("</td>", "</b></td>")
+            interval = (row.get(c.metric) or {}).get("interval")
+            if interval is not None:
+                low, high = (100 * end for end in interval)
+                said = said.replace("</td>", f'<br><small class="quiet">{low:.1f} – {high:.1f}</small></td>')
             mean = (row.get(c.metric) or {}).get("mean")
             cells.append(_sorted(said, "" if mean is None else repr(float(mean))))
         cells.append(_sorted(cell(line[-1][0]), line[-1][0]))
@@ -190,22 +220,23 @@ def _figures(comparison: Comparison) -> str:
 
 
 def _paired(comparison: Comparison) -> str:
-    good = _good(comparison)
-    if not good:
+    """The row with the highest worst case against each other: seed by seed, and over all seeds."""
+    found = comparison.best("worst")
+    if found is None:
         return ""
-    best, rows = good[0], []
-    for row in comparison.rows:
-        if row["error"] or row["net"] != best["net"] or row is best:
-            continue
-        for p in comparison.paired(best["defence"], row["defence"], net=best["net"]):
+    first, rows = found.row, []
+    for rival in found.rivals:
+        name = head(_name(comparison, rival.row))
+        for p in comparison.paired(
+            first["defence"], rival.row["defence"], net=first["net"], other_net=rival.row["net"]
+        ):
             figures = [str(p.seed), str(p.only_first), str(p.only_second), f"{p.p_value:.2g}"]
-            rows.append(f"<tr>{head(row['defence'])}{''.join(map(number, figures))}</tr>")
-    if not rows:
-        return ""
-    name = escape(_name(comparison, best))
+            rows.append(f"<tr>{name}{''.join(map(number, figures))}</tr>")
+        figures = ["all, adjusted", "", "", f"{rival.p_value:.2g}"]
+        rows.append(f"<tr>{name}{''.join(map(number, figures))}</tr>")
     heads = [column("against"), column("seed", "number"), column("it alone survives", "number")]
-    heads += [column("the other alone survives", "number"), column("p (McNemar)", "number")]
-    return f"<h2>{name}, sample by sample</h2>{html_table(heads, rows, 'middle')}"
+    heads += [column("the other alone survives", "number"), column("p (paired test)", "number")]
+    return f"<h2>{escape(_name(comparison, first))}, sample by sample</h2>{html_table(heads, rows, 'middle')}"
 
 
 def _name(comparison: Comparison, row: dict[str, Any]) -> str:

@@ -63,9 +63,8 @@ class Reproduction:
         found = {}
         for name, defence in self.table.rows.items():
             row = next(row for row in self.comparison.rows if row["defence"] == defence)
-            plain = ("lamda", "lipschitz_lower", "lipschitz_upper", "seconds_per_epoch", "gradients", "cost")
-            means = {m: v["mean"] for m, v in row.items() if isinstance(v, dict) and v.get("mean") is not None}
-            found[name] = {m: v if m in plain else 100 * v for m, v in means.items()}
+            means = {m: v for m, v in row.items() if isinstance(v, dict) and v.get("mean") is not None}
+            found[name] = {m: (100 if "interval" in v else 1) * v["mean"] for m, v in means.items()}
         return found
 
     @property

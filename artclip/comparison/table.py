@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from artclip.comparison.best import best
 from artclip.evaluation.attacks import NONE
+from artclip.evaluation.intervals import wilson
 
 if TYPE_CHECKING:
     from artclip.comparison.result import Comparison
@@ -23,36 +25,55 @@ class Column:
         metric: its key in a row.
         title: with what must be said of it.
         scale, form: how its figures are written.
-        best: whether the largest (+1) or the smallest (-1) is best, or neither (0).
+        best: whether the largest is best, and its outcomes by sample can tell it from the others.
     """
 
     metric: str
     title: str
     scale: float = 100
     form: str = ".1f"
-    best: int = 1
+    best: bool = True
 
-    def cell(self, summary: dict[str, Any] | None) -> str:
-        """Mean ± standard deviation over the seeds; one figure of one seed; – for none."""
+    def cell(self, summary: dict[str, Any] | None, intervals: bool = False) -> str:
+        """Mean ± standard deviation over the seeds; one figure of one seed; – for none; [low, high] on request."""
         if summary is None or summary["mean"] is None:
             return "–"
-        mean = format(summary["mean"] * self.scale, self.form)
-        return mean if len(summary["values"]) == 1 else f"{mean} ± {format(summary['std'] * self.scale, self.form)}"
+        text = self._said(summary["mean"])
+        if summary["std"] is not None:
+            text += f" ± {self._said(summary['std'])}"
+        if intervals and summary.get("interval") is not None:
+            text += " [{}, {}]".format(*map(self._said, summary["interval"]))
+        return text
+
+    def _said(self, figure: float) -> str:
+        return format(figure * self.scale, self.form)
 
 
-def summary(values: list[float | None]) -> dict[str, Any]:
-    """Mean, standard deviation and values over the seeds; a mean of ``None`` where a seed has none."""
+def summary(values: list[float | None], nb_samples: int | None = None) -> dict[str, Any]:
+    """Mean, standard deviation (n - 1) and values over the seeds, and the 95 % interval of a mean share.
+
+    A mean of ``None`` where a seed has none, a deviation of ``None`` where there are not two seeds, and an interval
+    only where ``nb_samples``, from which the share is, is known.
+    """
+    found: dict[str, Any] = {"mean": None, "std": None, "values": values}
+    if nb_samples is not None:
+        found |= {"nb_samples": nb_samples, "interval": None}
     if not values or any(v is None for v in values):
-        return {"mean": None, "std": None, "values": values}
+        return found
     numbers = np.array(values, float)
-    return {"mean": float(numbers.mean()), "std": float(numbers.std()), "values": values}
+    found["mean"] = float(numbers.mean())
+    if len(numbers) > 1:
+        found["std"] = float(numbers.std(ddof=1))
+    if nb_samples:
+        found["interval"] = list(wilson(found["mean"], nb_samples))
+    return found
 
 
 def columns(comparison: Comparison) -> list[Column]:
     """The columns that have figures, from left to right."""
     e = comparison.experiment
     norm = comparison.settings["norm"]
-    found = [Column("train", "train", best=0), Column("test", "test")]
+    found = [Column("train", "train", best=False), Column("test", "test")]
     attacks = sorted(e.chosen, key=lambda c: c.attack.access != NONE)
     titles = [c.title for c in attacks]
     for c in attacks:
@@ -62,38 +83,35 @@ def columns(comparison: Comparison) -> list[Column]:
     found += [
         Column("worst", f"worst case L{norm} {e.eps:g}"),
         Column("certified", f"certified L2 {e.eps:g}"),
-        Column("lipschitz_lower", f"Lip L{norm} ≥", 1, ".2f", -1),
-        Column("lipschitz_upper", f"Lip L{norm} ≤", 1, ".2f", -1),
-        Column("lamda", "λ", 1, ".2g", 0),
-        Column("seconds_per_epoch", "s/epoch", 1, ".3f", -1),
-        Column("cost", "time ×", 1, ".2f", -1),
-        Column("gradients", "gradients ×", 1, ".2f", -1),
+        Column("lipschitz_lower", f"Lip L{norm} ≥", 1, ".2f", False),
+        Column("lipschitz_upper", f"Lip L{norm} ≤", 1, ".2f", False),
+        Column("lamda", "λ", 1, ".2g", False),
+        Column("seconds_per_epoch", "s/epoch", 1, ".3f", False),
+        Column("cpu_cost", "CPU ×", 1, ".2f", False)
+        if _has(comparison, "cpu_cost")
+        else Column("cpu_seconds_per_epoch", "CPU s/epoch", 1, ".3f", False),
+        Column("gradients", "gradients ×", 1, ".2f", False),
+        Column("peak_memory", "MiB ≤", 1, ".0f", False),
     ]
-    return [c for c in found if any((row.get(c.metric) or {}).get("mean") is not None for row in comparison.rows)]
+    # Without a worst case its column says so.
+    return [c for c in found if c.metric == "worst" or _has(comparison, c.metric)]
 
 
-def _best(comparison: Comparison, column: Column) -> float | None:
-    """The best figure of a column, as it is written; ``None`` where nothing is best."""
-    means = [row[column.metric]["mean"] for row in comparison.rows if not row["error"]]
-    known = [float(format(m * column.scale, column.form)) for m in means if m is not None]
-    if column.best == 0 or len(known) < 2 or min(known) == max(known):
-        return None
-    return max(known) if column.best > 0 else min(known)
+def _has(comparison: Comparison, metric: str) -> bool:
+    return any((row.get(metric) or {}).get("mean") is not None for row in comparison.rows)
 
 
-def cells(comparison: Comparison) -> tuple[list[str], list[list[tuple[str, bool]]]]:
-    """Titles; and for each row its cells, each with whether it is the best of its column."""
+def cells(comparison: Comparison, intervals: bool = False) -> tuple[list[str], list[list[tuple[str, bool]]]]:
+    """Titles; and for each row its cells, each with whether it is told from all others of its column as the best."""
     chosen, many = columns(comparison), comparison.many_nets
-    best = {c.metric: _best(comparison, c) for c in chosen}
+    found = {c.metric: best(comparison, c.metric) if c.best else None for c in chosen}
+    clear = {metric: b.row for metric, b in found.items() if b is not None and b.clear}
     titles = [*(["net"] if many else []), "defence", *(c.title for c in chosen), "signs of masking"]
     lines = []
     for row in comparison.rows:
         line = [(row["net"], False)] if many else []
         line.append((row["defence"], False))
-        for c in chosen:
-            said = row.get(c.metric)
-            mean = None if said is None or said["mean"] is None else float(format(said["mean"] * c.scale, c.form))
-            line.append((c.cell(said), mean is not None and mean == best[c.metric]))
+        line += [(c.cell(row.get(c.metric), intervals), row is clear.get(c.metric)) for c in chosen]
         line.append((signs(row), False))
         lines.append(line)
     return titles, lines
@@ -107,9 +125,9 @@ def signs(row: dict[str, Any]) -> str:
     return ("! " if row["doubtful"] else "") + (said or ("none" if row["probed"] else "not looked for"))
 
 
-def markdown(comparison: Comparison) -> str:
-    """A table of equal widths, best figures in bold."""
-    titles, lines = cells(comparison)
+def markdown(comparison: Comparison, intervals: bool = False) -> str:
+    """A table of equal widths; bold is what :func:`cells` tells from all others."""
+    titles, lines = cells(comparison, intervals)
     texts = [[f"**{text}**" if best else text.replace("|", "\\|") for text, best in line] for line in lines]
     right = len(titles) - 2 - comparison.many_nets  # figures stand to the right
     first = 1 + comparison.many_nets
@@ -131,9 +149,9 @@ _LATEX |= {"^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "±": r"$\pm$"
 _LATEX |= {"×": r"$\times$", "λ": r"$\lambda$", "–": "--", "σ": r"$\sigma$", "ε": r"$\varepsilon$"}
 
 
-def latex(comparison: Comparison) -> str:
-    """A ``tabular`` with the rules of the package booktabs, best figures in bold."""
-    titles, lines = cells(comparison)
+def latex(comparison: Comparison, intervals: bool = False) -> str:
+    """A ``tabular`` with the rules of the package booktabs; bold is what :func:`cells` tells from all others."""
+    titles, lines = cells(comparison, intervals)
     first = 1 + comparison.many_nets
     shape = "l" * first + "r" * (len(titles) - first - 1) + "l"
     bodies = [_row([rf"\textbf{{{_latex(text)}}}" if best else _latex(text) for text, best in line]) for line in lines]
@@ -150,7 +168,10 @@ def _latex(text: str) -> str:
 
 
 def records(comparison: Comparison) -> list[dict[str, Any]]:
-    """One flat dict a row: net, defence, and for each metric its mean and, with more seeds, its standard deviation."""
+    """One flat dict a row: net, defence, and for each metric its mean and, with more seeds, its standard deviation.
+
+    Accuracies come with the ends of their 95 % interval, as ``worst_low`` and ``worst_high``.
+    """
     found = []
     for row in comparison.rows:
         record: dict[str, Any] = {"net": row["net"], "defence": row["defence"]}
@@ -159,7 +180,10 @@ def records(comparison: Comparison) -> list[dict[str, Any]]:
             record[c.metric] = said["mean"]
             if comparison.nb_seeds > 1:
                 record[f"{c.metric}_std"] = said["std"]
-        found.append({**record, "doubtful": row["doubtful"], "signs": ", ".join(row["signs"]), "error": row["error"]})
+            if c.metric in comparison.samples:
+                record[f"{c.metric}_low"], record[f"{c.metric}_high"] = said.get("interval") or (None, None)
+        record |= {"doubtful": row["doubtful"], "signs": ", ".join(row["signs"]), "notes": "; ".join(row["notes"])}
+        found.append({**record, "error": row["error"]})
     return found
 
 

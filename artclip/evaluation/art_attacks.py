@@ -6,66 +6,15 @@ the earlier ones left standing; so restarts cost as much as there is left to att
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from artclip.evaluation.victim import Victim, image_shape
-from artclip.lipschitz.pairs import column, lengths
-
-Stage = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Adversarial candidates from samples x (n, *shape) and class indices y (n,)."""
-
+from artclip.evaluation.closed_box import square
+from artclip.evaluation.task import Stage, Task, members, numpy_pgd
+from artclip.evaluation.victim import image_shape
 
 _PATCH_SAMPLES = 64  # that a patch is made on
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is attacked, and how far the attacker may go: ‖x' − x‖ <= eps in the norm, within ``clip_values``."""
-
-    victim: Victim
-    norm: float
-    eps: float
-
-    def labels(self, y: np.ndarray) -> np.ndarray:
-        """One-hot labels of class indices (n,)."""
-        return np.eye(self.victim.nb_classes, dtype=np.float32)[y]
-
-    def projected_gradient(self, kind: Any, estimator: Any, max_iter: int, **more: Any) -> Any:
-        """:func:`projected_gradient` of the budget."""
-        return projected_gradient(kind, estimator, self.norm, self.eps, max_iter, self.victim.batch_size, **more)
-
-    def into_ball(self, x: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-        """The candidates, those too far from x moved towards it until they lie in the ball."""
-        difference = np.asarray(candidates, np.float64) - x
-        scale = np.minimum(1, self.eps / np.maximum(lengths(difference, self.norm), 1e-30))
-        return (x + difference * column(scale, x)).astype(np.float32)
-
-    def into_range(self, candidates: np.ndarray) -> np.ndarray:
-        """The candidates, clipped to ``clip_values``."""
-        if self.victim.clip_values is not None:
-            candidates = np.clip(candidates, *self.victim.clip_values)
-        return candidates.astype(np.float32)
-
-    def on_images(self, stage: Stage, least: int = 4) -> Stage:
-        """The stage for inputs of the model's own shape, where it wants images of some pixels a side."""
-        shape = image_shape(self.victim.true_shape, self.victim.channels_first)
-        if shape is None or sorted(shape)[1] < least:
-            raise ValueError(
-                f"it needs images of {least}×{least} or more, not inputs of shape {self.victim.true_shape}"
-            )
-
-        def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-            self.victim.as_shape(shape)
-            try:
-                return np.asarray(stage(x.reshape(-1, *shape), y)).reshape(x.shape)
-            finally:
-                self.victim.as_shape(self.victim.true_shape)
-
-        return run
 
 
 def noise(task: Task, sigma: float) -> list[Stage]:
@@ -96,7 +45,7 @@ def pgd(task: Task, loss: str, max_iter: int, nb_restarts: int) -> list[Stage]:
 def _pgd(task: Task, loss: str, max_iter: int) -> Stage:
     from artclip.evaluation.sparse import SparseProjectedGradientDescent
 
-    kind = SparseProjectedGradientDescent if task.norm == 1 else _numpy_pgd()
+    kind = SparseProjectedGradientDescent if task.norm == 1 else numpy_pgd()
 
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         attack = task.projected_gradient(kind, task.victim.with_loss(loss), max_iter)
@@ -111,7 +60,7 @@ def pgd_sign(task: Task, max_iter: int, eps_step: float) -> list[Stage]:
     That is how the published CLIP code attacks: far too weak in L2. It is here to be compared with its figures.
     """
 
-    class SignGradient(_numpy_pgd()):  # type: ignore[misc]
+    class SignGradient(numpy_pgd()):  # type: ignore[misc]
         def _compute_perturbation(self, x: np.ndarray, y: np.ndarray, *_: Any, **__: Any) -> np.ndarray:
             return np.sign(self.estimator.loss_gradient(x.astype(np.float32), y))
 
@@ -125,36 +74,6 @@ def pgd_sign(task: Task, max_iter: int, eps_step: float) -> list[Stage]:
     return [run]
 
 
-def _numpy_pgd() -> Any:
-    """ART's PGD that asks nothing of a framework."""
-    from art.attacks.evasion.projected_gradient_descent import projected_gradient_descent_numpy as art_pgd
-
-    return art_pgd.ProjectedGradientDescentNumpy
-
-
-def projected_gradient(
-    kind: Any,
-    estimator: Any,
-    norm: float,
-    eps: float,
-    max_iter: int,
-    batch_size: int,
-    num_random_init: int = 1,
-    eps_step: float | None = None,
-) -> Any:
-    """A PGD of ART on an estimator, in steps of 2.5·eps/max_iter where none is given; ``kind`` is its class."""
-    return kind(
-        estimator,
-        norm=norm,
-        eps=eps,
-        eps_step=2.5 * eps / max_iter if eps_step is None else eps_step,
-        max_iter=max_iter,
-        num_random_init=num_random_init,
-        batch_size=batch_size,
-        verbose=False,
-    )
-
-
 def apgd(task: Task, loss: str, max_iter: int, nb_restarts: int = 1) -> list[Stage]:
     """Auto-PGD, which sets its own steps; targeted DLR goes for the most likely wrong classes, one stage each."""
     from art.attacks.evasion import AutoProjectedGradientDescent
@@ -166,10 +85,7 @@ def apgd(task: Task, loss: str, max_iter: int, nb_restarts: int = 1) -> list[Sta
         def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
             labels = task.labels(y)
             if rank is not None:  # a label row names its class, and the target as the second largest entry
-                logits = task.victim.predict(x)
-                logits[np.arange(len(y)), y] = np.inf
-                targets = np.argsort(-logits, axis=1)[:, rank]
-                labels[np.arange(len(y)), targets] = 0.5
+                labels[np.arange(len(y)), task.wrong_class(x, y, rank)] = 0.5
             attack = AutoProjectedGradientDescent(
                 task.victim.with_loss(loss),
                 norm=task.norm,
@@ -190,21 +106,25 @@ def apgd(task: Task, loss: str, max_iter: int, nb_restarts: int = 1) -> list[Sta
 
 
 def autoattack(task: Task, max_iter: int, square_queries: int) -> list[Stage]:
-    """The standard set as far as ART has it: APGD-CE, targeted APGD-DLR, and Square on images; no FAB."""
-    victim = task.victim
-    loss = "targeted DLR" if victim.nb_classes >= 4 else "margin"
-    stages = [*apgd(task, "cross-entropy", max_iter), *apgd(task, loss, max_iter)]
-    if image_shape(victim.true_shape, victim.channels_first):
-        stages += square(task, square_queries)
-    return stages
+    """The standard set as far as ART has it: APGD-CE, targeted APGD-DLR, and Square; no FAB."""
+    targeted = task.victim.nb_classes >= 4
+    second = apgd(task, "targeted DLR" if targeted else "margin", max_iter)
+    return [
+        *members("APGD-CE", apgd(task, "cross-entropy", max_iter)),
+        *members("APGD-T" if targeted else "APGD on the margin", second),
+        *members("Square", square(task, square_queries)),
+    ]
 
 
 def arts_autoattack(task: Task, max_iter: int, nb_starts: int, square_queries: int) -> list[Stage]:
     """ART's set as its AutoAttack class makes it: APGD-CE and APGD-DLR of some starts, DeepFool, Square of as many."""
-    stages = [*apgd(task, "cross-entropy", max_iter, nb_starts), *apgd(task, "DLR", max_iter, nb_starts)]
-    if task.norm == 2:
-        stages += deepfool(task, max_iter)
-    return stages + [s for _ in range(nb_starts) for s in square(task, square_queries)]
+    loss = "DLR" if task.victim.nb_classes >= 3 else "margin"
+    return [
+        *members("APGD-CE", apgd(task, "cross-entropy", max_iter, nb_starts)),
+        *members("APGD-DLR" if loss == "DLR" else "APGD on the margin", apgd(task, loss, max_iter, nb_starts)),
+        *members("DeepFool", deepfool(task, max_iter) if task.norm == 2 else []),
+        *members("Square", [s for _ in range(nb_starts) for s in square(task, square_queries)]),
+    ]
 
 
 def deepfool(task: Task, max_iter: int) -> list[Stage]:
@@ -230,45 +150,6 @@ def carlini(task: Task, max_iter: int, binary_search_steps: int, learning_rate: 
         else:
             attack = CarliniLInfMethod(task.victim, initial_const=1.0, largest_const=20.0, **options)
         return task.into_ball(x, attack.generate(x, task.labels(y)))
-
-    return [run]
-
-
-def square(task: Task, max_iter: int) -> list[Stage]:
-    """Random squares, kept where they lower the margin."""
-    from art.attacks.evasion import SquareAttack
-
-    def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        box, size = task.victim.black_box(), max(task.victim.batch_size, 1024)
-        attack = SquareAttack(box, norm=task.norm, eps=task.eps, max_iter=max_iter, batch_size=size, verbose=False)
-        with np.errstate(invalid="ignore", divide="ignore"):  # on images of 8×8 its first tiles are empty
-            return np.asarray(attack.generate(x.copy(), task.labels(y)))
-
-    return [task.on_images(run, 8)]
-
-
-def hopskipjump(task: Task, max_iter: int, max_eval: int) -> list[Stage]:
-    """Walks along the boundary by labels alone; what ends outside the ball is scaled back into it."""
-    from art.attacks.evasion import HopSkipJump
-
-    def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        attack = HopSkipJump(
-            task.victim.black_box(), norm=task.norm, max_iter=max_iter, max_eval=max_eval, init_eval=50, verbose=False
-        )
-        return task.into_ball(x, attack.generate(x, task.labels(y)))
-
-    return [run]
-
-
-def nes(task: Task, max_iter: int, num_basis: int, sigma: float) -> list[Stage]:
-    """PGD on gradients estimated from outputs in random directions."""
-    from art.estimators.classification import QueryEfficientGradientEstimationClassifier
-
-    def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        # ART's estimate is of the cross-entropy of probabilities.
-        box = QueryEfficientGradientEstimationClassifier(task.victim.black_box(True), num_basis, sigma)
-        attack = task.projected_gradient(_numpy_pgd(), box, max_iter, num_random_init=0)
-        return np.asarray(attack.generate(x, task.labels(y)))
 
     return [run]
 
@@ -348,5 +229,17 @@ def patch(task: Task, scale: float, max_iter: int, nb_targets: int) -> list[Stag
 
 
 def of_art(task: Task, attack: Any) -> list[Stage]:
-    """An attack object of ART that the user made, on the estimator that the user gave it."""
-    return [lambda x, y: np.asarray(attack.generate(x, task.labels(y)))]
+    """An attack object of ART that the user made, on the estimator that the user gave it.
+
+    A targeted one is given targets: the most likely wrong classes, a stage each, from the likeliest on.
+    """
+
+    def stage(rank: int) -> Stage:
+        return lambda x, y: np.asarray(attack.generate(x, task.labels(task.wrong_class(x, y, rank) if rank else y)))
+
+    return [stage(rank) for rank in (range(1, min(10, task.victim.nb_classes)) if is_targeted(attack) else (0,))]
+
+
+def is_targeted(attack: Any) -> bool:
+    """Whether an attack object of ART takes its labels for targets."""
+    return bool(getattr(attack, "targeted", getattr(attack, "_targeted", False)))

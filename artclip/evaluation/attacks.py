@@ -10,6 +10,8 @@ from typing import Any
 
 from artclip import checks
 from artclip.evaluation import art_attacks as art
+from artclip.evaluation import closed_box
+from artclip.evaluation.task import Stage, Task
 
 WHITE, CLOSED, NONE = "white box", "closed box", "no attack"
 _ALL, _L2, _L2_INF = (1, 2, math.inf), (2,), (2, math.inf)
@@ -24,7 +26,7 @@ class Attack:
         access: ``"white box"`` (gradients), ``"closed box"`` (outputs alone) or ``"no attack"``.
         norms: of the budgets that it keeps to; () where its changes are not measured in a norm.
         paper: where it comes from.
-        stages: makes its stages from a :class:`~artclip.evaluation.art_attacks.Task` and the options.
+        stages: makes its stages from a :class:`~artclip.evaluation.task.Task` and the options.
         options: settings and their defaults.
         together: whether all samples must be attacked at once.
     """
@@ -33,7 +35,7 @@ class Attack:
     access: str
     norms: tuple[float, ...]
     paper: str
-    stages: Callable[..., list[art.Stage]]
+    stages: Callable[..., list[Stage]]
     options: dict[str, float] = field(default_factory=dict)
     together: bool = False
 
@@ -76,13 +78,13 @@ ATTACKS: dict[str, Attack] = {
         {"max_iter": 100, "binary_search_steps": 5, "learning_rate": 0.05},
     ),
     "square": Attack(
-        "Square", CLOSED, _L2_INF, "Andriushchenko et al. 2020, arXiv 1912.00049", art.square, {"max_iter": 1000}
+        "Square", CLOSED, _L2_INF, "Andriushchenko et al. 2020, arXiv 1912.00049", closed_box.square, {"max_iter": 1000}
     ),
-    "autoattack": Attack(
+    "autoattack-set": Attack(  # APGD-CE, APGD-T and Square: ART has no FAB, so it is not the standard AutoAttack
         "AutoAttack set of ART", WHITE, _L2_INF, _CROCE, art.autoattack, {"max_iter": 100, "square_queries": 5000}
     ),
     "autoattack-art": Attack(
-        "AutoAttack, ART's default",
+        "AutoAttack default of ART",
         WHITE,
         _L2_INF,
         _CROCE,
@@ -94,7 +96,7 @@ ATTACKS: dict[str, Attack] = {
         CLOSED,
         _ALL,
         "Ilyas et al. 2018, arXiv 1804.08598",
-        art.nes,
+        closed_box.nes,
         {"max_iter": 20, "num_basis": 50, "sigma": 0.01},
     ),
     "hopskipjump": Attack(
@@ -102,7 +104,7 @@ ATTACKS: dict[str, Attack] = {
         CLOSED,
         _L2_INF,
         "Chen et al. 2020, arXiv 1904.02144",
-        art.hopskipjump,
+        closed_box.hopskipjump,
         {"max_iter": 20, "max_eval": 1000},
     ),
     "universal": Attack(
@@ -135,8 +137,20 @@ ATTACKS: dict[str, Attack] = {
 
 SETS: dict[str, tuple[str, ...]] = {
     "quick": ("noise", "pgd:max_iter=40,nb_restarts=1"),
-    "standard": ("noise", "pgd", "pgd-margin", "square", "autoattack"),
+    "standard": ("noise", "pgd", "pgd-margin", "square", "autoattack-set"),
 }
+#: What a set becomes where a model gives no gradients; where they are zero, these run besides.
+CLOSED_SETS: dict[str, tuple[str, ...]] = {
+    "quick": ("noise", "square:max_iter=300", "nes:max_iter=5,sigma=0.05"),
+    "standard": ("noise", "square", "nes:sigma=0.05"),
+}
+_LABELS_ALONE = "hopskipjump:max_iter=5,max_eval=100"  # besides, where outputs are nothing but labels
+
+
+def canonical(text: str) -> str:
+    """A name of an attack with its settings; ``autoattack``, more than ART has, stands for ``autoattack-set``."""
+    name, colon, settings = text.partition(":")
+    return ("autoattack-set" if name == "autoattack" else name) + colon + settings
 
 
 @dataclass(frozen=True)
@@ -168,13 +182,27 @@ class Chosen:
             return f"{title}-{o['max_iter']:g} ×{o['nb_restarts']:g}"
         return f"{title} {o['sigma']:g}" if title == "noise" else title
 
-    def stages(self, task: art.Task) -> list[art.Stage]:
+    def stages(self, task: Task) -> list[Stage]:
         """Its stages for a task; ``ValueError`` where it cannot be run on such a model."""
         if self.attack.access == WHITE and self.given is None and not task.victim.has_gradients:
-            raise ValueError("the model gives no gradients; only closed-box attacks apply")
+            raise ValueError("the model gives no gradients; only closed-box attacks apply, as square, nes, hopskipjump")
         if self.given is not None:
             return art.of_art(task, self.given)
         return self.attack.stages(task, **self.options)
+
+
+def for_model(name: str, norm: float, victim: Any) -> list[Chosen]:
+    """The attacks of a set for a model: by outputs alone where it gives no gradients, besides where they are zero.
+
+    Args:
+        name: of the set.
+        norm: of the budget; attacks that do not work in it are left out.
+        victim: the :class:`~artclip.evaluation.victim.Victim`.
+    """
+    names = SETS[name] if victim.has_gradients else ()
+    if victim.flat or not victim.has_gradients:
+        names += (*CLOSED_SETS[name], *((_LABELS_ALONE,) if victim.hard else ()))
+    return _in_order([c for c in map(_named, dict.fromkeys(names)) if _fits(c, norm)])
 
 
 def choose(attacks: Any, norm: float) -> list[Chosen]:
@@ -191,10 +219,9 @@ def choose(attacks: Any, norm: float) -> list[Chosen]:
     """
     if isinstance(attacks, str):
         if attacks in SETS:
-            chosen = [_named(name) for name in SETS[attacks]]
-            return [c for c in chosen if _fits(c, norm)]
+            return [c for c in map(_named, SETS[attacks]) if _fits(c, norm)]
         attacks = [attacks]
-    named = attacks if isinstance(attacks, dict) else {str(a): a for a in attacks}
+    named = attacks if isinstance(attacks, dict) else {canonical(str(a)): a for a in attacks}
     chosen = [_one(name, value) for name, value in named.items() if name != "clean"]
     if not named:
         raise ValueError("attacks is empty; give 'standard', 'quick', or names as 'pgd'")
@@ -202,6 +229,10 @@ def choose(attacks: Any, norm: float) -> list[Chosen]:
         if not _fits(one, norm):
             norms = ", ".join(f"L{p}" for p in one.attack.norms)
             raise ValueError(f"attack {one.name!r} works in {norms}, not in L{norm}; leave it out or change norm")
+    return _in_order(chosen)
+
+
+def _in_order(chosen: list[Chosen]) -> list[Chosen]:
     places = list(ATTACKS.values())
     return sorted(chosen, key=lambda c: places.index(c.attack) if c.attack in places else -1)
 
@@ -219,13 +250,14 @@ def _one(name: str, value: Any) -> Chosen:
         raise TypeError(f"attack {name!r} is a {type(value).__name__}; expected a name or an ART evasion attack")
     kind = type(value).__name__
     closed = kind in ("SquareAttack", "HopSkipJump", "BoundaryAttack", "SignOPTAttack", "SimBA", "ZooAttack")
-    attack = Attack(name, CLOSED if closed else WHITE, _ALL, f"{kind}, given by the user", art.of_art, together=True)
+    paper = f"{kind}, given by the user" + ", at the likeliest wrong classes" * art.is_targeted(value)
+    attack = Attack(name, CLOSED if closed else WHITE, _ALL, paper, art.of_art, together=True)
     settings = {k: v for k in value.attack_params if isinstance(v := getattr(value, k, None), (int, float, str))}
     return Chosen(name, attack, settings, value)
 
 
 def _named(text: str, name: str | None = None) -> Chosen:
-    key, _, settings = text.partition(":")
+    key, _, settings = canonical(text).partition(":")
     if key not in ATTACKS:
         raise ValueError(f"attack {text!r} is not known; use one of {', '.join((*SETS, *ATTACKS))}")
     attack = ATTACKS[key]

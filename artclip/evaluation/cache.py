@@ -5,29 +5,44 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from artclip.hashing import digest
+from artclip.contents import NotHashable, content_digest
+from artclip.hashing import digest, own_code
 
 
-def fingerprint(f: Any, x: np.ndarray, batch_size: int) -> str:
-    """Hash of a model: its kind, its weights, and what it says of some inputs, so that changed code shows too.
+def fingerprint(subject: Any) -> str:
+    """Hash of a model: of all that it computes with, as far as Python shows it, and of what it says of all samples.
 
     Args:
-        f: the model's adapter, from :func:`artclip.frameworks.function_of`.
-        x: inputs, shape (n, *input_shape).
-        batch_size: inputs in one pass.
+        subject: the :class:`~artclip.evaluation.subject.Subject`.
+
+    Raises:
+        NotHashable: something in the model shows nothing of what it holds, or its answers are random.
     """
-    model = getattr(f, "estimator", f)
-    weights: Iterable[np.ndarray] = f.state()
-    said = [np.round(f.outputs(x, batch_size), 3) + 0.0 for _ in range(2)]
-    # A random model would never meet its own cache.
-    answers = [said[0]] if np.array_equal(*said) else []
-    return digest(f"{type(model).__module__}.{type(model).__qualname__}", *weights, *answers)
+    f = subject.f
+    said = [subject.outputs(subject.x) for _ in range(2)]
+    if f.access != "predict alone":  # a framework may round differently from process to process
+        said = [np.round(one, 3) + 0.0 for one in said]
+    if not np.array_equal(said[0], said[1], equal_nan=True):
+        raise NotHashable("its outputs for the same inputs differ from call to call")
+    return digest(content_digest(subject.estimator), *f.state(), said[0])
+
+
+def key_of(subject: Any, *settings: Any) -> tuple[str, str]:
+    """The key of a model and its samples, and ""; or "" and why nothing can be kept.
+
+    Args:
+        subject: the :class:`~artclip.evaluation.subject.Subject`.
+        settings: what else the outcomes follow from.
+    """
+    try:
+        return digest(fingerprint(subject), subject.x, subject.y, own_code(), *settings), ""
+    except NotHashable as error:
+        return "", str(error)
 
 
 class Cache:

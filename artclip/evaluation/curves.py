@@ -161,7 +161,7 @@ def noise_curve(
                 draws.append([float(1 - broken.mean()) for broken in found])
                 progress.update()
             accuracy[model.name] = [float(model.right.mean()), *(float(np.mean(d)) for d in draws)]
-            spread[model.name] = [0.0, *(float(np.std(d)) for d in draws)]
+            spread[model.name] = [0.0, *(float(np.std(d, ddof=1)) if len(d) > 1 else 0.0 for d in draws)]
     return Curve(
         settings={"nb_draws": nb_draws, "seed": seed, **_described(models)},
         title=f"Gaussian noise on {len(x)} samples, mean of {nb_draws} draw{'s' * (nb_draws > 1)}",

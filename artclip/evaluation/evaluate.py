@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from artclip import checks
-from artclip.evaluation.attacks import NONE, Chosen, choose
-from artclip.evaluation.cache import Cache, fingerprint
-from artclip.evaluation.masking import PROBED, Probe, signs
+from artclip.evaluation.attacks import CLOSED, NONE, SETS, Chosen, choose, for_model
+from artclip.evaluation.cache import Cache, key_of
+from artclip.evaluation.masking import Sign, signs
+from artclip.evaluation.probe import PROBED, Probe
 from artclip.evaluation.record import describe
 from artclip.evaluation.result import Evaluation, Example
 from artclip.evaluation.run import Arena, Outcome, broken_within
@@ -49,7 +51,8 @@ def evaluate(
     """Attack a classifier, bound its Lipschitz constant, and look for signs that the figures are too good.
 
     Attacks are ART's, run on the logits through an own view of the model: a sigmoid, softmax or ReLU at its end
-    is taken off first. They go from cheap to dear, each on the samples that still stand.
+    is taken off first. They go from cheap to dear, each on the samples that still stand. A model without gradients is
+    attacked through its outputs. Where outputs are NaN, the model counts as wrong.
 
     Args:
         estimator: an ART classifier, or a bare ``torch.nn.Module`` or Keras model; as deployed.
@@ -58,14 +61,17 @@ def evaluate(
         norm: of the budget: 1, 2 or inf.
         eps: the budget ‖x' − x‖ <= eps, > 0, in units of the inputs.
         attacks: ``"standard"``, ``"quick"``, or names as ``["pgd:max_iter=20", "square"]``; or a dict from names to ART
-            attack objects, which are run as they are. :data:`artclip.evaluation.attacks.ATTACKS` lists the names.
-        lipschitz: whether to bound the Lipschitz constant, and to certify in L2.
+            attack objects, which are run as they are, targeted ones at the likeliest wrong classes.
+            :data:`artclip.evaluation.attacks.ATTACKS` lists the names. Where a model gives no gradients, a set is that
+            of :data:`artclip.evaluation.attacks.CLOSED_SETS`.
+        lipschitz: whether to bound the Lipschitz constant, and to certify in L2; not where a model gives outputs alone.
         batch_size: samples in one pass, >= 1; ``None`` for one that suits the inputs. It is halved where memory ends.
         seed: of all randomness; ``None`` draws one.
         verbose: show progress.
         full: run each attack on all samples that the model gets right, so that ``accuracy`` is each attack's own.
         masking: look for signs of gradient masking, by short attacks on up to 100 samples.
-        cache: folder for outcomes; an interrupted evaluation resumes from it.
+        cache: folder for outcomes; an interrupted evaluation resumes from it. A model that is random, or that holds
+            what Python does not show (a connection, a compiled program), is not kept, and a note says so.
         name: of the model, for tables.
         data: name of the data, for tables.
         class_names: names of the classes, for the report.
@@ -80,22 +86,38 @@ def evaluate(
     checks.positive("eps", eps)
     chosen, seed = choose(attacks, norm), seed_of(seed)
     kept, subject = Cache(cache), Subject(estimator, x, y, batch_size, name)
+    victim, remarks = subject.victim, list(subject.remarks)
+    if isinstance(attacks, str) and attacks in SETS:
+        chosen = for_model(attacks, norm, victim)
+        if not victim.has_gradients or victim.flat:
+            why = "has gradients of zero" if victim.has_gradients else "gives no gradients"
+            closed = ", ".join(c.title for c in chosen if c.attack.access == CLOSED) or "none"
+            remarks.append(f"The model {why}: attacks of the set {attacks!r} by outputs alone are {closed}")
     if class_names is not None and len(class_names) != subject.nb_classes:
         raise ValueError(f"class_names has {len(class_names)} names for {subject.nb_classes} classes")
     about = describe(subject.package)
     x, labels = subject.x, subject.y
-    key = (
-        digest(fingerprint(subject.f, x[:PROBED], subject.victim.batch_size), x, labels, about["versions"])
-        if cache is not None
-        else ""
-    )
+    key, not_cached = "", ""
+    if cache is not None:
+        key, not_cached = key_of(
+            subject, victim.batch_size, str(getattr(subject.f, "device", "cpu")), about["versions"]
+        )
     arena = subject.arena(norm, eps, seed, key=key, cache=kept, nb_examples=_EXAMPLES)
     outcomes = _attack(arena, chosen, subject.right, full, verbose)
+    if subject.nb_nan:
+        remarks.append(f"Outputs are NaN for {subject.nb_nan} of {len(x)} samples, which count as wrong")
+    # Nothing from here on may cost the results of the attacks.
     bounds, radii, why = _lipschitz(subject, norm, seed, verbose) if lipschitz else ({}, None, "")
-    probe = None
+    probe, shown = None, list[Sign]()
     if masking:
         few = np.flatnonzero(subject.right)[:PROBED]
-        probe = Probe(estimator, subject.arena(norm, eps, seed, few), outcomes, broken_within(outcomes, len(x)), radii)
+        arena, broken = subject.arena(norm, eps, seed, few), broken_within(outcomes, len(x))
+        nan = subject.nb_nan, subject.nb_unanswered, len(x)
+        probe = Probe(estimator, arena, outcomes, broken, radii, few, nan)
+        shown, failed = signs(probe)
+        remarks += failed
+    curve = _tried("The curve of the probe", lambda: probe.curve if probe else [], [], remarks)
+    examples = _tried("Adversarial examples", lambda: _examples(subject, outcomes), [], remarks)
     return Evaluation(
         settings={
             "name": subject.name,
@@ -106,24 +128,27 @@ def evaluate(
             "norm": str(norm),
             "eps": float(eps),
             "seed": seed,
-            "batch_size": subject.victim.batch_size,
+            "batch_size": victim.batch_size,
             "full": full,
-            "outputs": subject.victim.kind,
-            "access": subject.f.access,
+            "outputs": victim.kind,
+            "access": victim.access,
             "device": str(getattr(subject.f, "device", "cpu")),
             "no_upper_bound": why,
+            "not_cached": not_cached,
             "nb_probed": 0 if probe is None else len(probe.arena.x),
             **about,
         },
         outcomes=outcomes,
         right=subject.right,
-        warnings=[] if probe is None else signs(probe),
+        warnings=shown,
         lipschitz=bounds,
         certified=None if radii is None else radii >= eps,
-        curve=[] if probe is None else probe.curve,
+        curve=curve,
         seconds=time.perf_counter() - started,
-        examples=_examples(subject, outcomes),
+        examples=examples,
         class_names=class_names,
+        fell_to_probe=None if probe is None else probe.alone,
+        remarks=remarks,
     )
 
 
@@ -140,11 +165,26 @@ def _attack(arena: Arena, chosen: list[Chosen], right: np.ndarray, full: bool, v
     return outcomes
 
 
+def _tried(what: str, make: Callable[[], Any], otherwise: Any, remarks: list[str]) -> Any:
+    """What make() gives; where it fails, ``otherwise``, and a remark."""
+    try:
+        return make()
+    except Exception as error:  # of a model that answers differently now, or of memory
+        remarks.append(f"{what} could not be had: {type(error).__name__}: {' '.join(str(error).split())}")
+        return otherwise
+
+
 def _lipschitz(
     subject: Subject, norm: float, seed: int, verbose: bool
 ) -> tuple[dict[str, Any], np.ndarray | None, str]:
     """Bounds, certified L2 radii where there is an upper bound in L2, and why there is none."""
     estimator, x, size = subject.estimator, subject.x, subject.victim.batch_size
+    if subject.victim.access == "predict alone":
+        return (
+            {},
+            None,
+            "the model gives outputs alone, which take long to search; lipschitz_lower_bound does it",
+        )
     effort = (16, 40) if size >= _LARGE else (2, 5)  # a whole search takes minutes on a CNN, hours on photos
     try:
         lower = lipschitz_lower_bound(
@@ -157,14 +197,22 @@ def _lipschitz(
             seed=seed,
             verbose=verbose,
         )
-    except (ValueError, TypeError) as error:  # which must not cost the results of the attacks
-        return {}, None, str(error)
+    except Exception as error:
+        return {}, None, _said(error)
     try:
         upper = lipschitz_upper_bound(estimator, norm, max_seconds=_SECONDS, verbose=verbose)
-    except (ValueError, TypeError, MemoryError) as error:
-        return {"lower": lower, "upper": None}, None, str(error)
-    radii = certified_radius(estimator, x, subject.y, upper) if norm == 2 else None
+    except Exception as error:
+        return {"lower": lower, "upper": None}, None, _said(error)
+    try:
+        radii = certified_radius(estimator, x, subject.y, upper) if norm == 2 else None
+    except Exception as error:
+        return {"lower": lower, "upper": upper}, None, f"no certificate: {_said(error)}"
     return {"lower": lower, "upper": upper}, radii, ""
+
+
+def _said(error: Exception) -> str:
+    kind = "" if isinstance(error, (ValueError, TypeError)) else f"{type(error).__name__}: "
+    return kind + str(error)
 
 
 def _examples(subject: Subject, outcomes: list[Outcome]) -> list[Example]:

@@ -163,7 +163,11 @@ def _bars(ev: Evaluation) -> list[tuple[str, float | None, str, str]]:
         figure = 100 * accuracy[o.chosen.name] if o.chosen.name in accuracy else None
         without = "" if figure is not None else "failed" if o.tried.any() else "not run"
         bars.append((short(o.chosen.title), figure, kind, without))
-    bars.append(("worst case", 100 * ev.robust_accuracy, "worst case", "≤ "))
+    robust = ev.robust_accuracy
+    if robust is None:
+        bars.append(("worst case", None, "worst case", "no attack ran"))
+    else:
+        bars.append(("worst case", 100 * robust, "worst case", "≤ "))
     if ev.certified_accuracy is not None:
         bars.append(("certified", 100 * ev.certified_accuracy, "certified", "≥ "))
     return bars

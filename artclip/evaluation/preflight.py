@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from artclip import checks
-from artclip.evaluation.victim import output_kind
+from artclip.evaluation.victim import labels_of, output_kind
 from artclip.frameworks import function_of
 
 _LOOKED_AT = 500  # samples
@@ -35,6 +35,7 @@ class Preflight:
         in_training_mode: whether the model is; ``None`` where a model does not tell.
         alternatives: accuracy on changed inputs, by change.
         mistakes: what is likely wrong, each with what to try.
+        remarks: what was done to the samples.
     """
 
     accuracy: float
@@ -48,6 +49,7 @@ class Preflight:
     in_training_mode: bool | None
     alternatives: dict[str, float] = field(default_factory=dict)
     mistakes: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""
@@ -64,6 +66,7 @@ class Preflight:
             f"outputs         {self.nb_classes} classes, {self.outputs}",
             f"mode            eval{found}",
         ]
+        lines += [f"remark          {r}" for r in self.remarks]
         return "\n".join([*lines, *(f"likely mistake  {m}" for m in self.mistakes)])
 
 
@@ -82,11 +85,12 @@ def preflight(estimator: Any, x: np.ndarray, y: np.ndarray) -> Preflight:
         ValueError, TypeError: bad input, or inputs of another shape than the model's.
     """
     f = function_of(estimator)
-    x = checks.inputs(np.asarray(x)[:_LOOKED_AT], f.input_shape or None).astype(np.float32)
+    x, reshaped = checks.reshaped(np.asarray(x)[:_LOOKED_AT], f.input_shape)
+    x = checks.inputs(x, f.input_shape or None).astype(np.float32)
     outputs = f.outputs(x, _ROWS)
     k = outputs.shape[1]
     y = checks.classes(x, np.asarray(y)[:_LOOKED_AT], k)
-    accuracy = float((outputs.argmax(1) == y).mean())
+    accuracy = float((labels_of(outputs) == y).mean())
     others = {name: _accuracy(f, change(x), y) for name, change in _changes(f, x).items()}
     model = getattr(estimator, "model", None)
     clip = getattr(estimator, "clip_values", None)
@@ -102,6 +106,7 @@ def preflight(estimator: Any, x: np.ndarray, y: np.ndarray) -> Preflight:
         in_training_mode=getattr(model, "training", None),
         alternatives=others,
         mistakes=_mistakes(accuracy, others, k, x, f.clip_values),
+        remarks=reshaped,
     )
 
 
@@ -114,7 +119,7 @@ def _mistakes(
     if best is not None and others[best] > accuracy + max(0.1, spread):
         found.append(
             f"{best} raises the accuracy from {accuracy:.1%} to {others[best]:.1%}: the model seems to expect that; "
-            f"{_ADVICE[best]}"
+            f"{_advice(best, x)}"
         )
     if accuracy < 1 / k + 3 * math.sqrt(1 / k * (1 - 1 / k) / n) and accuracy < 0.5:
         found.append(
@@ -140,6 +145,29 @@ _ADVICE = {
     "scaling to [-1, 1]": "wrap it with preprocessing=(0.5, 0.5)",
     "inverting": "wrap it with preprocessing=(1, -1), or invert the images",
 }
+_OWN = "the mean and std of the data"
+
+
+def _advice(change: str, x: np.ndarray) -> str:
+    if change != _OWN:
+        return _ADVICE[change]
+    mean, std = (np.round(a.ravel(), 4).tolist() for a in _moments(x))
+    many = len(mean) > 4  # as for each feature of a table
+    said = "the mean and std of its training data" if many else f"({mean}, {std}), or those of its training data"
+    return f"wrap it with preprocessing={said}" if not many else f"wrap it with preprocessing of {said}"
+
+
+def _channels(x: np.ndarray) -> int | None:
+    """The axis of the channels of colour images (n, ...), or ``None``."""
+    return next((i for i in (1, x.ndim - 1) if x.ndim == 4 and x.shape[i] == 3), None)
+
+
+def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and std of each channel of colour images, of each feature of vectors, of all of any other inputs."""
+    kept = 1 if x.ndim == 2 else _channels(x)
+    axes = tuple(i for i in range(x.ndim) if i != kept)
+    mean, std = x.mean(axes, keepdims=True, dtype=float), x.std(axes, keepdims=True, dtype=float)
+    return mean, np.where(std > 0, std, 1.0)
 
 
 def _changes(f: Any, x: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
@@ -152,7 +180,9 @@ def _changes(f: Any, x: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarr
     found["multiplying by 255" if x.max() <= 1 else "dividing by 255"] = lambda a: (
         a * (255 if x.max() <= 1 else 1 / 255)
     )
-    axis = next((i for i in (1, x.ndim - 1) if x.ndim == 4 and x.shape[i] == 3), None)
+    own = _moments(x)
+    found[_OWN] = lambda a: (a - own[0]) / own[1]
+    axis = _channels(x)
     if axis is not None:
         shape = [3 if i == axis else 1 for i in range(4)]
         mean, std = np.reshape(_MEAN, shape), np.reshape(_STD, shape)
@@ -162,7 +192,7 @@ def _changes(f: Any, x: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarr
 
 
 def _accuracy(f: Any, x: np.ndarray, y: np.ndarray) -> float:
-    return float((f.outputs(np.ascontiguousarray(x, np.float32), _ROWS).argmax(1) == y).mean())
+    return float((labels_of(f.outputs(np.ascontiguousarray(x, np.float32), _ROWS)) == y).mean())
 
 
 def _bare(estimator: Any, x: np.ndarray, y: np.ndarray) -> float | None:

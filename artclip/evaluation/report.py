@@ -8,6 +8,7 @@ from string import Template
 from typing import Any
 
 from artclip.evaluation.attacks import ATTACKS, Chosen, choose
+from artclip.evaluation.intervals import wilson
 from artclip.evaluation.result import Evaluation
 from artclip.evaluation.run import Outcome
 from artclip.evaluation.style import card, cell, column, document, head, number, picture, settings, table
@@ -134,11 +135,13 @@ def _budget(ev: Evaluation) -> str:
 
 
 def _headline(ev: Evaluation) -> str:
-    ran = sum(o.chosen.attack.in_budget and not o.error for o in ev.outcomes)
+    ran, robust = sum(o.in_budget for o in ev.outcomes), ev.robust_accuracy
     worst = f"Robust accuracy: the worst case of {ran} attack{'s' * (ran != 1)} within the budget"
+    worst += f" and of artclip's probe ({ev.nb_fell_to_probe} samples fell to it alone)" if ev.nb_fell_to_probe else ""
     doubt = "May be too high: see the warnings" if ev.doubtful else ""
+    first = card("first", worst, "at most", _percent(robust), doubt) if robust is not None else None
     cards = [
-        card("first", worst, "at most", _percent(ev.robust_accuracy), doubt),
+        first or card("first", "Robust accuracy", "", "–", "No attack within the budget ran"),
         card("", "Clean", "", _percent(float(ev.right.mean()))),
     ]
     if ev.certified_accuracy is not None:
@@ -161,31 +164,47 @@ def _signs(ev: Evaluation) -> str:
 
 
 def _attacks(ev: Evaluation) -> str:
-    rows = [_sum("clean", float(ev.right.mean()), "no attack")]
-    rows += [_attack(o, record) for o, record in zip(ev.outcomes, ev.records(), strict=True)]
-    rows.append(_sum("worst case", ev.robust_accuracy, "all attacks within the budget: an upper bound"))
+    nb = len(ev.right)
+    rows = [_sum("clean", float(ev.right.mean()), "no attack", nb)]
+    rows += [_attack(o, record, nb) for o, record in zip(ev.outcomes, ev.records(), strict=True)]
+    what = "all attacks within the budget: an upper bound"
+    what += f"; {ev.nb_fell_to_probe} samples fell to artclip's probe alone" if ev.nb_fell_to_probe else ""
+    robust = ev.robust_accuracy
+    rows.append(_sum("worst case", robust, "no attack within the budget ran" if robust is None else what, nb))
     if ev.certified_accuracy is not None:
         rows.append(
-            _sum("certified", ev.certified_accuracy, "proved for every change within the budget: a lower bound")
+            _sum("certified", ev.certified_accuracy, "proved for every change within the budget: a lower bound", nb)
         )
-    heads = [column("Attack"), column("Accuracy in %", "number"), column("Of what", "text"), column("Access")]
+    heads = [
+        column("Attack"),
+        column("Accuracy in %", "number"),
+        column("95 % interval", "number"),
+        column("Of what", "text"),
+        column("Access"),
+    ]
     heads += [column("Budget"), column("Broken of tried", "number"), column("Not counted")]
     heads += [column("Seconds", "number"), column("Paper")]
     return table(heads, rows, "wide")
 
 
-def _sum(title: str, share: float, what: str) -> str:
-    figure = number(f"{100 * share:.1f}")
+def _between(share: float | None, nb_samples: int) -> str:
+    """Wilson's interval of a share, in %."""
+    return "–" if share is None else "{:.1f} – {:.1f}".format(*(100 * end for end in wilson(share, nb_samples)))
+
+
+def _sum(title: str, share: float | None, what: str, nb_samples: int) -> str:
+    figure = number("–" if share is None else f"{100 * share:.1f}") + number(_between(share, nb_samples))
     return f'<tr class="sum">{head(title)}{figure}<td colspan="7">{escape(what)}</td></tr>'
 
 
-def _attack(o: Outcome, record: dict[str, Any]) -> str:
+def _attack(o: Outcome, record: dict[str, Any], nb_samples: int) -> str:
     accuracy, what = f"{100 * (record['accuracy'] or 0):.1f}", record["of"]
     if record["accuracy"] is None:
         accuracy, what = "failed" if o.tried.any() else "not run", record["error"]
     cells = [
         head(record["title"], ", ".join(f"{k}={v}" for k, v in record["parameters"].items())),
         number(accuracy),
+        number(_between(record["accuracy"], nb_samples)),
         cell(what),
         cell(record["access"]),
         cell(record["budget"] or "outside"),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from artclip.evaluation.attacks import NONE
+from artclip.evaluation.intervals import wilson
 from artclip.evaluation.masking import Sign
 from artclip.evaluation.record import as_json, written
 from artclip.evaluation.run import Outcome, broken_within, distances
@@ -52,6 +53,9 @@ class Evaluation:
         seconds: in all.
         examples: a few adversarial examples of each attack.
         class_names: names of the classes, or ``None``.
+        fell_to_probe: which samples the short attacks behind the signs broke within the budget, and no other attack
+            did, shape (n,); ``None`` where there were none.
+        remarks: what was done to the samples, or could not be done, one line each.
     """
 
     settings: dict[str, Any]
@@ -64,6 +68,8 @@ class Evaluation:
     seconds: float = 0.0
     examples: list[Example] = field(default_factory=list)
     class_names: list[str] | None = None
+    fell_to_probe: np.ndarray | None = None
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def per_sample(self) -> dict[str, np.ndarray]:
@@ -89,8 +95,9 @@ class Evaluation:
 
     @property
     def survivors(self) -> np.ndarray:
-        """Which samples kept their right label under every attack within the budget, shape (n,)."""
-        return self.right & ~broken_within(self.outcomes, len(self.right))
+        """Which samples kept their right label under every attack within the budget, the probe's too, shape (n,)."""
+        fell = broken_within(self.outcomes, len(self.right))
+        return self.right & ~(fell if self.fell_to_probe is None else fell | self.fell_to_probe)
 
     @property
     def accuracy(self) -> dict[str, float]:
@@ -98,9 +105,23 @@ class Evaluation:
         return {name: float(kept.mean()) for name, kept in self.per_sample.items()}
 
     @property
-    def robust_accuracy(self) -> float:
-        """Share of samples that survive every attack within the budget: an upper bound of what is true."""
-        return float(self.survivors.mean())
+    def robust_accuracy(self) -> float | None:
+        """Share of samples that survive every attack within the budget: an upper bound of what is true.
+
+        ``None`` where no attack within the budget ran.
+        """
+        return float(self.survivors.mean()) if any(o.in_budget for o in self.outcomes) else None
+
+    @property
+    def nb_fell_to_probe(self) -> int:
+        """Samples that count as broken because of the short attacks behind the signs alone."""
+        return 0 if self.fell_to_probe is None else int(self.fell_to_probe.sum())
+
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """95 % intervals, by Wilson, of :attr:`accuracy`, of ``worst`` and of ``certified``."""
+        shares = {**self.accuracy, "worst": self.robust_accuracy, "certified": self.certified_accuracy}
+        return {name: wilson(share, len(self.right)) for name, share in shares.items() if share is not None}
 
     @property
     def doubtful(self) -> bool:
@@ -131,14 +152,15 @@ class Evaluation:
                 "seconds": o.seconds,
                 "forward_passes": o.passes,
                 "error": o.error or None,
+                "left_out": o.left_out,
             }
             for o in self.outcomes
         ]
 
     def to_dict(self) -> dict[str, Any]:
         """All but the arrays, with the fields of a RobustBench record; accuracies there are in %, as numbers."""
-        s, accuracy = self.settings, self.accuracy
-        auto = next((n for n in accuracy if n.partition(":")[0] in ("autoattack", "autoattack-art")), None)
+        s, accuracy, robust = self.settings, self.accuracy, self.robust_accuracy
+        auto = next((n for n in accuracy if n.partition(":")[0] in ("autoattack-set", "autoattack-art")), None)
         return {
             # RobustBench
             "name": s["name"],
@@ -146,8 +168,8 @@ class Evaluation:
             "threat_model": f"L{s['norm']}",
             "eps": s["eps"],
             "clean_acc": 100 * accuracy["clean"],
-            "autoattack_acc": None if auto is None else 100 * accuracy[auto],
-            "reported": 100 * self.robust_accuracy,
+            "autoattack_acc": None,  # of the standard AutoAttack, which is not run: ART has no FAB
+            "reported": None if robust is None else 100 * robust,
             "unreliable": self.doubtful,
             "architecture": s["name"],
             "number_forward_passes": sum(o.passes for o in self.outcomes),
@@ -156,15 +178,19 @@ class Evaluation:
             "venue": None,
             "link": None,
             # artclip
+            "autoattack_set_of_art_acc": None if auto is None else 100 * accuracy[auto],
             "accuracy": accuracy,
-            "robust_accuracy": self.robust_accuracy,
+            "robust_accuracy": robust,
+            "fell_to_probe": self.nb_fell_to_probe,
             "certified_accuracy": self.certified_accuracy,
+            "intervals": self.intervals,
             "attacks": self.records(),
             "warnings": [vars(w) for w in self.warnings],
             "lipschitz": {k: v and v.to_dict() for k, v in self.lipschitz.items()},
             "curve": [{"eps": e, "accuracy": a} for e, a in self.curve],
             "per_sample": {k: v.astype(int).tolist() for k, v in self.per_sample.items()},
-            "survivors": self.survivors.astype(int).tolist(),
+            "survivors": None if robust is None else self.survivors.astype(int).tolist(),
+            "remarks": self.remarks,
             "seconds": self.seconds,
             "settings": s,
         }
@@ -181,7 +207,8 @@ class Evaluation:
         for o in self.outcomes:
             title = o.chosen.title if titles.count(o.chosen.title) == 1 else o.chosen.name
             found[title] = 100 * accuracy[o.chosen.name] if o.chosen.name in accuracy else None
-        found["worst case"] = 100 * self.robust_accuracy
+        robust = self.robust_accuracy
+        found["worst case"] = None if robust is None else 100 * robust
         if self.certified_accuracy is not None:
             found["certified"] = 100 * self.certified_accuracy
         return found
@@ -189,11 +216,22 @@ class Evaluation:
     def notes(self) -> list[str]:
         """What must be said beside the table, one line each."""
         s = self.settings
+        worst = (
+            "There is no worst case: no attack within the budget ran"
+            if self.robust_accuracy is None
+            else "The worst case is an upper bound of the robust accuracy"
+        )
         lines = [
             f"Accuracy in % on {s['nb_samples']} samples of {s['data']}; attacks keep to L{s['norm']} <= {s['eps']:g}. "
-            "The worst case is an upper bound of the robust accuracy"
+            + worst
             + (", the certified share a lower one." if self.certified is not None else ".")
         ]
+        if self.nb_fell_to_probe and self.robust_accuracy is not None:
+            share = 100 * self.nb_fell_to_probe / len(self.right)
+            lines.append(
+                f"The worst case counts {self.nb_fell_to_probe} samples, {share:.1f} points, that fell to the short "
+                f"attacks of artclip's own probe of {s['nb_probed']} samples alone."
+            )
         chain = [o for o in self.outcomes if not self._alone(o)]
         if len(chain) > 1:
             lines.append("Each attack ran on what those before it left standing; its column counts theirs too.")
@@ -207,9 +245,18 @@ class Evaluation:
                 lines.append(f"{o.chosen.title} failed midway, {o.broken.sum()} samples broken: {o.error}.")
             elif o.error:
                 lines.append(f"{o.chosen.title} was not run: {o.error}.")
+        lines += [
+            f"{member} was left out of {o.chosen.title}: {said}."
+            for o in self.outcomes
+            for member, said in o.left_out.items()
+        ]
+        lines += [f"{remark}." for remark in self.remarks]
         lines += [str(v) for v in self.lipschitz.values() if v is not None]
+        if s.get("not_cached"):
+            lines.append(f"Nothing was kept in the cache: what the model computes has no hash ({s['not_cached']}).")
         if s["no_upper_bound"]:
-            lines.append(f"No upper bound of the Lipschitz constant, and no certificate: {s['no_upper_bound']}.")
+            none = "Nothing is said" if not self.lipschitz else "No upper bound"
+            lines.append(f"{none} of the Lipschitz constant, and no certificate: {s['no_upper_bound']}.")
         return lines
 
     def verdict(self) -> list[str]:
@@ -218,16 +265,23 @@ class Evaluation:
             return [str(w) for w in self.warnings]
         return ["No signs of gradient masking." if self.settings["nb_probed"] else "Signs were not looked for."]
 
-    def to_markdown(self) -> str:
-        """The table, what it means, and the signs of gradient masking."""
+    def to_markdown(self, intervals: bool = False) -> str:
+        """The table, what it means, and the signs of gradient masking.
+
+        Args:
+            intervals: add to each accuracy its 95 % interval for the number of samples, by Wilson.
+        """
         columns = self.columns()
         head = f"| {' | '.join(('model', *columns))} |"
-        figures = ("–" if v is None else f"{v:.1f}" for v in columns.values())
+        figures = ("–" if v is None else f"{v:.1f}{self._interval(v) * intervals}" for v in columns.values())
         rows = [head, f"| --- |{' --: |' * len(columns)}", f"| {' | '.join((self.settings['name'], *figures))} |"]
         return "\n".join([*rows, "", *(f"- {line}" for line in (*self.notes(), *self.verdict()))])
 
     def __str__(self) -> str:
         return self.to_markdown()
+
+    def _interval(self, percent: float) -> str:
+        return " [{:.1f}, {:.1f}]".format(*(100 * end for end in wilson(percent / 100, len(self.right))))
 
     def distances(self, example: Example) -> float:
         """How far an adversarial example lies from its sample, in the norm of the budget."""

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from artclip import checks
-from artclip.evaluation.art_attacks import Stage, Task
+from artclip.contents import NotHashable, content_digest
 from artclip.evaluation.attacks import Chosen
 from artclip.evaluation.cache import Cache
+from artclip.evaluation.task import Stage, Task
 from artclip.evaluation.victim import showable
 from artclip.hashing import digest
 from artclip.lipschitz.pairs import lengths
@@ -36,6 +37,7 @@ class Outcome:
         seconds: how long it took.
         passes: samples that went through the model.
         error: why it could not be run, or "".
+        left_out: members of a set that failed, while the others went on, and why.
     """
 
     chosen: Chosen
@@ -46,6 +48,12 @@ class Outcome:
     seconds: float = 0.0
     passes: int = 0
     error: str = ""
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def in_budget(self) -> bool:
+        """Whether it attacked within the budget: then what it left standing says something."""
+        return self.chosen.attack.in_budget and (not self.error or bool(self.broken.any()))
 
 
 @dataclass
@@ -101,6 +109,7 @@ class Arena:
                 self.cache.put(what, **found)
         outcome.broken[index] = found["broken"]
         outcome.error = outcome.error or str(found["error"])
+        outcome.left_out |= dict(found.get("left_out", np.empty((0, 2))).tolist())
         outcome.seconds += float(found["seconds"])
         outcome.passes += int(found["passes"])
         for reason, count in zip(_REASONS, found["violations"], strict=True):
@@ -112,31 +121,46 @@ class Arena:
 
     def _key(self, c: Chosen, index: np.ndarray, block: int) -> str:
         task = [c.name, c.attack.title, c.options, str(self.task.norm), self.task.eps, self.seed, block]
-        return digest(self.key, task, index)
+        try:
+            return digest(self.key, content_digest(c.attack.stages), task, index)
+        except NotHashable:
+            return ""
 
     def _fresh(self, c: Chosen, stages: list[Stage], index: np.ndarray, block: int) -> dict[str, Any]:
         started, passes = time.perf_counter(), self.task.victim.passes
         standing, violations, error = np.ones(len(index), bool), np.zeros(len(_REASONS), np.int64), ""
         kept: dict[int, np.ndarray] = {}
+        left_out: dict[str, str] = {}
+        ran = False
         for number, stage in enumerate(stages):
-            left = index[standing]
+            left, member = index[standing], getattr(stage, "member", "")
             if not len(left):
                 break
+            if member in left_out:
+                continue
             try:
                 with randomness(self.task.victim.f, (self.seed, zlib.crc32(c.name.encode()), block, number)):
                     candidates = self._try(stage, self.x[left], self.y[left])
             except Exception as problem:  # ART's attacks raise whatever they like; the other attacks go on
-                error = f"{type(problem).__name__}: {problem}".splitlines()[0]
+                said = f"{type(problem).__name__}: {problem}".splitlines()[0]
+                if member:  # the other members of the set go on
+                    left_out[member] = said
+                    continue
+                error = said
                 break
+            ran = True
             broken, faults = self._checked(c, candidates, self.x[left], self.y[left])
             violations += faults
             for i in np.flatnonzero(broken)[: max(0, self.nb_examples - len(kept))]:
                 kept[int(left[i])] = candidates[i]
             standing[np.flatnonzero(standing)[broken]] = False
+        if left_out and not ran:
+            error, left_out = "; ".join(f"{name}: {said}" for name, said in left_out.items()), {}
         return {
             "broken": ~standing,
             "violations": violations,
             "error": error,
+            "left_out": np.array(list(left_out.items()), str).reshape(-1, 2),
             "seconds": time.perf_counter() - started,
             "passes": self.task.victim.passes - passes,
             "kept": np.array(list(kept), np.int64),

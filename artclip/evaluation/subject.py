@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from artclip import checks
-from artclip.evaluation.art_attacks import Task
 from artclip.evaluation.cache import Cache
 from artclip.evaluation.run import Arena
-from artclip.evaluation.victim import Victim
+from artclip.evaluation.task import Task
+from artclip.evaluation.victim import Victim, labels_of
 from artclip.frameworks import FRAMEWORKS, function_of
 
 _NUMBERS = 1 << 22  # of inputs in one pass
@@ -28,6 +28,12 @@ class Subject:
             up to four million numbers.
         name: of the model; ``None`` for its class's.
 
+    Attributes:
+        right: which samples the model gets right, shape (n,).
+        remarks: what was done to the samples, one line each.
+        nb_nan: samples that an output is NaN for.
+        nb_unanswered: inputs so far, adversarial ones among them, that an output is NaN for.
+
     Raises:
         ValueError, TypeError: bad input.
     """
@@ -37,24 +43,33 @@ class Subject:
             checks.positive_integer("batch_size", batch_size)
         self.estimator, self.f = estimator, function_of(estimator)
         self.name = name or type(getattr(estimator, "model", estimator)).__name__
-        self.x = checks.inputs(x, self.f.input_shape or None).astype(np.float32)
-        self._check_range()
+        x, self.remarks = checks.reshaped(x, self.f.input_shape)
+        checked = checks.inputs(x, self.f.input_shape or None)
+        self.x = checked.astype(np.float32)
+        self._check_range(checked.dtype)
         self.nb_classes = self.f.predict(self.x[:1]).shape[1]
         if self.nb_classes < 2:
             raise ValueError("the model has one output; give it two, as (0, z) of a log-odds z, to evaluate it")
         self.y = checks.classes(self.x, y, self.nb_classes)
-        suited = int(2 ** min(9, max(4, math.floor(math.log2(_NUMBERS / self.x[0].size)))))
-        self.victim = Victim(estimator, self.x[:32], self.nb_classes, batch_size or suited)
-        self.right = self.decide(self.x) == self.y
+        size = batch_size or int(2 ** min(9, max(4, math.floor(math.log2(_NUMBERS / self.x[0].size)))))
+        outputs = self.f.outputs(self.x, size)
+        self.victim = Victim(estimator, self.x[: min(32, size)], self.nb_classes, size, outputs=outputs)
+        self._postprocessed = bool(getattr(estimator, "postprocessing_defences", None))
+        self.nb_unanswered = 0
+        said = labels_of(outputs) if not self._postprocessed else self.decide(self.x)
+        self.nb_nan = int((said < 0).sum())
+        self.right = said == self.y
 
-    def _check_range(self) -> None:
+    def _check_range(self, dtype: np.dtype[Any]) -> None:
         if self.f.clip_values is None:
             return
         low, high = self.f.clip_values
         if (self.x < low - 1e-6).any() or (self.x > high + 1e-6).any():
+            bytes_for_shares = dtype.kind in "iu" and float(np.max(high)) == 1 and self.x.max() <= 255
+            what = "give x / 255" if bytes_for_shares else "scale x"
             raise ValueError(
-                f"x lies in [{self.x.min():.4g}, {self.x.max():.4g}], outside the classifier's clip_values {low} to "
-                f"{high}; scale x, or wrap the model with the clip_values of its inputs"
+                f"x, of dtype {dtype}, lies in [{self.x.min():.4g}, {self.x.max():.4g}], outside the classifier's "
+                f"clip_values {low} to {high}; {what}, or wrap the model with the clip_values of its inputs"
             )
 
     @property
@@ -65,13 +80,15 @@ class Subject:
     def outputs(self, x: np.ndarray) -> np.ndarray:
         """Outputs (n, k) as deployed: with what ART does to them, where it does anything."""
         size = self.victim.batch_size
-        if getattr(self.estimator, "postprocessing_defences", None):
+        if self._postprocessed:
             return np.asarray(self.estimator.predict(x, batch_size=size)).reshape(len(x), -1)
         return self.f.outputs(x, size)
 
     def decide(self, x: np.ndarray) -> np.ndarray:
-        """Class indices (n,) of inputs, as deployed."""
-        return self.outputs(x).argmax(1)
+        """Class indices (n,) of inputs, as deployed; -1, which is no class, where an output is NaN."""
+        labels = labels_of(self.outputs(x))
+        self.nb_unanswered += int((labels < 0).sum())
+        return labels
 
     def arena(
         self,

@@ -15,8 +15,11 @@ from art.estimators.classification.classifier import ClassGradientsMixin, Classi
 from artclip.evaluation.losses import LOSSES
 from artclip.frameworks import function_of, head_of
 from artclip.lipschitz.pairs import column
+from artclip.lipschitz.precision import has_gradient
 
 _LEAST = 1e-37  # probabilities that attacks tell from zero: float32 has none that are much smaller
+ASIDE = 1e-3  # how far gradients are taken from where they are not finite, as a share of the inputs' range
+_SPREAD = 10.0  # that logits are scaled to for a cross-entropy, where all lie within one of each other
 
 
 def output_kind(outputs: np.ndarray) -> str:
@@ -34,10 +37,12 @@ def output_kind(outputs: np.ndarray) -> str:
 class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNetworkMixin, BaseEstimator):
     """An ART classifier for ART's attacks, around any estimator that artclip has an adapter of.
 
-    Its outputs are logits: a sigmoid, softmax or ReLU at the end of the model is taken off for the attack where it can
-    be found; else the first two are undone by their inverse. Its gradients are of one loss of
+    Its outputs are logits: a sigmoid, softmax or ReLU at the end of the model is taken off for the attack where the
+    model shows it. Rows that sum to one, of a model that shows nothing, are taken for probabilities, and their
+    logarithms for logits. All other outputs are attacked as they are. Its gradients are of one loss of
     :data:`artclip.evaluation.losses.LOSSES` per sample, scaled so that none underflows, whatever loss the estimator
-    has. All attacks of ART run on it alike, in numpy, for every framework.
+    has. Where they are not finite, they are taken at a point nearby, and what is still not finite is 0. All attacks of
+    ART run on it alike, in numpy, for every framework.
 
     Args:
         estimator: what is attacked.
@@ -45,6 +50,16 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
         nb_classes: how many outputs.
         batch_size: samples in one pass.
         loss: name of the loss.
+        outputs: what the model said of more samples, shape (n, nb_classes); ``None`` for those of x.
+
+    Attributes:
+        kind: ``"logits"``, or what was taken off or undone: ``"probabilities"``, ``"sigmoid"`` or ``"rectified"``.
+        has_gradients: whether gradients come from the model, not from differences of its outputs.
+        flat: whether it has them, and they are zero at each of the samples.
+        hard: whether outputs are labels, as rows of one 1 and else 0.
+        passes: samples that went forward.
+        nb_astray: gradients of samples that were not finite.
+        scale: of logits for the cross-entropy, 1 unless they are tiny.
     """
 
     estimator_params = BaseEstimator.estimator_params
@@ -56,6 +71,7 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
         nb_classes: int,
         batch_size: int,
         loss: str = "cross-entropy",
+        outputs: np.ndarray | None = None,
     ) -> None:
         self.f = function_of(estimator)
         clip_values = getattr(estimator, "clip_values", None)
@@ -64,15 +80,32 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
         self.estimator, self.loss, self.batch_size = estimator, loss, batch_size
         self.true_shape = self._shape = x.shape[1:]
         self._nb_classes = nb_classes
-        self.kind = output_kind(self.f.predict(x.astype(ART_NUMPY_DTYPE)))
-        self.head = None if self.kind == "logits" else head_of(self.f, x.astype(ART_NUMPY_DTYPE))
+        x = x.astype(ART_NUMPY_DTYPE)
+        seen = self.f.predict(x) if outputs is None else outputs
+        kind, head = head_of(self.f, x) or ("logits", None)
+        self.kind: str = kind
+        self.head: Any = head
+        if self.head is None and output_kind(seen) == "probabilities":
+            self.kind = "probabilities"
         self._linear = self.f.linearise()
-        self.passes = 0  # samples that went forward
+        self.passes = self.nb_astray = 0
+        if self.head is not None and not _keeps_labels(self._pull(x)[0], self.f.predict(x)):  # a softmax over samples
+            self.kind, self.head = "logits", None
+        self.has_gradients = self.f.access != "predict alone" and has_gradient(self.f, x)
+        self.scale, self.flat = 1.0, False
+        self.hard = bool(((seen == 0) | (seen == 1)).all())
+        logits = self.predict(x)
+        spread = float(np.ptp(np.where(np.isfinite(logits), logits, 0), axis=1).max())
+        self.scale = _SPREAD / spread if 0 < spread <= 1 else 1.0
+        if self.has_gradients:
+            slopes = self.with_loss("margin").loss_gradient(x, np.eye(nb_classes)[logits.argmax(1)])
+            self.flat = not slopes.any()
+        self.loss, self.passes, self.nb_astray = loss, 0, 0
 
     @property
-    def has_gradients(self) -> bool:
-        """Whether gradients come from the model, not from differences of its outputs."""
-        return self.f.access != "predict alone"
+    def access(self) -> str:
+        """How gradients are had, as an adapter says it; ``"none"`` where the model cuts them off."""
+        return self.f.access if self.has_gradients or self.f.access == "predict alone" else "none"
 
     def with_loss(self, loss: str) -> Victim:
         """Set the loss; returns itself."""
@@ -101,16 +134,15 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
     def loss_gradient(self, x: np.ndarray, y: np.ndarray, **kwargs: Any) -> np.ndarray:
         """Per sample a multiple of the gradient of its loss: scaled so that the largest cotangent is one."""
 
-        def gradient(rows: np.ndarray, part: slice) -> np.ndarray:
-            logits, pull = self._pull(rows)
-            cotangents = LOSSES[self.loss](logits, y[part])[1]
-            return pull(cotangents / np.maximum(np.abs(cotangents).max(1, keepdims=True), np.finfo(float).tiny))
+        def cotangents(logits: np.ndarray, part: np.ndarray) -> np.ndarray:
+            found = self._loss(logits, y[part])[1]
+            return found / np.maximum(np.abs(found).max(1, keepdims=True), np.finfo(float).tiny)
 
-        return self._over(x, gradient).reshape(x.shape)
+        return self._gradient(x, cotangents).reshape(x.shape)
 
     def compute_loss(self, x: np.ndarray, y: np.ndarray, reduction: str = "none", **kwargs: Any) -> np.ndarray:
         """The loss of each sample, shape (n,); ``reduction`` "mean" or "sum" for one number."""
-        values = self._over(x, lambda rows, part: LOSSES[self.loss](self._pull(rows)[0], y[part])[0])
+        values = self._over(x, lambda rows, part: self._loss(self._pull(rows)[0], y[part])[0])
         return values if reduction == "none" else np.asarray(getattr(values, reduction)())
 
     def class_gradient(self, x: np.ndarray, label: Any = None, **kwargs: Any) -> np.ndarray:
@@ -120,22 +152,51 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
         else:
             classes = np.broadcast_to(np.asarray(label).reshape(-1, 1), (len(x), 1))
         k = classes.shape[1]
-        cotangents = np.eye(self.nb_classes)[classes.ravel()]
+        rows = np.eye(self.nb_classes)[classes.ravel()]
+        return self._gradient(np.repeat(x, k, axis=0), lambda _, part: rows[part]).reshape(len(x), k, *x.shape[1:])
+
+    def _loss(self, logits: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values and cotangents of the loss; cross-entropy alone depends on the unit of logits."""
+        return LOSSES[self.loss](logits * self.scale if self.loss == "cross-entropy" else logits, y)
+
+    def _gradient(self, x: np.ndarray, cotangents: Any) -> np.ndarray:
+        """What cotangents(logits, indices) of inputs pull back to; taken nearby where that is not finite."""
+
+        def at(rows: np.ndarray, part: np.ndarray) -> np.ndarray:
+            logits, pull = self._pull(rows)
+            with np.errstate(invalid="ignore", over="ignore"):
+                return np.asarray(pull(cotangents(logits, part)))
 
         def gradient(rows: np.ndarray, part: slice) -> np.ndarray:
-            return self._pull(rows)[1](cotangents[part])
+            index = np.arange(len(x))[part]
+            found = at(rows, index)
+            lost = ~np.isfinite(found.reshape(len(found), -1)).all(1)
+            if lost.any():
+                self.nb_astray += int(lost.sum())
+                found[lost] = at(self._aside(rows[lost]), index[lost])
+                found = np.where(np.isfinite(found), found, 0)
+            return found
 
-        return self._over(np.repeat(x, k, axis=0), gradient).reshape(len(x), k, *x.shape[1:])
+        return self._over(x, gradient)
 
-    def black_box(self, probabilities: bool = False) -> BlackBoxClassifierNeuralNetwork:
-        """The same classifier through its outputs alone; logits, or their softmax."""
+    def _aside(self, x: np.ndarray) -> np.ndarray:
+        """Inputs a little off, towards the middle of the range where there is one: roots have no slope at its ends."""
+        rng = np.random.default_rng(0)
+        if self.clip_values is None:
+            return x + (ASIDE * rng.uniform(-1, 1, x.shape)).astype(x.dtype)
+        low, high = (np.asarray(v, x.dtype) for v in self.clip_values)
+        inwards = np.where(x < (low + high) / 2, 1, -1) * (high - low)
+        return x + (ASIDE * inwards * rng.uniform(0.5, 1, x.shape)).astype(x.dtype)
+
+    def black_box(self) -> BlackBoxClassifierNeuralNetwork:
+        """The same classifier through its outputs alone."""
 
         def outputs(x: np.ndarray) -> np.ndarray:
             # A model may make numbers of NaN, and a search that asks for them would keep it; another may refuse it.
             finite, shown = showable(x)
             logits = self.predict(shown)
             logits[~finite] = np.nan
-            return _softmax(logits) if probabilities else logits
+            return logits
 
         return BlackBoxClassifierNeuralNetwork(
             outputs, self.input_shape, self.nb_classes, self.channels_first, clip_values=self.clip_values
@@ -153,9 +214,10 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
         bare = self.head or nullcontext
         with bare():
             values, pull = self._linear(x)
-        slopes = None
-        if self.kind in ("probabilities", "sigmoid") and self.head is None:
-            values, slopes = _undone(values, self.kind)
+        values, slopes = _bounded(values), None
+        if self.kind == "probabilities" and self.head is None:
+            values = np.clip(values, _LEAST, None)
+            values, slopes = np.log(values), 1 / values
 
         def gradient(cotangents: np.ndarray) -> np.ndarray:
             scaled = cotangents if slopes is None else cotangents * slopes
@@ -178,6 +240,11 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
         raise NotImplementedError("save the estimator itself, not the view that attacks have of it")
 
 
+def labels_of(outputs: np.ndarray) -> np.ndarray:
+    """Class indices (n,) of outputs (n, k); -1, which is no class, where one is NaN."""
+    return np.where(np.isnan(outputs).any(1), -1, outputs.argmax(1))
+
+
 def showable(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Which inputs are finite, shape (n,); and the inputs, zeros in the place of those that are not."""
     finite = np.isfinite(x.reshape(len(x), -1)).all(1)
@@ -194,15 +261,18 @@ def image_shape(shape: tuple[int, ...], channels_first: bool) -> tuple[int, ...]
     return (1, side, side) if channels_first else (side, side, 1)
 
 
-def _softmax(z: np.ndarray) -> np.ndarray:
-    exponentials = np.exp(z - z.max(1, keepdims=True))
-    return exponentials / exponentials.sum(1, keepdims=True)
+def _keeps_labels(logits: np.ndarray, outputs: np.ndarray) -> bool:
+    """Whether the largest logit of each row is at the largest output, or one of several."""
+    with np.errstate(invalid="ignore"):
+        return bool((outputs[np.arange(len(logits)), logits.argmax(1)] >= np.nanmax(outputs, 1)).all())
 
 
-def _undone(p: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Logits behind a softmax or a sigmoid, and their slopes in its values."""
-    p = np.clip(p, _LEAST, None)
-    if kind == "probabilities":
-        return np.log(p), 1 / p
-    q = np.clip(1 - p, _LEAST, None)
-    return np.log(p) - np.log(q), 1 / p + 1 / q
+def _bounded(z: np.ndarray) -> np.ndarray:
+    """Logits (n, k), infinite ones replaced by some that are well beyond the others of their row; NaN by the least."""
+    finite = np.isfinite(z)
+    if finite.all():
+        return z
+    held = np.where(finite, z, 0)
+    room = 10 * (1 + np.ptp(held, axis=1, keepdims=True))
+    low, high = held.min(1, keepdims=True) - room, held.max(1, keepdims=True) + room
+    return np.where(finite, z, np.where(z == np.inf, high, low))

@@ -181,7 +181,9 @@ def graph_of(estimator: Any, x: Any = None, max_seconds: float = math.inf) -> La
 
 
 def head_of(f: Function, x: Any) -> Any:
-    """A maker of contexts in which f ends before its last sigmoid, softmax or ReLU; ``None`` if none is found.
+    """What f ends in, and a maker of contexts in which f ends before it; ``None`` if it ends in no activation.
+
+    The first is ``"sigmoid"``, ``"probabilities"`` (a softmax) or ``"rectified"`` (a ReLU).
 
     Args:
         f: an adapter, from :func:`function_of`.

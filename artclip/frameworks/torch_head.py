@@ -2,53 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch import nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from artclip.frameworks.torch import TorchFunction
 
-_HEADS = (nn.Sigmoid, nn.Softmax, nn.ReLU)
+_aten = torch.ops.aten
+# What each may be called, in modules and in forward; the operations of exported programs among them.
+_KINDS: dict[Any, str] = {
+    **dict.fromkeys((torch.sigmoid, torch.special.expit, torch.Tensor.sigmoid, functional.sigmoid), "sigmoid"),
+    **dict.fromkeys((torch.sigmoid_, torch.Tensor.sigmoid_, _aten.sigmoid.default), "sigmoid"),
+    **dict.fromkeys((torch.softmax, torch.Tensor.softmax, functional.softmax, torch.special.softmax), "probabilities"),
+    **dict.fromkeys((_aten.softmax.int, _aten._softmax.default), "probabilities"),
+    **dict.fromkeys((torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_, functional.relu), "rectified"),
+    **dict.fromkeys((_aten.relu.default, _aten.relu_.default), "rectified"),
+}
 
 
-def find(f: TorchFunction, x: Any) -> Callable[[], AbstractContextManager[None]] | None:
-    """A context in which the model ends before its last activation; ``None`` if no module makes its outputs.
+class _Calls(TorchFunctionMode):
+    """Counts the activations inside, and keeps what the last of them gave."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times = 0
+        self.last: tuple[str, torch.Tensor] | None = None
+
+    def __torch_function__(self, function: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = function(*args, **(kwargs or {}))
+        if function in _KINDS:
+            self.times += 1
+            self.last = _KINDS[function], output.detach().clone()
+        return output
+
+
+class _Without(TorchFunctionMode):
+    """Gives back its input in the place of the last of so many activations; a pass more starts anew."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self._times, self._count = times, 0
+
+    def __torch_function__(self, function: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function in _KINDS:
+            self._count += 1
+            if self._count % self._times == 0:
+                return args[0] if args else (kwargs or {})["input"]
+        return function(*args, **(kwargs or {}))
+
+
+def find(f: TorchFunction, x: Any) -> tuple[str, Callable[[], AbstractContextManager[Any]]] | None:
+    """What the model ends in, and contexts in which it ends before that; ``None`` if no activation makes its outputs.
 
     Args:
         f: the model's adapter.
-        x: a few inputs, to see which module comes last.
+        x: a few inputs, to see which activation comes last.
     """
-    calls: list[tuple[nn.Module, torch.Tensor]] = []
-    with ExitStack() as stack:
-        for module in f.module.modules():
-            if isinstance(module, _HEADS):
-                handle = module.register_forward_hook(lambda m, _, output: calls.append((m, output)))
-                stack.callback(handle.remove)
-        with torch.no_grad():
-            outputs = f.forward(f.tensor(x))
-    if not calls:
+    with torch.no_grad(), _Calls() as calls:
+        outputs = f.forward(f.tensor(x))
+    if calls.last is None:
         return None
-    head, last = calls[-1]
-    if last.numel() != outputs.numel() or not torch.equal(last.reshape(outputs.shape), outputs):
+    kind, last = calls.last
+    if last.numel() != outputs.numel() or not torch.equal(last.reshape(outputs.shape).to(outputs.dtype), outputs):
         return None
-    times = sum(module is head for module, _ in calls)  # one module may serve the hidden layers as well
-
-    @contextmanager
-    def without() -> Iterator[None]:
-        count = 0
-
-        def bare(_: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-            nonlocal count
-            count += 1
-            return inputs[0] if count % times == 0 else output
-
-        handle = head.register_forward_hook(bare)
-        try:
-            yield
-        finally:
-            handle.remove()
-
-    return without
+    return kind, lambda: _Without(calls.times)

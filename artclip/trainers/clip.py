@@ -84,8 +84,9 @@ class CLIPTrainer(RegularizedTrainer):
             climb it: how steep the model is around the data, *not* its Lipschitz constant; ``None`` where λ = 0),
             ``penalty`` (``None`` here), ``lamda``, ``skipped_steps`` (undone because numbers failed), ``gradients``
             (inputs through which gradients were taken: the samples, and the pairs at each ascent and each penalty),
-            ``val_loss``, ``val_accuracy``, ``seconds``, and ``deployed_accuracy``: what ``target_accuracy`` is compared
-            to, a mean over the epoch (``accuracy`` is that of the training batches, in train mode); ``None`` without a
+            ``val_loss``, ``val_accuracy``, ``seconds``, ``cpu_seconds`` (of the process, over all its threads; ``None``
+            of an epoch that was resumed midway), and ``deployed_accuracy``: what ``target_accuracy`` is compared to, a
+            mean over the epoch (``accuracy`` is that of the training batches, in train mode); ``None`` without a
             target.
         deployed_accuracy: that of the model with which the last ``fit`` ended, on up to 4096 samples; ``None`` without
             a target.

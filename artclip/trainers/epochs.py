@@ -158,7 +158,7 @@ class Epochs:
 
     def run(self, lamda: Controller, penalise: bool) -> Record:
         """The epoch that was begun or resumed; its record, less ``epoch`` and validation."""
-        started, within = time.perf_counter(), self.point.within
+        started, cpu, within = time.perf_counter(), time.process_time(), self.point.within
         sums, figures, skipped, self._gradients = within.sums, within.figures, within.skipped, within.gradients
         measured = within.measured
         per_check = max(LEAST_STEPS_PER_CHECK, math.ceil(self._batches.nb_batches / CHECKS_PER_EPOCH))
@@ -193,6 +193,7 @@ class Epochs:
             "skipped_steps": skipped,
             "gradients": self._gradients,
             "seconds": within.seconds + time.perf_counter() - started,
+            "cpu_seconds": None if within.batch else time.process_time() - cpu,  # unknown of an epoch that was resumed
         }
 
     def _mark(self, lamda: Controller, within: Within, outer: dict[str, Any], best: Any) -> None:

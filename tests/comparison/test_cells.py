@@ -1,10 +1,12 @@
 """Cells on more processes, on a cluster, after a death: the same figures, and only what is lost is redone."""
 
 import dataclasses
+import functools
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -29,8 +31,8 @@ def small():
 
 
 def figures(comparison):
-    """All that does not depend on the clock."""
-    return [{k: v for k, v in c.figures.items() if "second" not in k} for c in comparison.cells]
+    """All that does not depend on the clock, nor on the process."""
+    return [{k: v for k, v in c.figures.items() if "second" not in k and k != "peak_memory"} for c in comparison.cells]
 
 
 def assert_same(one, other):
@@ -106,6 +108,49 @@ def test_an_interrupted_comparison_goes_on_where_it_was(monkeypatch, tmp_path):
     for data, more in zip(changed, ({}, {"eps": 0.25}, {"batch_size": 64}), strict=True):
         compare(data, **{**options, "nb_seeds": 1, **more})
         assert len(list(tmp_path.glob("trained*"))) == (trained := trained + 1)
+
+
+def net_of(width, input_shape, nb_classes):
+    import torch
+
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, width), torch.nn.Linear(width, nb_classes))
+
+
+def test_two_factories_of_one_name_are_two_rows_and_two_keys(tmp_path):
+    pytest.importorskip("torch")
+    options = {"defences": "standard", "nb_seeds": 1, "framework": "torch", "cache": tmp_path, **QUICK}
+    narrow, wide = (functools.partial(net_of, width) for width in (1, 64))
+    closed = [lambda shape, k, width=width: net_of(width, shape, k) for width in (1, 64)]
+    both = compare("digits", [narrow, wide], **options)
+    assert [row["net"] for row in both.rows] == ["net_of(1)", "net_of(64)"]
+    assert both.rows[0]["test"]["mean"] < both.rows[1]["test"]["mean"]
+    assert len(list(tmp_path.glob("*.npz"))) == 2
+    for model, row in (
+        (wide, both.rows[1]),
+        (narrow, both.rows[0]),
+        (closed[0], both.rows[0]),
+        (closed[1], both.rows[1]),
+    ):
+        found = compare("digits", model, **options).rows[0]  # one after the other, under one name
+        assert found["test"]["mean"] == row["test"]["mean"]
+    assert len(list(tmp_path.glob("*.npz"))) == 4
+    assert [row["net"] for row in compare("digits", [*closed, closed[0]], **options).rows] == [
+        "<lambda>",
+        "<lambda> (2)",
+    ]
+
+
+def test_what_has_no_hash_is_trained_again_and_said(tmp_path, monkeypatch):
+    lock = threading.Lock()
+
+    def guarded(classifier, plan):
+        with lock:
+            return DEFENCES["standard"].make(classifier, plan)
+
+    monkeypatch.setattr(defences, "DEFENCES", {**DEFENCES, "guarded": Defence(guarded)})
+    found = compare(small(), defences="guarded", nb_seeds=1, cache=tmp_path, **QUICK)
+    assert not list(tmp_path.glob("*.npz"))
+    assert any("mlp, guarded: lock: nothing shows" in note for note in found.notes())
 
 
 def test_a_run_that_is_killed_loses_what_was_unfinished_only(tmp_path):

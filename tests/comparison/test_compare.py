@@ -1,18 +1,26 @@
 """The table of defences: its figures are those one would measure by hand."""
 
 import csv
+import dataclasses
+import functools
 import io
 import json
 import math
+import warnings
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from artclip import compare, load_data
+from artclip.comparison import defences
+from artclip.comparison.defences import DEFENCES, Defence
 from artclip.comparison.experiment import Cell, Experiment
-from artclip.comparison.paired import mcnemar
+from artclip.comparison.paired import holm, mcnemar, over_seeds, sign_flip
+from artclip.comparison.report import comparison_page
 from artclip.comparison.result import Comparison
 from artclip.comparison.table import columns
+from artclip.evaluation.intervals import wilson
 from tests.nets import FRAMEWORKS
 
 ALWAYS = ("train", "test", "noise", "pgd", "pgd-margin", "worst", "certified", "lipschitz_lower", "lipschitz_upper")
@@ -30,11 +38,12 @@ def comparison():
 def test_rows_hold_mean_and_values_of_every_seed(comparison):
     assert [row["defence"] for row in comparison.rows] == ["standard", "weight:lamda=0.01", "clip"]
     for row in comparison.rows:
-        for metric in (*ALWAYS, "lamda", "seconds_per_epoch", "gradients", "cost"):
+        cost = ("seconds_per_epoch", "cpu_seconds", "cpu_seconds_per_epoch", "cpu_cost", "peak_memory", "gradients")
+        for metric in (*ALWAYS, "lamda", *cost):
             values = row[metric]["values"]
             assert len(values) == 2
             assert row[metric]["mean"] == pytest.approx(np.mean(values))
-            assert row[metric]["std"] == pytest.approx(np.std(values))
+            assert row[metric]["std"] == pytest.approx(np.std(values, ddof=1))
             assert all(math.isfinite(v) for v in values)
         assert 0.5 < row["test"]["mean"] <= 1
         assert row["pgd"]["mean"] < row["test"]["mean"]
@@ -67,12 +76,33 @@ def test_gradients_are_those_of_the_samples_and_of_the_pairs(comparison):
     assert clip["gradients"]["mean"] == pytest.approx(1 + penalised * pairs / (12 * nb_samples))
 
 
-def test_costs_are_those_of_the_same_seed(comparison):
+def test_costs_are_cpu_seconds_over_those_of_standard_with_the_same_seed_on_the_same_machine(comparison):
     standard, *others = comparison.rows
-    assert standard["cost"]["values"] == [1.0, 1.0]
+    assert standard["cpu_cost"]["values"] == [1.0, 1.0]
     for row in others:
-        ratios = np.array(row["seconds_per_epoch"]["values"]) / standard["seconds_per_epoch"]["values"]
-        assert row["cost"]["values"] == pytest.approx(list(ratios))
+        ratios = np.array(row["cpu_seconds_per_epoch"]["values"]) / standard["cpu_seconds_per_epoch"]["values"]
+        assert row["cpu_cost"]["values"] == pytest.approx(list(ratios))
+    for cell in comparison.cells:  # the sum of its epochs, and what comes before them
+        epochs = [record["cpu_seconds"] for record in cell.history]
+        assert 0 < 12 * min(epochs) <= sum(epochs) <= cell.figures["cpu_seconds"]
+        assert cell.figures["cpu_seconds_per_epoch"] == pytest.approx(np.median(epochs))
+        assert 50 < cell.figures["peak_memory"] < 1e5  # MiB, with a framework in it
+    moved = [dataclasses.replace(c, machine="another") if c.defence == "clip" else c for c in comparison.cells]
+    row = Comparison(comparison.settings, comparison.experiment, moved).rows[2]
+    assert row["cpu_cost"]["mean"] is None
+
+
+def test_each_accuracy_has_its_interval(comparison):
+    row, nb_test = comparison.rows[2], len(load_data("digits")[1][0])
+    for metric, nb in (("test", nb_test), ("noise", nb_test), ("worst", 100), ("certified", 100)):
+        low, high = row[metric]["interval"]
+        assert (low, high) == wilson(row[metric]["mean"], nb)
+        assert low < row[metric]["mean"] < high
+        assert f"[{100 * low:.1f} {100 * high:.1f}]".replace(" ", ", ") in comparison.to_markdown(intervals=True)
+        assert f"[{100 * low:.1f}, " not in comparison.to_markdown()
+    assert "interval" not in row["lipschitz_lower"]
+    cell = json.loads(comparison.to_json())["cells"][0]
+    assert cell["intervals"]["worst"] == list(wilson(cell["figures"]["worst"], 100))
 
 
 def test_outcomes_of_samples_are_kept(comparison):
@@ -108,20 +138,107 @@ def test_markdown_names_attack_and_kind_of_bound(comparison):
     assert len(lines) == 5
     assert len({len(line) for line in lines}) == 1
     titles = ("train", "test", "noise 0.3", "PGD-100 ×5 L2 0.5", "worst case L2 0.5", "certified L2 0.5", "λ")
-    for title in (*titles, "Lip L2 ≥", "Lip L2 ≤", "s/epoch", "time ×", "gradients ×", "signs of masking"):
+    for title in (*titles, "Lip L2 ≥", "Lip L2 ≤", "s/epoch", "CPU ×", "gradients ×", "MiB ≤", "signs of masking"):
         assert title in lines[0]
     mean = comparison.rows[0]["test"]["mean"]
     assert f"{100 * mean:.1f} ±" in lines[2]
     assert any("upper bound of the robust accuracy" in note for note in comparison.notes())
 
 
-def test_the_best_figure_of_a_column_is_bold(comparison):
-    titles, _, *lines = ([t.strip() for t in line.split("|")] for line in comparison.to_markdown().splitlines())
-    for title, metric, best in (("Lip L2 ≥", "lipschitz_lower", min), ("worst case L2 0.5", "worst", max)):
-        shown = [line[titles.index(title)] for line in lines]
-        place = best(range(3), key=lambda i, m=metric: comparison.rows[i][m]["mean"])
-        assert shown[place].startswith("**")
-    assert not any(line[titles.index("λ")].startswith("**") for line in lines)
+def made(outcomes, **more):
+    """A comparison of cells that kept these samples: defence -> one list of outcomes a seed."""
+    cells = [
+        Cell(name, "mlp", seed, {"test": 1.0, "worst": float(np.mean(kept))}, arrays={"kept worst": np.array(kept)})
+        for name, seeds in outcomes.items()
+        for seed, kept in enumerate(seeds)
+    ]
+    settings = {"seeds": list(range(len(next(iter(outcomes.values()))))), "norm": "2", "data": "d", "nb_attacked": 9}
+    settings |= {"models": ["mlp"], "defences": list(outcomes), "nb_threads": 1}
+    cells = [dataclasses.replace(c, **more) for c in cells]
+    return Comparison({**settings, "n_jobs": 1}, Experiment(attacks="pgd", masking=False), cells)
+
+
+def bold(comparison):
+    return [line.split("|")[1].strip() for line in comparison.to_markdown().splitlines() if "**" in line]
+
+
+def test_bold_is_what_the_samples_tell_from_every_other_row():
+    rng = np.random.default_rng(0)
+    hard = rng.permutation(200)
+    good, fair, weak = (hard < n for n in (120, 112, 60))
+    assert bold(made({"a": [good], "b": [weak]})) == ["a"]
+    assert bold(made({"a": [good], "b": [good.copy()], "c": [weak]})) == []  # level
+    assert bold(made({"a": [good], "b": [hard < 117], "c": [weak]})) == []  # 3 of 3 samples: p = 1/4
+    assert bold(made({"b": [fair], "a": [good]})) == ["a"]  # 8 of 8: p = 1/128
+    assert bold(made({"a": [good], **{f"b{i}": [fair] for i in range(9)}})) == []  # 9 rivals: 9/128 > 0.05
+    # Three seeds make no more samples: those 3 of 3, thrice, are 3 samples still.
+    assert bold(made({"a": [good] * 3, "b": [hard < 117] * 3})) == []
+    # Far ahead in sum, but not in each seed: luck of a training.
+    assert bold(made({"a": [good, fair], "b": [weak, good]})) == []
+    assert bold(made({"a": [good]})) == []
+    found = made({"a": [good], "b": [fair], "c": [weak]}).best("worst")
+    assert found.row["defence"] == "a"
+    assert [r.p_value for r in found.rivals] == pytest.approx([1 / 128, 2 * 2 * 0.5**60], rel=1e-3)
+
+
+def test_the_paired_test_is_the_count_of_all_signs():
+    rng = np.random.default_rng(1)
+    for seeds in (1, 2, 3):
+        d = rng.integers(-seeds, seeds + 1, 11)
+        signs = 1 - 2 * ((np.arange(2**11)[:, None] >> np.arange(11)) & 1)
+        expected = np.mean(np.abs(signs @ np.abs(d)) >= abs(d.sum()))
+        assert sign_flip(d) == pytest.approx(expected, abs=1e-12)
+    a, b = rng.random(500) < 0.6, rng.random(500) < 0.5
+    assert sign_flip(a.astype(int) - b) == pytest.approx(mcnemar(a, b)[2])  # one seed: McNemar
+    assert sign_flip(np.zeros(5, int)) == 1
+    big = rng.integers(-5, 6, 20000)  # by fast convolution: near the normal distribution
+    z = abs(big.sum()) / np.sqrt((big**2).sum())
+    assert sign_flip(big) == pytest.approx(math.erfc(z / math.sqrt(2)), abs=0.01)
+
+
+def test_trainings_that_differ_by_luck_are_not_told_apart():
+    rng, nb_seeds, nb, exact, both = np.random.default_rng(2), 3, 150, [], []
+    for _ in range(300):
+        hard, luck = rng.normal(size=nb), rng.normal(size=(2, nb_seeds, 1)) * 0.3
+        kept = luck + hard + rng.normal(size=(2, nb_seeds, nb)) * 0.5 > 0  # one defence under two names
+        differences = kept[0].astype(int) - kept[1]
+        exact.append(sign_flip(differences.sum(0)))
+        both.append(over_seeds(differences))
+    assert np.mean(np.array(exact) < 0.05) > 0.3  # these trainings do differ
+    assert np.mean(np.array(both) < 0.05) < 0.12  # three seeds are few: its degrees of freedom are an estimate
+    ahead = np.tile(np.arange(nb) < 30, (nb_seeds, 1)).astype(int)
+    assert over_seeds(ahead) < 1e-6
+    assert over_seeds(0 * ahead) == 1
+
+
+def test_holm_multiplies_from_the_smallest_on():
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_wilson_covers_95_percent():
+    n = 60
+    for p in (0.02, 0.3, 0.5, 0.97):
+        counts = np.arange(n + 1)
+        inside = [low <= p <= high for low, high in (wilson(k / n, n) for k in counts)]
+        assert binom.pmf(counts, n, p)[inside].sum() == pytest.approx(0.95, abs=0.05)
+    assert wilson(0, n)[0] == 0 < wilson(0, n)[1] < 0.1
+    assert wilson(1, n)[1] == 1 > wilson(1, n)[0] > 0.9
+    low, high = wilson(0.5, 100)
+    assert (low, high) == pytest.approx((0.4038, 0.5962), abs=1e-4)  # a known value
+
+
+def test_without_a_worst_case_the_table_says_so():
+    found = made({"a": [[True]], "b": [[True]]}, figures={"test": 0.5, "worst": None, "gradients": 1.0}, arrays={})
+    lines = found.to_markdown().splitlines()
+    titles, place = lines[0].split("|"), [t.strip()[:10] for t in lines[0].split("|")].index("worst case")
+    assert len(titles) == len(lines[2].split("|"))
+    assert lines[2].split("|")[place].strip() == "–"
+    assert any("no worst case" in note for note in found.notes())
+    assert "–" in comparison_page(found)
+    assert json.loads(found.to_json())["rows"][0]["worst"]["mean"] is None
+    assert "--" in found.to_latex()
+    assert found.to_csv().splitlines()[1].startswith("mlp,a,0.5,")
 
 
 def test_latex_escapes_and_closes(comparison):
@@ -170,15 +287,66 @@ def test_a_training_that_fails_is_a_row_that_says_why_and_the_others_finish():
     assert fine["test"]["mean"] > 0
     assert "failed: " in found.to_markdown()
     assert "failed" in found.to_latex()
+    assert "2 of 4 trainings failed." in found.notes()
     assert found.to_csv().count("\n") == 3
 
 
 def test_arrays_that_are_no_data_are_refused():
-    (x, y), test = load_data("digits")
-    with pytest.raises(ValueError, match="must be a name, or"):
-        compare((x, y, test), **QUICK)
-    with pytest.raises(ValueError, match="1437 samples, but y has 5 labels"):
-        compare(((x, y[:5]), test), **QUICK)
+    (x, y), (x_test, y_test) = load_data("digits", channels_first=FRAMEWORKS[0] == "torch")
+    test, words = (x_test, y_test), np.array(["cat", "dog"] * len(y))[: len(y)]
+    turned = np.moveaxis(x, 1, -1) if FRAMEWORKS[0] == "torch" else np.moveaxis(x, -1, 1)
+    bytes_ = (255 * x).astype(np.uint8)
+    for data, model, message in (
+        (((x, y, test)), "mlp", "must be a name, or"),
+        (((x, y[:5]), test), "mlp", "training data: x has 1437 samples, but y has 5 labels"),
+        (((x, words), test), "mlp", "training data: labels are words, as 'cat'; give class indices"),
+        (((x, list(words)), test), "mlp", "training data: labels are words"),
+        (((x, words.astype(object)), test), "mlp", "training data: labels are words"),
+        (((bytes_, y), test), "mlp", r"training data lie in \[0, 255\], outside .* 0 to 1 .* as x / 255"),
+        (((x, y), (x_test - 1, y_test)), "mlp", r"test data lie in \[-1, 0\]"),
+        (((x, y), (turned[:9], y[:9])), "mlp", "training data have inputs of shape"),
+        (((turned, y), (turned, y)), "cnn", "channels at the other end.*np.moveaxis"),
+        (((x.reshape(len(x), -1), y), (x.reshape(len(x), -1), y)), "cnn", r"'cnn' cannot be made .* shape \(64,\)"),
+        (((x, 0 * y), test), "mlp", "one class alone"),
+        (((x, np.minimum(y, 8)), test), "mlp", "test data have the label 9, but .* classes 0 to 8"),
+        (((x, y - 1), test), "mlp", "training data: y has the label -1"),
+        (((x * np.nan, y), test), "mlp", "training data: x has NaN"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=message) as error:
+            compare(data, model, **QUICK)
+        assert "\n" not in str(error.value)
+
+
+def test_a_net_is_made_anew_for_each_training():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match="model is a Linear, but each training starts from a net of its own"):
+        compare("digits", torch.nn.Linear(64, 10), framework="torch", **QUICK)
+    with pytest.raises(ValueError, match="3 outputs a sample"):
+        compare("digits", functools.partial(flat, nb_outputs=3), framework="torch", **QUICK)
+
+
+def flat(input_shape, nb_classes, nb_outputs=10):
+    import torch
+
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, nb_outputs))
+
+
+def test_what_a_training_warns_of_is_noted_and_shown_again(monkeypatch):
+    def worried(classifier, plan):
+        warnings.warn("λ is at\nits bound", RuntimeWarning, stacklevel=2)
+        warnings.warn("only of use to programmers", DeprecationWarning, stacklevel=2)
+        if plan.seed:
+            warnings.warn("the target is not held", RuntimeWarning, stacklevel=2)
+        return DEFENCES["standard"].make(classifier, plan)
+
+    monkeypatch.setattr(defences, "DEFENCES", {**DEFENCES, "worried": Defence(worried)})
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        found = compare("digits", defences="worried", nb_seeds=2, **QUICK, lipschitz=False)
+    assert found.rows[0]["notes"] == ["λ is at its bound", "the target is not held (seed 1)"]
+    assert sum("is at" in str(w.message) for w in shown) == 2
+    assert "worried: λ is at its bound." in found.notes()
+    assert "worried: the target is not held (seed 1)." in comparison_page(found)
 
 
 @pytest.mark.parametrize(
@@ -225,11 +393,11 @@ def test_nets_may_be_functions_and_several(tmp_path, monkeypatch):
         found.of("standard")
     (tmp_path / "mine.py").write_text("def wrong(input_shape, nb_classes):\n    return 1\n")
     monkeypatch.chdir(tmp_path)
-    row = compare("digits", "mine:wrong", "standard", nb_seeds=1, framework="torch", **QUICK).rows[0]
-    assert "made a int; expected an nn.Module" in row["error"]
+    with pytest.raises(ValueError, match=r"made a int; expected an nn\.Module"):
+        compare("digits", "mine:wrong", "standard", nb_seeds=1, framework="torch", **QUICK)
 
 
 def test_columns_without_a_figure_are_left_out():
     cells = [Cell("a", "mlp", 0, {"train": 1.0, "test": 0.5, "pgd": 0.25, "worst": 0.25, "certified": None})]
-    made = Comparison({"seeds": [0], "norm": "2"}, Experiment(attacks="quick", masking=False), cells)
-    assert {c.metric for c in columns(made)} == {"train", "test", "pgd", "worst"}
+    found = Comparison({"seeds": [0], "norm": "2"}, Experiment(attacks="quick", masking=False), cells)
+    assert {c.metric for c in columns(found)} == {"train", "test", "pgd", "worst"}

@@ -64,7 +64,7 @@ def fit(trainer, nets, net="batchnorm", n=210, **options):
 
 
 def outcome(trainer, nets):
-    history = [{k: v for k, v in record.items() if k != "seconds"} for record in trainer.history]
+    history = [{k: v for k, v in record.items() if "seconds" not in k} for record in trainer.history]
     return nets.weights(trainer.classifier), history, trainer.lamda, trainer.seed
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from artclip import checks, evaluate, load_data
-from artclip.evaluation.art_attacks import Task
 from artclip.evaluation.attacks import ATTACKS, SETS, choose
 from artclip.evaluation.run import Arena, distances
+from artclip.evaluation.task import Task
 from artclip.evaluation.victim import Victim
 from artclip.frameworks import nets_of
 from tests.nets import FRAMEWORKS
@@ -24,7 +24,7 @@ SHORT = {
     "deepfool": ":max_iter=10",
     "carlini": ":max_iter=10,binary_search_steps=3",
     "square": ":max_iter=100",
-    "autoattack": ":max_iter=5,square_queries=20",
+    "autoattack-set": ":max_iter=5,square_queries=20",
     "autoattack-art": ":max_iter=5,nb_starts=1,square_queries=20",
     "nes": ":max_iter=5,num_basis=40,sigma=0.05",
     "hopskipjump": ":max_iter=2,max_eval=100",
@@ -223,3 +223,11 @@ def test_names_and_settings():
 def test_bad_attacks(attacks, norm, message):
     with pytest.raises((ValueError, TypeError), match=message):
         choose(attacks, norm)
+
+
+def test_autoattack_is_called_what_it_is():
+    (one,) = choose(["autoattack:max_iter=5"], 2)
+    assert (one.name, one.title) == ("autoattack-set:max_iter=5", "AutoAttack set of ART")
+    assert one.attack is ATTACKS["autoattack-set"]
+    assert "autoattack-set" in SETS["standard"]
+    assert not any(a.title.endswith("AutoAttack") for a in ATTACKS.values())

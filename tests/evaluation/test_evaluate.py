@@ -1,14 +1,18 @@
 """An evaluation: its figures are those one would get by hand, in one form for people and one for machines."""
 
+import dataclasses
 import json
+import threading
 
 import numpy as np
 import pytest
 from art.attacks.evasion import FastGradientMethod, ProjectedGradientDescent
+from art.estimators.classification import BlackBoxClassifier
 
 from artclip import certified_radius, evaluate
 from artclip.evaluation import run
 from artclip.evaluation.cache import Cache
+from artclip.evaluation.intervals import wilson
 from artclip.hashing import digest
 from tests.nets import default as nets
 
@@ -90,9 +94,9 @@ def test_an_attack_that_fails_leaves_the_others(model):
     assert "broken" not in found.accuracy
     assert "failed midway" in found.to_markdown()
     assert found.accuracy["pgd"] < found.accuracy["clean"]
-    vectors = evaluate(classifier, x, y, eps=0.1, attacks=["square", "fgsm"], seed=0, verbose=False, lipschitz=False)
-    assert "Square was not run: it needs images" in vectors.to_markdown()
-    assert vectors.columns()["Square"] is None
+    three = evaluate(classifier, x, y, eps=0.1, attacks=["apgd-t", "fgsm"], seed=0, verbose=False, lipschitz=False)
+    assert "APGD-T was not run: the targeted DLR loss" in three.to_markdown()
+    assert three.columns()["APGD-T"] is None
 
 
 def test_a_model_without_gradients_is_attacked_through_its_outputs(model):
@@ -104,7 +108,9 @@ def test_a_model_without_gradients_is_attacked_through_its_outputs(model):
     )
     names = ["pgd", "nes:max_iter=5,num_basis=30,sigma=0.05"]
     found = evaluate(box, x[:40], y[:40], eps=0.15, attacks=names, seed=0, verbose=False, lipschitz=False)
-    assert found.records()[0]["error"] == "the model gives no gradients; only closed-box attacks apply"
+    assert found.records()[0]["error"] == (
+        "the model gives no gradients; only closed-box attacks apply, as square, nes, hopskipjump"
+    )
     assert found.robust_accuracy < found.accuracy["clean"]
     assert [w.name for w in found.warnings] == ["no gradients"]
 
@@ -117,6 +123,14 @@ def test_json_holds_a_robustbench_record_and_all_settings(found, tmp_path):
     assert record["reported"] == pytest.approx(100 * found.robust_accuracy)
     for field in ("name", "dataset", "eps", "threat_model", "autoattack_acc", "architecture", "number_forward_passes"):
         assert field in record
+    assert record["autoattack_acc"] is None  # that of the standard AutoAttack, which ART does not have
+    assert record["autoattack_set_of_art_acc"] is None
+    assert record["intervals"]["worst"] == list(wilson(found.robust_accuracy, 120))
+    assert record["intervals"].keys() == {*found.accuracy, "worst", *["certified"] * (found.certified is not None)}
+    low, high = (100 * end for end in wilson(found.robust_accuracy, 120))
+    assert f"{100 * found.robust_accuracy:.1f} [{low:.1f}, {high:.1f}]" in found.to_markdown(intervals=True)
+    assert f"[{low:.1f}" not in found.to_markdown()
+    assert f"{low:.1f} – {high:.1f}" in found.to_html()
     assert record["survivors"] == found.survivors.astype(int).tolist()
     assert record["settings"]["seed"] == 0
     assert len(record["settings"]["data_sha256"]) == 64
@@ -196,6 +210,56 @@ class TestCache:
         evaluate(classifier, x, y, **options)
         fresh = 2 if change == "settings" else 3  # fgsm has no settings
         assert len(attacked) == fresh
+
+    @pytest.mark.parametrize("change", ["predict function", "clip_values", "preprocessing", "batch size", "attack"])
+    def test_nothing_of_another_model_is_served(self, tmp_path, attacked, change, monkeypatch):
+        (x, y), weights = nets.data(n=40), np.random.default_rng(0).normal(size=(2, 3))
+        options = {**self.options(tmp_path), "attacks": ["noise", "hopskipjump:max_iter=1,max_eval=100"]}
+
+        def made(factor=1.0, **more):
+            def predict(z):  # the largest stays the largest: same answers
+                return np.eye(3)[(factor * (z.reshape(len(z), -1)[:, :2] @ weights)).argmax(1)]
+
+            return BlackBoxClassifier(predict, x.shape[1:], 3, **{"clip_values": (0, 1), **more})
+
+        y = made().predict(x).argmax(1)
+        evaluate(made(), x, y, **options)
+        evaluate(made(), x, y, **options)
+        assert len(attacked) == 2
+        other = made()
+        if change == "predict function":
+            other = made(2.0)
+        elif change == "clip_values":
+            other = made(clip_values=(0, 2))
+        elif change == "preprocessing":
+            other = made(preprocessing=(0.0, 2.0))
+        elif change == "attack":
+            from artclip.evaluation import attacks
+
+            own = dataclasses.replace(attacks.ATTACKS["hopskipjump"], stages=lambda task, **options: [])
+            monkeypatch.setitem(attacks.ATTACKS, "hopskipjump", own)
+        else:
+            options["batch_size"] = 16
+        evaluate(other, x, y, **options)
+        assert len(attacked) == (3 if change == "attack" else 4)
+
+    @pytest.mark.parametrize("kind", ["random", "locked"])
+    def test_what_cannot_be_told_apart_is_not_kept(self, tmp_path, attacked, kind):
+        (x, y), rng, lock = nets.data(n=20), np.random.default_rng(0), threading.Lock()
+
+        def predict(z):
+            with lock:
+                return np.eye(3)[rng.integers(0, 3, len(z))]
+
+        if kind == "random":
+            predict = np.random.default_rng(0).random
+            found = BlackBoxClassifier(lambda z: predict((len(z), 3)), x.shape[1:], 3, clip_values=(0, 1))
+        else:
+            found = BlackBoxClassifier(predict, x.shape[1:], 3, clip_values=(0, 1))
+        options = {**self.options(tmp_path), "attacks": ["noise", "hopskipjump:max_iter=1,max_eval=100"]}
+        ev = evaluate(found, x, y, **options)
+        assert not list(tmp_path.glob("*.npz"))
+        assert any("Nothing was kept in the cache" in note for note in ev.notes())
 
     def test_a_damaged_file_counts_as_none(self, tmp_path):
         cache = Cache(tmp_path / "new")

@@ -61,6 +61,31 @@ def test_wrong_preprocessing_is_named(model, message):
         assert re.search(message, mistake)
 
 
+def test_a_model_that_wants_standardised_data_is_told_apart():
+    """Each channel by its own mean and std, which are those of no other data."""
+    torch = pytest.importorskip("torch")
+    from art.estimators.classification import PyTorchClassifier
+
+    x, y = coloured()
+    spread, middle = np.array([0.2, 1.0, 0.5]).reshape(3, 1, 1), np.array([0.1, 0.0, 0.4]).reshape(3, 1, 1)
+    seen = (spread * x + middle).astype(np.float32)
+
+    class Means(torch.nn.Module):
+        def forward(self, x):
+            return x.mean((2, 3))
+
+    classifier = PyTorchClassifier(Means(), torch.nn.CrossEntropyLoss(), (3, 4, 4), 3, device_type="cpu")
+    found = preflight(classifier, seen, y)
+    assert found.accuracy < 0.8
+    (mistake,) = [m for m in found.mistakes if "raises" in m]
+    assert "the mean and std of the data raises the accuracy" in mistake
+    mean = np.round(seen.mean((0, 2, 3), dtype=float), 4).tolist()
+    assert f"wrap it with preprocessing=({mean}, " in mistake
+    row = preflight(classifier, seen[:, None], y)
+    assert row.accuracy == found.accuracy
+    assert "was taken as inputs of shape (3, 4, 4)" in str(row)
+
+
 def test_the_bare_model_is_measured_too():
     x, y = coloured()
     right = channel_means(scale=255.0, preprocessing=(0.0, 1 / 255))

@@ -20,8 +20,8 @@ from tests.nets import default as nets
 
 EVIL = """<script>alert(1)</script>"'&amp;<img src=x onerror=alert(2)> $title """ + 80 * "long"
 SIGN = Sign("saturated loss", f"the loss is flat at 12% of {EVIL}", "Do not trust it")
-# "noise" is no attack, "square" needs images, and "mine" has a name of the user's own.
-ATTACKS = {"noise": "noise", "mine": "pgd:max_iter=5,nb_restarts=1", "square": "square"}
+# "noise" is no attack, "apgd-t" needs four classes, and "mine" has a name of the user's own.
+ATTACKS = {"noise": "noise", "mine": "pgd:max_iter=5,nb_restarts=1", "apgd-t": "apgd-t"}
 
 
 class Page(HTMLParser):
@@ -160,9 +160,9 @@ def test_a_bound_says_in_words_what_it_is(ev, kind, words):
 @pytest.mark.usefixtures("bare")
 def test_an_attack_that_was_not_run_says_why(ev):
     rows = re.findall(r"<tr>(.*?)</tr>", evaluation_page(ev))
-    (square,) = [html.unescape(row) for row in rows if ">Square<" in row]
-    assert "not run" in square
-    assert ev.outcomes[2].error in square
+    (left_out,) = [html.unescape(row) for row in rows if ">APGD-T<" in row]
+    assert "not run" in left_out
+    assert ev.outcomes[2].error in left_out
 
 
 @pytest.mark.usefixtures("bare")
@@ -211,7 +211,8 @@ def test_the_least_there_can_be(problem):
         *problem, eps=0.1, attacks=["noise:sigma=0"], lipschitz=False, masking=False, seed=0, verbose=False
     )
     text = "".join(Page(evaluation_page(replace(found, examples=[]))).text)
-    assert "worst case of 0 attacks" in text
+    assert "No attack within the budget ran" in text
+    assert "at most" not in text
     assert "Not bounded." in text
     assert "Adversarial examples" not in text
 

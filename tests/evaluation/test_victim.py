@@ -25,7 +25,12 @@ def heads():
                 self.net = net
 
             def forward(self, x):
-                return torch.softmax(self.net(x), 1)
+                z = torch.exp(self.net(x))
+                return z / z.sum(1, keepdim=True)
+
+        class Steep(Inside):
+            def forward(self, x):
+                return torch.sigmoid(input=self.net(x)).reshape(-1, 3)
 
         def torch_model(kind):
             torch.manual_seed(0)
@@ -36,6 +41,8 @@ def heads():
                 "sigmoid": lambda: nn.Sequential(body, act),  # the same module as in the body
                 "softmax": lambda: nn.Sequential(body, nn.Softmax(1)),
                 "relu": lambda: nn.Sequential(body, nn.ReLU()),
+                "functional": lambda: Steep(body),
+                "own call": lambda: nn.Sequential(nn.Flatten(), Steep(body), nn.Identity()),
                 "out of reach": lambda: Inside(body),
             }[kind]()
             wrap = {"input_shape": (4,), "nb_classes": 3, "clip_values": (0, 1), "device_type": "cpu"}
@@ -44,6 +51,7 @@ def heads():
         found.append(("torch", torch_model))
     if "tensorflow" in registries.FRAMEWORKS:
         import keras
+        import tensorflow as tf
         from art.estimators.classification import TensorFlowV2Classifier
 
         class Calls(keras.Model):
@@ -52,12 +60,17 @@ def heads():
                 self.net = net
 
             def call(self, x):
-                return keras.ops.softmax(self.net(x), axis=1)
+                z = keras.ops.exp(self.net(x))
+                return z / keras.ops.sum(z, axis=1, keepdims=True)
+
+        class SteepCalls(Calls):
+            def call(self, x):
+                return tf.sigmoid(self.net(x))
 
         def keras_model(kind):
             keras.utils.set_random_seed(0)
             body = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, "sigmoid"), keras.layers.Dense(3)])
-            last = keras.layers.Dense(3, kind if kind != "out of reach" else None)
+            last = keras.layers.Dense(3, kind if kind in ("sigmoid", "softmax", "relu") else None)
             model = keras.Sequential([keras.Input((4,)), body.layers[0], last])
             last.set_weights(body.layers[1].get_weights())
             if kind == "softmax":
@@ -66,8 +79,11 @@ def heads():
             elif kind == "sigmoid":
                 inputs = keras.Input((4,))
                 model = keras.Model(inputs, model(inputs))
-            elif kind == "out of reach":
-                model = Calls(body)
+            elif kind == "functional":
+                inputs = keras.Input((4,))
+                model = keras.Model(inputs, keras.ops.sigmoid(body(inputs)))
+            elif kind in ("out of reach", "own call"):
+                model = (Calls if kind == "out of reach" else SteepCalls)(body)
                 model(np.zeros((1, 4), np.float32))
             return [TensorFlowV2Classifier(m, 3, (4,), clip_values=(0, 1)) for m in (model, body)]
 
@@ -75,7 +91,7 @@ def heads():
     return found
 
 
-@pytest.mark.parametrize("kind", ["sigmoid", "softmax", "relu", "out of reach"])
+@pytest.mark.parametrize("kind", ["sigmoid", "softmax", "relu", "functional", "own call", "out of reach"])
 @pytest.mark.parametrize(("framework", "make"), heads())
 def test_logits_and_gradients_are_those_of_the_bare_model(framework, make, kind):
     model, bare = make(kind)
@@ -101,8 +117,8 @@ def test_gradients_are_those_of_the_loss(nets):
     f = function_of(classifier)
     for loss in ("cross-entropy", "margin"):
         gradient = victim.with_loss(loss).loss_gradient(x, Y)
-        cotangents = LOSSES[loss](f.predict(x), Y)[1]
-        scale = np.abs(cotangents).max(1)
+        cotangents = LOSSES[loss](f.predict(x) * (victim.scale if loss == "cross-entropy" else 1), Y)[1]
+        scale = np.abs(cotangents).max(1) * (victim.scale if loss == "cross-entropy" else 1)
         direction = np.random.default_rng(0).standard_normal(x.shape).astype(np.float32)
         h = 1e-2
         values = [victim.compute_loss(x + s * h * direction, Y) for s in (1, -1)]

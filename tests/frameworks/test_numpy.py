@@ -78,8 +78,9 @@ def test_a_logistic_regression_is_evaluated_and_a_forest_too():
         X,
         Y,
         eps=0.3,
-        attacks=["hopskipjump:max_iter=2,max_eval=50"],
+        attacks=["square:max_iter=300", "hopskipjump:max_iter=2,max_eval=50"],
         verbose=False,
+        seed=0,
     )
     assert found.robust_accuracy < found.accuracy["clean"]
     assert [w.name for w in found.warnings] == ["no gradients"]

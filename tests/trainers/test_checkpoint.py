@@ -37,7 +37,7 @@ def trained(folder, resume=True, nb_epochs=NB_EPOCHS, seed=3):
 
 
 def outcome(trainer):
-    history = [{k: v for k, v in record.items() if k != "seconds"} for record in trainer.history]
+    history = [{k: v for k, v in record.items() if "seconds" not in k} for record in trainer.history]
     return nets.weights(trainer.classifier), history
 
 

@@ -1,0 +1,86 @@
+"""Whether the best figure of a column is told from the others by the samples, or stands first by chance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from artclip.comparison.paired import holm, over_seeds, sign_flip
+
+if TYPE_CHECKING:
+    from artclip.comparison.result import Comparison
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A row against the best one.
+
+    Attributes:
+        row: of the comparison.
+        p_value: of a paired test on the same samples and seeds, adjusted by Holm for the number of rivals.
+    """
+
+    row: dict[str, Any]
+    p_value: float
+
+    @property
+    def behind(self) -> bool:
+        """Whether the best row is told from it."""
+        return self.p_value < ALPHA
+
+
+@dataclass(frozen=True)
+class Best:
+    """The row with the best mean.
+
+    Attributes:
+        row: of the comparison.
+        rivals: the other rows that have the figure.
+    """
+
+    row: dict[str, Any]
+    rivals: list[Rival]
+
+    @property
+    def clear(self) -> bool:
+        """Whether it is told from every other row."""
+        return bool(self.rivals) and all(rival.behind for rival in self.rivals)
+
+
+def best(comparison: Comparison, metric: str) -> Best | None:
+    """The row with the highest mean of an accuracy, and what tells it from the others.
+
+    Args:
+        comparison: of two rows or more.
+        metric: an accuracy whose outcomes are kept by sample: ``test``, an attack's name, ``worst``, ``certified``.
+
+    Returns:
+        ``None`` where fewer than two rows have the figure, or where outcomes by sample are missing.
+    """
+    rows = [row for row in comparison.rows if not row["error"] and (row.get(metric) or {}).get("mean") is not None]
+    if len(rows) < 2:
+        return None
+    first, *others = sorted(rows, key=lambda row: -row[metric]["mean"])
+    tests = [_p_value(comparison, metric, first, other) for other in others]
+    found = [p for p in tests if p is not None]
+    if len(found) < len(tests):
+        return None
+    return Best(first, [Rival(row, p) for row, p in zip(others, holm(found), strict=True)])
+
+
+def _p_value(comparison: Comparison, metric: str, row: dict[str, Any], other: dict[str, Any]) -> float | None:
+    """The larger p-value of two tests: of the samples, exactly, and of samples and seeds where there are seeds."""
+    name = "clean" if metric == "test" else metric
+    kept, others = (
+        {c.seed: c.kept[name] for c in comparison.of(r["defence"], r["net"]) if name in c.kept} for r in (row, other)
+    )
+    seeds = [seed for seed in kept if seed in others]
+    if not seeds or len({kept[s].shape for s in seeds} | {others[s].shape for s in seeds}) > 1:
+        return None
+    differences = np.stack([kept[s].astype(int) - others[s].astype(int) for s in seeds])
+    exact = sign_flip(differences.sum(0))
+    return exact if len(seeds) == 1 else max(exact, over_seeds(differences))
