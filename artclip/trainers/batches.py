@@ -13,7 +13,6 @@ from artclip import checks
 from artclip.frameworks.base import Tensor, Trainable
 from artclip.trainers.generators import Endless, as_array
 
-
 NB_KEPT, MOST_BYTES = 2048, 1 << 26  # of a generator's latest batches
 
 
