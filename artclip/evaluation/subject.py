@@ -37,8 +37,7 @@ class Subject:
             checks.positive_integer("batch_size", batch_size)
         self.estimator, self.f = estimator, function_of(estimator)
         self.name = name or type(getattr(estimator, "model", estimator)).__name__
-        self.x = checks.inputs(x, self.f.input_shape or None).astype(np.float32)
-        self._check_range()
+        self.x = checks.inputs(x, self.f.input_shape or None, box=self.f.clip_values).astype(np.float32)
         self.nb_classes = self.f.predict(self.x[:1]).shape[1]
         if self.nb_classes < 2:
             raise ValueError("the model has one output; give it two, as (0, z) of a log-odds z, to evaluate it")
@@ -46,16 +45,6 @@ class Subject:
         suited = int(2 ** min(9, max(4, math.floor(math.log2(_NUMBERS / self.x[0].size)))))
         self.victim = Victim(estimator, self.x[:32], self.nb_classes, batch_size or suited)
         self.right = self.decide(self.x) == self.y
-
-    def _check_range(self) -> None:
-        if self.f.clip_values is None:
-            return
-        low, high = self.f.clip_values
-        if (self.x < low - 1e-6).any() or (self.x > high + 1e-6).any():
-            raise ValueError(
-                f"x lies in [{self.x.min():.4g}, {self.x.max():.4g}], outside the classifier's clip_values {low} to "
-                f"{high}; scale x, or wrap the model with the clip_values of its inputs"
-            )
 
     @property
     def package(self) -> str | None:

@@ -113,11 +113,11 @@ class GeneratorBatches:
         return self._checked(*self._generator.get())
 
     def _checked(self, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        x, y = as_array(x), as_array(y)
-        x, y = checks.data(x, y, self._trainable.input_shape, self._trainable.nb_classes)
-        self._trainable.multi_label |= _several_labels(self._trainable, y)
+        x, y, f = as_array(x), as_array(y), self._trainable
+        x, y = checks.data(x, y, f.input_shape, f.nb_classes, box=f.clip_values)
+        f.multi_label |= _several_labels(f, y)
         self._recent.append((x, y))
-        return self._trainable.training_data(x, y)
+        return f.training_data(x, y)
 
     def deployed(self) -> tuple[np.ndarray, np.ndarray]:
         """The batch before the last: the last one has just been learnt, and shows too high an accuracy."""

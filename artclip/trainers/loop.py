@@ -132,7 +132,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         trainable = trainable_of(self._classifier).spread()
         schedule = self._prepared(trainable, scheduler, scheduler_interval, max_grad_norm)
         start = self._start(trainable, resume)
-        x, y = checks.data(x, y, trainable.input_shape, trainable.nb_classes)
+        x, y = checks.data(x, y, trainable.input_shape, trainable.nb_classes, box=trainable.clip_values)
         batches = ArrayBatches(trainable, x, y, batch_size, bool(drop_last), start.seed)
         sample = batches.some(start.seed)
         start.settings |= {"nb_samples": len(x), "batch_size": batch_size, "drop_last": bool(drop_last)}
@@ -219,7 +219,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
                 "choose one"
             )
         if validation_data is not None:
-            x_val, y_val = checks.data(*validation_data, trainable.input_shape, trainable.nb_classes, "validation ")
+            shape, box = trainable.input_shape, trainable.clip_values
+            x_val, y_val = checks.data(*validation_data, shape, trainable.nb_classes, "validation ", box)
             validation_data = x_val, trainable.labels(y_val)
         nb_steps, is_classifier = nb_epochs * batches.nb_batches, trainable.nb_classes is not None
         schedule.check(trainable.optimizer, nb_epochs, nb_steps, is_classifier, start.schedule)
