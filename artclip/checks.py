@@ -207,11 +207,13 @@ def _span(value: np.ndarray) -> str:
 def _rescaled(least: float, most: float, low: float, high: float) -> str:
     """What to write for inputs in [least, most] where they are to lie in [low, high]."""
     wider = f"give the classifier clip_values=({math.floor(least)}, {math.ceil(most)}) if it takes such inputs"
-    if (low, high) == (0, 1) and 0 <= least and 1 < most <= 255:
+    if (low, high) == (0, 1) and least >= 0 and 2 < most <= 255:
         top = next(top for top in (16, 100, 255) if most <= top)
         return f"write x / {top} for values of 0 to {top}, or {wider}"
     if least < 0 <= low:
-        return f"if x was standardised, give it as it was before, and the classifier preprocessing=(mean, std); or {wider}"
+        return (
+            f"if x was standardised, give it as it was before, and the classifier preprocessing=(mean, std); or {wider}"
+        )
     return f"scale x into that range, or {wider}"
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from artclip.frameworks import FRAMEWORKS, models_of, nets_of, require, trainable_of
 from artclip.frameworks.found import Found, said
@@ -18,7 +20,12 @@ from artclip.safety import ModelFileError, Untrusted
 RECORD = "training.json"
 HUBS = ("torchvision", "timm", "hf")
 _SAVED_FILES = ("model.pt2", "model.keras", "model.safetensors", "model.weights.h5")
-_PLAIN = (0.0, 1.0)
+
+
+def _is_plain(preprocessing: Any) -> bool:
+    """Whether it is what ``load_model`` takes where nothing is said."""
+    pair = isinstance(preprocessing, (tuple, list)) and len(preprocessing) == 2
+    return pair and all(np.ndim(v) == 0 for v in preprocessing) and tuple(preprocessing) == (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,8 @@ class Request:
     clip_values: Any
     preprocessing: Any
     trust: bool
+    kept: Mapping[str, Any] = field(default_factory=dict)
+    """What a folder says of the classifier that was saved there: ``estimator`` and ``loss``."""
 
     @property
     def path(self) -> Path:
@@ -52,7 +61,7 @@ class Request:
             _read_weights(found.model, kind, self.weights)
         wrap, shape = models_of(kind).wrap, self._shape(found)
         try:
-            return wrap(found.model, shape, self.nb_classes, self.clip_values, self._scaling(found))
+            return wrap(found.model, shape, self.nb_classes, self.clip_values, self._scaling(found), self.kept)
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from error
 
@@ -60,10 +69,9 @@ class Request:
         return found.input_shape if found.input_shape and all(found.input_shape) else self.input_shape
 
     def _scaling(self, found: Found) -> Any:
-        plain = isinstance(self.preprocessing, tuple) and self.preprocessing == _PLAIN
-        if not plain or found.preprocessing is None:
+        if not _is_plain(self.preprocessing) or found.preprocessing is None:
             return self.preprocessing
-        if self.clip_values is not None and not 0 <= min(self.clip_values) < max(self.clip_values) <= 1:
+        if self.clip_values is not None and not 0 <= np.min(self.clip_values[0]) < np.max(self.clip_values[1]) <= 1:
             raise ValueError(
                 f"its mean and std are for inputs in [0, 1], and clip_values are {self.clip_values}; give inputs in "
                 "[0, 1], or give preprocessing"
@@ -71,8 +79,9 @@ class Request:
         return found.preprocessing
 
     def _closed_box(self, found: Found) -> Any:
-        import numpy as np
         from art.estimators.classification import BlackBoxClassifierNeuralNetwork
+
+        from artclip.frameworks.preprocessing import fitted_box, fitted_scaling
 
         shape = self._shape(found)
         if not shape:
@@ -82,7 +91,11 @@ class Request:
             expected = f"(1, {self.nb_classes or 'classes'})"
             raise ValueError(f"{self.name} gives outputs of shape {outputs.shape} for 1 input; expected {expected}")
         return BlackBoxClassifierNeuralNetwork(
-            found.model, shape, outputs.shape[1], clip_values=self.clip_values, preprocessing=self.preprocessing
+            found.model,
+            shape,
+            outputs.shape[1],
+            clip_values=fitted_box(self.clip_values, shape, True),
+            preprocessing=fitted_scaling(self.preprocessing, shape, True),
         )
 
     def _not_a_model(self, found: Any) -> Any:
@@ -120,9 +133,11 @@ def load_model(
         nb_classes: number of outputs, > 0; ``None`` to find it. With weights of your own for an architecture by name,
             the number that they are for.
         input_shape: shape of one input, where the model does not tell; a model by name may take others than its own.
-        clip_values: range of valid inputs, or ``None``.
-        preprocessing: (mean, std) that inputs are scaled by before the model, as in ART. Left at (0, 1), it is what a
-            library says of a model by name, which is for inputs in [0, 1]; ``None`` for no scaling at all.
+        clip_values: (low, high) of valid inputs, each a number, one a channel, or an array of the shape of an input; or
+            ``None``.
+        preprocessing: (mean, std) that inputs are scaled by before the model: numbers, one a channel, or arrays that
+            broadcast to a batch. Left at (0, 1), it is what a library says of a model by name, which is for inputs in
+            [0, 1]; ``None`` for no scaling at all.
         trust: whether code in the file may run. Say so only if you trust whoever made it.
 
     Returns:
@@ -186,7 +201,8 @@ def _by_name(request: Request, record: dict[str, Any]) -> Read:
         net = imported(name) if ":" in name else name
         if nets is None or (net == name and name not in nets.NETS) or activation not in nets.ACTIVATIONS:
             raise ValueError(f"{request.path / RECORD} names a net {kind} {name} {activation}; artclip has no such net")
-        classifier = nets.make_classifier(net, shape, k, activation=activation)
+        ranges = {name: _pair(record[name]) for name in ("clip_values", "preprocessing") if name in record}
+        classifier = nets.make_classifier(net, shape, k, activation=activation, **ranges)
         _read_weights(classifier.model, kind, request.path / trainable_of(classifier).weights_file)
         return classifier
 
@@ -204,19 +220,18 @@ def _saved(request: Request, record: dict[str, Any]) -> Read:
         weights=None if made_by is None else folder / file,
         nb_classes=int(record["nb_classes"]),
         input_shape=tuple(record["input_shape"]),
-        clip_values=None if record["clip_values"] is None else tuple(map(_numbers, record["clip_values"])),
-        preprocessing=None if record["preprocessing"] is None else tuple(map(_numbers, record["preprocessing"])),
+        clip_values=_pair(record["clip_values"]),
+        preprocessing=_pair(record["preprocessing"]),
+        kept={name: record.get(name) for name in ("estimator", "loss")},
     )
     return str(record["framework"]), "" if made_by is None else str(made_by), lambda: _load(inside)
 
 
-def _numbers(value: Any) -> Any:
-    """A number, or an array of them."""
-    if isinstance(value, list):
-        import numpy as np
-
-        return np.asarray(value, np.float32)
-    return float(value)
+def _pair(value: Any) -> Any:
+    """Two numbers, or two arrays of them; or ``None``."""
+    return (
+        None if value is None else tuple(np.asarray(v, np.float32) if isinstance(v, list) else float(v) for v in value)
+    )
 
 
 def _made(request: Request) -> Any:

@@ -66,6 +66,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
         self.deployed_accuracy: float | None = None
         self.notes: list[str] = []
         self._first_lamda, self._lamda_increment, self._own_seed = lamda, lamda_increment, seed is not None
+        self._owns_checkpoint = False
+        self._first_optimizer: Any = None  # its settings before the first fit, as schedulers move them
 
     @property
     def lamda(self) -> float:
@@ -136,7 +138,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         batches = ArrayBatches(trainable, x, y, batch_size, bool(drop_last), start.seed)
         sample = batches.some(start.seed)
         start.settings |= {"nb_samples": len(x), "batch_size": batch_size, "drop_last": bool(drop_last)}
-        start.settings["data"] = digest(*sample)
+        start.settings |= {"data": digest(*sample), "labels": digest(trainable.labels(y))}
         self._train(trainable, batches, sample, validation_data, nb_epochs, schedule, verbose, start)
 
     def fit_generator(
@@ -178,6 +180,12 @@ class RegularizedTrainer(Trainer, abc.ABC):
         """Where this fit starts: anew, or from a checkpoint."""
         if resume and self.checkpoint is None:
             raise ValueError(f"resume=True needs a folder: {type(self).__name__}(..., checkpoint=FOLDER)")
+        anew = self.checkpoint is not None and not (resume or self._owns_checkpoint)
+        if anew and trainable.agreed(checkpoints.exists(self.checkpoint)):
+            raise ValueError(
+                f"the folder {self.checkpoint} holds the checkpoint of a training, which this fit would overwrite; "
+                "write fit(..., resume=True) to go on with that one, give another folder, or remove this one"
+            )
         self.seed = trainable.agreed(self.seed)
         found = checkpoints.read(self.checkpoint) if resume and trainable.leads and self.checkpoint else None
         return Start(self, trainable.agreed(found))
@@ -226,10 +234,12 @@ class RegularizedTrainer(Trainer, abc.ABC):
         schedule.check(trainable.optimizer, nb_epochs, nb_steps, is_classifier, start.schedule)
         _rehearse(trainable, *sample)
         start.settings |= {"scheduler_interval": schedule.interval, "max_grad_norm": trainable.max_grad_norm}
-        start.check(trainable)
+        start.settings |= start.of_fit(schedule, validation_data)
+        start.check(trainable, sample)
         regularizer = self._regularizer(trainable, sample, start.seed, start.plan(nb_steps))
         guessing = trainable.blind_loss(sample[1])
         accuracy = self._deployed_accuracy(trainable, batches, validation_data, start.seed, nb_steps)
+        self._owns_checkpoint = self.checkpoint is not None
         progress = tqdm(total=nb_steps, disable=not (verbose and trainable.leads), unit="step")
         with progress, checkpoints.terminable(self.checkpoint is not None), trainable.fitting(start.seed):
             follows = accuracy, validation_data
