@@ -105,7 +105,7 @@ def compare(
     nets = {_name(m): experiment.net(m) for m in (model if isinstance(model, (list, tuple)) else [model])}
     if not nets:
         raise ValueError("model is empty; give at least one, as 'mlp'")
-    splits = _checked(experiment.load(data) if isinstance(data, str) else data)
+    splits = checked(experiment.load(data) if isinstance(data, str) else data)
     jobs = [
         Job(experiment, net, name, named, seed)
         for name, net in nets.items()
@@ -136,7 +136,7 @@ def _name(model: Any) -> str:
     return model if isinstance(model, str) else str(getattr(model, "__name__", type(model).__name__))
 
 
-def _checked(data: Data) -> Data:
+def checked(data: Data) -> Data:
     """The arrays, float32 with class indices."""
     try:
         (x_train, y_train), (x_test, y_test) = data

@@ -93,6 +93,8 @@ class Experiment:
     lipschitz: bool = True
     masking: bool = True
     framework: str | None = None
+    clip_values: tuple[float, float] = (0.0, 1.0)
+    preprocessing: tuple[Any, Any] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
         if self.framework is None:
@@ -151,7 +153,7 @@ class Experiment:
 
     def train(self, data: Data, model: str | Callable[..., Any], named: Named, seed: int, verbose: bool = False) -> Any:
         """A trainer that has trained."""
-        (x, y), _ = data
+        (x, y), (x_test, _) = data
         classifier = self.nets.make_classifier(
             model,
             x.shape[1:],
@@ -159,7 +161,10 @@ class Experiment:
             activation=self.activation,
             learning_rate=self.learning_rate,
             seed=seed,
+            clip_values=self.clip_values,
+            preprocessing=self.preprocessing,
         )
+        checks.inputs(x_test, classifier.input_shape, "x_test", box=classifier.clip_values)  # now, not after training
         trainer = named.train(classifier, self.plan(seed, verbose))
         scheduler = self.nets.cosine_scheduler(classifier, self.nb_epochs)
         trainer.fit(x, y, batch_size=self.batch_size, nb_epochs=self.nb_epochs, scheduler=scheduler)

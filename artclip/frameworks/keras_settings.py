@@ -74,9 +74,10 @@ def loss_of(record: dict[str, Any]) -> Any:
     Raises:
         ValueError: it names none, or settings that it does not have.
     """
-    kind, settings = vars(keras.losses).get(str(record["class"])), record["settings"]
-    if isinstance(kind, type) and issubclass(kind, keras.losses.Loss) and _is_flat(settings):
-        return kind(**settings)
-    if getattr(kind, "__module__", "") == _LOSSES and getattr(kind, "__name__", "") == record["class"] and not settings:
-        return kind  # a function
-    raise ValueError(f"no loss {record['class']!r} of Keras with {', '.join(settings)}")
+    try:
+        kind, settings = vars(keras.losses)[record["class"]], record["settings"]
+        if kind.__module__ == _LOSSES and kind.__name__ == record["class"] and _is_flat(settings):
+            return kind(**settings) if isinstance(kind, type) else kind
+    except (AttributeError, KeyError, TypeError, ValueError):
+        pass
+    raise ValueError(f"{record!r} is no loss of Keras's own")

@@ -79,11 +79,13 @@ def loss_of(record: dict[str, Any]) -> nn.Module:
     Raises:
         ValueError: it names none, or settings that it does not have.
     """
-    kind = getattr(nn, str(record["class"]), None)
-    if not (isinstance(kind, type) and kind.__module__ == _LOSSES and record["settings"].keys() <= _arguments(kind)):
-        raise ValueError(f"no loss {record['class']!r} of PyTorch with {', '.join(record['settings'])}")
-    settings = {k: torch.tensor(v) if isinstance(v, list) else v for k, v in record["settings"].items()}
-    found: nn.Module = kind(**settings)
+    try:
+        kind, settings = getattr(nn, record["class"]), record["settings"]
+        if kind.__module__ != _LOSSES:
+            raise TypeError
+        found: nn.Module = kind(**{k: torch.tensor(v) if isinstance(v, list) else v for k, v in settings.items()})
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{record!r} is no loss of PyTorch's own") from None
     return found
 
 
