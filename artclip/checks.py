@@ -206,14 +206,14 @@ def _span(value: np.ndarray) -> str:
 
 def _rescaled(least: float, most: float, low: float, high: float) -> str:
     """What to write for inputs in [least, most] where they are to lie in [low, high]."""
-    wider = f"give the classifier clip_values=({math.floor(least)}, {math.ceil(most)}) if it takes such inputs"
-    if (low, high) == (0, 1) and least >= 0 and 2 < most <= 255:
-        top = next(top for top in (16, 100, 255) if most <= top)
+    in_units = (low, high) == (0, 1) and least >= 0 and 2 < most <= 255
+    top = next(top for top in (16, 100, 255) if most <= top) if in_units else math.ceil(most)
+    ends = 0 if in_units else math.floor(least), top
+    wider = f"give the classifier clip_values={ends} (--clip-values {ends[0]},{ends[1]}) if it takes such inputs"
+    if in_units:
         return f"write x / {top} for values of 0 to {top}, or {wider}"
     if least < 0 <= low:
-        return (
-            f"if x was standardised, give it as it was before, and the classifier preprocessing=(mean, std); or {wider}"
-        )
+        return f"if x was standardised, give it as it was, and the classifier preprocessing=(mean, std); or {wider}"
     return f"scale x into that range, or {wider}"
 
 

@@ -136,7 +136,8 @@ def _load(arguments: argparse.Namespace) -> tuple[Any, Any]:
     )
     splits = tuple((fit_to(x, classifier.input_shape), y) for x, y in data)
     for name, (x, _) in zip(("x_train", "x_test"), splits, strict=True):
-        checks.inputs(x, classifier.input_shape or None, name, classifier.clip_values)
+        if len(x):  # a part that a command does not use may be empty
+            checks.inputs(x, classifier.input_shape or None, name, classifier.clip_values)
     return classifier, splits
 
 

@@ -116,13 +116,13 @@ def _by_name(request: Request, record: dict[str, Any]) -> Read:
     """Weights of a net that has a name here, as ``artclip train`` writes them."""
     settings, shape, k = record["settings"], tuple(record["input_shape"]), int(record["nb_classes"])
     kind, name, activation = (str(settings[key]) for key in ("framework", "model", "activation"))
+    ranges = {key: _pair(record[key]) for key in ("clip_values", "preprocessing") if key in record}
 
     def load() -> Any:
         nets = nets_of(kind) if kind in FRAMEWORKS else None
         net = imported(name) if ":" in name else name
         if nets is None or (net == name and name not in nets.NETS) or activation not in nets.ACTIVATIONS:
             raise ValueError(f"{request.path / RECORD} names a net {kind} {name} {activation}; artclip has no such net")
-        ranges = {name: _pair(record[name]) for name in ("clip_values", "preprocessing") if name in record}
         classifier = nets.make_classifier(net, shape, k, activation=activation, **ranges)
         read_weights(classifier.model, kind, request.path / trainable_of(classifier).weights_file)
         return classifier
