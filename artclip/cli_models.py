@@ -137,7 +137,8 @@ def _load(arguments: argparse.Namespace) -> tuple[Any, Any]:
     splits = tuple((fit_to(x, classifier.input_shape), y) for x, y in data)
     for name, (x, _) in zip(("x_train", "x_test"), splits, strict=True):
         if len(x):  # a part that a command does not use may be empty
-            checks.inputs(x, classifier.input_shape or None, name, classifier.clip_values)
+            free = getattr(arguments, "domain", None) == "free"
+            checks.inputs(x, classifier.input_shape or None, name, None if free else classifier.clip_values)
     return classifier, splits
 
 

@@ -104,7 +104,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         """Train the classifier.
 
         Args:
-            x: shape (n, *input_shape), in the units of the classifier's ``clip_values``.
+            x: shape (n, *input_shape), inside the classifier's ``clip_values``.
             y: class indices of shape (n,), one-hot labels or probabilities of shape (n, nb_classes); for a regressor
                 targets of shape (n,) or (n, k).
             validation_data: (x, y) in the same formats, for ``val_accuracy`` in the history, ``restore_best`` and
@@ -121,9 +121,10 @@ class RegularizedTrainer(Trainer, abc.ABC):
                 scaled down where it is longer, before each step; ``None`` for no limit.
             kwargs: ``drop_last`` (bool) leaves out a short last batch; ``verbose`` (bool) shows progress; ``resume``
                 (bool) goes on from the last state in the folder ``checkpoint``, if there is one, to the weights and the
-                history that a training without interruption has (on the same machine, with as many threads). Give all
-                else as before; ``nb_epochs`` counts from the first start, and may be larger: what is scheduled by the
-                length of a fit, ``pair_interval=None`` and the rise of ``certify_eps``, stays as it first was.
+                history that a training without interruption has (on the same machine, with as many threads). Without
+                it, a folder that holds the checkpoint of another trainer is refused. Give all else as before;
+                ``nb_epochs`` counts from the first start, and may be larger: what is scheduled by the length of a fit,
+                ``pair_interval=None`` and the rise of ``certify_eps``, stays as it first was.
 
         Raises:
             ValueError, TypeError: bad input, or a checkpoint of something else; the model is as it was.
