@@ -56,7 +56,7 @@ def kept_loss(loss: Any) -> dict[str, Any] | None:
     """A loss of Keras's own as a record from which :func:`loss_of` makes it again; ``None`` for any other."""
     found = _named(loss)
     name = type(found).__name__ if isinstance(found, keras.losses.Loss) else getattr(found, "__name__", "")
-    if vars(keras.losses).get(name) not in (found, type(found)):
+    if found is None or vars(keras.losses).get(name) not in (found, type(found)):
         return None
     settings = (
         {k: v for k, v in found.get_config().items() if k != "name"} if isinstance(found, keras.losses.Loss) else {}

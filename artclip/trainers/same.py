@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ from artclip.frameworks import Trainable
 from artclip.frameworks.preprocessing import taken_apart
 from artclip.hashing import plain
 
-_SAMPLES = 8  # of the probe
-_CLOSE = 1e-3  # of the largest output, by which those of two processes may differ
+_SAMPLES = 4  # of the probe
+_CLOSE = 1e-2  # of the largest, by which figures of two machines may differ: those of bfloat16 have two digits
 # What moves in the state of PyTorch's schedulers.
 _MOVING = ("last_epoch", "best", "num_bad_epochs", "cooldown_counter", "T_cur", "T_i")
 
@@ -62,36 +63,41 @@ def wants_metric(given: Any) -> bool:
 
 def difference(name: str, then: Any, now: Any) -> tuple[str, Any, Any] | None:
     """The first setting that differs: its name, and what it was and is; ``None`` where all are the same."""
+    if then == now:
+        return None
     if type(then) is type(now) is dict:
         parts = [(f"{name}.{k}", then.get(k), now.get(k)) for k in {**then, **now}]
-    elif type(then) is type(now) is list and len(then) == len(now):
-        parts = [(f"{name}[{i}]", a, b) for i, (a, b) in enumerate(zip(then, now, strict=True))]
+    elif type(then) is type(now) is list:
+        parts = [(f"{name}[{i}]", a, b) for i, (a, b) in enumerate(zip_longest(then, now))]
     else:
-        return None if then == now else (name, then, now)
+        return name, then, now
     return next((found for part in parts if (found := difference(*part)) is not None), None)
 
 
 def probe(f: Trainable, x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
-    """What a model and its loss say of a few samples, in eval mode; nothing is left changed.
+    """What a model and its loss say of a few samples, in eval mode, and these; nothing is left changed.
 
     Nothing at all where several processes train together: one of them alone cannot ask.
     """
     if not f.alone:
         return {}
-    x, y = x[:_SAMPLES], y[:_SAMPLES]
+    x, y = np.asarray(x[:_SAMPLES]), np.asarray(y[:_SAMPLES])
     with f.seeded(0), f.unchanged():
         outputs = f.to_numpy([f.value(f.tensor(x))])
         loss, _ = f.evaluate(x, y, len(x))
-    return {"probe.outputs": outputs, "probe.loss": np.array([loss])}
+    return {"probe.x": x, "probe.y": y, "probe.outputs": outputs, "probe.loss": np.array([loss])}
 
 
-def differing(then: dict[str, np.ndarray], now: dict[str, np.ndarray], precision: float) -> str:
-    """``"outputs"`` or ``"loss"``, the first of two probes that is not the same; or ""."""
-    for name, found in now.items():
-        before = then.get(name, found)
-        if before.shape != found.shape:
-            return name.removeprefix("probe.")
-        room = (_CLOSE + 16 * precision) * max(1e-6, float(np.abs(before[np.isfinite(before)]).max(initial=0)))
-        if not np.allclose(before, found, rtol=0, atol=room, equal_nan=True):
-            return name.removeprefix("probe.")
+def told_apart(f: Trainable, then: dict[str, np.ndarray]) -> str:
+    """``"outputs"`` or ``"loss"``, the first that a model has not as it had at an earlier probe; or ""."""
+    if "probe.x" not in then:
+        return ""
+    now = probe(f, then["probe.x"], then["probe.y"])
+    for name in ("outputs", "loss"):
+        before, found = (found.get(f"probe.{name}") for found in (then, now))
+        if before is None or found is None:
+            return ""
+        room = (_CLOSE + 16 * f.precision) * float(np.abs(before[np.isfinite(before)]).max(initial=1e-6))
+        if before.shape != found.shape or not np.allclose(before, found, rtol=0, atol=room, equal_nan=True):
+            return name
     return ""

@@ -96,13 +96,13 @@ class Start:
         assert self._found is not None
         before = f.snapshot()
         f.restore(point.snapshot)
-        what = same.differing(self._found[0], self.probe(f), f.precision)
+        what = same.told_apart(f, self._found[0])
         if what:
             f.restore(before)
             other = "with another loss" if what == "loss" else "of another model"
             raise ValueError(
                 f"the checkpoint in {self._trainer.checkpoint} was made {other}: with the weights in it, the {what} of "
-                "this classifier on the first samples is not what it was; give the same forward pass, activations and "
+                "this classifier on a few samples is not what it was; give the same forward pass, activations and "
                 "loss as then, or another folder"
             )
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from art.data_generators import NumpyDataGenerator
 
 from artclip import CLIPTrainer
 from artclip.trainers.checkpoint import GENERATIONS
@@ -55,7 +56,7 @@ def of_tensorflow(function, factor, twin):
     entropy = keras.losses.CategoricalCrossentropy(from_logits=True)
     net = Renamed() if twin else Own()
     keras.utils.set_random_seed(0)
-    net.build((None, 6))
+    net(np.zeros((1, 6), np.float32))
     loss = (lambda y, z: entropy(y, z) * factor) if twin else (lambda a, b: factor * entropy(a, b))
     return tensorflow_nets.wrap(net, (6,), loss=loss)
 
@@ -196,3 +197,16 @@ def test_a_checkpoint_is_not_overwritten_unasked(nets, tmp_path):
         (tmp_path / name).write_bytes(b"cut off")
     with pytest.raises(ValueError, match="would overwrite"):
         fit(nets, tmp_path)
+
+
+def test_a_generator_may_begin_elsewhere(nets, tmp_path):
+    x, y = nets.data(n=N)
+
+    def train(first, **options):
+        trainer = CLIPTrainer(nets.classifier(), lamda=0.01, nb_pairs=2, checkpoint=tmp_path, seed=0)
+        order = np.roll(np.arange(N), first)
+        trainer.fit_generator(NumpyDataGenerator(x[order], y[order], batch_size=10), **options)
+        return trainer
+
+    train(0, nb_epochs=1)
+    assert len(train(15, nb_epochs=2, resume=True).history) == 2
