@@ -95,10 +95,12 @@ class Start:
         """Refuse a checkpoint from which model or loss compute something else than they did."""
         assert self._found is not None
         before = f.snapshot()
-        f.restore(point.snapshot)
-        what = same.told_apart(f, self._found[0])
-        if what:
+        try:
+            f.restore(point.snapshot)
+            what = same.told_apart(f, self._found[0])
+        finally:
             f.restore(before)
+        if what:
             other = "with another loss" if what == "loss" else "of another model"
             raise ValueError(
                 f"the checkpoint in {self._trainer.checkpoint} was made {other}: with the weights in it, the {what} of "
