@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from itertools import zip_longest
 from typing import Any
 
@@ -51,14 +50,6 @@ def _still(state: Any) -> Any:
 
 def _stays(name: str) -> bool:
     return name not in _MOVING and (not name.startswith("_") or name in ("_schedulers", "_milestones"))
-
-
-def wants_metric(given: Any) -> bool:
-    """Whether a scheduler's ``step`` asks for a metric."""
-    if not hasattr(given, "step"):
-        return False
-    parameters = inspect.signature(given.step).parameters.values()
-    return any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
 
 
 def difference(name: str, then: Any, now: Any) -> tuple[str, Any, Any] | None:
