@@ -232,11 +232,11 @@ class RegularizedTrainer(Trainer, abc.ABC):
             x_val, y_val = checks.data(*validation_data, shape, trainable.nb_classes, "validation ", box)
             validation_data = x_val, trainable.labels(y_val)
         nb_steps, is_classifier = nb_epochs * batches.nb_batches, trainable.nb_classes is not None
-        schedule.check(trainable.optimizer, nb_epochs, nb_steps, is_classifier, start.schedule)
         _rehearse(trainable, *sample)
-        start.settings |= {"scheduler_interval": schedule.interval, "max_grad_norm": trainable.max_grad_norm}
         start.settings |= start.of_fit(schedule, validation_data)
+        start.settings |= {"scheduler_interval": schedule.interval, "max_grad_norm": trainable.max_grad_norm}
         start.check(trainable, sample)
+        schedule.check(trainable.optimizer, nb_epochs, nb_steps, is_classifier, start.schedule)
         regularizer = self._regularizer(trainable, sample, start.seed, start.plan(nb_steps))
         guessing = trainable.blind_loss(sample[1])
         accuracy = self._deployed_accuracy(trainable, batches, validation_data, start.seed, nb_steps)
