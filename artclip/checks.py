@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -129,13 +129,16 @@ def array(name: str, value: Any) -> np.ndarray:
             f"{name} is a {type(value).__name__} that is no array ({reason}); give a numpy array"
         ) from error
     if found.dtype.kind not in "fiub":
-        names = found.dtype.kind in "US" or (found.dtype.kind == "O" and all(isinstance(v, str) for v in found.flat))
-        hint = (
-            f"; where they name classes, give indices in the order of the model's outputs, as np.unique({name}, "
-            "return_inverse=True)[1] if that is alphabetical"
-        )
-        raise TypeError(f"{name} has dtype {found.dtype}; expected numbers{hint * names}")
+        raise TypeError(f"{name} has dtype {found.dtype}; expected numbers{_for_text(name, found)}")
     return found
+
+
+def _for_text(name: str, found: np.ndarray) -> str:
+    """What to write where an array holds words."""
+    first = next(iter(found.ravel().tolist()), None)
+    if not isinstance(first, (str, bytes)):
+        return ""
+    return f", and it holds words, as {first!r}; for labels write names, y = np.unique({name}, return_inverse=True)"
 
 
 def reshaped(x: Any, input_shape: tuple[int, ...], name: str = "x") -> tuple[Any, list[str]]:
@@ -148,27 +151,87 @@ def reshaped(x: Any, input_shape: tuple[int, ...], name: str = "x") -> tuple[Any
     return found.reshape(len(found), *shape), [said]
 
 
-def inputs(x: Any, input_shape: tuple[int, ...] | None, name: str = "x") -> np.ndarray:
-    """x as an array (n, *input_shape), n >= 1, of finite numbers."""
+def inputs(x: Any, input_shape: tuple[int, ...] | None, name: str = "x", box: Any = None) -> np.ndarray:
+    """x as an array (n, *input_shape), n >= 1, of finite numbers; inside a box, where one is given."""
     x = array(name, x)
     if x.ndim == 0 or len(x) == 0:
         raise ValueError(f"{name} is empty (shape {x.shape})")
     if input_shape is not None and x.shape[1:] != tuple(input_shape):
-        expected, hint = ", ".join(map(str, ("n", *input_shape))), ""
-        for source, target in ((-1, 1), (1, -1)):
-            if x.ndim > 2 and np.moveaxis(x, source, target).shape[1:] == tuple(input_shape):
-                hint = f"; its channels are at the other end: give np.moveaxis({name}, {source}, {target})"
-        raise ValueError(f"{name} has shape {x.shape}, but the classifier's input_shape asks for ({expected}){hint}")
+        expected = ", ".join(map(str, ("n", *input_shape)))
+        how = _reshaped(x.shape[1:], tuple(input_shape))
+        raise ValueError(f"{name} has shape {x.shape}, but the classifier's input_shape asks for ({expected}){how}")
     _finite(name, x)
+    in_range(name, x, box)
     return x
+
+
+def _reshaped(given: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    """What to write where inputs of one shape are to have another, if they can."""
+    if len(given) == len(wanted) > 1 and given[0] != given[-1]:
+        if (*given[1:], given[0]) == wanted:
+            return "; its channels come first: write np.moveaxis(x, 1, -1)"
+        if (given[-1], *given[:-1]) == wanted:
+            return "; its channels come last: write np.moveaxis(x, -1, 1)"
+    if [n for n in given if n != 1] == [n for n in wanted if n != 1]:
+        return f"; write x.reshape(-1, {', '.join(map(str, wanted))})"
+    return ""
+
+
+def _chunks(a: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Parts of an array along its first axis, each with the index of its first row."""
+    step = max(1, _CHUNK // max(1, math.prod(a.shape[1:])))
+    return ((start, a[start : start + step]) for start in range(0, len(a), step))
+
+
+def in_range(name: str, x: np.ndarray, box: Any) -> None:
+    """Raise ``ValueError`` where x leaves the box by more than rounding.
+
+    Args:
+        name: of x.
+        x: finite numbers, shape (n, *input_shape).
+        box: ``clip_values``, (low, high), each a number or an array that broadcasts to x; ``None`` for none.
+    """
+    if box is None:
+        return
+    low, high = (np.asarray(v, dtype=np.float64) for v in box)
+    room = 1e-6 * max(1.0, float(np.abs(low).max()), float(np.abs(high).max()))
+    if all(_inside(part, low - room, high + room) for _, part in _chunks(x)):
+        return
+    least, most = min(float(c.min()) for _, c in _chunks(x)), max(float(c.max()) for _, c in _chunks(x))
+    ends = " to ".join(_span(v) for v in (low, high))
+    how = _rescaled(least, most, float(low.min()), float(high.max()))
+    raise ValueError(f"{name} lies in [{least:.4g}, {most:.4g}], outside the clip_values {ends}; {how}")
+
+
+def _inside(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:
+    if low.ndim == high.ndim == 0:  # without arrays of truths
+        return bool(x.min() >= low and x.max() <= high)
+    return bool((x >= low).all() and (x <= high).all())
+
+
+def _span(value: np.ndarray) -> str:
+    least, most = float(value.min()), float(value.max())
+    return f"{least:.4g}" if least == most else f"({least:.4g} … {most:.4g}, by feature)"
+
+
+def _rescaled(least: float, most: float, low: float, high: float) -> str:
+    """What to write for inputs in [least, most] where they are to lie in [low, high]."""
+    in_units = (low, high) == (0, 1) and least >= 0 and 2 < most <= 255
+    top = next(top for top in (16, 100, 255) if most <= top) if in_units else math.ceil(most)
+    ends = 0 if in_units else math.floor(least), top
+    wider = f"give the classifier clip_values={ends} (--clip-values {ends[0]},{ends[1]}) if it takes such inputs"
+    if in_units:
+        return f"write x / {top} for values of 0 to {top}, or {wider}"
+    if least < 0 <= low:
+        return f"if x was standardised, give it as it was, and the classifier preprocessing=(mean, std); or {wider}"
+    return f"scale x into that range, or {wider}"
 
 
 def _finite(name: str, a: np.ndarray) -> None:
     if a.dtype.kind != "f":
         return
-    step = max(1, _CHUNK // max(1, math.prod(a.shape[1:])))
-    for start in range(0, len(a), step):
-        finite = np.isfinite(a[start : start + step])
+    for start, part in _chunks(a):
+        finite = np.isfinite(part)
         if not finite.all():
             row = start + int(np.argmin(finite.reshape(len(finite), -1).all(1)))
             raise ValueError(f"{name} has NaN or infinite values, first in sample {row}")
@@ -198,10 +261,10 @@ def classes(x: np.ndarray, y: Any, nb_classes: int) -> np.ndarray:
 
 
 def data(
-    x: Any, y: Any, input_shape: tuple[int, ...], nb_classes: int | None, where: str = ""
+    x: Any, y: Any, input_shape: tuple[int, ...], nb_classes: int | None, where: str = "", box: Any = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Samples with labels (index, one-hot, probabilities) or, with ``nb_classes=None``, regression targets."""
-    x = inputs(x, input_shape, f"{where}x")
+    x = inputs(x, input_shape, f"{where}x", box)
     name = f"{where}y"
     y = array(name, y)
     if y.ndim == 0 or len(y) != len(x):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from artclip import checks
-from artclip.cli_models import writable
+from artclip.cli_models import add_ranges, scaling, writable
 
 TRAINING = ("train", "compare", "reproduce")
 _SETTINGS = (
@@ -51,6 +51,7 @@ def add(commands: Any, number: Any) -> None:
     train.add_argument("--defence", default="clip", help="a name, with settings as clip:nb_pairs=32 (default: clip)")
     train.add_argument("--target-accuracy", type=number, help="training accuracy in (0, 1] to hold by adapting λ")
     train.add_argument("--lamda", type=number, help="λ, fixed, or the first one with --target-accuracy")
+    add_ranges(train, number)
     train.add_argument("--seed", type=int, default=0, help="of weights, order and pairs (default: 0)")
     train.add_argument("-o", "--output", metavar="FOLDER", help="where to write weights and training.json")
     train.set_defaults(run=_train)
@@ -164,7 +165,8 @@ def _train(arguments: argparse.Namespace) -> None:
     from artclip.evaluation.record import as_json
     from artclip.saving import save_named
 
-    experiment = Experiment(**_settings(arguments), curve_samples=0, masking=False)
+    ranges = {"clip_values": arguments.clip_values, "preprocessing": scaling(arguments)}
+    experiment = Experiment(**_settings(arguments), curve_samples=0, masking=False, **ranges)
     options = {"lamda": arguments.lamda, "target_accuracy": arguments.target_accuracy}
     options = {name: value for name, value in options.items() if value is not None}
     named = parse(arguments.defence)

@@ -27,11 +27,7 @@ def add(commands: Any, number: Any) -> None:
     )
     model.add_argument("--weights", metavar="FILE", help="for package.module:factory and architectures by name")
     model.add_argument("--framework", choices=("torch", "tensorflow"), help="of the model, where it must be that")
-    model.add_argument(
-        "--clip-values", type=_pair(number), default=(0.0, 1.0), metavar="LOW,HIGH", help="of the inputs"
-    )
-    model.add_argument("--mean", type=_list(number), help="that the model wants subtracted, as 0.5 or one per channel")
-    model.add_argument("--std", type=_list(number), help="that the model wants its inputs divided by")
+    add_ranges(model, number)
     model.add_argument("--trust", action="store_true", help="let code inside the model file run")
     model.add_argument("--norm", default="2", help="of the inputs: 1, 2 or inf (default: 2)")
     model.add_argument("--seed", type=int, default=0, help="of all randomness (default: 0)")
@@ -76,6 +72,23 @@ def add(commands: Any, number: Any) -> None:
     attacks.set_defaults(run=_attacks, framework=None)
 
 
+def add_ranges(parser: Any, number: Any) -> None:
+    """Add what says in which range inputs are, and how the model wants them scaled."""
+    parser.add_argument("--clip-values", type=_pair(number), default=(0.0, 1.0), metavar="LOW,HIGH", help="of inputs")
+    parser.add_argument("--mean", type=_list(number), help="that the model wants subtracted, as 0.5 or one per channel")
+    parser.add_argument("--std", type=_list(number), help="that the model wants its inputs divided by")
+
+
+def scaling(arguments: argparse.Namespace) -> tuple[Any, Any]:
+    """Mean and std, as they were given."""
+    if (arguments.mean is None) != (arguments.std is None):
+        raise ValueError("give both --mean and --std, or neither")
+    if arguments.mean is None:
+        return 0.0, 1.0
+    mean, std = (values[0] if len(values) == 1 else values for values in (arguments.mean, arguments.std))
+    return mean, std
+
+
 def of_keras(arguments: argparse.Namespace) -> bool:
     """Whether a command is about a model of TensorFlow, as far as its name tells."""
     name = getattr(arguments, "model", "")
@@ -111,10 +124,8 @@ def _load(arguments: argparse.Namespace) -> tuple[Any, Any]:
     from artclip.data import fit_to, load_data
     from artclip.models import load_model
 
+    preprocessing = scaling(arguments)
     data = load_data(arguments.data, channels_first=arguments.framework != "tensorflow")
-    if (arguments.mean is None) != (arguments.std is None):
-        raise ValueError("give both --mean and --std, or neither")
-    preprocessing = (0.0, 1.0) if arguments.mean is None else (_one(arguments.mean), _one(arguments.std))
     classifier = load_model(
         arguments.model,
         arguments.weights,
@@ -124,11 +135,12 @@ def _load(arguments: argparse.Namespace) -> tuple[Any, Any]:
         preprocessing=preprocessing,
         trust=arguments.trust,
     )
-    return classifier, tuple((fit_to(x, classifier.input_shape), y) for x, y in data)
-
-
-def _one(values: list[float]) -> Any:
-    return values[0] if len(values) == 1 else np.array(values, np.float32)
+    splits = tuple((fit_to(x, classifier.input_shape), y) for x, y in data)
+    for name, (x, _) in zip(("x_train", "x_test"), splits, strict=True):
+        if len(x):  # a part that a command does not use may be empty
+            free = getattr(arguments, "domain", None) == "free"
+            checks.inputs(x, classifier.input_shape or None, name, None if free else classifier.clip_values)
+    return classifier, splits
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

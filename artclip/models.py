@@ -6,91 +6,21 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from artclip.frameworks import FRAMEWORKS, models_of, nets_of, require, trainable_of
-from artclip.frameworks.found import Found, said
-from artclip.safety import ModelFileError, Untrusted
+import numpy as np
+
+from artclip.frameworks import FRAMEWORKS, nets_of, require, trainable_of
+from artclip.frameworks.found import Found
+from artclip.request import Request, is_plain, or_say, read_weights, title
+from artclip.safety import Untrusted
 
 RECORD = "training.json"
 HUBS = ("torchvision", "timm", "hf")
 _SAVED_FILES = ("model.pt2", "model.keras", "model.safetensors", "model.weights.h5")
-_PLAIN = (0.0, 1.0)
-
-
-@dataclass(frozen=True)
-class Request:
-    """The arguments of :func:`load_model`."""
-
-    name: str
-    weights: Path | None
-    framework: str | None
-    nb_classes: int | None
-    input_shape: tuple[int, ...] | None
-    clip_values: Any
-    preprocessing: Any
-    trust: bool
-
-    @property
-    def path(self) -> Path:
-        """The name as a path."""
-        return Path(self.name)
-
-    def wrapped(self, found: Found) -> Any:
-        """A model as an ART classifier; what its file or library knows of it fills in what the user left open."""
-        if found.closed_box:
-            return self._closed_box(found)
-        kind = next((k for k in FRAMEWORKS if _is_of(found.model, k)), None)
-        if kind is None:
-            return self._not_a_model(found.model)
-        if self.framework not in (None, kind):
-            raise ValueError(f"{self.name} is a model of {_title(kind)}, not of {_title(str(self.framework))}")
-        if self.weights is not None:
-            _read_weights(found.model, kind, self.weights)
-        wrap, shape = models_of(kind).wrap, self._shape(found)
-        try:
-            return wrap(found.model, shape, self.nb_classes, self.clip_values, self._scaling(found))
-        except ValueError as error:
-            raise ValueError(f"{self.name}: {error}") from error
-
-    def _shape(self, found: Found) -> tuple[int, ...] | None:
-        return found.input_shape if found.input_shape and all(found.input_shape) else self.input_shape
-
-    def _scaling(self, found: Found) -> Any:
-        plain = isinstance(self.preprocessing, tuple) and self.preprocessing == _PLAIN
-        if not plain or found.preprocessing is None:
-            return self.preprocessing
-        if self.clip_values is not None and not 0 <= min(self.clip_values) < max(self.clip_values) <= 1:
-            raise ValueError(
-                f"its mean and std are for inputs in [0, 1], and clip_values are {self.clip_values}; give inputs in "
-                "[0, 1], or give preprocessing"
-            )
-        return found.preprocessing
-
-    def _closed_box(self, found: Found) -> Any:
-        import numpy as np
-        from art.estimators.classification import BlackBoxClassifierNeuralNetwork
-
-        shape = self._shape(found)
-        if not shape:
-            raise ValueError(f"{self.name} does not tell the shape of one input; give input_shape, as (3, 224, 224)")
-        outputs = found.model(np.zeros((1, *shape), np.float32))
-        if outputs.ndim != 2 or self.nb_classes not in (None, outputs.shape[1]):
-            expected = f"(1, {self.nb_classes or 'classes'})"
-            raise ValueError(f"{self.name} gives outputs of shape {outputs.shape} for 1 input; expected {expected}")
-        return BlackBoxClassifierNeuralNetwork(
-            found.model, shape, outputs.shape[1], clip_values=self.clip_values, preprocessing=self.preprocessing
-        )
-
-    def _not_a_model(self, found: Any) -> Any:
-        from art.estimators import BaseEstimator
-
-        if not isinstance(found, BaseEstimator) or self.weights is not None:
-            raise ValueError(f"{self.name} gives a {type(found).__name__}; expected a torch.nn.Module or a Keras model")
-        return found
 
 
 def load_model(
@@ -120,9 +50,11 @@ def load_model(
         nb_classes: number of outputs, > 0; ``None`` to find it. With weights of your own for an architecture by name,
             the number that they are for.
         input_shape: shape of one input, where the model does not tell; a model by name may take others than its own.
-        clip_values: range of valid inputs, or ``None``.
-        preprocessing: (mean, std) that inputs are scaled by before the model, as in ART. Left at (0, 1), it is what a
-            library says of a model by name, which is for inputs in [0, 1]; ``None`` for no scaling at all.
+        clip_values: (low, high) of valid inputs, each a number, one a channel, or an array of the shape of an input; or
+            ``None``.
+        preprocessing: (mean, std) that inputs are scaled by before the model: numbers, one a channel, or arrays that
+            broadcast to a batch. Left at (0, 1), it is what a library says of a model by name, which is for inputs in
+            [0, 1]; ``None`` for no scaling at all.
         trust: whether code in the file may run. Say so only if you trust whoever made it.
 
     Returns:
@@ -156,6 +88,10 @@ def _load(request: Request) -> Any:
 
 def _trained(request: Request) -> Any:
     folder = request.path
+    if not (is_plain(request.preprocessing) and is_plain(request.clip_values)):
+        raise ValueError(
+            f"{folder} holds the clip_values, mean and std that its model has; leave clip_values and preprocessing out"
+        )
     if request.weights is not None:
         raise ValueError(f"{folder} has weights of its own; give package.module:factory with weights {request.weights}")
     try:
@@ -168,7 +104,7 @@ def _trained(request: Request) -> Any:
     if ":" in made_by and not request.trust:
         raise Untrusted(folder, f"has a net that the function {made_by} makes")
     if request.framework not in (None, kind):
-        raise ValueError(f"{folder} holds a model of {_title(kind)}, not of {_title(str(request.framework))}")
+        raise ValueError(f"{folder} holds a model of {title(kind)}, not of {title(str(request.framework))}")
     return load()
 
 
@@ -180,14 +116,15 @@ def _by_name(request: Request, record: dict[str, Any]) -> Read:
     """Weights of a net that has a name here, as ``artclip train`` writes them."""
     settings, shape, k = record["settings"], tuple(record["input_shape"]), int(record["nb_classes"])
     kind, name, activation = (str(settings[key]) for key in ("framework", "model", "activation"))
+    ranges = {key: _pair(record[key]) for key in ("clip_values", "preprocessing") if key in record}
 
     def load() -> Any:
         nets = nets_of(kind) if kind in FRAMEWORKS else None
         net = imported(name) if ":" in name else name
         if nets is None or (net == name and name not in nets.NETS) or activation not in nets.ACTIVATIONS:
             raise ValueError(f"{request.path / RECORD} names a net {kind} {name} {activation}; artclip has no such net")
-        classifier = nets.make_classifier(net, shape, k, activation=activation)
-        _read_weights(classifier.model, kind, request.path / trainable_of(classifier).weights_file)
+        classifier = nets.make_classifier(net, shape, k, activation=activation, **ranges)
+        read_weights(classifier.model, kind, request.path / trainable_of(classifier).weights_file)
         return classifier
 
     return kind, name, load
@@ -204,19 +141,18 @@ def _saved(request: Request, record: dict[str, Any]) -> Read:
         weights=None if made_by is None else folder / file,
         nb_classes=int(record["nb_classes"]),
         input_shape=tuple(record["input_shape"]),
-        clip_values=None if record["clip_values"] is None else tuple(map(_numbers, record["clip_values"])),
-        preprocessing=None if record["preprocessing"] is None else tuple(map(_numbers, record["preprocessing"])),
+        clip_values=_pair(record["clip_values"]),
+        preprocessing=_pair(record["preprocessing"]),
+        kept={name: record.get(name) for name in ("estimator", "loss")},
     )
     return str(record["framework"]), "" if made_by is None else str(made_by), lambda: _load(inside)
 
 
-def _numbers(value: Any) -> Any:
-    """A number, or an array of them."""
-    if isinstance(value, list):
-        import numpy as np
-
-        return np.asarray(value, np.float32)
-    return float(value)
+def _pair(value: Any) -> Any:
+    """Two numbers, or two arrays of them; or ``None``."""
+    return (
+        None if value is None else tuple(np.asarray(v, np.float32) if isinstance(v, list) else float(v) for v in value)
+    )
 
 
 def _made(request: Request) -> Any:
@@ -227,7 +163,7 @@ def _hub(request: Request) -> Any:
     hub, _, name = request.name.partition(":")
     require("torch")
     load, own = import_module("artclip.frameworks.torch_hubs").HUBS[hub], request.weights is None
-    found = _or_say(lambda: load(name, own, request.nb_classes, request.trust), f"cannot get {request.name}")
+    found = or_say(lambda: load(name, own, request.nb_classes, request.trust), f"cannot get {request.name}")
     return request.wrapped(replace(found, input_shape=request.input_shape or found.input_shape))
 
 
@@ -251,7 +187,7 @@ def _reader(framework: str | None, room: str, function: str, write: str, weights
         if framework is not None:
             require(framework)
         read = getattr(import_module(f"artclip.frameworks.{room}"), function)
-        return request.wrapped(_or_say(lambda: read(str(path), request.trust), f"cannot read the model {path}", write))
+        return request.wrapped(or_say(lambda: read(str(path), request.trust), f"cannot read the model {path}", write))
 
     return load
 
@@ -283,7 +219,7 @@ def from_module(name: str) -> Any:
         ImportError: the module needs one that is not there.
         ValueError: no such module, no such function in it, or it fails.
     """
-    return _or_say(imported(name), f"{name} failed")
+    return or_say(imported(name), f"{name} failed")
 
 
 def imported(name: str) -> Callable[..., Any]:
@@ -313,28 +249,3 @@ def _file(request: Request) -> Path:
     if request.path.is_dir() and not (request.path / "saved_model.pb").is_file():
         raise ValueError(f"{request.name} is a folder, not a file; give the file itself")
     return request.path
-
-
-def _is_of(model: Any, framework: str) -> bool:
-    package = FRAMEWORKS[framework][0]
-    return package in sys.modules and isinstance(model, models_of(framework).KIND)
-
-
-def _title(framework: str) -> str:
-    return FRAMEWORKS[framework][1]
-
-
-def _or_say(make: Any, what: str, write: str = "") -> Any:
-    try:
-        return make()
-    except (ImportError, ModelFileError):
-        raise
-    except Exception as error:  # loaders raise whatever they like
-        again = f"; it may be cut off or of another kind: write it again with {write}" if write else ""
-        raise ValueError(f"{what}: {said(error)}{again}") from error
-
-
-def _read_weights(model: Any, framework: str, path: Path) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"weights {path} do not exist")
-    _or_say(lambda: models_of(framework).load_weights(model, str(path)), f"cannot read the weights {path}")

@@ -7,9 +7,11 @@ import pytest
 
 import artclip
 from artclip import CLIPTrainer, load_model, save
+from artclip.frameworks import trainable_of
 from artclip.safety import Untrusted
-from tests.nets import NAMES
+from tests.nets import FRAMEWORKS, NAMES
 from tests.nets import default as default_nets
+from tests.nets import of as nets_of
 from tests.nets.common import NB_CLASSES, same_weights
 
 BATCHES = (1, 2, 7, 60)
@@ -29,6 +31,7 @@ def test_predictions_are_those_of_the_model_that_was_saved(nets, net, tmp_path):
     assert loaded.input_shape == classifier.input_shape
     assert loaded.nb_classes == NB_CLASSES
     assert [float(np.min(v)) for v in loaded.clip_values] == [0.0, 1.0]
+    assert type(loaded) is type(classifier)
 
 
 def test_weights_of_an_architecture_by_its_function(nets, tmp_path, monkeypatch):
@@ -59,6 +62,159 @@ def test_clip_values_and_scaling_by_channel_come_back(nets, tmp_path):
     assert bound.value > 0
 
 
+# What a user may give as mean for inputs of two channels -> whether it needs its channels first (True), last or neither
+MEANS = {
+    "number": (0.3, None),
+    "tuple": ((0.3, 0.6), None),
+    "list": ([0.3, 0.6], None),
+    "vector": (np.array([0.3, 0.6]), None),
+    "first": (np.array([0.3, 0.6]).reshape(2, 1, 1), True),
+    "batch first": (np.array([0.3, 0.6]).reshape(1, 2, 1, 1), True),
+    "last": (np.array([0.3, 0.6]).reshape(1, 1, 2), False),
+    "batch last": (np.array([0.3, 0.6]).reshape(1, 1, 1, 2), False),
+    "input": ("shape", None),
+}
+
+
+@pytest.mark.parametrize("mean", MEANS)
+def test_mean_and_std_of_any_shape_come_back(nets, mean, tmp_path):
+    shape, rng = nets.NETS["batchnorm"][0], np.random.default_rng(0)
+    given, first = MEANS[mean]
+    if first is not None and first != (shape[0] == 2):
+        pytest.skip("for channels at the other end")
+    given = rng.random(shape) if mean == "input" else given
+    std = np.asarray(given) + 0.5
+    classifier = nets.classifier("batchnorm", preprocessing=(given, std))
+    x = nets.data("batchnorm")[0][:9]
+    factory = f"{nets.__name__}:bare_batchnorm"
+    save(classifier, tmp_path, architecture=factory)
+    loaded = load_model(tmp_path, trust=True)
+    np.testing.assert_allclose(loaded.predict(x), classifier.predict(x), rtol=1e-5, atol=1e-6)
+    weights = tmp_path / json.loads((tmp_path / "training.json").read_text())["file"]
+    direct = load_model(factory, weights=weights, input_shape=shape, preprocessing=[given, std])
+    np.testing.assert_allclose(direct.predict(x), classifier.predict(x), rtol=1e-5, atol=1e-6)
+    assert artclip.lipschitz_lower_bound(loaded, x, seed=0, nb_restarts=1, max_iter=2).value > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"preprocessing": ([0.1, 0.2, 0.3], [1, 1, 1])}, r"mean has shape \(3,\), which does not fit inputs of shape"),
+        ({"preprocessing": (0.5, 0.0)}, r"std=0\.0 must be > 0"),
+        ({"preprocessing": 0.5}, "must be a pair"),
+        ({"preprocessing": (0.5, "1/255")}, "neither a number nor"),
+        ({"clip_values": (1.0, 0.0)}, "low < high"),
+        ({"clip_values": (np.zeros(5), np.ones(5))}, "clip_values has shape"),
+    ],
+)
+def test_ranges_that_do_not_fit_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        load_model(f"{default_nets.__name__}:bare_batchnorm", input_shape=default_nets.NETS["batchnorm"][0], **options)
+
+
+def one_logit(framework, loss):
+    """A classifier of two classes with one output, and what its loss is called."""
+    if framework == "torch":
+        import torch
+        from art.estimators.classification import PyTorchClassifier
+
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(torch.nn.Linear(6, 1), *([torch.nn.Sigmoid()] if loss == "BCELoss" else []))
+        return PyTorchClassifier(net, getattr(torch.nn, loss)(), (6,), 2, clip_values=(0, 1), device_type="cpu")
+    import keras
+    from art.estimators.classification import KerasClassifier, TensorFlowV2Classifier
+
+    logits = loss == "logits"
+    net = keras.Sequential([keras.Input((6,)), keras.layers.Dense(1, activation=None if logits else "sigmoid")])
+    if loss == "compiled":
+        net.compile("sgd", "binary_crossentropy")
+        return KerasClassifier(net, clip_values=(0, 1))
+    entropy = keras.losses.BinaryCrossentropy(from_logits=logits)
+    return TensorFlowV2Classifier(net, 2, (6,), loss_object=entropy, clip_values=(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("framework", "loss"),
+    [
+        *(("torch", loss) for loss in ("BCEWithLogitsLoss", "BCELoss")),
+        *(("tensorflow", loss) for loss in ("logits", "probability", "compiled")),
+    ],
+)
+def test_one_output_is_saved_with_its_loss(framework, loss, tmp_path):
+    if framework not in FRAMEWORKS:
+        pytest.skip(f"{framework} is not installed")
+    classifier, x = one_logit(framework, loss), nets_of(framework).data()[0]
+    save(classifier, tmp_path)
+    loaded = load_model(tmp_path)
+    np.testing.assert_allclose(loaded.predict(x), classifier.predict(x), rtol=1e-5, atol=1e-6)
+    assert type(loaded) is type(classifier)
+    assert loaded.nb_classes == 2
+    found, given = (trainable_of(c).described()["loss"] for c in (loaded, classifier))
+    assert found == given
+
+
+def test_a_keras_classifier_and_its_loss_come_back(tmp_path):
+    keras = pytest.importorskip("keras")
+    from art.estimators.classification import KerasClassifier
+
+    net = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)])
+    net.compile("adam", keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1))
+    classifier = KerasClassifier(net, use_logits=True, clip_values=(0, 1), preprocessing=(0.5, 0.25))
+    x, y = nets_of("tensorflow").data()
+    save(classifier, tmp_path)
+    loaded = load_model(tmp_path)
+    assert (type(loaded), loaded.use_logits) == (KerasClassifier, True)
+    np.testing.assert_allclose(loaded.predict(x), classifier.predict(x), rtol=1e-5, atol=1e-6)
+    labels = np.eye(3, dtype=np.float32)[y]
+    np.testing.assert_allclose(loaded.loss_gradient(x, labels), classifier.loss_gradient(x, labels), rtol=1e-4)
+    with pytest.raises(ValueError, match="has no optimizer"):
+        CLIPTrainer(loaded)
+
+
+def test_losses_of_ones_own_are_not_kept_and_those_of_pytorch_are(tmp_path):
+    torch = pytest.importorskip("torch")
+    classifier = nets_of("torch").classifier("batchnorm")
+    weight = torch.tensor([1.0, 2.0, 3.0])
+    for loss, expected in (
+        (torch.nn.CrossEntropyLoss(weight, label_smoothing=0.1), {"label_smoothing": 0.1, "weight": [1.0, 2.0, 3.0]}),
+        (torch.nn.MultiMarginLoss(p=2), {"p": 2}),
+        (lambda z, y: z.sum(), {"label_smoothing": 0.0}),  # cross-entropy
+    ):
+        classifier._loss = loss
+        save(classifier, tmp_path, architecture="tests.nets.torch_nets:bare_batchnorm")
+        found = trainable_of(load_model(tmp_path, trust=True)).described()["loss"]
+        assert found.items() >= expected.items()
+
+
+def test_defences_are_refused_by_name(nets, tmp_path):
+    from art.defences.postprocessor import ReverseSigmoid
+    from art.defences.preprocessor import FeatureSqueezing
+
+    squeezed = nets.classifier(preprocessing_defences=FeatureSqueezing((0, 1), apply_fit=False))
+    with pytest.raises(ValueError, match=r"defences of preprocessing \(FeatureSqueezing\)"):
+        save(squeezed, tmp_path)
+    with pytest.raises(ValueError, match=r"postprocessing \(ReverseSigmoid\).*set_params\(postprocessing_defences"):
+        save(nets.classifier(postprocessing_defences=ReverseSigmoid()), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_holds_a_model_gets_the_new_one_whole(nets, tmp_path, monkeypatch):
+    first, second = (nets.classifier("batchnorm", seed=s, clip_values=(0.0, 1.0 + s)) for s in (0, 1))
+    x, factory = nets.data("batchnorm")[0], f"{nets.__name__}:bare_batchnorm"
+    save(first, tmp_path, factory)
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.write_text", lambda *a, **k: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            save(second, tmp_path, factory)
+    np.testing.assert_array_equal(load_model(tmp_path, trust=True).predict(x), first.predict(x))
+    save(second, tmp_path, factory)
+    loaded = load_model(tmp_path, trust=True)
+    np.testing.assert_array_equal(loaded.predict(x), second.predict(x))
+    assert float(np.max(loaded.clip_values[1])) == 2.0
+    with pytest.raises(ValueError, match="holds the clip_values, mean and std"):
+        load_model(tmp_path, clip_values=(0, 255), trust=True)
+
+
 def test_what_cannot_be_saved_is_said(nets, tmp_path):
     with pytest.raises(TypeError, match="regressor"):
         save(nets.regressor(), tmp_path)
@@ -78,6 +234,8 @@ def test_what_cannot_be_saved_is_said(nets, tmp_path):
         ({"architecture": "os:abort"}, "the function os:abort makes; loading it may run code"),
         ({"nb_classes": 9}, r"nb_classes is 9, but the model gives 3 outputs"),
         ({"input_shape": None}, "is not whole"),
+        ({"loss": {"class": "Module", "settings": {}}}, "is no loss of"),
+        ({"loss": {"class": 3}}, "is no loss of"),
     ],
 )
 def test_a_record_that_was_tampered_with_is_refused(change, message, tmp_path):

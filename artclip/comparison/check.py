@@ -118,7 +118,7 @@ def try_nets(nets: Mapping[str, Any], experiment: Experiment, data: Data, nb_thr
         if outputs.shape != (len(x[:2]), nb_classes):
             raise ValueError(f"net {name!r} has {outputs.shape[1]} outputs, but the data have {nb_classes} classes")
         for part, inputs in (("training", x), ("test", x_test)):
-            _in_range(name, part, inputs, f.clip_values)
+            checks.in_range(f"net {name!r}: {part} data", inputs, f.clip_values)
 
 
 def _channels(shape: tuple[int, ...], first: bool) -> str:
@@ -130,21 +130,3 @@ def _channels(shape: tuple[int, ...], first: bool) -> str:
         return ""
     end, move = ("first", "np.moveaxis(x, -1, 1)") if first else ("last", "np.moveaxis(x, 1, -1)")
     return f"images seem to have their channels at the other end; this framework wants them {end}, as {move}"
-
-
-def _in_range(name: str, part: str, x: np.ndarray, clip_values: Any) -> None:
-    if clip_values is None:
-        return
-    low, high = clip_values
-    slack = 1e-6 * max(1.0, float(np.max(high - low)))
-    if (x >= low - slack).all() and (x <= high + slack).all():
-        return
-    bytes_ = np.max(high) <= 1 and x.min() >= 0 and 1 < x.max() <= 255
-    raise ValueError(
-        f"the {part} data lie in [{x.min():.4g}, {x.max():.4g}], outside the clip_values {_said(low)} to {_said(high)} "
-        f"of net {name!r}; scale them" + (", as x / 255" if bytes_ else "")
-    )
-
-
-def _said(bound: np.ndarray) -> str:
-    return f"{float(bound):g}" if np.ndim(bound) == 0 else f"of shape {np.shape(bound)}"

@@ -102,6 +102,8 @@ class Experiment:
     lipschitz: bool = True
     masking: bool = True
     framework: str | None = None
+    clip_values: tuple[float, float] = (0.0, 1.0)
+    preprocessing: tuple[Any, Any] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
         if self.framework is None:
@@ -167,12 +169,14 @@ class Experiment:
         """A net that is yet to be trained, as an ART classifier."""
         (x, y), _ = data
         options = {"activation": self.activation, "learning_rate": self.learning_rate, "seed": seed}
+        options |= {"clip_values": self.clip_values, "preprocessing": self.preprocessing}
         return self.nets.make_classifier(model, x.shape[1:], int(y.max()) + 1, **options)
 
     def train(self, data: Data, model: str | Callable[..., Any], named: Named, seed: int, verbose: bool = False) -> Any:
         """A trainer that has trained."""
-        (x, y), _ = data
+        (x, y), (x_test, _) = data
         classifier = self.classifier(model, data, seed)
+        checks.inputs(x_test, classifier.input_shape, "x_test", box=classifier.clip_values)  # now, not after training
         trainer = named.train(classifier, self.plan(seed, verbose))
         scheduler = self.nets.cosine_scheduler(classifier, self.nb_epochs)
         trainer.fit(x, y, batch_size=self.batch_size, nb_epochs=self.nb_epochs, scheduler=scheduler)

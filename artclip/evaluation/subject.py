@@ -44,9 +44,7 @@ class Subject:
         self.estimator, self.f = estimator, function_of(estimator)
         self.name = name or type(getattr(estimator, "model", estimator)).__name__
         x, self.remarks = checks.reshaped(x, self.f.input_shape)
-        checked = checks.inputs(x, self.f.input_shape or None)
-        self.x = checked.astype(np.float32)
-        self._check_range(checked.dtype)
+        self.x = checks.inputs(x, self.f.input_shape or None, box=self.f.clip_values).astype(np.float32)
         self.nb_classes = self.f.predict(self.x[:1]).shape[1]
         if self.nb_classes < 2:
             raise ValueError("the model has one output; give it two, as (0, z) of a log-odds z, to evaluate it")
@@ -59,18 +57,6 @@ class Subject:
         said = labels_of(outputs) if not self._postprocessed else self.decide(self.x)
         self.nb_nan = int((said < 0).sum())
         self.right = said == self.y
-
-    def _check_range(self, dtype: np.dtype[Any]) -> None:
-        if self.f.clip_values is None:
-            return
-        low, high = self.f.clip_values
-        if (self.x < low - 1e-6).any() or (self.x > high + 1e-6).any():
-            bytes_for_shares = dtype.kind in "iu" and float(np.max(high)) == 1 and self.x.max() <= 255
-            what = "give x / 255" if bytes_for_shares else "scale x"
-            raise ValueError(
-                f"x, of dtype {dtype}, lies in [{self.x.min():.4g}, {self.x.max():.4g}], outside the classifier's "
-                f"clip_values {low} to {high}; {what}, or wrap the model with the clip_values of its inputs"
-            )
 
     @property
     def package(self) -> str | None:

@@ -268,9 +268,16 @@ class Trainable(Function):
 
     threshold = 0.5
     """Output above which the class of a single output, or a label of its own, is 1."""
+    estimator: Any
+    """The ART estimator."""
 
     leads = True
     """Whether this process shows progress and writes to the disk: one of those that train together does."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other process trains with this one."""
+        return True
 
     def spread(self) -> Trainable:
         """This estimator, to be trained on all devices that work together, where there are several."""
@@ -283,6 +290,14 @@ class Trainable(Function):
     def total(self, x: Tensor) -> int:
         """Samples of a batch on all devices."""
         return int(x.shape[0])
+
+    @abc.abstractmethod
+    def described(self) -> dict[str, Any]:
+        """Layers, loss and settings of the optimizer as JSON can say them: what decides a training, weights aside."""
+
+    @abc.abstractmethod
+    def kept_loss(self) -> dict[str, Any] | None:
+        """The loss as a record, of ``class`` and ``settings``, where it is the framework's own; else ``None``."""
 
     @abc.abstractmethod
     def check_trainable(self) -> None:

@@ -11,8 +11,22 @@ import numpy as np
 from art.config import ART_NUMPY_DTYPE
 from art.preprocessing.standardisation_mean_std.utils import broadcastable_mean_std
 
+from artclip import checks
 from artclip import graph as G
 from artclip.frameworks.base import Tensor
+
+
+def taken_apart(estimator: Any) -> tuple[list[Any], tuple[np.ndarray, np.ndarray] | None]:
+    """The preprocessing defences of an ART estimator; and mean and std, as they broadcast to a batch, if it scales."""
+    operations = list(estimator.preprocessing_operations or [])
+    # ART has one such class per framework; the name tells without importing them all.
+    if not operations or not type(operations[-1]).__name__.startswith("StandardisationMeanStd"):
+        return operations, None
+    scaling = operations.pop()
+    if not np.any(scaling.mean != 0) and not np.any(scaling.std != 1):
+        return operations, None
+    mean, std = broadcastable_mean_std(np.empty((1, *estimator.input_shape)), scaling.mean, scaling.std)
+    return operations, (np.array(mean), np.array(std))
 
 
 class Preprocessing:
@@ -25,11 +39,7 @@ class Preprocessing:
     """
 
     def __init__(self, estimator: Any, tensor: Callable[[np.ndarray], Tensor], differentiable: type) -> None:
-        operations = list(estimator.preprocessing_operations or [])
-        scaling = None
-        # ART has one such class per framework; the name tells without importing them all.
-        if operations and type(operations[-1]).__name__.startswith("StandardisationMeanStd"):
-            scaling = operations.pop()
+        operations, scaling = taken_apart(estimator)
         for defence in operations:
             if defence.apply_predict and not isinstance(defence, differentiable):
                 raise ValueError(
@@ -39,9 +49,8 @@ class Preprocessing:
         self._at_fit = [d for d in operations if d.apply_fit]
         self._at_predict = [d for d in operations if d.apply_predict]
         self._mean = self._std = None
-        if scaling is not None and (np.any(scaling.mean != 0) or np.any(scaling.std != 1)):
-            mean, std = broadcastable_mean_std(np.empty((1, *estimator.input_shape)), scaling.mean, scaling.std)
-            self._mean, self._std = tensor(np.array(mean)), tensor(np.array(std))
+        if scaling is not None:
+            self._mean, self._std = map(tensor, scaling)
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Preprocessing:
         """The same with mean and std changed, as to another dtype."""
@@ -106,3 +115,62 @@ def graph_with_scaling(f: Any, read: Callable[[Any, tuple[int, ...]], G.LayerGra
     behind = graph.behind(G.Node("preprocessing", G.Scale(1 / std, -mean / std), (-1,), graph.inputs))
     # ART casts what it has scaled to its own dtype, whatever that of the model.
     return replace(behind, precision=max(graph.precision, float(np.finfo(ART_NUMPY_DTYPE).eps)))
+
+
+def fitted_box(clip_values: Any, input_shape: tuple[int, ...], channels_first: bool) -> Any:
+    """``clip_values``, each a number, one a channel or one an entry, as ART takes them for inputs of a shape."""
+    if clip_values is None:
+        return None
+    ends = [_broadcastable("clip_values", v, input_shape, channels_first) for v in checks.clip_values(clip_values)]
+    if all(end.ndim == 0 for end in ends):
+        return tuple(map(float, ends))
+    return tuple(np.array(np.broadcast_to(end, (1, *input_shape))[0]) for end in ends)
+
+
+def fitted_scaling(preprocessing: Any, input_shape: tuple[int, ...], channels_first: bool) -> Any:
+    """(mean, std), each a number, one a channel or whatever broadcasts, as ART takes them for inputs of a shape.
+
+    Args:
+        preprocessing: the pair; or ``None`` or a preprocessor of ART, which stay as they are.
+        input_shape: of one input.
+        channels_first: where a vector belongs that has one number for each channel.
+
+    Raises:
+        ValueError: it is no such pair, or does not fit the shape.
+    """
+    if preprocessing is None or hasattr(preprocessing, "apply_predict"):
+        return preprocessing
+    if not isinstance(preprocessing, (tuple, list, np.ndarray)) or len(preprocessing) != 2:
+        raise ValueError(f"preprocessing={preprocessing!r} must be a pair (mean, std)")
+    names = ("mean", "std")
+    mean, std = (_broadcastable(n, v, input_shape, channels_first) for n, v in zip(names, preprocessing, strict=True))
+    if not (std > 0).all():
+        raise ValueError(f"std={preprocessing[1]!r} must be > 0 everywhere")
+    mean, std = (np.array(v) for v in np.broadcast_arrays(mean, std))  # ART wants one shape
+    return (float(mean), float(std)) if mean.ndim == 0 else (mean, std)
+
+
+def _broadcastable(name: str, value: Any, input_shape: tuple[int, ...], channels_first: bool) -> np.ndarray:
+    """A number of shape (), or an array of as many axes as a batch has."""
+    try:
+        found = np.asarray(value, np.float32)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}={value!r} is neither a number nor an array of numbers") from None
+    if not np.isfinite(found).all():
+        raise ValueError(f"{name}={value!r} must be finite")
+    if found.ndim == 0:
+        return found
+    if found.ndim == 1 and len(input_shape) > 1:
+        for axis in (0, -1) if channels_first else (-1, 0):
+            if len(found) == input_shape[axis]:
+                shape = [1] * len(input_shape)
+                shape[axis] = len(found)
+                return found.reshape(1, *shape)
+    batch = (1, *input_shape)
+    padded: tuple[int, ...] = (1,) * (len(batch) - found.ndim) + found.shape
+    if len(padded) > len(batch) or any(n not in (1, batch[i]) for i, n in enumerate(padded)):
+        raise ValueError(
+            f"{name} has shape {found.shape}, which does not fit inputs of shape {input_shape}; give one number, one "
+            "for each channel, or an array of that shape"
+        )
+    return found.reshape(padded)

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from art.defences.preprocessor.preprocessor import PreprocessorTensorFlowV2
 
-from artclip.frameworks import keras_layers
+from artclip.frameworks import keras_layers, keras_settings
 from artclip.frameworks.base import Objective, Raise, Trainable, box_of
 from artclip.frameworks.check import not_a_tensor
 from artclip.frameworks.own_step import own_step
@@ -90,6 +90,12 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         if isinstance(twin, TensorFlowEstimator) and twin is not self:
             twin._preprocessing = self._preprocessing.mapped(lambda t: tf.cast(t, tf.float64))
         return twin
+
+    def described(self) -> dict[str, Any]:
+        return keras_settings.described(self.model, self._loss, self.optimizer)
+
+    def kept_loss(self) -> dict[str, Any] | None:
+        return keras_settings.kept_loss(self._loss)
 
     def check_trainable(self) -> None:
         if self._loss is None:

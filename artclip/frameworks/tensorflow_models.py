@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from art.estimators.classification import TensorFlowV2Classifier
+from art.estimators.classification import KerasClassifier, TensorFlowV2Classifier
 
 from artclip import safety
-from artclip.frameworks import keras_layers
+from artclip.frameworks import keras_layers, keras_settings
 from artclip.frameworks.found import Found, said
+from artclip.frameworks.preprocessing import fitted_box, fitted_scaling
 
 
 class SavedModel(tf.Module):
@@ -92,23 +94,38 @@ def wrap(
     nb_classes: int | None,
     clip_values: Any,
     preprocessing: Any,
-) -> TensorFlowV2Classifier:
-    """The model as an ART classifier with cross-entropy, from logits where it gives no probabilities."""
+    kept: Mapping[str, Any],
+) -> TensorFlowV2Classifier | KerasClassifier:
+    """The model as an ART classifier with cross-entropy, from logits where it gives no probabilities.
+
+    Args:
+        kept: of one that was saved: ``loss``, a record of :func:`keras_settings.kept_loss`; and ``estimator``, with
+            ``class``, ``channels_first`` and, for a ``KerasClassifier``, ``use_logits``.
+    """
     input_shape = keras_layers.input_shape(model) or input_shape
     if not input_shape:
         raise ValueError("this model does not tell the shape of one input; give input_shape, as (28, 28, 1)")
     keras_layers.build(model, input_shape)
     outputs = _outputs(model, input_shape)
-    if nb_classes not in (None, outputs.shape[1]):
-        raise ValueError(f"nb_classes is {nb_classes}, but the model gives {outputs.shape[1]} outputs")
-    return TensorFlowV2Classifier(
-        model,
-        outputs.shape[1],
-        tuple(input_shape),
-        loss_object=keras.losses.SparseCategoricalCrossentropy(from_logits=_gives_logits(model, outputs)),
-        clip_values=clip_values,
-        preprocessing=preprocessing,
+    nb_outputs = outputs.shape[1]
+    found = max(2, nb_outputs)  # one is the log-odds, or the probability, of the second of two classes
+    if nb_classes not in (None, found, nb_outputs):
+        raise ValueError(f"nb_classes is {nb_classes}, but the model gives {nb_outputs} outputs")
+    kind = kept.get("estimator") or {}
+    channels_first = bool(kind.get("channels_first", False))
+    options = {
+        "clip_values": fitted_box(clip_values, tuple(input_shape), channels_first),
+        "preprocessing": fitted_scaling(preprocessing, tuple(input_shape), channels_first),
+        "channels_first": channels_first,
+    }
+    entropy = keras.losses.BinaryCrossentropy if nb_outputs == 1 else keras.losses.SparseCategoricalCrossentropy
+    loss = (
+        keras_settings.loss_of(kept["loss"]) if kept.get("loss") else entropy(from_logits=_gives_logits(model, outputs))
     )
+    if kind.get("class") == "KerasClassifier":
+        model.compile(optimizer=None, loss=loss)
+        return KerasClassifier(model, use_logits=bool(kind.get("use_logits")), **options)
+    return TensorFlowV2Classifier(model, found, tuple(input_shape), loss_object=loss, **options)
 
 
 def _outputs(model: Any, input_shape: tuple[int, ...]) -> np.ndarray:
@@ -127,4 +144,6 @@ def _outputs(model: Any, input_shape: tuple[int, ...]) -> np.ndarray:
 def _gives_logits(model: Any, outputs: np.ndarray) -> bool:
     if isinstance(model, keras.Model):
         return keras_layers.outputs_are_linear(model)
+    if outputs.shape[1] == 1:
+        return bool(outputs.min() < 0 or outputs.max() > 1)
     return bool(outputs.min() < 0 or np.abs(outputs.sum(1) - 1).max() > 1e-3)

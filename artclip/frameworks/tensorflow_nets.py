@@ -16,6 +16,8 @@ import keras
 from art.estimators.classification import KerasClassifier, TensorFlowV2Classifier
 from keras import layers
 
+from artclip.frameworks.preprocessing import fitted_box, fitted_scaling
+
 CHANNELS_FIRST = False
 ACTIVATIONS = {"relu": "relu", "sigmoid": "sigmoid", "softplus": "softplus", "gelu": "gelu", "maxmin": "maxmin"}
 
@@ -153,6 +155,7 @@ def make_classifier(
     activation: str = "relu",
     learning_rate: float = 2e-3,
     seed: int = 0,
+    preprocessing: Any = (0.0, 1.0),
 ) -> Any:
     """An untrained classifier with logits, cross-entropy and Adam.
 
@@ -161,10 +164,11 @@ def make_classifier(
             or an ART classifier, which is taken as it is.
         input_shape: shape of one input, channels last.
         nb_classes: number of outputs, >= 2.
-        clip_values: range of valid inputs.
+        clip_values: range of valid inputs, each end a number, one a channel, or an array of the shape of an input.
         activation: a key of :data:`ACTIVATIONS`.
         learning_rate: of Adam, > 0.
         seed: of the weights; no global RNG is touched.
+        preprocessing: (mean, std), as for :func:`artclip.load_model`.
     """
     with _seeded(seed):
         net = (
@@ -182,7 +186,8 @@ def make_classifier(
         input_shape,
         loss_object=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         optimizer=keras.optimizers.Adam(learning_rate, epsilon=1e-8),
-        clip_values=clip_values,
+        clip_values=fitted_box(clip_values, input_shape, CHANNELS_FIRST),
+        preprocessing=fitted_scaling(preprocessing, input_shape, CHANNELS_FIRST),
     )
 
 

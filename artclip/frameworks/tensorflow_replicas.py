@@ -44,6 +44,10 @@ class TensorFlowReplicas(TensorFlowEstimator):
         self._reduction = getattr(self._loss, "reduction", keras_loss)
         self._reduction = None if self._reduction == "none" else self._reduction
 
+    @property
+    def alone(self) -> bool:
+        return self._nb_workers == 1
+
     def spread(self) -> TensorFlowReplicas:
         return self
 

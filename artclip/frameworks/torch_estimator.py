@@ -15,7 +15,7 @@ from art.utils import check_and_transform_label_format
 from safetensors.torch import save_file
 from torch import nn
 
-from artclip.frameworks import torch_optimizers
+from artclip.frameworks import torch_optimizers, torch_settings
 from artclip.frameworks.base import Objective, Raise, Trainable, box_of
 from artclip.frameworks.preprocessing import Preprocessing
 from artclip.frameworks.torch import TorchFunction, as_tensor, rows_of
@@ -92,6 +92,12 @@ class TorchEstimator(TorchFunction, Trainable):
         if isinstance(twin, TorchEstimator) and twin is not self:
             twin._preprocessing = self._preprocessing.mapped(torch.Tensor.double)
         return twin
+
+    def described(self) -> dict[str, Any]:
+        return torch_settings.described(self.estimator, self.module)
+
+    def kept_loss(self) -> dict[str, Any] | None:
+        return torch_settings.kept_loss(self.estimator.loss)
 
     def check_trainable(self) -> None:
         if self.estimator.optimizer is None:

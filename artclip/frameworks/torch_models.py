@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -11,7 +12,9 @@ from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
 from artclip import safety
+from artclip.frameworks import torch_settings
 from artclip.frameworks.found import Found, said
+from artclip.frameworks.preprocessing import fitted_box, fitted_scaling
 
 KIND = nn.Module
 FILE = "model.pt2"  # that `save` writes
@@ -104,22 +107,33 @@ def save(model: nn.Module, path: str, input_shape: tuple[int, ...]) -> None:
 
 
 def wrap(
-    model: nn.Module, input_shape: tuple[int, ...] | None, nb_classes: int | None, clip_values: Any, preprocessing: Any
+    model: nn.Module,
+    input_shape: tuple[int, ...] | None,
+    nb_classes: int | None,
+    clip_values: Any,
+    preprocessing: Any,
+    kept: Mapping[str, Any],
 ) -> PyTorchClassifier:
-    """The model in eval mode as an ART classifier with cross-entropy; the number of classes is that of its outputs."""
+    """The model in eval mode as an ART classifier; the number of classes is that of its outputs, two for one output.
+
+    Args:
+        kept: ``loss``, a record of :func:`torch_settings.kept_loss`, where one was saved; else it is cross-entropy.
+    """
     if not input_shape:
         raise ValueError("a PyTorch model does not tell the shape of one input; give input_shape, as (1, 28, 28)")
     like = next(model.eval().parameters(), torch.zeros(()))
-    found = _nb_outputs(model, torch.zeros((2, *input_shape), dtype=like.dtype, device=like.device))
-    if nb_classes not in (None, found):
-        raise ValueError(f"nb_classes is {nb_classes}, but the model gives {found} outputs")
+    nb_outputs = _nb_outputs(model, torch.zeros((2, *input_shape), dtype=like.dtype, device=like.device))
+    found = max(2, nb_outputs)  # one is the log-odds of the second of two classes
+    if nb_classes not in (None, found, nb_outputs):
+        raise ValueError(f"nb_classes is {nb_classes}, but the model gives {nb_outputs} outputs")
+    usual = nn.BCEWithLogitsLoss() if nb_outputs == 1 else nn.CrossEntropyLoss()
     return PyTorchClassifier(
         model,
-        nn.CrossEntropyLoss(),
+        torch_settings.loss_of(kept["loss"]).to(like.device) if kept.get("loss") else usual,
         tuple(input_shape),
         found,
-        clip_values=clip_values,
-        preprocessing=preprocessing,
+        clip_values=fitted_box(clip_values, tuple(input_shape), True),
+        preprocessing=fitted_scaling(preprocessing, tuple(input_shape), True),
         device_type="gpu" if like.is_cuda else "cpu",
     )
 
@@ -132,6 +146,8 @@ def _nb_outputs(model: nn.Module, x: torch.Tensor) -> int:
         raise ValueError(
             f"the model does not take inputs of shape {tuple(x.shape[1:])}: {said(error)}; give its input_shape"
         ) from error
+    if isinstance(outputs, torch.Tensor) and outputs.shape == (2,):
+        return 1
     if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2 or len(outputs) != 2:
         what = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else f"a {type(outputs).__name__}"
         raise ValueError(f"the model gives {what} for 2 inputs; expected one tensor of logits, of shape (2, classes)")

@@ -11,6 +11,8 @@ import torch
 from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
+from artclip.frameworks.preprocessing import fitted_box, fitted_scaling
+
 CHANNELS_FIRST = True
 
 
@@ -106,6 +108,7 @@ def make_classifier(
     activation: str = "relu",
     learning_rate: float = 2e-3,
     seed: int = 0,
+    preprocessing: Any = (0.0, 1.0),
 ) -> Any:
     """An untrained classifier with logits, cross-entropy and Adam.
 
@@ -114,10 +117,11 @@ def make_classifier(
             logits, or an ART classifier, which is taken as it is.
         input_shape: shape of one input, channels first.
         nb_classes: number of outputs, >= 2.
-        clip_values: range of valid inputs.
+        clip_values: range of valid inputs, each end a number, one a channel, or an array of the shape of an input.
         activation: a key of :data:`ACTIVATIONS`.
         learning_rate: of Adam, > 0.
         seed: of the weights; the global RNG is left as found.
+        preprocessing: (mean, std), as for :func:`artclip.load_model`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -132,7 +136,13 @@ def make_classifier(
         raise TypeError(f"the model's function made a {type(net).__name__}; expected an nn.Module or PyTorchClassifier")
     optimizer = torch.optim.Adam(net.parameters(), lr=learning_rate)
     return PyTorchClassifier(
-        net, nn.CrossEntropyLoss(), input_shape, nb_classes, optimizer=optimizer, clip_values=clip_values
+        net,
+        nn.CrossEntropyLoss(),
+        input_shape,
+        nb_classes,
+        optimizer=optimizer,
+        clip_values=fitted_box(clip_values, input_shape, CHANNELS_FIRST),
+        preprocessing=fitted_scaling(preprocessing, input_shape, CHANNELS_FIRST),
     )
 
 

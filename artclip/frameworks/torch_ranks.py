@@ -58,6 +58,10 @@ class TorchRanks(TorchEstimator):
         self._buffers: list[Any] = [b for pair in averages for b in pair if b is not None]
         self._sharing, self._total, self._own = False, 0, slice(0, 0)
 
+    @property
+    def alone(self) -> bool:
+        return False
+
     def spread(self) -> TorchRanks:
         return self
 

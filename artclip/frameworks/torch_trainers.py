@@ -40,6 +40,7 @@ def _wrapped(classifier: Any, net: nn.Module, optimizer: Any) -> PyTorchClassifi
         classifier.nb_classes,
         optimizer=optimizer,
         clip_values=classifier.clip_values,
+        preprocessing=classifier.preprocessing,
         device_type="cpu" if str(classifier.device) == "cpu" else "gpu",
     )
 

@@ -52,12 +52,14 @@ def lipschitz_bracket(
     if "max_seconds" in options:
         checks.positive("max_seconds", options["max_seconds"])
         for_upper["max_seconds"] = _SHARE * options["max_seconds"]
+    f, free = function_of(estimator), options.get("domain") == "free"
+    checks.inputs(x, f.input_shape or None, box=None if free else f.clip_values)  # before the work of the upper bound
     above = lipschitz_upper_bound(estimator, norm, output_norm, **for_upper)
     if "max_seconds" in for_lower:
         left = options["max_seconds"] - (time.perf_counter() - began)
         for_lower["max_seconds"] = max(left, (1 - _SHARE) * options["max_seconds"] / 2)
     below = lipschitz_lower_bound(estimator, x, norm, output_norm, **for_lower)
-    return _compared(below, above, _UNITS * function_of(estimator).precision), above
+    return _compared(below, above, _UNITS * f.precision), above
 
 
 def _options(function: Any) -> set[str]:

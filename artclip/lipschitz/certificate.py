@@ -47,7 +47,7 @@ def certified_radius(
     """
     f = function_of(estimator)
     refuse_postprocessing(f)
-    x = checks.inputs(x, f.input_shape or None)
+    x = checks.inputs(x, f.input_shape or None, box=f.clip_values)
     if _is_regressor(f):
         raise ValueError("a certificate is about labels, and this estimator is a regressor; give a classifier")
     outputs = f.outputs(x, _ROWS)

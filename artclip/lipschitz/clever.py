@@ -89,7 +89,7 @@ def clever(
     seed = checks.seed(seed)
     began, f, rng = time.perf_counter(), function_of(estimator), np.random.default_rng(seed)
     refuse_postprocessing(f)
-    x = checks.inputs(np.asarray(x)[None], f.input_shape or None)[0]
+    x = checks.inputs(np.asarray(x)[None], f.input_shape or None, box=f.clip_values)[0]
     outputs = f.predict(x[None])[0]
     if len(outputs) < 2:
         raise ValueError(

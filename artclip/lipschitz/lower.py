@@ -61,7 +61,7 @@ def lipschitz_lower_bound(
         estimator: ART PyTorch, TensorFlow, Keras or JAX estimator, or a bare ``torch.nn.Module`` or Keras model, with
             gradients by backpropagation; any other ART estimator, through its ``class_gradient``, or where it has
             none through differences of its predictions. f is what ``predict`` returns.
-        x: shape (n, *input_shape): data to start from.
+        x: shape (n, *input_shape): data to start from, inside ``clip_values`` unless the domain is free.
         norm, output_norm: 1, 2 or inf, on flattened inputs and outputs.
         domain: ``"clip_values"`` searches among valid inputs, ``"free"`` everywhere; without ``clip_values`` both do.
         nb_restarts: pairs per starting distance, >= 1.
@@ -89,7 +89,7 @@ def lipschitz_lower_bound(
     clock = Clock(math.inf if max_seconds is None else max_seconds)
     f = function_of(estimator)
     refuse_postprocessing(f)
-    x = checks.inputs(x, f.input_shape or None)
+    x = checks.inputs(x, f.input_shape or None, box=None if domain == "free" else f.clip_values)
     rule, low, high = make_rule(f, x, norm, output_norm, domain, widen=True)
     check(f, x[:_SAMPLES])
     with f.unchanged():

@@ -115,11 +115,11 @@ class GeneratorBatches:
         return self._checked(*self._generator.get())
 
     def _checked(self, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        x, y = as_array(x), as_array(y)
-        x, y = checks.data(x, y, self._trainable.input_shape, self._trainable.nb_classes)
-        self._trainable.multi_label |= _several_labels(self._trainable, y)
+        x, y, f = as_array(x), as_array(y), self._trainable
+        x, y = checks.data(x, y, f.input_shape, f.nb_classes, box=f.clip_values)
+        f.multi_label |= _several_labels(f, y)
         self._keep(x, y)
-        return self._trainable.training_data(x, y)
+        return f.training_data(x, y)
 
     def _keep(self, x: np.ndarray, y: np.ndarray) -> None:
         """Keep copies of the latest batches: a generator may write into its own."""

@@ -23,7 +23,7 @@ from safetensors.numpy import save_file
 from artclip.hashing import digest
 
 GENERATIONS = ("checkpoint.safetensors", "checkpoint-previous.safetensors")
-FORMAT = 2
+FORMAT = 3
 Arrays = dict[str, np.ndarray]
 
 
@@ -43,6 +43,11 @@ def write(path: Path, arrays: Arrays, record: dict[str, Any]) -> None:
         os.replace(current, previous)
     os.replace(part, current)
     _flush(path)
+
+
+def exists(path: Path | None) -> bool:
+    """Whether a folder holds a checkpoint, whole or not."""
+    return path is not None and any((path / name).exists() for name in GENERATIONS)
 
 
 def read(path: Path) -> tuple[Arrays, dict[str, Any]] | None:

@@ -60,7 +60,8 @@ class CLIPTrainer(RegularizedTrainer):
         restore_best: end with the best epoch's model instead of the last: the flattest that holds
             ``target_accuracy``, or without a target the most accurate (on validation data where given).
         checkpoint: folder in which the whole state of the training is written after each epoch, and when it is
-            interrupted by Ctrl-C or SIGTERM; ``fit(..., resume=True)`` goes on from there. Two generations are kept.
+            interrupted by Ctrl-C or SIGTERM; ``fit(..., resume=True)`` goes on from there. Two generations are kept;
+            those of another trainer are not overwritten.
         callbacks: functions of (trainer, record), called after each epoch; one that returns true ends the training.
         seed: >= 0, for order of the data, pairs, and the framework's randomness during ``fit``; ``None`` draws one,
             kept as ``trainer.seed``. The global RNG is left as found.

@@ -61,7 +61,7 @@ class Fit:
         if self._point is None:
             epochs.begin(trainer._controller, self._outer(0))
         else:
-            self._start.resume(epochs, self._point, self._batches)
+            self._start.resume(self._f, epochs, self._point, self._batches)
         outer = epochs.point.outer
         self._progress.update(outer["epoch"] * self._batches.nb_batches + epochs.point.within.batch)
         try:
@@ -122,4 +122,5 @@ class Fit:
     def _save(self) -> None:
         if self._trainer.checkpoint is not None and self._f.leads:
             arrays, record = self._epochs.point.packed(self._f)
+            arrays |= self._start.probe(self._f)
             checkpoint.write(self._trainer.checkpoint, arrays, {**self._start.about(self._epochs.point), **record})

@@ -66,6 +66,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
         self.deployed_accuracy: float | None = None
         self.notes: list[str] = []
         self._first_lamda, self._lamda_increment, self._own_seed = lamda, lamda_increment, seed is not None
+        self._owns_checkpoint = False
+        self._first_optimizer: Any = None  # its settings before the first fit, as schedulers move them
 
     @property
     def lamda(self) -> float:
@@ -102,7 +104,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         """Train the classifier.
 
         Args:
-            x: shape (n, *input_shape), in the units of the classifier's ``clip_values``.
+            x: shape (n, *input_shape), inside the classifier's ``clip_values``.
             y: class indices of shape (n,), one-hot labels or probabilities of shape (n, nb_classes); for a regressor
                 targets of shape (n,) or (n, k).
             validation_data: (x, y) in the same formats, for ``val_accuracy`` in the history, ``restore_best`` and
@@ -119,9 +121,10 @@ class RegularizedTrainer(Trainer, abc.ABC):
                 scaled down where it is longer, before each step; ``None`` for no limit.
             kwargs: ``drop_last`` (bool) leaves out a short last batch; ``verbose`` (bool) shows progress; ``resume``
                 (bool) goes on from the last state in the folder ``checkpoint``, if there is one, to the weights and the
-                history that a training without interruption has (on the same machine, with as many threads). Give all
-                else as before; ``nb_epochs`` counts from the first start, and may be larger: what is scheduled by the
-                length of a fit, ``pair_interval=None`` and the rise of ``certify_eps``, stays as it first was.
+                history that a training without interruption has (on the same machine, with as many threads). Without
+                it, a folder that holds the checkpoint of another trainer is refused. Give all else as before;
+                ``nb_epochs`` counts from the first start, and may be larger: what is scheduled by the length of a fit,
+                ``pair_interval=None`` and the rise of ``certify_eps``, stays as it first was.
 
         Raises:
             ValueError, TypeError: bad input, or a checkpoint of something else; the model is as it was.
@@ -132,11 +135,11 @@ class RegularizedTrainer(Trainer, abc.ABC):
         trainable = trainable_of(self._classifier).spread()
         schedule = self._prepared(trainable, scheduler, scheduler_interval, max_grad_norm)
         start = self._start(trainable, resume)
-        x, y = checks.data(x, y, trainable.input_shape, trainable.nb_classes)
+        x, y = checks.data(x, y, trainable.input_shape, trainable.nb_classes, box=trainable.clip_values)
         batches = ArrayBatches(trainable, x, y, batch_size, bool(drop_last), start.seed)
         sample = batches.some(start.seed)
         start.settings |= {"nb_samples": len(x), "batch_size": batch_size, "drop_last": bool(drop_last)}
-        start.settings["data"] = digest(*sample)
+        start.settings |= {"data": digest(*sample), "labels": digest(trainable.labels(y))}
         self._train(trainable, batches, sample, validation_data, nb_epochs, schedule, verbose, start)
 
     def fit_generator(
@@ -178,6 +181,12 @@ class RegularizedTrainer(Trainer, abc.ABC):
         """Where this fit starts: anew, or from a checkpoint."""
         if resume and self.checkpoint is None:
             raise ValueError(f"resume=True needs a folder: {type(self).__name__}(..., checkpoint=FOLDER)")
+        anew = self.checkpoint is not None and not (resume or self._owns_checkpoint)
+        if anew and trainable.agreed(checkpoints.exists(self.checkpoint)):
+            raise ValueError(
+                f"the folder {self.checkpoint} holds the checkpoint of a training, which this fit would overwrite; "
+                "write fit(..., resume=True) to go on with that one, give another folder, or remove this one"
+            )
         self.seed = trainable.agreed(self.seed)
         found = checkpoints.read(self.checkpoint) if resume and trainable.leads and self.checkpoint else None
         return Start(self, trainable.agreed(found))
@@ -219,16 +228,19 @@ class RegularizedTrainer(Trainer, abc.ABC):
                 "choose one"
             )
         if validation_data is not None:
-            x_val, y_val = checks.data(*validation_data, trainable.input_shape, trainable.nb_classes, "validation ")
+            shape, box = trainable.input_shape, trainable.clip_values
+            x_val, y_val = checks.data(*validation_data, shape, trainable.nb_classes, "validation ", box)
             validation_data = x_val, trainable.labels(y_val)
         nb_steps, is_classifier = nb_epochs * batches.nb_batches, trainable.nb_classes is not None
-        schedule.check(trainable.optimizer, nb_epochs, nb_steps, is_classifier, start.schedule)
         _rehearse(trainable, *sample)
+        start.settings |= start.of_fit(schedule, validation_data)
         start.settings |= {"scheduler_interval": schedule.interval, "max_grad_norm": trainable.max_grad_norm}
-        start.check(trainable)
+        start.check(trainable, sample)
+        schedule.check(trainable.optimizer, nb_epochs, nb_steps, is_classifier, start.schedule)
         regularizer = self._regularizer(trainable, sample, start.seed, start.plan(nb_steps))
         guessing = trainable.blind_loss(sample[1])
         accuracy = self._deployed_accuracy(trainable, batches, validation_data, start.seed, nb_steps)
+        self._owns_checkpoint = self.checkpoint is not None
         progress = tqdm(total=nb_steps, disable=not (verbose and trainable.leads), unit="step")
         with progress, checkpoints.terminable(self.checkpoint is not None), trainable.fitting(start.seed):
             follows = accuracy, validation_data

@@ -253,7 +253,8 @@ class LipschitzPenalty:
         if nb_classes is not None:
             checks.positive_integer("nb_classes", nb_classes, least=2)
             f.nb_classes = nb_classes
-        x = checks.inputs(f.host(x_init), f.input_shape or None, "x_init")
+        box = None if domain == "free" else f.clip_values
+        x = checks.inputs(f.host(x_init), f.input_shape or None, "x_init", box)
         refuse_unconnected(f, x)
         self._f, self._options, self._x = f, options, x
         self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed

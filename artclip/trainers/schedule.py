@@ -57,6 +57,11 @@ class Schedule:
                 "scheduler_interval='epoch'"
             )
 
+    @property
+    def wants_metric(self) -> bool:
+        """Whether it asks for a loss or an accuracy."""
+        return self._wants == "metric"
+
     def check(self, optimizer: Any, nb_epochs: int, nb_steps: int, is_classifier: bool, state: Any = None) -> None:
         """Refuse a scheduler that cannot serve this fit.
 

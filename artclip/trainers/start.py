@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 
 from artclip.frameworks import Trainable
+from artclip.hashing import digest
+from artclip.trainers import same
 from artclip.trainers.batches import Batches
-from artclip.trainers.epochs import Epochs
+from artclip.trainers.epochs import Epochs, Sample
 from artclip.trainers.point import Arrays, Point
+from artclip.trainers.schedule import Schedule
 
 
 class Start:
@@ -46,15 +49,29 @@ class Start:
         self.nb_steps = nb_steps if self._found is None else self._found[1].get("nb_steps", nb_steps)
         return self.nb_steps
 
-    def check(self, f: Trainable) -> None:
+    def of_fit(self, schedule: Schedule, validation: Sample | None) -> dict[str, Any]:
+        """Settings of what else ``fit`` is given, as far as it decides how the training goes."""
+        trainer = self._trainer
+        decides = trainer.restore_best or trainer.target_accuracy is not None or schedule.wants_metric
+        validated = digest(*validation) if decides and validation is not None else None
+        return {"scheduler": same.scheduler(schedule.given), "validation_data": validated}
+
+    def check(self, f: Trainable, sample: Sample) -> None:
         """Refuse a checkpoint of another model, other data or other settings.
+
+        Args:
+            f: adapter of the classifier.
+            sample: some (x, y) of the data, for :meth:`probe`.
 
         Raises:
             ValueError: it is one.
         """
+        self._sample = sample
         arrays, _ = f.pack(f.snapshot())
         shapes = {name: f"{a.dtype}{list(a.shape)}" for name, a in arrays.items() if not name.startswith("optimizer.")}
-        self.settings |= {"model": shapes, "optimizer": f.optimizer_name}
+        self.settings |= {"model": shapes, "optimizer": f.optimizer_name, **same.classifier(f)}
+        if self._trainer._first_optimizer is not None:
+            self.settings["optimizer_settings"] = self._trainer._first_optimizer
         self.settings = json.loads(json.dumps(self.settings, default=lambda v: v.item()))  # as it will be read
         theirs = f.agreed(self.settings)
         differing = [name for name in self.settings if theirs.get(name) != self.settings[name]]
@@ -63,12 +80,33 @@ class Start:
                 f"this process and the first one were given different {', '.join(differing)}; all processes that train "
                 "together need the same"
             )
-        if self._found is None:
-            return
-        then = self._found[1]["settings"]
+        then = self.settings if self._found is None else self._found[1]["settings"]
         for name in {**then, **self.settings}:
-            if then.get(name) != self.settings.get(name):
-                self._refuse(name, then.get(name), self.settings.get(name))
+            found = same.difference(name, then.get(name), self.settings.get(name))
+            if found is not None:
+                self._refuse(*found)
+        self._trainer._first_optimizer = self.settings["optimizer_settings"]
+
+    def probe(self, f: Trainable) -> Arrays:
+        """What the model as it is now, and its loss, say of a few samples."""
+        return same.probe(f, *self._sample)
+
+    def _check_probe(self, f: Trainable, point: Point) -> None:
+        """Refuse a checkpoint from which model or loss compute something else than they did."""
+        assert self._found is not None
+        before = f.snapshot()
+        try:
+            f.restore(point.snapshot)
+            what = same.told_apart(f, self._found[0])
+        finally:
+            f.restore(before)
+        if what:
+            other = "with another loss" if what == "loss" else "of another model"
+            raise ValueError(
+                f"the checkpoint in {self._trainer.checkpoint} was made {other}: with the weights in it, the {what} of "
+                "this classifier on a few samples is not what it was; give the same forward pass, activations and "
+                "loss as then, or another folder"
+            )
 
     @property
     def schedule(self) -> Any:
@@ -79,9 +117,14 @@ class Start:
         """That of the checkpoint; ``None`` where the fit starts anew."""
         return None if self._found is None else Point.unpacked(f, *self._found, pairs)
 
-    def resume(self, epoch: Epochs, point: Point, batches: Batches) -> None:
-        """Put everything to the point."""
+    def resume(self, f: Trainable, epoch: Epochs, point: Point, batches: Batches) -> None:
+        """Put everything to the point.
+
+        Raises:
+            ValueError: model or loss are not those of the checkpoint; nothing is changed.
+        """
         assert self._found is not None
+        self._check_probe(f, point)
         outer = point.outer
         epoch.resume(point, self._trainer._controller)
         batches.order = outer["order"]
@@ -94,8 +137,10 @@ class Start:
         return {"settings": self.settings, **fit, "history": history}
 
     def _refuse(self, name: str, then: Any, now: Any) -> None:
-        if name in ("model", "data"):
-            what = f"of another {name}" if name == "model" else "of other data"
+        if name in ("data", "labels", "validation_data"):
+            what = f"of other {name.replace('_', ' ')}"
+        elif name.startswith(("model", "layers")):
+            what = f"of another model: {name} was {then!r}, and now it is {now!r}"
         else:
             what = f"with {name}={then!r}, and now it is {now!r}"
         raise ValueError(

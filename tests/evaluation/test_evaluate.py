@@ -286,7 +286,7 @@ class TestCache:
         ({"norm": 3}, "norm=3"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"seed": -1}, "seed=-1"),
-        ({"x": np.full((120, 6), 2.0)}, "outside the classifier's clip_values"),
+        ({"x": np.full((120, 6), 2.0)}, "outside the clip_values"),
         ({"x": np.zeros((120, 5))}, "input_shape asks for"),
         ({"x": np.full((120, 6), np.nan)}, "NaN or infinite"),
         ({"y": np.full(120, 7)}, "label 7"),
