@@ -13,7 +13,6 @@ from artclip.comparison.experiment import Data, Experiment
 from artclip.frameworks import function_of
 from artclip.frameworks.quiet import start_tensorflow
 
-_IMAGE_NETS = ("cnn", "resnet")
 _CHANNELS = (1, 3, 4)
 
 
@@ -103,7 +102,7 @@ def try_nets(nets: Mapping[str, Any], experiment: Experiment, data: Data, nb_thr
     nb_classes, shape = int(y.max()) + 1, x.shape[1:]
     for name, net in nets.items():
         hint = _channels(shape, experiment.nets.CHANNELS_FIRST)
-        if net in _IMAGE_NETS and hint:
+        if isinstance(net, str) and hint:  # an mlp takes either, but attacks on images do not
             raise ValueError(f"net {name!r} and inputs of shape {shape}: {hint}")
         try:
             classifier = experiment.classifier(net, data, seed=0)
@@ -129,4 +128,4 @@ def _channels(shape: tuple[int, ...], first: bool) -> str:
     if wanted in _CHANNELS or other not in _CHANNELS:
         return ""
     end, move = ("first", "np.moveaxis(x, -1, 1)") if first else ("last", "np.moveaxis(x, 1, -1)")
-    return f"images seem to have their channels at the other end; this framework wants them {end}, as {move}"
+    return f"their channels come at the other end; this framework wants them {end}: write {move}"

@@ -120,12 +120,12 @@ def faults(controller: Any, accuracy: float, history: list[dict[str, Any]]) -> l
         way = "above" if accuracy > target else "below"
         found.append(f"λ is at its bound, {lamda:g}, and the accuracy is still {way} the target")
         return found
-    path = [record["lamda"] for record in history if record["lamda"] > 0]
-    if len(path) >= LEAST_EPOCHS:
-        factor = max(lamda, 1e-30) / path[int((1 - CLOSING) * len(path)) - 1]
+    path = [math.log(record["lamda"]) for record in history if record["lamda"] > 0]
+    if (part := round(CLOSING * len(path))) and len(path) >= LEAST_EPOCHS:
+        factor = math.exp(np.mean(path[-part:]) - np.mean(path[-2 * part : -part]))
         if not 1 / MOVING < factor < MOVING:
             found.append(
-                f"λ is still moving: over the last quarter of the epochs it changed by a factor of {factor:.2g}, to "
-                f"{lamda:.3g}; train longer, or start from that lamda"
+                f"λ is still moving: in the last quarter of the epochs it was on average {factor:.2g} times what it was "
+                f"in the quarter before, and ended at {lamda:.3g}; train longer, or start from that lamda"
             )
     return found
