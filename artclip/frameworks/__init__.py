@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from artclip.frameworks.base import Function, Trainable
+from artclip.frameworks.base import Function
 from artclip.frameworks.check import check, generators_kept, predicted, refuse_postprocessing, refuse_unconnected
 from artclip.frameworks.own_loops import unwrapped
+from artclip.frameworks.trainable import Trainable
 from artclip.graph import LayerGraph, witness
 
 __all__ = [

@@ -12,11 +12,12 @@ import tensorflow as tf
 from art.defences.preprocessor.preprocessor import PreprocessorTensorFlowV2
 
 from artclip.frameworks import keras_layers, keras_settings
-from artclip.frameworks.base import Objective, Raise, Trainable, box_of
+from artclip.frameworks.base import box_of
 from artclip.frameworks.check import not_a_tensor
 from artclip.frameworks.own_step import own_step
 from artclip.frameworks.preprocessing import Preprocessing
 from artclip.frameworks.tensorflow import TensorFlowFunction
+from artclip.frameworks.trainable import Objective, Raise, Trainable
 
 
 def _added(a: list[Any], b: list[Any]) -> list[Any]:

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from artclip.frameworks.base import Raise
 from artclip.frameworks.tensorflow_estimator import TensorFlowEstimator
+from artclip.frameworks.trainable import Raise
 
 
 def strategy_of(model: Any) -> Any:

@@ -16,10 +16,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from artclip.frameworks import torch_optimizers, torch_settings
-from artclip.frameworks.base import Objective, Raise, Trainable, box_of
+from artclip.frameworks.base import box_of
 from artclip.frameworks.preprocessing import Preprocessing
 from artclip.frameworks.torch import TorchFunction, as_tensor, rows_of
 from artclip.frameworks.torch_random import Stream
+from artclip.frameworks.trainable import Objective, Raise, Trainable
 
 
 def _without_cache(device_type: str) -> AbstractContextManager[Any]:

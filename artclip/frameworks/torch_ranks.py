@@ -18,8 +18,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from artclip.frameworks.base import Raise
 from artclip.frameworks.torch_estimator import TorchEstimator
+from artclip.frameworks.trainable import Raise
 
 
 def several() -> bool:

@@ -29,7 +29,7 @@ class DeployedAccuracy:
         metric: ``"accuracy"``, or ``"balanced_accuracy"``: the mean of the accuracies of the classes that occur.
         target: to compare it to, in (0, 1].
         seed: of the draws.
-        source: gives (x, y) to draw from, y as from :meth:`~artclip.frameworks.base.Trainable.labels`.
+        source: gives (x, y) to draw from, y as from :meth:`~artclip.frameworks.trainable.Trainable.labels`.
         nb_steps: of the fit.
         choose: whether the fit is to end with the closest of its last models.
     """
@@ -125,7 +125,7 @@ def faults(controller: Any, accuracy: float, history: list[dict[str, Any]]) -> l
         factor = math.exp(np.mean(path[-part:]) - np.mean(path[-2 * part : -part]))
         if not 1 / MOVING < factor < MOVING:
             found.append(
-                f"λ is still moving: in the last quarter of the epochs it was on average {factor:.2g} times what it was "
-                f"in the quarter before, and ended at {lamda:.3g}; train longer, or start from that lamda"
+                f"λ is still moving: in the last quarter of the epochs it was on average {factor:.2g} times what it "
+                f"was in the quarter before, and ended at {lamda:.3g}; train longer, or start from that lamda"
             )
     return found

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from artclip import checks
-from artclip.frameworks.base import Tensor, Trainable
+from artclip.frameworks.base import Tensor
+from artclip.frameworks.trainable import Trainable
 from artclip.trainers.generators import Endless, as_array
 
 NB_KEPT, MOST_BYTES = 2048, 1 << 26  # of a generator's latest batches

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from artclip.frameworks.base import Objective, Raise, Tensor
+from artclip.frameworks.base import Tensor
+from artclip.frameworks.trainable import Objective, Raise
 from artclip.lipschitz.smooth import Duals, SmoothBound
-from artclip.trainers.penalty import PairPenalty
+from artclip.trainers.pair_penalty import PairPenalty
 
 REFRESH = 4  # steps for which the duals of the layers' norms are kept
 RAMP = 0.5  # of the steps, in which certify_eps is reached

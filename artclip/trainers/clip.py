@@ -14,7 +14,7 @@ from artclip.lipschitz.smooth import SmoothBound
 from artclip.trainers.bracket import BracketPenalty
 from artclip.trainers.epochs import Record, Regularizer, Sample
 from artclip.trainers.loop import RegularizedTrainer
-from artclip.trainers.penalty import MOST_PENALTY, PairOptions, PairPenalty, Units
+from artclip.trainers.pair_penalty import MOST_PENALTY, PairOptions, PairPenalty, Units
 
 
 class CLIPTrainer(RegularizedTrainer):

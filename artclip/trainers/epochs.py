@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from artclip.frameworks import Trainable
-from artclip.frameworks.base import Objective, Raise, Tensor
+from artclip.frameworks.base import Tensor
+from artclip.frameworks.trainable import Objective, Raise
 from artclip.trainers.accuracy import CLOSE, DeployedAccuracy
 from artclip.trainers.batches import Batches
 from artclip.trainers.lamda import Controller

@@ -305,7 +305,7 @@ def test_arrays_that_are_no_data_are_refused():
         (((bytes_, y), test), "mlp", r"training data lies in \[0, 255\], outside .* 0 to 1; write x / 255"),
         (((x, y), (x_test - 1, y_test)), "mlp", r"test data lies in \[-1, 0\]"),
         (((x, y), (turned[:9], y[:9])), "mlp", "training data have inputs of shape"),
-        (((turned, y), (turned, y)), "cnn", "channels at the other end.*np.moveaxis"),
+        (((turned, y), (turned, y)), "cnn", "channels come at the other end.*np.moveaxis"),
         (((x.reshape(len(x), -1), y), (x.reshape(len(x), -1), y)), "cnn", r"'cnn' cannot be made .* shape \(64,\)"),
         (((x, 0 * y), test), "mlp", "one class alone"),
         (((x, np.minimum(y, 8)), test), "mlp", "test data have the label 9, but .* classes 0 to 8"),

@@ -5,7 +5,7 @@ import pytest
 
 from artclip import CLIPTrainer, LipschitzPenalty
 from artclip.frameworks import function_of
-from artclip.trainers.penalty import Units
+from artclip.trainers.pair_penalty import Units
 from tests.nets import default
 
 SCALES = [(255.0, 0.0, True), (1 / 0.3, -0.4, True), (255.0, 3.0, False)]

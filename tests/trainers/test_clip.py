@@ -11,7 +11,7 @@ from artclip import CLIPTrainer, lipschitz_lower_bound, load_data
 from artclip.frameworks import nets_of, trainable_of
 from artclip.lipschitz.pairs import DOMAINS, INITS, PairRule
 from artclip.trainers import epochs
-from artclip.trainers.penalty import INTERVAL, LEAST_PENALISED, MOST_STEP_WEIGHT, PENALTIES, REDUCTIONS
+from artclip.trainers.pair_penalty import INTERVAL, LEAST_PENALISED, MOST_STEP_WEIGHT, PENALTIES, REDUCTIONS
 from tests.nets import FRAMEWORKS
 from tests.nets import default as nets
 

@@ -1,0 +1,186 @@
+"""What artclip asks of a framework for training: loss, update, weights, snapshots."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+from artclip.frameworks.base import Function, Tensor
+
+Objective = Callable[[], tuple[Tensor, tuple[Tensor, ...]]]
+"""Computes a scalar to descend, and values to report."""
+
+Raise = Callable[[Tensor, Tensor], Tensor]
+"""Makes of the outputs of a batch and its one-hot labels, both (n, k), the outputs that the loss is to see."""
+
+
+class Trainable(Function):
+    """A function with parameters, loss and optimizer: an ART estimator that can be fitted."""
+
+    has_defences: bool
+    """Whether ART's preprocessing has more than the scaling."""
+    scaling: tuple[Tensor, Tensor] | None
+    """Mean and std of ART's scaling, broadcastable to a batch, or ``None``."""
+    optimizer: Any
+    """That of the estimator, as its framework has it."""
+    optimizer_name: str
+    """Name of the optimizer's class."""
+    max_grad_norm: float | None = None
+    """L2 norm to which :meth:`update` scales the whole gradient down where it is longer; ``None`` for no limit."""
+    weights_file: str
+    """What :meth:`save_weights` calls its file, as ``model.pt``."""
+
+    threshold = 0.5
+    """Output above which the class of a single output, or a label of its own, is 1."""
+    estimator: Any
+    """The ART estimator."""
+
+    leads = True
+    """Whether this process shows progress and writes to the disk: one of those that train together does."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other process trains with this one."""
+        return True
+
+    def spread(self) -> Trainable:
+        """This estimator, to be trained on all devices that work together, where there are several."""
+        return self
+
+    def agreed(self, value: Any) -> Any:
+        """The value that the leading process has."""
+        return value
+
+    def total(self, x: Tensor) -> int:
+        """Samples of a batch on all devices."""
+        return int(x.shape[0])
+
+    @abc.abstractmethod
+    def described(self) -> dict[str, Any]:
+        """Layers, loss and settings of the optimizer as JSON can say them: what decides a training, weights aside."""
+
+    @abc.abstractmethod
+    def kept_loss(self) -> dict[str, Any] | None:
+        """The loss as a record, of ``class`` and ``settings``, where it is the framework's own; else ``None``."""
+
+    @abc.abstractmethod
+    def check_trainable(self) -> None:
+        """Raise ``ValueError`` if the estimator lacks an optimizer, a loss or trainable parameters."""
+
+    @abc.abstractmethod
+    def fitting(self, seed: int) -> AbstractContextManager[None]:
+        """Train mode and :meth:`seeded` inside; modes and randomness as found afterwards."""
+
+    @abc.abstractmethod
+    def training_data(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Training arrays as the estimator's own ``fit`` would see them, but for the mean/std scaling of x."""
+
+    @abc.abstractmethod
+    def labels(self, y: np.ndarray) -> np.ndarray:
+        """Labels (index, one-hot or probabilities) or regression targets as the estimator's loss wants them."""
+
+    @abc.abstractmethod
+    def batch(self, x: np.ndarray, y: np.ndarray, index: np.ndarray | None = None) -> tuple[Tensor, Tensor]:
+        """One batch as tensors: all of x and y, or the samples that index, shape (n,), names.
+
+        y is as from :meth:`labels`. The tensors are the model's own copy where index is given.
+        """
+
+    @abc.abstractmethod
+    def loss(self, x: Tensor, y: Tensor, raised: Raise | None = None) -> tuple[Tensor, Tensor]:
+        """The estimator's loss on a batch in train mode, and the number of right predictions (NaN for a regressor).
+
+        Args:
+            x, y: the batch.
+            raised: what a classifier's outputs pass through before the loss; predictions are those without it.
+
+        Raises:
+            ValueError: there are outputs to pass through something, and the loss is computed out of reach.
+        """
+
+    def right(self, outputs: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """What is right of each prediction: 1 or 0; of several labels a sample, the share of them.
+
+        Args:
+            outputs: shape (n, k).
+            y: n labels as from :meth:`labels`.
+
+        Returns:
+            Shape (n,), float64.
+        """
+        if self.multi_label or outputs.shape[1] == 1:
+            return np.asarray(((outputs > self.threshold) == (y.reshape(outputs.shape) > 0.5)).mean(1))
+        index = y.argmax(1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1)
+        return np.asarray(outputs.argmax(1) == index, dtype=np.float64)
+
+    def takes_several_labels(self) -> bool:
+        """Whether the loss is one of labels that do not exclude each other."""
+        return True
+
+    @abc.abstractmethod
+    def update(self, objectives: Sequence[Objective]) -> tuple[Tensor, ...]:
+        """One optimizer step down the sum of the objectives; returns their values, detached, last objective first.
+
+        They are differentiated one after the other, so that memory holds one at a time. The last has the loss of the
+        batch; those before it are penalties.
+        """
+
+    @property
+    def averages_weights(self) -> bool:
+        """Whether :meth:`finish` puts averages of the weights in their place."""
+        return False
+
+    def finish(self) -> None:
+        """What the framework's own ``fit`` does with the optimizer at the end of a training."""
+
+    @abc.abstractmethod
+    def blind_loss(self, y: np.ndarray) -> float:
+        """What guessing costs, as a scale: log(nb_classes), or a regressor's loss at the mean of the targets y."""
+
+    @abc.abstractmethod
+    def weights(self) -> list[Tensor]:
+        """Trainable weights of the layers as matrices (outputs, inputs), without biases and normalisation."""
+
+    @abc.abstractmethod
+    def matmul(self, a: Tensor, b: Tensor, transpose: bool = False) -> Tensor:
+        """Matrix products a·b, or a·bᵀ, over the last two axes; the axes before them are broadcast."""
+
+    @abc.abstractmethod
+    def evaluate(self, x: np.ndarray, y: np.ndarray, batch_size: int) -> tuple[float, float]:
+        """Mean loss and accuracy (NaN for a regressor) in eval mode."""
+
+    @abc.abstractmethod
+    def snapshot(self) -> Any:
+        """Copy of parameters, buffers and optimizer state."""
+
+    @abc.abstractmethod
+    def restore(self, snapshot: Any) -> None:
+        """Put a snapshot back."""
+
+    @abc.abstractmethod
+    def pack(self, snapshot: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """A snapshot as arrays, named ``model.…`` and ``optimizer.…``, and what else there is to it, fit for JSON."""
+
+    @abc.abstractmethod
+    def unpack(self, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Any:
+        """The snapshot that was packed."""
+
+    @abc.abstractmethod
+    def randomness(self) -> list[np.ndarray]:
+        """States of the generators that the model draws from in training, inside :meth:`fitting`."""
+
+    @abc.abstractmethod
+    def set_randomness(self, states: list[np.ndarray]) -> None:
+        """Put them back."""
+
+    @abc.abstractmethod
+    def save_weights(self, path: str) -> None:
+        """Write parameters and buffers to a file that loads without running code."""
+
+    @abc.abstractmethod
+    def is_finite(self) -> bool:
+        """Whether all parameters are finite (waits for the device)."""

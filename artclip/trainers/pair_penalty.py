@@ -1,0 +1,199 @@
+"""The penalty of CLIP: quotients of the pairs X_Lip, as the training loop asks for it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from artclip import checks
+from artclip.frameworks import Function, Trainable
+from artclip.frameworks.base import Tensor
+from artclip.lipschitz.fresh import FreshRule
+from artclip.lipschitz.pairs import DOMAINS, INITS, PairRule, PairSet, State
+
+PENALTIES = ("squared", "linear")
+REDUCTIONS = ("mean", "max")
+# Every how many steps; but fresh pairs 60 times a fit at least, since with fewer it ends steep (docs/benchmarks.md).
+INTERVAL, LEAST_PENALISED = 12, 60
+# λ·interval up to which a penalised step was stable on ReLU nets at usual learning rates (benchmarks/pairs.py).
+MOST_STEP_WEIGHT = 1.2
+# Largest penalty of a lazy step, as a share of what guessing costs. It acts while a net is still steep: without it such
+# a step could throw a ReLU net into a state from which it never returns.
+MOST_PENALTY = 0.75
+# Samples by which BatchNorm normalises in the penalty: 16 did as well as 128 (docs/benchmarks.md), and with so many the
+# default pairs and they are no more than a usual batch, which bounds the memory.
+BESIDE = 32
+REFRESH_INTERVAL, REFRESH_SHARE = 12, 0.25  # in penalised steps
+
+
+@dataclass(frozen=True)
+class PairOptions:
+    """The arguments that say how pairs are placed, climb and are penalised; see :class:`CLIPTrainer`.
+
+    Raises:
+        ValueError: one of them is out of its range.
+    """
+
+    nb_pairs: int
+    pair_interval: int | None
+    pair_steps: int
+    pair_init: str
+    norm: float | str
+    output_norm: float | str
+    penalty: str
+    reduction: str
+    domain: str
+    separation: float | None
+
+    def __post_init__(self) -> None:
+        checks.positive_integer("nb_pairs", self.nb_pairs)
+        if self.pair_interval is not None:
+            checks.positive_integer("pair_interval", self.pair_interval)
+        checks.positive_integer("pair_steps", self.pair_steps, least=0)
+        checks.one_of("pair_init", self.pair_init, INITS)
+        checks.norm("norm", self.norm)
+        checks.norm("output_norm", self.output_norm)
+        checks.one_of("penalty", self.penalty, PENALTIES)
+        checks.one_of("reduction", self.reduction, REDUCTIONS)
+        checks.one_of("domain", self.domain, DOMAINS)
+        if self.separation is not None:
+            checks.positive("separation", self.separation)
+
+    def interval(self, nb_steps: int) -> int:
+        """``pair_interval``, or what suits a fit of so many steps."""
+        often = nb_steps // LEAST_PENALISED if self.pair_init == "batch" else INTERVAL
+        return self.pair_interval or max(1, min(INTERVAL, often))
+
+    def pairs(self, f: Function, x: np.ndarray, seed: int | None) -> PairSet:
+        """The first X_Lip, around points x of shape (n, *input_shape)."""
+        return PairSet(
+            f,
+            x,
+            self.nb_pairs,
+            init=self.pair_init,
+            norm=self.norm,
+            output_norm=self.output_norm,
+            domain=self.domain,
+            separation=self.separation,
+            seed=seed,
+        )
+
+
+@dataclass(frozen=True)
+class Units:
+    """What makes λ a number without units: the same data in other units train to the same model.
+
+    Attributes:
+        side: length of the inputs that counts as one: the mean side of their box.
+        spread: length of the outputs that counts as one: for a regressor the standard deviation of its targets.
+        loss: what the loss counts in: for a regressor its loss at the mean of the targets.
+    """
+
+    side: float = 1.0
+    spread: float = 1.0
+    loss: float = 1.0
+
+    @property
+    def quotient(self) -> float:
+        """What a quotient, or a bound of it, is multiplied by."""
+        return self.side / self.spread
+
+    @staticmethod
+    def of(trainable: Trainable, side: float, y: np.ndarray) -> Units:
+        """Those of a training on targets like y; a classifier's outputs and loss have none.
+
+        With a mean squared error, spread and loss cancel each other: the penalty is that of the raw outputs.
+        """
+        if trainable.nb_classes is not None:
+            return Units(side)
+        spread, loss = float(np.sqrt(np.var(y, axis=0, dtype=np.float64).mean())), trainable.blind_loss(y)
+        usable = math.isfinite(spread) and spread > 0 and math.isfinite(loss) and loss > 0
+        return Units(side, spread, loss) if usable else Units(side)
+
+
+class PairPenalty:
+    """The penalty Q² (or Q) of X_Lip, as the training loop asks for it.
+
+    With ``pair_init="batch"`` the pairs start anew in each batch; otherwise they are carried on, and the flattest
+    quarter is given new places now and then.
+
+    Args:
+        pairs: at their start.
+        options: how they climb and are penalised.
+        units: of what is penalised.
+        most: see :class:`~artclip.trainers.epochs.Regularizer`.
+        nb_steps: of the fit.
+    """
+
+    records_as = "lipschitz"
+    always: Any = None
+
+    def __init__(
+        self,
+        pairs: PairSet,
+        options: PairOptions,
+        units: Units | None = None,
+        most: float = math.inf,
+        nb_steps: int = 1,
+    ) -> None:
+        self.most, self._units = most, units or Units(pairs.rule.side)
+        self.rule: PairRule = pairs.rule
+        self.state: State = pairs.state
+        self._start, self._options, self._interval = pairs, options, options.interval(nb_steps)
+        self._fresh = FreshRule(pairs.rule, options.nb_pairs) if options.pair_init == "batch" else None
+
+    def interval(self, lamda: float) -> int:
+        """That of the options, or less where a step would carry more weight than training bears."""
+        return max(1, min(self._interval, math.floor(MOST_STEP_WEIGHT / lamda + 1e-9)))
+
+    def gradients(self, batch: int) -> int:
+        """Both ends of each pair in the penalty, some of the batch for BatchNorm, and what climbs in each ascent."""
+        o = self._options
+        beside = min(batch, BESIDE) if self.rule.f.has_batchnorm else 0
+        if self._fresh:
+            return beside + self._fresh.gradients(batch, o.pair_steps)
+        return beside + 2 * o.nb_pairs * (o.pair_steps + 1)
+
+    def begin(self) -> None:
+        """Settle the pairs: not before the first penalised step, so that no pair work is done while λ = 0."""
+        self.state = self._start.settle().state
+
+    def advance(self, state: State, x: Tensor, count: Any) -> tuple[State, Tensor]:
+        """Pairs that have climbed on the current weights, and their ends."""
+        f, nb_pairs = self.rule.f, self._options.nb_pairs
+        x = f.whole(x)
+        if self._fresh:
+            return state, self._fresh.climb(x, state[1], self._options.pair_steps)
+        due = (count > 0) & (count % REFRESH_INTERVAL == 0)
+
+        def renewed() -> State:
+            places = x[:nb_pairs]  # a short batch has none for the last pairs, which stay where they are
+            return self.rule.refresh(state, f.concat([places, state[0][f.rows(places) :]]), REFRESH_SHARE)
+
+        at = f.cond(due, renewed, lambda: state)
+        for _ in range(self._options.pair_steps):
+            at = self.rule.ascend(at)
+        return at, self.rule.ends(at)
+
+    def penalty(self, state: State, x: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        """The penalty as a scalar, and Q of the pairs that climb it; BatchNorm normalises by samples of batch x.
+
+        Anchored pairs climb a margin, over a longer way: what they meet is less than the net is steep.
+        """
+        quotients = self.quotients(x, points)
+        return self.value(quotients), quotients[-self._fresh.nb_moving :] if self._fresh else quotients
+
+    def quotients(self, x: Tensor, points: Tensor) -> Tensor:
+        """Q of each pair, with its gradient."""
+        return (self._fresh or self.rule).quotients_of(points, self.rule.f.forward_beside(points, x[:BESIDE]))
+
+    def value(self, quotients: Tensor) -> Tensor:
+        """The penalty, as a scalar, in its units."""
+        f, u = self.rule.f, self._units
+        scaled = quotients if u.quotient == 1 else quotients * u.quotient
+        values = scaled * scaled if self._options.penalty == "squared" else scaled
+        value = f.mean(values) if self._options.reduction == "mean" else f.max(values)
+        return value if u.loss == 1 else value * u.loss
