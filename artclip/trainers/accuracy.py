@@ -15,10 +15,10 @@ METRICS = ("accuracy", "balanced_accuracy")
 # Of the samples trained on between two checks, so many are predicted: a prediction costs a third of a step or less.
 SHARE, LEAST_SAMPLES = 1 / 20, 128
 # The last part of a fit, in which models are compared to the target; how often at most, and by how many samples.
-CLOSING, MOST_COMPARISONS, LEAST_STEPS, NB_COMPARED = 0.25, 32, 3, 4096
+WINDOW, MOST_COMPARISONS, LEAST_STEPS, NB_COMPARED = 0.4, 24, 3, 4096
 # What is said: an accuracy farther off, a λ that changed by a larger factor in the last quarter of so many epochs.
-TOLERANCE, MOVING, LEAST_EPOCHS = 0.02, 3.0, 4
-CLOSE = 0.0025  # distance from the target at which no closer model is looked for
+TOLERANCE, MOVING, CLOSING, LEAST_EPOCHS = 0.02, 3.0, 0.25, 4
+CLOSE = 0.0025  # distances from the target that count alike: of such models the last is taken
 
 
 class DeployedAccuracy:
@@ -45,17 +45,33 @@ class DeployedAccuracy:
         choose: bool = True,
     ) -> None:
         self._f, self._metric, self.target, self._seed, self._source = trainable, metric, target, seed, source
-        self.every = max(LEAST_STEPS, int(CLOSING * nb_steps) // MOST_COMPARISONS)
+        self.every = max(LEAST_STEPS, int(WINDOW * nb_steps) // MOST_COMPARISONS)
         """Steps from one comparison of models to the next."""
-        self._first = (1 - CLOSING) * nb_steps if choose else math.inf
+        self._first = (1 - WINDOW) * nb_steps if choose else math.inf
         self._outputs: Callable[..., Tensor] = trainable.compile(lambda x, y: trainable.value_alone(x))
 
     def at(self, step: int, nb_trained: int) -> float:
         """The accuracy at a check after so many steps, with so many samples since the last one; drawn anew."""
         x, y = self._source()
-        nb = min(len(x), max(LEAST_SAMPLES, round(SHARE * nb_trained)))
-        rows = np.random.default_rng([self._seed, step]).choice(len(x), nb, replace=False)
+        nb = max(LEAST_SAMPLES, round(SHARE * nb_trained)) * (2 if self.balanced else 1)
+        rows = self._drawn(y, np.random.default_rng([self._seed, step]), min(len(x), nb))
         return float(self._f.agreed(mean_accuracy(self._right(x[rows], y[rows]), y[rows], self._metric)))
+
+    @property
+    def balanced(self) -> bool:
+        """Whether each class counts alike, so that the accuracy of the training batches tells nothing of it."""
+        return self._metric == "balanced_accuracy"
+
+    def _drawn(self, y: np.ndarray, rng: np.random.Generator, nb: int) -> np.ndarray:
+        """So many samples; in a balanced accuracy of each class alike, as far as there are."""
+        if not self.balanced:
+            return rng.choice(len(y), nb, replace=False)
+        rows = rng.permutation(len(y))
+        labels, turns = _classes(y)[rows], np.empty(len(y), np.int64)
+        for label in np.unique(labels):
+            places = np.flatnonzero(labels == label)
+            turns[places] = np.arange(len(places))
+        return rows[np.argsort(turns, kind="stable")[:nb]]
 
     def is_due(self, step: int) -> bool:
         """Whether the model after so many steps is one to compare."""
@@ -72,7 +88,7 @@ class DeployedAccuracy:
             worst: distance from the target: where it is clearly larger, what fewer samples say will do.
         """
         x, y = self._source()
-        rows = np.random.default_rng(self._seed).permutation(len(x))[:NB_COMPARED]
+        rows = self._drawn(y, np.random.default_rng(self._seed), min(len(x), NB_COMPARED))
         right, end, accuracy = np.empty(0), 256, 0.0
         while len(right) < len(rows):
             part = rows[len(right) : end]
@@ -100,9 +116,14 @@ def mean_accuracy(right: np.ndarray, y: np.ndarray, metric: str) -> float:
     """The accuracy of samples, from what is right of each, shape (n,), and their labels."""
     if metric == "accuracy":
         return float(right.mean())
-    labels = y.argmax(1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1).round().astype(np.int64)
+    labels = _classes(y)
     numbers = np.bincount(labels)
     return float((np.bincount(labels, right)[numbers > 0] / numbers[numbers > 0]).mean())
+
+
+def _classes(y: np.ndarray) -> np.ndarray:
+    """Class indices (n,) of labels."""
+    return y.argmax(1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1).round().astype(np.int64)
 
 
 def faults(controller: Any, accuracy: float, history: list[dict[str, Any]]) -> list[str]:

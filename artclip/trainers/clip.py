@@ -35,8 +35,8 @@ class CLIPTrainer(RegularizedTrainer):
         lamda: λ >= 0, the weight of the penalty; the first λ where ``target_accuracy`` is given.
         target_accuracy: accuracy in (0, 1] to hold by the discrepancy principle: λ rises while accuracy is above it
             and falls while below and not rising. It is that of the model as deployed, in eval mode: on the validation
-            data where given, else on training data. ``fit`` ends with the model of its last quarter that comes closest,
-            and warns where the target is not held. ``None`` keeps λ fixed.
+            data where given, else on training data. ``fit`` ends with the model of its last two fifths that comes
+            closest, and warns where the target is not held. ``None`` keeps λ fixed.
         lamda_increment: step > 0 of the paper's rule, which adds or subtracts it once an epoch. ``None`` for a rule
             that scales λ several times an epoch.
         warmup_epochs: epochs >= 0 with λ = 0, in which no pair work is done.

@@ -179,7 +179,7 @@ class Epochs:
                 sums, figures = sums + new, (*figures, new_figures)
                 if penalise and self._accuracy is not None:
                     measured = (*measured, self._accuracy.at(self._nb_steps, int(new[0])))
-                    lamda.check(measured[-1], self._lately)
+                    lamda.check(measured[-1], measured[-1] if self._accuracy.balanced else self._lately)
                 seconds = within.seconds + time.perf_counter() - started
                 so_far = Within(index, sums, figures, measured, skipped, self._gradients, seconds)
                 self._mark(lamda, so_far, self.point.outer, self.point.best)
@@ -204,19 +204,17 @@ class Epochs:
         self.point = Point(f.snapshot(), state, f.randomness(), steps, dict(vars(lamda)), within, outer, best)
 
     def _compare(self, accuracy: DeployedAccuracy, lamda: Controller, stretch: list) -> None:
-        """Keep the model where it is closer to the target than any before it in the last part of the fit."""
+        """Keep the model where none before it, in the last part of the fit, is closer to the target."""
         best, late = self.point.best, stretch[-accuracy.every :]
         if best is not None and not accuracy.is_late(best[1][1]):
             best = None  # of a fit that was to end earlier
-        nearest = math.inf if best is None else -best[1][0]
-        if nearest <= CLOSE:
-            return
+        nearest = math.inf if best is None else max(-best[1][0], CLOSE)
         nb = sum(n for n, _ in late)
         about = self._f.to_numpy([values[1] for _, values in late]).sum() / nb + lamda.gap
-        if not abs(about - accuracy.target) <= nearest + accuracy.deviation(nb):
+        if not accuracy.balanced and not abs(about - accuracy.target) <= nearest + accuracy.deviation(nb):
             return
         off = abs(accuracy.now(nearest) - accuracy.target)
-        if off < nearest and self._f.is_finite():
+        if off <= nearest and self._f.is_finite():
             self.point = replace(self.point, best=(self._f.snapshot(), (-off, float(self._nb_steps))))
 
     def _step(self, x: Tensor, y: Tensor, lamda: float) -> tuple[Tensor, ...]:

@@ -14,7 +14,6 @@ MEMORY = 0.3  # weight of the newest figure in a running mean over checks
 TREND_MEMORY = 0.2
 # Of the accuracy's lead over its running mean, so much is added to it; and while it rises towards the target.
 LOOK_AHEAD, PATIENCE = 1.0, 3.0
-LEAST_STEP = 0.35  # of log λ upwards, that is always allowed
 REACH = 2.0  # logits from the target beyond which an accuracy is as far off as can be
 
 
@@ -95,9 +94,7 @@ class Multiplicative(Controller):
     """Discrepancy rule on log λ, several times an epoch: a λ that is off by decades is found within an epoch or two.
 
     The step is proportional to how far the logit of the accuracy is from that of the target, so 0.99 against a target
-    of 0.95 moves λ as fast as 0.80 does in the other direction. It is limited to a factor of two; and
-    upwards to less, each time that λ has brought the accuracy below the target: too large a λ may spoil a net that
-    small rates cannot mend. The accuracy's trend
+    of 0.95 moves λ as fast as 0.80 does in the other direction. It is limited to a factor of two. The accuracy's trend
     counts as well, so that λ turns before the target is passed. While accuracy is below the target but rises towards
     it, λ does not fall: a net that has not learnt yet is no reason to give up λ.
 
@@ -110,9 +107,9 @@ class Multiplicative(Controller):
     least, most = 1e-8, 1e4
     target: float
 
-    def __init__(self, lamda: float, target: float, gain: float = 0.5) -> None:
+    def __init__(self, lamda: float, target: float, gain: float = 0.8) -> None:
         super().__init__(lamda, target)
-        self.gain, self._mean, self._largest, self._over = gain, 0.0, math.log(2), False
+        self.gain, self._mean = gain, 0.0
 
     def _after_check(self) -> None:
         target = _logit(self.target)
@@ -127,11 +124,8 @@ class Multiplicative(Controller):
         step = self.gain * (now + (PATIENCE if learning else LOOK_AHEAD) * trend - target)
         if learning:
             step = min(0.0, step)
-        if self._over and now < target:  # λ was too large: from now on it is looked for in smaller steps
-            self._largest = max(LEAST_STEP, self._largest / 2)
-        self._over = now > target
-        step = min(self._largest, max(-math.log(2), step))
-        self.value = min(self.most, max(self.least, self.value * math.exp(step)))
+        factor = math.exp(min(math.log(2), max(-math.log(2), step)))
+        self.value = min(self.most, max(self.least, self.value * factor))
 
     @property
     def at_bound(self) -> bool:

@@ -259,6 +259,10 @@ class RegularizedTrainer(Trainer, abc.ABC):
         """What λ follows, if it follows anything."""
         if self.target_accuracy is None:
             return None
+        if trainable.multi_label and self.target_metric != "accuracy":
+            raise ValueError(
+                f"target_metric={self.target_metric!r} needs one class a sample; these have several labels"
+            )
         source = batches.deployed if validation is None else lambda: validation
         return DeployedAccuracy(
             trainable, self.target_metric, self.target_accuracy, seed, source, nb_steps, not self.restore_best
