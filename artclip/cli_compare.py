@@ -49,7 +49,9 @@ def add(commands: Any, number: Any) -> None:
     train = commands.add_parser("train", parents=[shared], help="train one net with one defence, then measure it")
     train.add_argument("--model", default="mlp", help=f"{nets} (default: mlp)")
     train.add_argument("--defence", default="clip", help="a name, with settings as clip:nb_pairs=32 (default: clip)")
-    train.add_argument("--target-accuracy", type=number, help="training accuracy in (0, 1] to hold by adapting λ")
+    train.add_argument(
+        "--target-accuracy", type=number, help="accuracy in (0, 1] on the training data to hold by adapting λ"
+    )
     train.add_argument("--lamda", type=number, help="λ, fixed, or the first one with --target-accuracy")
     add_ranges(train, number)
     train.add_argument("--seed", type=int, default=0, help="of weights, order and pairs (default: 0)")
@@ -62,7 +64,7 @@ def add(commands: Any, number: Any) -> None:
         "--defences",
         default="standard,weight@0.95,clip@0.95",
         help="standard, weight, spectral, clip, certified, gaussian, adversarial, madry, fbf, trades, awp, or "
-        "module:function; as clip@0.95 (training accuracy held), clip:lamda=0.03, adversarial:eps=1,max_iter=7 "
+        "module:function; as clip@0.95 (accuracy held), clip:lamda=0.03, adversarial:eps=1,max_iter=7 "
         "(default: the first three)",
     )
     compare.add_argument("--seeds", type=int, default=3, metavar="N", help="trainings per defence (default: 3)")

@@ -37,7 +37,7 @@ def main() -> None:
     plain = make_classifier(seed=0)
     plain.fit(x_train, y_train, batch_size=128, nb_epochs=60)
 
-    # λ adapts so that training accuracy stays near 98 %.
+    # λ adapts so that 98 % of the training data stay right.
     trainer = artclip.CLIPTrainer(make_classifier(seed=0), target_accuracy=0.98, seed=0)
     trainer.fit(x_train, y_train, batch_size=128, nb_epochs=60)
 
