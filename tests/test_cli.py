@@ -50,7 +50,7 @@ def test_data_that_do_not_fit_are_one_line_before_any_training(capsys, tmp_path)
     (x, y), (x_test, y_test) = load_data("digits", channels_first=FRAMEWORKS[0] == "torch")
     path = str(tmp_path / "d.npz")
     for change, message in (
-        ({"x_train": (255 * x).astype(np.uint8)}, "as x / 255"),
+        ({"x_train": (255 * x).astype(np.uint8)}, "write x / 255"),
         ({"y_train": np.array([f"digit {i}" for i in y]), "y_test": np.array([f"digit {i}" for i in y_test])}, "words"),
         ({"x_train": x[:, :, :4], "x_test": x_test}, "inputs of shape"),
     ):

@@ -16,6 +16,7 @@ from artclip.frameworks import torch_batchnorm
 from artclip.frameworks.base import Function
 from artclip.frameworks.check import not_a_tensor, shape_of_outputs
 from artclip.frameworks.own_loops import logits_of
+from artclip.frameworks.torch_random import Stream
 
 # Modules of which train and eval mode are the same function, so that switching them is wasted time.
 _MODELESS = (
@@ -162,12 +163,7 @@ class TorchFunction(Function):
 
     @contextmanager
     def seeded(self, seed: int) -> Iterator[None]:
-        cuda = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=cuda):
-            # Only the generators in use: torch.manual_seed would reseed every device.
-            torch.default_generator.manual_seed(seed)
-            for device in cuda:
-                torch.cuda.default_generators[device.index or 0].manual_seed(seed)
+        with Stream(self.device, seed) as stream, stream.turn():
             yield
 
     def unchanged(self) -> AbstractContextManager[None]:

@@ -15,6 +15,7 @@ import torch
 _lock = threading.RLock()
 _open: list[Stream] = []
 _placed: Stream | None = None
+_turns: list[Stream] = []  # of the thread that holds the lock, the innermost last
 _outside: list[torch.Tensor] = []  # the state that was found when the first stream was opened
 
 
@@ -57,15 +58,24 @@ class Stream:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Inside, the generators are this stream's; other threads wait with theirs."""
-        global _placed
+        """Inside, the generators are this stream's; other threads wait with theirs. Turns of a thread may be nested."""
         with _lock:
-            if _placed is not self:
-                if _placed is not None:
-                    _placed._states = _placed._get()
-                self._set(self._states)
-                _placed = self
-            yield
+            _turns.append(self)
+            self._place()
+            try:
+                yield
+            finally:
+                _turns.pop()
+                if _turns:
+                    _turns[-1]._place()
+
+    def _place(self) -> None:
+        global _placed
+        if _placed is not self:
+            if _placed is not None:
+                _placed._states = _placed._get()
+            self._set(self._states)
+            _placed = self
 
     @property
     def states(self) -> list[torch.Tensor]:

@@ -106,7 +106,7 @@ def trajectory(classifier, x, y, first_pairs=None, **options):
             values = epochs._step(*batch, controller.value)
             loss, correct = (f.to_numpy([v]).item() for v in values[:2])
             if i % 3 == 2:
-                controller.update(correct / len(index))
+                controller.check(correct / len(index), correct / len(index))
             quotients = f.to_numpy(values[2:]) if len(values) > 2 else np.zeros(0)
             records.append((loss, quotients, f.host(ends), controller.value, [f.host(t) for t in regularizer.state]))
     return records, start, regularizer

@@ -185,15 +185,15 @@ def test_large_lamda_on_a_regression_drives_the_constant_to_zero(nets):
 
 
 def test_linear_regression_with_squared_penalty_meets_its_closed_form(nets):
-    """min (w - 1)² + λ·w² on y = x: the optimum is w = s / (s + λ), s = mean x²."""
+    """min s·(w - 1)² + λ·(2·w)² on y = x, in a box of side 2: the optimum is w = s / (s + 4·λ), s = mean x²."""
     x = np.random.default_rng(0).uniform(-1, 1, (64, 1)).astype(np.float32)
     regressor = nets.linear_regressor(clip_values=(-1.0, 1.0))
     lamda, s = 0.2, float((x**2).mean())
     trainer = CLIPTrainer(regressor, lamda=lamda, pair_interval=1, seed=0)
     trainer.fit(x, x[:, 0], batch_size=64, nb_epochs=200)
     (weight,) = nets.weights(regressor).values()
-    assert weight.item() == pytest.approx(s / (s + lamda), rel=1e-3)
-    assert trainer.history[-1]["lipschitz"] == pytest.approx(s / (s + lamda), rel=1e-3)
+    assert weight.item() == pytest.approx(s / (s + 4 * lamda), rel=1e-3)
+    assert trainer.history[-1]["lipschitz"] == pytest.approx(s / (s + 4 * lamda), rel=1e-3)
 
 
 def test_regression_with_one_and_several_targets(nets):

@@ -137,8 +137,8 @@ def test_a_comparison_has_no_worst_case_either():
     [
         ({"y": [[1, 1, 0]] * 60}, "Labels of several classes, or of none, are not supported"),
         ({"y": [[0.9, 0.8, 0.1]] * 60}, "label of sample 0 has 3 classes"),
-        ({"y": np.array(["cat", "dog", "emu"] * 40)}, "name classes, give indices in the order of the model's outputs"),
-        ({"x": np.zeros((60, 6), np.uint8) + 200}, "outside the classifier's clip_values .*; give x / 255"),
+        ({"y": np.array(["cat", "dog", "emu"] * 40)}, r"holds words, as 'cat'; .* np.unique\(y, return_inverse=True\)"),
+        ({"x": np.zeros((60, 6), np.uint8) + 200}, "outside the clip_values 0 to 1; write x / 255"),
     ],
 )
 def test_what_to_write_instead(model, change, message):
@@ -157,7 +157,5 @@ def test_axes_of_one_are_no_other_data(model):
 def test_channels_at_the_other_end_are_named():
     classifier, (x, y) = nets.classifier("cnn"), nets.data("cnn")
     source, target = (1, -1) if x.shape[1] == 2 else (-1, 1)
-    with pytest.raises(
-        ValueError, match=rf"its channels are at the other end: give np.moveaxis\(x, {target}, {source}\)"
-    ):
+    with pytest.raises(ValueError, match=rf"its channels come .*: write np.moveaxis\(x, {target}, {source}\)"):
         evaluate(classifier, np.moveaxis(x, source, target), y, **OPTIONS)

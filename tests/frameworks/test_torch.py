@@ -305,3 +305,17 @@ def test_hugging_face_classifier(processor):
     trainer.fit(x, y, batch_size=15, nb_epochs=40)
     assert trainer.history[-1]["accuracy"] > 0.8
     assert trainer.history[-1]["lipschitz"] > 0
+
+
+def test_seeds_may_be_nested_and_each_goes_on_where_it_was():
+    f = function_of(nn.Linear(2, 2))
+    before = torch.get_rng_state()
+    with f.seeded(3):
+        whole = torch.rand(4)
+    with f.seeded(3):
+        first = torch.rand(2)
+        with f.seeded(4):
+            torch.rand(5)
+        second = torch.rand(2)
+    assert torch.equal(torch.cat([first, second]), whole)
+    assert torch.equal(torch.get_rng_state(), before)
