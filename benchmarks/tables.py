@@ -45,6 +45,17 @@ def said(options: dict[str, Any]) -> str:
     return ", ".join(f"{names.get(k, k)} = {v:g}" for k, v in options.items() if k != "max_iter")
 
 
+def targets(results: dict[str, Any]) -> str:
+    """How far accuracies are from their target, in points, seed by seed; and what measuring them took."""
+    lines = [["data and net", "target", "accuracy less target, five seeds", "largest", "share of CPU time"]]
+    for name, kind in results.items():
+        off = [100 * run["off"] for run in kind["runs"]]
+        share = np.median([run["share_of_time"] for run in kind["runs"]])
+        figures = [f"{100 * kind['target']:.0f}", " ".join(f"{o:+.1f}" for o in off), f"{max(map(abs, off)):.1f}"]
+        lines.append([name, *figures, f"{share:.1%}"])
+    return table(lines)
+
+
 def defences(results: dict[str, Any]) -> str:
     """A table for each net: the AutoAttack set of ART on test images, bounds, cost."""
     shown = []
@@ -291,6 +302,7 @@ SHOWN = {
     "step_cost_gpu": cost,
     "step_cost_tensorflow": cost_tensorflow,
     "both_frameworks": both,
+    "targets": targets,
     "evaluate_speed": evaluate_speed,
     "masking": masking,
     "estimators": estimators,

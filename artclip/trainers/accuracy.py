@@ -15,7 +15,8 @@ METRICS = ("accuracy", "balanced_accuracy")
 # Of the samples trained on between two checks, so many are predicted: a prediction costs a third of a step or less.
 SHARE, LEAST_SAMPLES = 1 / 20, 128
 # The last part of a fit, in which models are compared to the target; how often at most, and by how many samples.
-WINDOW, MOST_COMPARISONS, LEAST_STEPS, NB_COMPARED = 0.4, 24, 3, 4096
+WINDOW, MOST_COMPARISONS, LEAST_STEPS, NB_COMPARED = 0.4, 16, 3, 4096
+LEAST_COMPARED, COMPARED_SHARE = 1024, 1 / 16  # and of those trained on in that part
 # What is said: an accuracy farther off, a λ that changed by a larger factor in the last quarter of so many epochs.
 TOLERANCE, MOVING, CLOSING, LEAST_EPOCHS = 0.02, 3.0, 0.25, 4
 CLOSE = 0.0025  # distances from the target that count alike: of such models the last is taken
@@ -31,6 +32,7 @@ class DeployedAccuracy:
         seed: of the draws.
         source: gives (x, y) to draw from, y as from :meth:`~artclip.frameworks.trainable.Trainable.labels`.
         nb_steps: of the fit.
+        batch_size: samples in one of them.
         choose: whether the fit is to end with the closest of its last models.
     """
 
@@ -42,11 +44,14 @@ class DeployedAccuracy:
         seed: int,
         source: Callable[[], tuple[np.ndarray, np.ndarray]],
         nb_steps: int,
+        batch_size: int,
         choose: bool = True,
     ) -> None:
         self._f, self._metric, self.target, self._seed, self._source = trainable, metric, target, seed, source
         self.every = max(LEAST_STEPS, int(WINDOW * nb_steps) // MOST_COMPARISONS)
         """Steps from one comparison of models to the next."""
+        trained = WINDOW * nb_steps * batch_size
+        self._nb_compared = int(min(NB_COMPARED, max(LEAST_COMPARED, COMPARED_SHARE * trained)))
         self._first = (1 - WINDOW) * nb_steps if choose else math.inf
         self._outputs: Callable[..., Tensor] = trainable.compile(lambda x, y: trainable.value_alone(x))
 
@@ -85,10 +90,11 @@ class DeployedAccuracy:
         """The accuracy on up to 4096 samples: of arrays the same each time.
 
         Args:
-            worst: distance from the target: where it is clearly larger, what fewer samples say will do.
+            worst: distance from the target, for which fewer samples will do, and very few where it is clearly larger.
         """
         x, y = self._source()
-        rows = self._drawn(y, np.random.default_rng(self._seed), min(len(x), NB_COMPARED))
+        nb = NB_COMPARED if worst == math.inf else self._nb_compared
+        rows = self._drawn(y, np.random.default_rng(self._seed), min(len(x), nb))
         right, end, accuracy = np.empty(0), 256, 0.0
         while len(right) < len(rows):
             part = rows[len(right) : end]

@@ -21,6 +21,7 @@ class Batches(Protocol):
     """One epoch after the other of (x, y) batches, as tensors."""
 
     nb_batches: int
+    batch_size: int
     order: Any
     """State of the generator of the order, before an epoch; ``None`` where the order is not ours. It may be set."""
 
@@ -57,7 +58,7 @@ class ArrayBatches:
             bounds.pop()
         ends = [*bounds[1:], bounds[-1] + batch_size if drop_last else len(x)]
         self._bounds = list(zip(bounds, ends, strict=True))
-        self.nb_batches = len(bounds)
+        self.nb_batches, self.batch_size = len(bounds), batch_size
 
     def deployed(self) -> tuple[np.ndarray, np.ndarray]:
         """All samples, without what applies at fit alone, and their labels."""
@@ -105,7 +106,7 @@ class GeneratorBatches:
         self._generator, self._trainable = Endless(generator), trainable
         self._recent: deque[tuple[np.ndarray, np.ndarray]] = deque()
         self.order: Any = None
-        self.nb_batches = math.ceil(generator.size / generator.batch_size)
+        self.nb_batches, self.batch_size = math.ceil(generator.size / generator.batch_size), generator.batch_size
 
     def peek(self) -> tuple[np.ndarray, np.ndarray]:
         """The batch that will come next, checked, as arrays."""

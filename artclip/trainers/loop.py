@@ -264,9 +264,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
                 f"target_metric={self.target_metric!r} needs one class a sample; these have several labels"
             )
         source = batches.deployed if validation is None else lambda: validation
-        return DeployedAccuracy(
-            trainable, self.target_metric, self.target_accuracy, seed, source, nb_steps, not self.restore_best
-        )
+        fit = nb_steps, batches.batch_size, not self.restore_best
+        return DeployedAccuracy(trainable, self.target_metric, self.target_accuracy, seed, source, *fit)
 
     def _say_how_it_ended(self, accuracy: DeployedAccuracy, history: list[Record], leads: bool) -> None:
         self.deployed_accuracy = accuracy.now()

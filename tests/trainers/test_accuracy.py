@@ -126,7 +126,7 @@ def test_figures_do_not_depend_on_what_is_measured_in_between():
     f = trainable_of(classifier)
     y = f.labels(y)
     state, buffers = torch.get_rng_state(), [b.clone() for b in classifier.model.buffers()]
-    measure = DeployedAccuracy(f, "accuracy", 0.9, 0, lambda: (x, y), 100)
+    measure = DeployedAccuracy(f, "accuracy", 0.9, 0, lambda: (x, y), 100, 32)
     classifier.model.train()
     assert measure.at(20, 5000) == measure.at(20, 5000)
     assert measure.now() == pytest.approx(f.evaluate(x, y, 512)[1])
@@ -159,7 +159,7 @@ def test_a_model_far_from_the_target_is_dropped_after_few_samples():
             return outputs[:, 0] == y
 
     x = np.ones((2000, 1))
-    measure = DeployedAccuracy(Counted(), "accuracy", 0.9, 0, lambda: (x, np.zeros(2000, int)), 100)
+    measure = DeployedAccuracy(Counted(), "accuracy", 0.9, 0, lambda: (x, np.zeros(2000, int)), 100, 32)
     assert measure.now(0.01) == 0
     assert sum(seen) == 256
     assert measure.now() == 0
