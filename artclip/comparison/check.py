@@ -115,7 +115,11 @@ def try_nets(nets: Mapping[str, Any], experiment: Experiment, data: Data, nb_thr
                 f"{said}{'; ' * bool(hint)}{hint}"
             ) from error
         if outputs.shape != (len(x[:2]), nb_classes):
-            raise ValueError(f"net {name!r} has {outputs.shape[1]} outputs, but the data have {nb_classes} classes")
+            one = "; a comparison takes nets of one output a class: give it two logits, 0 and z, for one log-odds z"
+            raise ValueError(
+                f"net {name!r} has {outputs.shape[1]} outputs, but the data have {nb_classes} classes"
+                + one * (outputs.shape[1] == 1)
+            )
         for part, inputs in (("training", x), ("test", x_test)):
             checks.in_range(f"net {name!r}: {part} data", inputs, f.clip_values)
 

@@ -21,6 +21,7 @@ from artclip.evaluation.curves import robustness_curve
 from artclip.evaluation.evaluate import evaluate
 from artclip.evaluation.record import describe
 from artclip.evaluation.result import Evaluation
+from artclip.evaluation.victim import labels_of
 from artclip.frameworks import FRAMEWORKS, default_framework, function_of, nets_of
 from artclip.hashing import digest
 
@@ -268,7 +269,7 @@ def _named(attacks: Any, norm: float, noise: float) -> dict[str, str]:
 
 
 def _right(classifier: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.asarray(function_of(classifier).outputs(x, 1024).argmax(1) == y)
+    return np.asarray(labels_of(function_of(classifier).outputs(x, 1024)) == y)
 
 
 def _bounds(ev: Evaluation) -> dict[str, float | None]:

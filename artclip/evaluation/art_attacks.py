@@ -67,6 +67,9 @@ def pgd_sign(task: Task, max_iter: int, eps_step: float) -> list[Stage]:
     if not hasattr(task.victim.estimator, "loss_gradient"):
         raise ValueError("it climbs the loss that an ART classifier was made with, and this model is none")
 
+    if task.victim.one is not None:
+        raise ValueError("it climbs the loss of ART's loss_gradient, whose labels a model of one output does not take")
+
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         attack = task.projected_gradient(SignGradient, task.victim.estimator, max_iter, eps_step=eps_step)
         return np.asarray(attack.generate(x, task.labels(y)))

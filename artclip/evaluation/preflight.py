@@ -11,7 +11,8 @@ import numpy as np
 
 from artclip import checks
 from artclip.evaluation.victim import labels_of, output_kind
-from artclip.frameworks import function_of
+from artclip.frameworks import Function, function_of, head_of
+from artclip.frameworks.one_output import OneOutput, how_read
 
 _LOOKED_AT = 500  # samples
 _ROWS = 64
@@ -27,8 +28,8 @@ class Preflight:
         bare_accuracy: through the model inside it, without ART's preprocessing; ``None`` where it cannot be called.
         nb_samples: how many samples these are of.
         nb_classes: outputs of the model.
-        outputs: ``"logits"``, ``"probabilities"`` (rows sum to one), ``"sigmoid"`` (in [0, 1]) or ``"rectified"`` (not
-            negative, some exactly zero).
+        outputs: ``"logits"``, ``"probabilities"`` (of a softmax, or rows that sum to one), ``"sigmoid"`` or
+            ``"rectified"`` (of a ReLU) where the model shows it.
         input_shape: of one sample.
         data_range: least and largest value of the samples.
         clip_values: the estimator's, or ``None``.
@@ -88,26 +89,37 @@ def preflight(estimator: Any, x: np.ndarray, y: np.ndarray) -> Preflight:
     x, reshaped = checks.reshaped(np.asarray(x)[:_LOOKED_AT], f.input_shape)
     x = checks.inputs(x, f.input_shape or None).astype(np.float32)
     outputs = f.outputs(x, _ROWS)
-    k = outputs.shape[1]
+    one = how_read(f, x, outputs)
+    k = max(2, outputs.shape[1])
     y = checks.classes(x, np.asarray(y)[:_LOOKED_AT], k)
-    accuracy = float((labels_of(outputs) == y).mean())
-    others = {name: _accuracy(f, change(x), y) for name, change in _changes(f, x).items()}
+    accuracy = _right(outputs, y, one)
+    others = {name: _accuracy(f, change(x), y, one) for name, change in _changes(f, x).items()}
     model = getattr(estimator, "model", None)
     clip = getattr(estimator, "clip_values", None)
     return Preflight(
         accuracy=accuracy,
-        bare_accuracy=_bare(estimator, x, y),
+        bare_accuracy=_bare(estimator, x, y, one),
         nb_samples=len(x),
         nb_classes=k,
-        outputs=output_kind(outputs),
+        outputs=_kind(f, x, outputs, one),
         input_shape=x.shape[1:],
         data_range=(float(x.min()), float(x.max())),
         clip_values=None if clip is None else tuple(np.asarray(v).tolist() for v in clip),
         in_training_mode=getattr(model, "training", None),
         alternatives=others,
         mistakes=_mistakes(accuracy, others, k, x, f.clip_values),
-        remarks=reshaped,
+        remarks=[*reshaped, *([] if one is None else [str(one)])],
     )
+
+
+def _kind(f: Function, x: np.ndarray, outputs: np.ndarray, one: OneOutput | None) -> str:
+    """What outputs (n, k) are; a sigmoid and a ReLU only where the model shows them."""
+    if one is not None:
+        return one.kind
+    shown = head_of(f, x[:_ROWS])
+    if shown is not None:
+        return str(shown[0])
+    return "probabilities" if output_kind(outputs) == "probabilities" else "logits"
 
 
 def _mistakes(
@@ -191,13 +203,17 @@ def _changes(f: Any, x: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarr
     return found
 
 
-def _accuracy(f: Any, x: np.ndarray, y: np.ndarray) -> float:
-    return float((labels_of(f.outputs(np.ascontiguousarray(x, np.float32), _ROWS)) == y).mean())
+def _right(outputs: np.ndarray, y: np.ndarray, one: OneOutput | None) -> float:
+    return float((labels_of(outputs if one is None else one.columns(outputs)) == y).mean())
 
 
-def _bare(estimator: Any, x: np.ndarray, y: np.ndarray) -> float | None:
+def _accuracy(f: Function, x: np.ndarray, y: np.ndarray, one: OneOutput | None) -> float:
+    return _right(f.outputs(np.ascontiguousarray(x, np.float32), _ROWS), y, one)
+
+
+def _bare(estimator: Any, x: np.ndarray, y: np.ndarray, one: OneOutput | None) -> float | None:
     model = getattr(estimator, "model", None)
     try:
-        return None if model is None else _accuracy(function_of(model), x, y)
+        return None if model is None else _accuracy(function_of(model), x, y, one)
     except Exception:  # a model that only its estimator knows how to call
         return None

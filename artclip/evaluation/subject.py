@@ -13,6 +13,7 @@ from artclip.evaluation.run import Arena
 from artclip.evaluation.task import Task
 from artclip.evaluation.victim import Victim, labels_of
 from artclip.frameworks import FRAMEWORKS, function_of
+from artclip.frameworks.one_output import how_read
 
 _NUMBERS = 1 << 22  # of inputs in one pass
 
@@ -31,6 +32,7 @@ class Subject:
     Attributes:
         right: which samples the model gets right, shape (n,).
         remarks: what was done to the samples, one line each.
+        one: how the model's one output is read, or ``None`` where it has several.
         nb_nan: samples that an output is NaN for.
         nb_unanswered: inputs so far, adversarial ones among them, that an output is NaN for.
 
@@ -45,13 +47,15 @@ class Subject:
         self.name = name or type(getattr(estimator, "model", estimator)).__name__
         x, self.remarks = checks.reshaped(x, self.f.input_shape)
         self.x = checks.inputs(x, self.f.input_shape or None, box=self.f.clip_values).astype(np.float32)
-        self.nb_classes = self.f.predict(self.x[:1]).shape[1]
-        if self.nb_classes < 2:
-            raise ValueError("the model has one output; give it two, as (0, z) of a log-odds z, to evaluate it")
+        self.nb_classes = max(2, self.f.predict(self.x[:1]).shape[1])
         self.y = checks.classes(self.x, y, self.nb_classes)
         size = batch_size or int(2 ** min(9, max(4, math.floor(math.log2(_NUMBERS / self.x[0].size)))))
         outputs = self.f.outputs(self.x, size)
-        self.victim = Victim(estimator, self.x[: min(32, size)], self.nb_classes, size, outputs=outputs)
+        self.one = how_read(self.f, self.x, outputs)
+        if self.one is not None:
+            outputs = self.one.columns(outputs)
+            self.remarks.append(str(self.one))
+        self.victim = Victim(estimator, self.x[: min(32, size)], self.nb_classes, size, outputs=outputs, one=self.one)
         self._postprocessed = bool(getattr(estimator, "postprocessing_defences", None))
         self.nb_unanswered = 0
         said = labels_of(outputs) if not self._postprocessed else self.decide(self.x)
@@ -64,11 +68,13 @@ class Subject:
         return FRAMEWORKS[self.f.name][0] if self.f.name in FRAMEWORKS else None
 
     def outputs(self, x: np.ndarray) -> np.ndarray:
-        """Outputs (n, k) as deployed: with what ART does to them, where it does anything."""
+        """Outputs (n, nb_classes) as deployed: with what ART does to them, where it does anything."""
         size = self.victim.batch_size
         if self._postprocessed:
-            return np.asarray(self.estimator.predict(x, batch_size=size)).reshape(len(x), -1)
-        return self.f.outputs(x, size)
+            outputs = np.asarray(self.estimator.predict(x, batch_size=size)).reshape(len(x), -1)
+        else:
+            outputs = self.f.outputs(x, size)
+        return outputs if self.one is None or outputs.shape[1] > 1 else self.one.columns(outputs)
 
     def decide(self, x: np.ndarray) -> np.ndarray:
         """Class indices (n,) of inputs, as deployed; -1, which is no class, where an output is NaN."""

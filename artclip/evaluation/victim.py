@@ -14,6 +14,7 @@ from art.estimators.classification.classifier import ClassGradientsMixin, Classi
 
 from artclip.evaluation.losses import LOSSES
 from artclip.frameworks import function_of, head_of
+from artclip.frameworks.one_output import OneOutput
 from artclip.lipschitz.pairs import column
 from artclip.lipschitz.precision import has_gradient
 
@@ -51,6 +52,7 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
         batch_size: samples in one pass.
         loss: name of the loss.
         outputs: what the model said of more samples, shape (n, nb_classes); ``None`` for those of x.
+        one: how the one output of a classifier of two classes is read; its logits are then (0, z), z its log-odds.
 
     Attributes:
         kind: ``"logits"``, or what was taken off or undone: ``"probabilities"``, ``"sigmoid"`` or ``"rectified"``.
@@ -72,24 +74,29 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
         batch_size: int,
         loss: str = "cross-entropy",
         outputs: np.ndarray | None = None,
+        one: OneOutput | None = None,
     ) -> None:
         self.f = function_of(estimator)
         clip_values = getattr(estimator, "clip_values", None)
         first = bool(getattr(estimator, "channels_first", self.f.name != "tensorflow"))
         super().__init__(model=getattr(estimator, "model", estimator), clip_values=clip_values, channels_first=first)
-        self.estimator, self.loss, self.batch_size = estimator, loss, batch_size
+        self.estimator, self.loss, self.batch_size, self.one = estimator, loss, batch_size, one
         self.true_shape = self._shape = x.shape[1:]
         self._nb_classes = nb_classes
         x = x.astype(ART_NUMPY_DTYPE)
-        seen = self.f.predict(x) if outputs is None else outputs
+        seen = self._columns(self.f.predict(x)) if outputs is None else outputs
         kind, head = head_of(self.f, x) or ("logits", None)
         self.kind: str = kind
         self.head: Any = head
-        if self.head is None and output_kind(seen) == "probabilities":
+        if self.head is None and one is not None:
+            self.kind = one.kind
+        elif self.head is None and output_kind(seen) == "probabilities":
             self.kind = "probabilities"
         self._linear = self.f.linearise()
         self.passes = self.nb_astray = 0
-        if self.head is not None and not _keeps_labels(self._pull(x)[0], self.f.predict(x)):  # a softmax over samples
+        if self.head is not None and not _keeps_labels(
+            self._pull(x)[0], self._columns(self.f.predict(x))
+        ):  # a softmax over samples
             self.kind, self.head = "logits", None
         self.has_gradients = self.f.access != "predict alone" and has_gradient(self.f, x)
         self.scale, self.flat = 1.0, False
@@ -101,6 +108,9 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
             slopes = self.with_loss("margin").loss_gradient(x, np.eye(nb_classes)[logits.argmax(1)])
             self.flat = not slopes.any()
         self.loss, self.passes, self.nb_astray = loss, 0, 0
+
+    def _columns(self, outputs: np.ndarray) -> np.ndarray:
+        return outputs if self.one is None else self.one.columns(outputs)
 
     @property
     def access(self) -> str:
@@ -215,16 +225,29 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
         with bare():
             values, pull = self._linear(x)
         values, slopes = _bounded(values), None
-        if self.kind == "probabilities" and self.head is None:
+        if self.one is not None:
+            values, slopes = self._log_odds(values)
+        elif self.kind == "probabilities" and self.head is None:
             values = np.clip(values, _LEAST, None)
             values, slopes = np.log(values), 1 / values
 
         def gradient(cotangents: np.ndarray) -> np.ndarray:
+            cotangents = cotangents if self.one is None else cotangents[:, 1:]  # the first logit is 0
             scaled = cotangents if slopes is None else cotangents * slopes
             with bare():  # a compiled pass is traced at its first call
                 return np.array(pull(scaled), ART_NUMPY_DTYPE)  # TensorFlow's are read-only
 
         return values, gradient
+
+    def _log_odds(self, values: np.ndarray) -> tuple[np.ndarray, Any]:
+        """Logits (0, z) of one output (n, 1), and the slopes of z in it, or ``None`` where they are 1."""
+        slopes = None
+        if self.kind == "sigmoid" and self.head is None:
+            p, q = np.clip(values, _LEAST, None), np.clip(1 - values, _LEAST, None)
+            values, slopes = np.log(p) - np.log(q), 1 / (p * q)
+        elif self.kind == "logits" and self.one is not None:
+            values = values - self.one.threshold
+        return np.concatenate([np.zeros_like(values), values], axis=1), slopes
 
     # what ART's base classes ask for, and attacks do not
     def fit(self, x: np.ndarray, y: np.ndarray, **kwargs: Any) -> None:

@@ -50,6 +50,10 @@ class Function(abc.ABC):
     """Number of classes; ``None`` for a regressor, or where f is not known to be a classifier."""
     told_classes: int | None = None
     """What a classifier's estimator says of the number of its outputs, which is compared with them."""
+    told_threshold: float | None = None
+    """Output above which the class of a single output is 1, where the loss tells; ``None`` where it does not."""
+    told_shares = False
+    """Whether that loss takes a single output for a probability."""
     multi_label = False
     """Whether each output is a label of its own, right or wrong by itself."""
     takes_logits = False

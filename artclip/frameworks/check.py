@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from artclip import checks
-from artclip.frameworks.base import Function
+from artclip.frameworks.base import Function, Trainable
 
 _SAMPLES = 4  # but half of them where an input is large
 _ROOM = 64.0  # times what rounding of the inputs changes, that outputs may differ from call to call
@@ -56,6 +56,12 @@ def shape_of_outputs(shape: tuple[int, ...], nb: int | None, nb_classes: int | N
         f"the model gives outputs of shape {shape}; a classifier gives one row of numbers a sample, {said}. Maps, as "
         "of segmentation, and boxes, as of detectors, are not supported: reduce them to one row"
     )
+
+
+def is_regressor(f: Function) -> bool:
+    """Whether f is known to be no classifier."""
+    kinds = {base.__name__ for base in type(getattr(f, "estimator", None)).__mro__}
+    return "RegressorMixin" in kinds or (isinstance(f, Trainable) and f.nb_classes is None)
 
 
 def refuse_postprocessing(f: Function) -> None:

@@ -23,6 +23,20 @@ def is_regression(loss: Any) -> bool:
     return loss_name(loss).startswith(_REGRESSION)
 
 
+def threshold_of(loss: Any) -> tuple[float | None, bool]:
+    """Output above which the class of a single output is 1, and whether the loss takes it for a probability.
+
+    ``None`` where the loss does not tell.
+    """
+    options, loss = getattr(loss, "keywords", {}), getattr(loss, "func", loss)  # of a functools.partial
+    name = loss_name(loss)
+    if getattr(loss, "from_logits", False) or options.get("from_logits") or "withlogits" in name:
+        return 0.0, False
+    if name.startswith("binary"):  # the cross-entropy, or the focal one
+        return 0.5, True
+    return (0.5, False) if is_regression(loss) else (None, False)
+
+
 def input_shape(model: Any) -> tuple[int, ...]:
     """Shape of one input, or () where the model does not tell."""
     try:

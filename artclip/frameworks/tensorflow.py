@@ -74,6 +74,7 @@ class TensorFlowFunction(Function):
         self.model = model
         self.input_shape = keras_layers.input_shape(model) if input_shape is None else input_shape
         self.clip_values = None
+        self.told_threshold, self.told_shares = keras_layers.threshold_of(getattr(model, "loss", None))
         self._batchnorm = keras_batchnorm.layers_of(model)
         self.has_batchnorm = bool(self._batchnorm)
         self._learning: list[Any] | None = None  # of these, those that are called in train mode

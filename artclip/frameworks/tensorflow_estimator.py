@@ -68,7 +68,8 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         self.nb_classes = None if linear and keras_layers.is_regression(self._loss) else estimator.nb_classes
         self.told_classes = self.nb_classes
         self._sparse = keras_layers.loss_name(self._loss).startswith("sparse")
-        self.threshold = 0.0 if getattr(self._loss, "from_logits", False) else 0.5
+        self.told_threshold, self.told_shares = keras_layers.threshold_of(self._loss)
+        self.threshold = 0.5 if self.told_threshold is None else self.told_threshold
 
     def spread(self) -> TensorFlowEstimator:
         from artclip.frameworks import tensorflow_replicas  # it has a subclass of this

@@ -14,6 +14,7 @@ from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
 from art.utils import check_and_transform_label_format
 from safetensors.torch import save_file
 from torch import nn
+from torch.nn import functional
 
 from artclip.frameworks import torch_optimizers, torch_settings
 from artclip.frameworks.base import box_of
@@ -37,6 +38,18 @@ def _without_cache(device_type: str) -> AbstractContextManager[Any]:
 # Losses that take one class a sample; and those whose outputs are log-odds.
 _OF_ONE_CLASS = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
 _OF_LOG_ODDS = (nn.BCEWithLogitsLoss, nn.MultiLabelSoftMarginLoss, nn.SoftMarginLoss)
+_LOG_ODDS = (functional.binary_cross_entropy_with_logits, functional.soft_margin_loss)
+# Losses that draw a single output to the labels 0 and 1.
+_OF_LABELS = (nn.BCELoss, nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
+_LABELS = (functional.binary_cross_entropy, functional.mse_loss, functional.l1_loss)
+
+
+def _threshold(loss: Any) -> float | None:
+    """Output above which the class of a single output is 1; ``None`` where the loss does not tell."""
+    loss = getattr(loss, "func", loss)  # of a functools.partial
+    if isinstance(loss, _OF_LOG_ODDS) or loss in _LOG_ODDS:
+        return 0.0
+    return 0.5 if isinstance(loss, _OF_LABELS) or loss in _LABELS else None
 
 
 class TorchEstimator(TorchFunction, Trainable):
@@ -60,7 +73,10 @@ class TorchEstimator(TorchFunction, Trainable):
         self._parameters = [p for p in self.module.parameters() if p.requires_grad]
         self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorPyTorch)
         self.scaling = self._preprocessing.scaling
-        self.threshold = 0.0 if isinstance(getattr(estimator, "loss", None), _OF_LOG_ODDS) else 0.5
+        loss = getattr(estimator, "loss", None)
+        self.told_threshold = _threshold(loss)
+        self.told_shares = isinstance(loss, nn.BCELoss) or loss is functional.binary_cross_entropy
+        self.threshold = 0.5 if self.told_threshold is None else self.told_threshold
         self.has_defences = self._preprocessing.has_defences
 
     def follow(self) -> bool:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from artclip import checks
-from artclip.frameworks import Function, Trainable, function_of
-from artclip.frameworks.check import refuse_postprocessing
+from artclip.frameworks import Function, function_of
+from artclip.frameworks.check import is_regressor, refuse_postprocessing
+from artclip.frameworks.one_output import how_read
 from artclip.lipschitz.estimate import LipschitzEstimate, fingerprint
 from artclip.lipschitz.upper import ROUNDING, lipschitz_upper_bound
 
@@ -24,7 +25,8 @@ def certified_radius(
     """The L2 radius around each sample within which its label provably stays.
 
     For the label i it is the least margin (f_i - f_j) / L_ij over the other classes j, where L_ij bounds the Lipschitz
-    constant of f_i - f_j: from the bound's own matrix where it has one, else √2·L.
+    constant of f_i - f_j: from the bound's own matrix where it has one, else √2·L. A classifier of one output says
+    class 1 above a threshold, 0 for log-odds and 1/2 for probabilities: the radius is the distance to it over L.
 
     The proof is about f in real arithmetic, for the weights as they are stored. Outputs come rounded by the model's own
     precision, so margins are first reduced by an allowance: 64 times what random rounding of each layer's outputs moves
@@ -47,33 +49,34 @@ def certified_radius(
     """
     f = function_of(estimator)
     refuse_postprocessing(f)
+<<<<<<< HEAD
     x = checks.inputs(x, f.input_shape or None, box=f.clip_values)
     if _is_regressor(f):
+=======
+    x = checks.inputs(x, f.input_shape or None)
+    if is_regressor(f):
+>>>>>>> 959fbf3 (One-output classifiers in evaluate, certificates and preflight)
         raise ValueError("a certificate is about labels, and this estimator is a regressor; give a classifier")
     outputs = f.outputs(x, _ROWS)
     n, k = outputs.shape
-    if k < 2:
-        raise ValueError(
-            f"a certificate needs a classifier of two or more outputs; this one has {k}. Let it return two "
-            "logits, 0 and z, in the place of one logit z"
-        )
-    labels = outputs.argmax(1) if y is None else checks.classes(x, y, k)
+    read = how_read(f, x, outputs, guess=False)
+    labels = None if y is None else checks.classes(x, y, max(2, k))
     bound = lipschitz_upper_bound(estimator) if lipschitz is None else lipschitz
     if isinstance(bound, LipschitzEstimate):
         _check(bound, f, x.shape[1:], k)
     constants, moved = _constants(bound, k), getattr(bound, "rounding", None) or 0.0
     allowance = _ROOM * (moved + f.precision * np.abs(outputs).max(1, keepdims=True))
+    if read is not None:
+        margins = (outputs - read.threshold)[:, 0]
+        said = (margins > 0).astype(int)
+        radii = np.maximum(np.abs(margins) - allowance[:, 0], 0) / constants[0, 0]
+        return radii if labels is None else np.where(said == labels, radii, 0.0)
+    labels = outputs.argmax(1) if labels is None else labels
     margins = outputs[np.arange(n), labels][:, None] - outputs - allowance
     with np.errstate(divide="ignore", invalid="ignore"):
         radii = np.where(margins > 0, margins / constants[labels], 0.0)
     radii[np.arange(n), labels] = math.inf
     return radii.min(1)
-
-
-def _is_regressor(f: Function) -> bool:
-    """Whether f is known to be no classifier."""
-    kinds = {base.__name__ for base in type(getattr(f, "estimator", None)).__mro__}
-    return "RegressorMixin" in kinds or (isinstance(f, Trainable) and f.nb_classes is None)
 
 
 def _check(estimate: LipschitzEstimate, f: Function, input_shape: tuple[int, ...], k: int) -> None:
@@ -103,7 +106,10 @@ def _differs(estimate: LipschitzEstimate, f: Function) -> bool:
 
 
 def _constants(lipschitz: LipschitzEstimate | float, k: int) -> np.ndarray:
-    """L_ij for all pairs of classes, shape (k, k)."""
+    """L_ij for all pairs of classes, shape (k, k); of one output L itself."""
+    if k == 1:
+        checks.positive("lipschitz", getattr(lipschitz, "value", lipschitz))
+        return np.full((1, 1), getattr(lipschitz, "value", lipschitz) * (1 + ROUNDING))
     if not isinstance(lipschitz, LipschitzEstimate):
         checks.positive("lipschitz", lipschitz)
         return np.full((k, k), math.sqrt(2) * (1 + ROUNDING) * lipschitz)
