@@ -48,13 +48,13 @@ class Subject:
         x, self.remarks = checks.reshaped(x, self.f.input_shape)
         self.x = checks.inputs(x, self.f.input_shape or None, box=self.f.clip_values).astype(np.float32)
         self.nb_classes = max(2, self.f.predict(self.x[:1]).shape[1])
-        self.y = checks.classes(self.x, y, self.nb_classes)
         size = batch_size or int(2 ** min(9, max(4, math.floor(math.log2(_NUMBERS / self.x[0].size)))))
         outputs = self.f.outputs(self.x, size)
         self.one = how_read(self.f, self.x, outputs)
         if self.one is not None:
             outputs = self.one.columns(outputs)
             self.remarks.append(str(self.one))
+        self.y = checks.classes(self.x, y, self.nb_classes)
         self.victim = Victim(estimator, self.x[: min(32, size)], self.nb_classes, size, outputs=outputs, one=self.one)
         self._postprocessed = bool(getattr(estimator, "postprocessing_defences", None))
         self.nb_unanswered = 0

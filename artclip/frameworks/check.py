@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from artclip import checks
-from artclip.frameworks.base import Function, Trainable
+from artclip.frameworks.base import Function
+from artclip.frameworks.trainable import Trainable
 
 _SAMPLES = 4  # but half of them where an input is large
 _ROOM = 64.0  # times what rounding of the inputs changes, that outputs may differ from call to call

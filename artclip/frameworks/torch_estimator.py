@@ -180,6 +180,8 @@ class TorchEstimator(TorchFunction, Trainable):
         if self.nb_classes is None:
             loss = self.estimator.loss(outputs.reshape(y.shape), y)
             return loss, torch.full_like(loss, math.nan)
+        if outputs.ndim == 1 and y.ndim == 2:  # as ART gives labels of two classes
+            outputs = outputs[:, None]
         seen = outputs if raised is None else raised(outputs.to(self.dtype), self._one_hot(y, outputs))
         return self.estimator.loss(seen, y), self._correct(outputs.detach(), y)
 

@@ -49,13 +49,8 @@ def certified_radius(
     """
     f = function_of(estimator)
     refuse_postprocessing(f)
-<<<<<<< HEAD
     x = checks.inputs(x, f.input_shape or None, box=f.clip_values)
-    if _is_regressor(f):
-=======
-    x = checks.inputs(x, f.input_shape or None)
     if is_regressor(f):
->>>>>>> 959fbf3 (One-output classifiers in evaluate, certificates and preflight)
         raise ValueError("a certificate is about labels, and this estimator is a regressor; give a classifier")
     outputs = f.outputs(x, _ROWS)
     n, k = outputs.shape

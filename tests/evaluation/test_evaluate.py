@@ -302,7 +302,7 @@ def test_bad_input_fails_before_any_attack(model, change, message, monkeypatch):
         evaluate(classifier, **arguments)
 
 
-def test_a_model_of_one_output_is_refused():
+def test_a_regressor_of_one_output_is_refused():
     classifier, (x, y) = nets.linear_regressor(), nets.data()
-    with pytest.raises(ValueError, match="has one output"):
+    with pytest.raises(ValueError, match="loss is that of a regressor"):
         evaluate(classifier, x[:, : classifier.input_shape[0]], y, verbose=False)
