@@ -36,7 +36,9 @@ def add(commands: Any, number: Any) -> None:
     evaluate = commands.add_parser(
         "evaluate", parents=[model], help="how robust is this model, and is that to be believed?"
     )
-    evaluate.add_argument("--eps", type=number, default=2.0, help="budget of the attacks, as 0.5 or 8/255 (default: 2)")
+    evaluate.add_argument(
+        "--eps", type=_list(number), default=[2.0], help="budget of the attacks, as 0.5, 8/255 or 0.5,1,2 (default: 2)"
+    )
     evaluate.add_argument(
         "--attacks", default="standard", help="standard, quick, or names split by + as pgd:max_iter=20+square"
     )

@@ -136,7 +136,7 @@ ATTACKS: dict[str, Attack] = {
 }
 
 SETS: dict[str, tuple[str, ...]] = {
-    "quick": ("noise", "pgd:max_iter=40,nb_restarts=1"),
+    "quick": ("noise", "pgd:max_iter=40,nb_restarts=1", "pgd-margin:max_iter=20,nb_restarts=1"),
     "standard": ("noise", "pgd", "pgd-margin", "square", "autoattack-set"),
 }
 #: What a set becomes where a model gives no gradients; where they are zero, these run besides.

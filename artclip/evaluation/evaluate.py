@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ def evaluate(
     x: np.ndarray,
     y: np.ndarray,
     norm: float | str = 2,
-    eps: float = 2.0,
+    eps: float | Sequence[float] = 2.0,
     attacks: Any = "standard",
     lipschitz: bool = True,
     batch_size: int | None = None,
@@ -47,6 +47,7 @@ def evaluate(
     name: str | None = None,
     data: str | None = None,
     class_names: list[str] | None = None,
+    clip_values: Any = None,
 ) -> Evaluation:
     """Attack a classifier, bound its Lipschitz constant, and look for signs that the figures are too good.
 
@@ -59,7 +60,9 @@ def evaluate(
         x: inputs, shape (n, *input_shape), in the units of ``clip_values``.
         y: class indices of shape (n,), or one-hot labels.
         norm: of the budget: 1, 2 or inf.
-        eps: the budget ‖x' − x‖ <= eps, > 0, in units of the inputs.
+        eps: the budget ‖x' − x‖ <= eps, > 0, in units of the inputs; or several, for a curve of the robust accuracy:
+            the attacks run within each, from the smallest on, on what still stands. All other figures are of the
+            largest. ART attack objects, whose eps is their own, run within the largest alone.
         attacks: ``"standard"``, ``"quick"``, or names as ``["pgd:max_iter=20", "square"]``; or a dict from names to ART
             attack objects, which are run as they are, targeted ones at the likeliest wrong classes.
             :data:`artclip.evaluation.attacks.ATTACKS` lists the names. Where a model gives no gradients, a set is that
@@ -75,6 +78,8 @@ def evaluate(
         name: of the model, for tables.
         data: name of the data, for tables.
         class_names: names of the classes, for the report.
+        clip_values: range (low, high) of valid inputs of a bare model, each a number or an array that broadcasts to an
+            input; ``None`` for none. An ART classifier has its own.
 
     Returns:
         The :class:`Evaluation`.
@@ -83,9 +88,11 @@ def evaluate(
         ValueError, TypeError: bad input, before any attack.
     """
     started, norm = time.perf_counter(), checks.norm("norm", norm)
-    checks.positive("eps", eps)
+    *smaller, largest = _budgets(eps)
     chosen, seed = choose(attacks, norm), seed_of(seed)
-    kept, subject = Cache(cache), Subject(estimator, x, y, batch_size, name)
+    if smaller and not any(c.attack.in_budget and c.given is None for c in chosen):
+        raise ValueError(f"eps={eps!r} are several, which asks for attacks within a budget by name, as 'pgd'")
+    kept, subject = Cache(cache), Subject(estimator, x, y, batch_size, name, clip_values)
     victim, remarks = subject.victim, list(subject.remarks)
     if isinstance(attacks, str) and attacks in SETS:
         chosen = for_model(attacks, norm, victim)
@@ -99,11 +106,18 @@ def evaluate(
     x, labels = subject.x, subject.y
     key, not_cached = "", ""
     if cache is not None:
-        key, not_cached = key_of(
-            subject, victim.batch_size, str(getattr(subject.f, "device", "cpu")), about["versions"]
-        )
-    arena = subject.arena(norm, eps, seed, key=key, cache=kept, nb_examples=_EXAMPLES)
-    outcomes = _attack(arena, chosen, subject.right, full, verbose)
+        where = str(getattr(subject.f, "device", "cpu")), *(subject.f.clip_values or ())
+        key, not_cached = key_of(subject, victim.batch_size, *where, about["versions"])
+    fell, below = np.zeros(len(x), bool), list[tuple[float, float | None]]()
+    for budget in smaller:
+        arena = subject.arena(norm, budget, seed, key=key, cache=kept)
+        named = [c for c in chosen if c.attack.in_budget and c.given is None]
+        ran = _attack(arena, named, subject.right & ~fell, False, verbose)
+        fell |= broken_within(ran, len(x))
+        attacked = any(o.in_budget for o in ran)
+        below.append((budget, float((subject.right & ~fell).mean()) if attacked else None))
+    arena = subject.arena(norm, largest, seed, key=key, cache=kept, nb_examples=_EXAMPLES)
+    outcomes = _attack(arena, chosen, subject.right, full, verbose, fell)
     if subject.nb_nan:
         remarks.append(f"Outputs are NaN for {subject.nb_nan} of {len(x)} samples, which count as wrong")
     # Nothing from here on may cost the results of the attacks.
@@ -111,7 +125,7 @@ def evaluate(
     probe, shown = None, list[Sign]()
     if masking:
         few = np.flatnonzero(subject.right)[:PROBED]
-        arena, broken = subject.arena(norm, eps, seed, few), broken_within(outcomes, len(x))
+        arena, broken = subject.arena(norm, largest, seed, few), broken_within(outcomes, len(x)) | fell
         nan = subject.nb_nan, subject.nb_unanswered, len(x)
         probe = Probe(estimator, arena, outcomes, broken, radii, few, nan)
         shown, failed = signs(probe)
@@ -126,10 +140,11 @@ def evaluate(
             "nb_samples": len(x),
             "nb_classes": subject.nb_classes,
             "norm": str(norm),
-            "eps": float(eps),
+            "eps": largest,
             "seed": seed,
             "batch_size": victim.batch_size,
             "full": full,
+            "clip_values": None if clip_values is None else [np.asarray(v).tolist() for v in clip_values],
             "outputs": victim.kind,
             "access": victim.access,
             "device": str(getattr(subject.f, "device", "cpu")),
@@ -142,18 +157,38 @@ def evaluate(
         right=subject.right,
         warnings=shown,
         lipschitz=bounds,
-        certified=None if radii is None else radii >= eps,
+        certified=None if radii is None else radii >= largest,
         curve=curve,
         seconds=time.perf_counter() - started,
         examples=examples,
         class_names=class_names,
         fell_to_probe=None if probe is None else probe.alone,
         remarks=remarks,
+        below=below,
+        fell_below=fell if below else None,
     )
 
 
-def _attack(arena: Arena, chosen: list[Chosen], right: np.ndarray, full: bool, verbose: bool) -> list[Outcome]:
-    outcomes, standing = [], right.copy()
+def _budgets(eps: Any) -> list[float]:
+    """Rising, each once."""
+    found = [eps] if np.ndim(eps) == 0 else list(eps)
+    if not found:
+        raise ValueError("eps is empty; give a number > 0, or several")
+    for value in found:
+        checks.positive("eps", value)
+    return sorted({float(value) for value in found})
+
+
+def _attack(
+    arena: Arena,
+    chosen: list[Chosen],
+    right: np.ndarray,
+    full: bool,
+    verbose: bool,
+    fell: np.ndarray | None = None,
+) -> list[Outcome]:
+    """Each attack on what stands; ``fell`` are samples that fell before, shape (n,)."""
+    outcomes, standing = [], right.copy() if fell is None else right & ~fell
     with tqdm(total=len(chosen) * len(right), disable=not verbose, unit="sample") as progress:
         for one in chosen:
             progress.set_description(one.title)
@@ -196,6 +231,7 @@ def _lipschitz(
             batch_size=min(128, size),
             seed=seed,
             verbose=verbose,
+            clip_values=subject.clip_values,
         )
     except Exception as error:
         return {}, None, _said(error)

@@ -61,7 +61,7 @@ def plot_bracket(classifier: Any, lower: LipschitzEstimate, upper: LipschitzEsti
 
 
 def plot_evaluation(ev: Evaluation) -> Any:
-    """Accuracy by attack, and of short attacks over eps where there was a probe.
+    """Accuracy by attack, the worst case over eps where there were several, and short attacks over eps of the probe.
 
     Args:
         ev: what :func:`artclip.evaluate` returned.
@@ -73,18 +73,21 @@ def plot_evaluation(ev: Evaluation) -> Any:
         ImportError: matplotlib is not installed.
     """
     bars = _bars(ev)
-    figure = new_figure(11 if ev.curve else 6.5, max(3.2, 0.34 * len(bars) + 1.3))
+    panels = 1 + bool(ev.below) + bool(ev.curve)
+    figure = new_figure((6.5, 11, 14)[panels - 1], max(3.2, 0.34 * len(bars) + 1.3))
     from matplotlib.patches import Patch  # there is a matplotlib
 
-    axes = figure.subplots(1, 2 if ev.curve else 1, squeeze=False)[0]
+    axes = figure.subplots(1, panels, squeeze=False)[0]
     _draw_bars(axes[0], bars)
     axes[0].set_title(f"Accuracy on {ev.settings['nb_samples']} samples")
     axes[0].set_xlabel(f"accuracy in %, budget L{ev.settings['norm']} ≤ {ev.settings['eps']:g}")
     present = [kind for kind in _COLOURS if any(bar[2] == kind for bar in bars)]
     handles = [Patch(color=_COLOURS[kind]) for kind in present]
     figure.legend(handles, present, loc="outside lower center", ncols=len(present), frameon=False, fontsize=9)
+    if ev.below:
+        _draw_by_eps(axes[1], ev)
     if ev.curve:
-        _draw_probe(axes[1], ev)
+        _draw_probe(axes[-1], ev)
     return figure
 
 
@@ -183,6 +186,14 @@ def _draw_bars(axes: Any, bars: list[tuple[str, float | None, str, str]]) -> Non
     axes.set_yticks(range(len(bars)), [title for title, *_ in bars])
     axes.set_xlim(0, 114), axes.set_xticks(range(0, 101, 20)), axes.set_ylim(len(bars) - 0.4, -0.6)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_by_eps(axes: Any, ev: Evaluation) -> None:
+    points = [(eps, 100 * accuracy) for eps, accuracy in ev.by_eps if accuracy is not None]
+    axes.plot(*zip(*points, strict=True), "o-", color=_COLOURS["worst case"], markersize=4)
+    axes.set_ylim(-3, 112), axes.grid(alpha=0.3)
+    axes.set_title(f"Worst case of all attacks\non {len(ev.right)} samples", fontsize=11)
+    axes.set_xlabel(f"eps, L{ev.settings['norm']}"), axes.set_ylabel("accuracy in %")
 
 
 def _draw_probe(axes: Any, ev: Evaluation) -> None:

@@ -26,6 +26,7 @@ _SETTINGS = {
     "eps": "budget eps",
     "full": "each attack on all samples",
     "access": "gradients by",
+    "clip_values": "clip_values given beside the model",
     "no_upper_bound": "why no upper bound",
     "nb_probed": "samples probed for masking",
     "python": "version of Python",
@@ -88,7 +89,7 @@ def rerun(ev: Evaluation) -> str:
     s, given = ev.settings, [o.chosen for o in ev.outcomes if o.chosen.given is not None]
     arguments: dict[str, Any] = {
         "norm": s["norm"] if s["norm"] == "inf" else _Name(s["norm"]),
-        "eps": s["eps"],
+        "eps": [*(e for e, _ in ev.below), s["eps"]] if ev.below else s["eps"],
         "attacks": _asked_for([o.chosen for o in ev.outcomes], float(s["norm"])),
         "lipschitz": bool(ev.lipschitz),
         "batch_size": s["batch_size"],
@@ -98,6 +99,7 @@ def rerun(ev: Evaluation) -> str:
         "name": s["name"],
         "data": s["data"],
         **({} if ev.class_names is None else {"class_names": ev.class_names}),
+        **({} if s.get("clip_values") is None else {"clip_values": tuple(s["clip_values"])}),
     }
     lines = ["from artclip import evaluate", ""]
     lines += [f"attack_{i} = ...  # {' '.join(c.attack.paper.split())}: {c.options!r}" for i, c in enumerate(given)]

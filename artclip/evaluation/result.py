@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from artclip.evaluation.intervals import wilson
 from artclip.evaluation.masking import Sign
 from artclip.evaluation.record import as_json, written
 from artclip.evaluation.run import Outcome, broken_within, distances
+
+if TYPE_CHECKING:  # which draws on this module
+    from artclip.evaluation.curves import Curve
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,9 @@ class Evaluation:
         fell_to_probe: which samples the short attacks behind the signs broke within the budget, and no other attack
             did, shape (n,); ``None`` where there were none.
         remarks: what was done to the samples, or could not be done, one line each.
+        below: (eps, robust accuracy) of smaller budgets, rising; empty where there was one budget. ``None`` for the
+            accuracy where no attack ran.
+        fell_below: which samples the attacks broke within these, shape (n,); ``None`` where there was one budget.
     """
 
     settings: dict[str, Any]
@@ -70,6 +76,8 @@ class Evaluation:
     class_names: list[str] | None = None
     fell_to_probe: np.ndarray | None = None
     remarks: list[str] = field(default_factory=list)
+    below: list[tuple[float, float | None]] = field(default_factory=list)
+    fell_below: np.ndarray | None = None
 
     @property
     def per_sample(self) -> dict[str, np.ndarray]:
@@ -78,7 +86,7 @@ class Evaluation:
         After an attack within the budget: after it and those before it, unless ``full`` was set; an attack that a user
         brought, noise, and changes that no norm measures always stand alone.
         """
-        found, standing = {"clean": self.right}, self.right.copy()
+        found, standing = {"clean": self.right}, self.right & ~self._fell_before
         for o in self.outcomes:
             if o.chosen.attack.in_budget:
                 standing = standing & ~o.broken
@@ -90,13 +98,17 @@ class Evaluation:
                 found[o.chosen.name] = self.right & ~o.broken if self._alone(o) else standing
         return found
 
+    @property
+    def _fell_before(self) -> np.ndarray:
+        return np.zeros(len(self.right), bool) if self.fell_below is None else self.fell_below
+
     def _alone(self, o: Outcome) -> bool:
         return bool(self.settings["full"]) or o.chosen.alone
 
     @property
     def survivors(self) -> np.ndarray:
         """Which samples kept their right label under every attack within the budget, the probe's too, shape (n,)."""
-        fell = broken_within(self.outcomes, len(self.right))
+        fell = broken_within(self.outcomes, len(self.right)) | self._fell_before
         return self.right & ~(fell if self.fell_to_probe is None else fell | self.fell_to_probe)
 
     @property
@@ -111,6 +123,26 @@ class Evaluation:
         ``None`` where no attack within the budget ran.
         """
         return float(self.survivors.mean()) if any(o.in_budget for o in self.outcomes) else None
+
+    @property
+    def by_eps(self) -> list[tuple[float, float | None]]:
+        """(eps, robust accuracy), from eps = 0, the clean samples, to the largest budget; it never rises."""
+        return [(0.0, float(self.right.mean())), *self.below, (float(self.settings["eps"]), self.robust_accuracy)]
+
+    def robustness_curve(self) -> Curve:
+        """:attr:`by_eps` as a :class:`~artclip.evaluation.curves.Curve`, of the worst case of all attacks.
+
+        Raises:
+            ValueError: no attack within the budget ran.
+        """
+        from artclip.evaluation.curves import Curve
+
+        values, accuracy = zip(*self.by_eps, strict=True)
+        if None in accuracy:
+            raise ValueError("no attack within the budget ran, so there is no curve")
+        s, n = self.settings, len(self.right)
+        title = f"worst case of all attacks on {n} samples"
+        return Curve(s, title, f"eps, L{s['norm']}", list(values), n, {s["name"]: list(accuracy)}, seconds=self.seconds)
 
     @property
     def nb_fell_to_probe(self) -> int:
@@ -187,6 +219,7 @@ class Evaluation:
             "attacks": self.records(),
             "warnings": [vars(w) for w in self.warnings],
             "lipschitz": {k: v and v.to_dict() for k, v in self.lipschitz.items()},
+            "by_eps": [{"eps": e, "accuracy": a} for e, a in self.by_eps],
             "curve": [{"eps": e, "accuracy": a} for e, a in self.curve],
             "per_sample": {k: v.astype(int).tolist() for k, v in self.per_sample.items()},
             "survivors": None if robust is None else self.survivors.astype(int).tolist(),
@@ -235,6 +268,12 @@ class Evaluation:
         chain = [o for o in self.outcomes if not self._alone(o)]
         if len(chain) > 1:
             lines.append("Each attack ran on what those before it left standing; its column counts theirs too.")
+        if self.below:
+            shares = (f"{e:g}: {'–' if a is None else f'{100 * a:.1f}'}" for e, a in self.by_eps)
+            lines.append(
+                f"Worst case in % by eps: {', '.join(shares)}. A sample that fell within a smaller budget counts as "
+                "fallen within the larger, in the columns of attacks too."
+            )
         if s["outputs"] != "logits":
             lines.append(f"Outputs are {s['outputs']}; attacks ran on the logits behind them.")
         outside = [o.chosen.title for o in self.outcomes if not o.chosen.attack.in_budget]

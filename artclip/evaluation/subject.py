@@ -13,6 +13,7 @@ from artclip.evaluation.run import Arena
 from artclip.evaluation.task import Task
 from artclip.evaluation.victim import Victim, labels_of
 from artclip.frameworks import FRAMEWORKS, function_of
+from artclip.frameworks.check import give_range
 from artclip.frameworks.one_output import how_read
 
 _NUMBERS = 1 << 22  # of inputs in one pass
@@ -28,6 +29,7 @@ class Subject:
         batch_size: samples in one pass, >= 1; ``None`` for a power of two from 16 to 512, so that a batch of inputs has
             up to four million numbers.
         name: of the model; ``None`` for its class's.
+        clip_values: of a bare model; an estimator has its own.
 
     Attributes:
         right: which samples the model gets right, shape (n,).
@@ -40,10 +42,19 @@ class Subject:
         ValueError, TypeError: bad input.
     """
 
-    def __init__(self, estimator: Any, x: Any, y: Any, batch_size: int | None = None, name: str | None = None) -> None:
+    def __init__(
+        self,
+        estimator: Any,
+        x: Any,
+        y: Any,
+        batch_size: int | None = None,
+        name: str | None = None,
+        clip_values: Any = None,
+    ) -> None:
         if batch_size is not None:
             checks.positive_integer("batch_size", batch_size)
-        self.estimator, self.f = estimator, function_of(estimator)
+        self.estimator, self.f, self.clip_values = estimator, function_of(estimator), clip_values
+        give_range(self.f, clip_values)
         self.name = name or type(getattr(estimator, "model", estimator)).__name__
         x, self.remarks = checks.reshaped(x, self.f.input_shape)
         self.x = checks.inputs(x, self.f.input_shape or None, box=self.f.clip_values).astype(np.float32)
@@ -56,6 +67,7 @@ class Subject:
             self.remarks.append(str(self.one))
         self.y = checks.classes(self.x, y, self.nb_classes)
         self.victim = Victim(estimator, self.x[: min(32, size)], self.nb_classes, size, outputs=outputs, one=self.one)
+        self.victim.give_range(self.f.clip_values if clip_values is not None else None)
         self._postprocessed = bool(getattr(estimator, "postprocessing_defences", None))
         self.nb_unanswered = 0
         said = labels_of(outputs) if not self._postprocessed else self.decide(self.x)

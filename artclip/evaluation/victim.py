@@ -128,6 +128,12 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
         found = self._clip_values
         return found if found is None or np.ndim(found[0]) else tuple(float(v) for v in found)
 
+    def give_range(self, clip_values: Any) -> None:
+        """Take (low, high) for the range of valid inputs, of a model that has none of its own; ``None`` for none."""
+        if clip_values is not None:
+            self.f.clip_values = clip_values
+            self._clip_values = np.array(np.broadcast_arrays(*clip_values), ART_NUMPY_DTYPE)
+
     def as_shape(self, shape: tuple[int, ...]) -> None:
         """Take inputs for this shape, as (1, 28, 28) where the model wants 784."""
         self._shape = shape

@@ -59,6 +59,30 @@ def shape_of_outputs(shape: tuple[int, ...], nb: int | None, nb_classes: int | N
     )
 
 
+def give_range(f: Function, clip_values: Any) -> None:
+    """Give the adapter of a bare model a range of valid inputs; nothing where ``clip_values`` is ``None``.
+
+    Raises:
+        ValueError: it is no range of such inputs, or f is that of an estimator, which has its own.
+    """
+    if clip_values is None:
+        return
+    if hasattr(f, "estimator"):
+        raise ValueError(
+            f"clip_values={clip_values!r} are for a bare model; an ART estimator has its own: give them to it, as "
+            "PyTorchClassifier(..., clip_values=(0, 1))"
+        )
+    box = checks.clip_values(clip_values)
+    for end in box:
+        try:
+            fits = not f.input_shape or np.broadcast_shapes(end.shape, f.input_shape) == f.input_shape
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(f"clip_values of shape {end.shape} do not fit inputs of shape {f.input_shape}")
+    f.clip_values = box
+
+
 def is_regressor(f: Function) -> bool:
     """Whether f is known to be no classifier."""
     kinds = {base.__name__ for base in type(getattr(f, "estimator", None)).__mro__}

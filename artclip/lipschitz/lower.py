@@ -12,7 +12,7 @@ import numpy as np
 
 from artclip import checks
 from artclip.frameworks import Function, function_of
-from artclip.frameworks.check import check, refuse_postprocessing
+from artclip.frameworks.check import check, give_range, refuse_postprocessing
 from artclip.lipschitz.climb import STARTS, STEPS_OF_A_GENERATION, Clock, Search, shortest
 from artclip.lipschitz.estimate import LipschitzEstimate
 from artclip.lipschitz.finish import Finish
@@ -42,6 +42,7 @@ def lipschitz_lower_bound(
     seed: int | None = None,
     verbose: bool = False,
     max_seconds: float | None = None,
+    clip_values: Any = None,
 ) -> LipschitzEstimate:
     """A lower bound of the Lipschitz constant: the largest quotient that pair ascent finds, less what may be rounding.
 
@@ -71,6 +72,7 @@ def lipschitz_lower_bound(
         verbose: show a progress bar.
         max_seconds: time for it, > 0, or ``None`` for what it takes. With less time fewer pairs climb, and results
             depend on the speed of the machine.
+        clip_values: range (low, high) of valid inputs of a bare model; ``None`` for none. An estimator has its own.
 
     Returns:
         An estimate of kind ``"lower"`` with the pair (u, v) that attains it; ``method`` says how gradients were had,
@@ -88,6 +90,7 @@ def lipschitz_lower_bound(
     seed = checks.seed(seed)
     clock = Clock(math.inf if max_seconds is None else max_seconds)
     f = function_of(estimator)
+    give_range(f, clip_values)
     refuse_postprocessing(f)
     x = checks.inputs(x, f.input_shape or None, box=None if domain == "free" else f.clip_values)
     rule, low, high = make_rule(f, x, norm, output_norm, domain, widen=True)
