@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from artclip.comparison.plan import Plan
-from artclip.evaluation.run import randomness
+from artclip.evaluation.draws import randomness
 from artclip.evaluation.task import projected_gradient
 from artclip.frameworks import function_of, trainers_of
 

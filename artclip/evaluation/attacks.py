@@ -192,7 +192,9 @@ class Chosen:
 
 
 def for_model(name: str, norm: float, victim: Any) -> list[Chosen]:
-    """The attacks of a set for a model: by outputs alone where it gives no gradients, besides where they are zero.
+    """The attacks of a set for a model: by outputs alone where it gives no gradients, besides where they mislead.
+
+    That is where they are zero, or an estimate because of a defence that works in numpy.
 
     Args:
         name: of the set.
@@ -200,7 +202,7 @@ def for_model(name: str, norm: float, victim: Any) -> list[Chosen]:
         victim: the :class:`~artclip.evaluation.victim.Victim`.
     """
     names = SETS[name] if victim.has_gradients else ()
-    if victim.flat or not victim.has_gradients:
+    if victim.flat or not victim.has_gradients or victim.f.approximated:
         names += (*CLOSED_SETS[name], *((_LABELS_ALONE,) if victim.hard else ()))
     return _in_order([c for c in map(_named, dict.fromkeys(names)) if _fits(c, norm)])
 

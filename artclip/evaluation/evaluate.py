@@ -92,12 +92,19 @@ def evaluate(
     chosen, seed = choose(attacks, norm), seed_of(seed)
     if smaller and not any(c.attack.in_budget and c.given is None for c in chosen):
         raise ValueError(f"eps={eps!r} are several, which asks for attacks within a budget by name, as 'pgd'")
-    kept, subject = Cache(cache), Subject(estimator, x, y, batch_size, name, clip_values)
+    kept, subject = Cache(cache), Subject(estimator, x, y, batch_size, name, clip_values, seed)
     victim, remarks = subject.victim, list(subject.remarks)
+    if victim.f.approximated:
+        remarks.append(
+            f"Gradients pass {', '.join(victim.f.approximated)} as ART estimates it, by the identity for most defences "
+            "(BPDA, Athalye et al. 2018, arXiv 1802.00420); forward passes are the real ones"
+        )
     if isinstance(attacks, str) and attacks in SETS:
         chosen = for_model(attacks, norm, victim)
-        if not victim.has_gradients or victim.flat:
-            why = "has gradients of zero" if victim.has_gradients else "gives no gradients"
+        through = victim.f.approximated
+        if not victim.has_gradients or victim.flat or through:
+            why = "gives no gradients" if not victim.has_gradients else "has gradients of zero"
+            why = f"has the defence {through[0]} in numpy" if through and not victim.flat else why
             closed = ", ".join(c.title for c in chosen if c.attack.access == CLOSED) or "none"
             remarks.append(f"The model {why}: attacks of the set {attacks!r} by outputs alone are {closed}")
     if class_names is not None and len(class_names) != subject.nb_classes:
@@ -147,6 +154,8 @@ def evaluate(
             "clip_values": None if clip_values is None else [np.asarray(v).tolist() for v in clip_values],
             "outputs": victim.kind,
             "access": victim.access,
+            "bpda": list(victim.f.approximated),
+            "nb_draws": victim.nb_draws,
             "device": str(getattr(subject.f, "device", "cpu")),
             "no_upper_bound": why,
             "not_cached": not_cached,

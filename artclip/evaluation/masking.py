@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from artclip.evaluation.attacks import CLOSED, WHITE, choose
+from artclip.evaluation.draws import apart
 from artclip.evaluation.probe import STEPS, Probe, share_of_zeros
 from artclip.evaluation.victim import ASIDE
 
@@ -44,17 +45,14 @@ def random_outputs(p: Probe) -> Sign | None:
     if not len(x):
         return None
     victim = p.arena.task.victim
-    first, second = (victim.f.outputs(x, victim.batch_size) for _ in range(2))
-    same = (first == second) | (np.isnan(first) & np.isnan(second))  # infinities among them
-    size = np.abs(first[np.isfinite(first)]).max(initial=1e-12)
-    with np.errstate(invalid="ignore"):
-        apart = float(np.nan_to_num(np.abs(np.where(same, 0, first - second)), nan=np.inf).max() / size)
-    if apart <= 1e-3:
+    differ = apart(*(victim.f.outputs(x, victim.batch_size) for _ in range(2)))
+    if not differ:
         return None
     return Sign(
         "random outputs",
-        f"two calls on the same inputs differ by {apart:.1%} of the largest output",
-        "Attack the mean of many calls (expectation over transformation), or switch the randomness off",
+        f"two calls on the same inputs differ by {differ:.1%} of the largest output; attacks took the mean of "
+        f"{victim.nb_draws} draws",
+        "More draws may find more: switch the randomness off where you can, and measure the model without it too",
     )
 
 

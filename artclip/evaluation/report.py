@@ -26,6 +26,8 @@ _SETTINGS = {
     "eps": "budget eps",
     "full": "each attack on all samples",
     "access": "gradients by",
+    "bpda": "defences that gradients pass by an estimate (BPDA)",
+    "nb_draws": "draws that attacks take the mean of (EOT)",
     "clip_values": "clip_values given beside the model",
     "no_upper_bound": "why no upper bound",
     "nb_probed": "samples probed for masking",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import time
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +14,7 @@ from artclip import checks
 from artclip.contents import NotHashable, content_digest
 from artclip.evaluation.attacks import Chosen
 from artclip.evaluation.cache import Cache
+from artclip.evaluation.draws import randomness
 from artclip.evaluation.task import Stage, Task
 from artclip.evaluation.victim import showable
 from artclip.hashing import digest
@@ -220,18 +219,3 @@ def rounding(x: np.ndarray, norm: float) -> float:
     """How far rounding x to float32 may move a sample."""
     size = x[0].size
     return 1e-7 * max(1.0, float(np.abs(x).max())) * (1.0 if norm == np.inf else size ** (1 / norm))
-
-
-@contextmanager
-def randomness(f: Any, entropy: tuple[int, ...]) -> Iterator[None]:
-    """Inside, all that ART draws from follows from the numbers; afterwards every global generator is as found."""
-    seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-    state, pythons = np.random.get_state(), random.getstate()  # noqa: NPY002
-    np.random.seed(seed)  # noqa: NPY002
-    random.seed(seed)
-    try:
-        with f.seeded(seed):
-            yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
-        random.setstate(pythons)

@@ -9,6 +9,7 @@ import numpy as np
 
 from artclip import checks
 from artclip.evaluation.cache import Cache
+from artclip.evaluation.draws import DRAWS, VOTES, is_random, majority, randomness, said
 from artclip.evaluation.run import Arena
 from artclip.evaluation.task import Task
 from artclip.evaluation.victim import Victim, labels_of
@@ -30,11 +31,13 @@ class Subject:
             up to four million numbers.
         name: of the model; ``None`` for its class's.
         clip_values: of a bare model; an estimator has its own.
+        seed: of a random model's draws.
 
     Attributes:
         right: which samples the model gets right, shape (n,).
         remarks: what was done to the samples, one line each.
         one: how the model's one output is read, or ``None`` where it has several.
+        is_random: whether two calls on the same samples differ by more than rounding.
         nb_nan: samples that an output is NaN for.
         nb_unanswered: inputs so far, adversarial ones among them, that an output is NaN for.
 
@@ -50,6 +53,7 @@ class Subject:
         batch_size: int | None = None,
         name: str | None = None,
         clip_values: Any = None,
+        seed: int = 0,
     ) -> None:
         if batch_size is not None:
             checks.positive_integer("batch_size", batch_size)
@@ -66,13 +70,22 @@ class Subject:
             outputs = self.one.columns(outputs)
             self.remarks.append(str(self.one))
         self.y = checks.classes(self.x, y, self.nb_classes)
-        self.victim = Victim(estimator, self.x[: min(32, size)], self.nb_classes, size, outputs=outputs, one=self.one)
+        self._seed, self._calls = seed, 0
+        few = self.x[: min(32, size)]
+        nb_draws = DRAWS if is_random(lambda a: self.f.outputs(a, size), few) else 1
+        self.victim = Victim(estimator, few, self.nb_classes, size, outputs=outputs, one=self.one, nb_draws=nb_draws)
         self.victim.give_range(self.f.clip_values if clip_values is not None else None)
         self._postprocessed = bool(getattr(estimator, "postprocessing_defences", None))
+        self.is_random = nb_draws > 1 or (self._postprocessed and is_random(self.outputs, few))
         self.nb_unanswered = 0
-        said = labels_of(outputs) if not self._postprocessed else self.decide(self.x)
-        self.nb_nan = int((said < 0).sum())
-        self.right = said == self.y
+        if self.is_random:
+            votes = self._votes(self.x)
+            self.remarks.append(said(votes, self.y))
+            labels = majority(votes)
+        else:
+            labels = self.decide(self.x) if self._postprocessed else labels_of(outputs)
+        self.nb_nan = int((labels < 0).sum())
+        self.right = labels == self.y
 
     @property
     def package(self) -> str | None:
@@ -89,10 +102,16 @@ class Subject:
         return outputs if self.one is None or outputs.shape[1] > 1 else self.one.columns(outputs)
 
     def decide(self, x: np.ndarray) -> np.ndarray:
-        """Class indices (n,) of inputs, as deployed; -1, which is no class, where an output is NaN."""
-        labels = labels_of(self.outputs(x))
+        """Class indices (n,) of inputs, as deployed, of random ones the majority; -1, no class, where one is NaN."""
+        labels = majority(self._votes(x)) if self.is_random else labels_of(self.outputs(x))
         self.nb_unanswered += int((labels < 0).sum())
         return labels
+
+    def _votes(self, x: np.ndarray) -> np.ndarray:
+        """Class indices of inputs, draw by draw, shape (VOTES, n): the same for the same seed."""
+        self._calls += 1
+        with randomness(self.f, (self._seed, self._calls)):
+            return np.stack([labels_of(self.outputs(x)) for _ in range(VOTES)])
 
     def arena(
         self,

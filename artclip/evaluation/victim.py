@@ -53,6 +53,7 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
         loss: name of the loss.
         outputs: what the model said of more samples, shape (n, nb_classes); ``None`` for those of x.
         one: how the one output of a classifier of two classes is read; its logits are then (0, z), z its log-odds.
+        nb_draws: calls of a model that answers at random, over which logits and gradients are averaged; else 1.
 
     Attributes:
         kind: ``"logits"``, or what was taken off or undone: ``"probabilities"``, ``"sigmoid"`` or ``"rectified"``.
@@ -75,12 +76,14 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
         loss: str = "cross-entropy",
         outputs: np.ndarray | None = None,
         one: OneOutput | None = None,
+        nb_draws: int = 1,
     ) -> None:
         self.f = function_of(estimator)
         clip_values = getattr(estimator, "clip_values", None)
         first = bool(getattr(estimator, "channels_first", self.f.name != "tensorflow"))
         super().__init__(model=getattr(estimator, "model", estimator), clip_values=clip_values, channels_first=first)
         self.estimator, self.loss, self.batch_size, self.one = estimator, loss, batch_size, one
+        self.nb_draws = nb_draws
         self.true_shape = self._shape = x.shape[1:]
         self._nb_classes = nb_classes
         x = x.astype(ART_NUMPY_DTYPE)
@@ -94,8 +97,10 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
             self.kind = "probabilities"
         self._linear = self.f.linearise()
         self.passes = self.nb_astray = 0
-        if self.head is not None and not _keeps_labels(
-            self._pull(x)[0], self._columns(self.f.predict(x))
+        if (
+            self.head is not None
+            and nb_draws == 1
+            and not _keeps_labels(self._pull(x)[0], self._columns(self.f.predict(x)))
         ):  # a softmax over samples
             self.kind, self.head = "logits", None
         self.has_gradients = self.f.access != "predict alone" and has_gradient(self.f, x)
@@ -210,6 +215,8 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
         def outputs(x: np.ndarray) -> np.ndarray:
             # A model may make numbers of NaN, and a search that asks for them would keep it; another may refuse it.
             finite, shown = showable(x)
+            if self.f.approximated and self.clip_values is not None:  # a defence in numpy may refuse what lies outside
+                shown = np.clip(shown, *self.clip_values)
             logits = self.predict(shown)
             logits[~finite] = np.nan
             return logits
@@ -226,6 +233,13 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
 
     def _pull(self, x: np.ndarray) -> tuple[np.ndarray, Any]:
         """Logits (n, k) in float64, and the map from their cotangents to gradients as float32 arrays."""
+        if self.nb_draws == 1:
+            return self._draw(x)
+        values, pulls = zip(*(self._draw(x) for _ in range(self.nb_draws)), strict=True)
+        return np.mean(values, 0), lambda cotangents: np.mean([pull(cotangents) for pull in pulls], 0)
+
+    def _draw(self, x: np.ndarray) -> tuple[np.ndarray, Any]:
+        """The same of one call of the model."""
         self.passes += len(x)
         bare = self.head or nullcontext
         with bare():

@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 
 from artclip.frameworks.base import Function
-from artclip.frameworks.check import check, generators_kept, predicted, refuse_postprocessing, refuse_unconnected
+from artclip.frameworks.check import (
+    check,
+    generators_kept,
+    predicted,
+    refuse_approximated,
+    refuse_defences,
+    refuse_unconnected,
+)
 from artclip.frameworks.own_loops import unwrapped
 from artclip.frameworks.trainable import Trainable
 from artclip.graph import LayerGraph, witness
@@ -120,6 +127,7 @@ def function_in_loop(model: Any) -> Function:
         TypeError: as there.
     """
     f = function_of(unwrapped(model))
+    refuse_approximated(f)
     f.takes_logits = True
     return f
 
@@ -171,7 +179,7 @@ def graph_of(estimator: Any, x: Any = None, max_seconds: float = math.inf) -> La
             not compute what ``predict`` computes.
     """
     f = _readable(estimator)
-    refuse_postprocessing(f)
+    refuse_defences(f)
     with f.full_precision(), f.seeded(0), f.unchanged(), generators_kept():
         predicted(f, np.zeros((1, *f.input_shape), np.float32))  # what is wrong with outputs, before layers
         graph: LayerGraph = import_module(_GRAPHS[type(f).__name__]).of_estimator(f)
@@ -208,7 +216,9 @@ def trainable_of(estimator: Any) -> Trainable:
                 "loop of your own with artclip.LipschitzPenalty"
             )
         raise TypeError(f"classifier is a {_bases(estimator)[0]}, which artclip cannot train; {hint}")
-    return adapter(estimator)
+    f: Trainable = adapter(estimator)
+    refuse_approximated(f)
+    return f
 
 
 def _refusal(model: Any) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from artclip import checks
 from artclip.frameworks.base import Function
+from artclip.frameworks.preprocessing import works_in_numpy
 from artclip.frameworks.trainable import Trainable
 
 _SAMPLES = 4  # but half of them where an input is large
@@ -89,8 +90,15 @@ def is_regressor(f: Function) -> bool:
     return "RegressorMixin" in kinds or (isinstance(f, Trainable) and f.nb_classes is None)
 
 
-def refuse_postprocessing(f: Function) -> None:
-    """Raise ``ValueError`` where a defence changes what ``predict`` gives, and f is the model without it."""
+def refuse_approximated(f: Function) -> None:
+    """Raise ``ValueError`` where a defence in front of the model has no gradient but an estimate."""
+    if f.approximated and f.access == "backpropagation":
+        raise ValueError(works_in_numpy(f.approximated[0]))
+
+
+def refuse_defences(f: Function) -> None:
+    """Raise ``ValueError`` where a defence has no gradient, or changes what the model gives, and f is without it."""
+    refuse_approximated(f)
     defences = getattr(getattr(f, "estimator", None), "postprocessing_defences", None) or []
     active = [type(d).__name__ for d in defences if d.apply_predict]
     if active and f.access == "backpropagation":

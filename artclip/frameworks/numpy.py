@@ -45,6 +45,8 @@ class NumpyFunction(Function):
         self._of_logarithms = False
         self._has_gradient = self._try_gradient()
         self.access = "class_gradient" if self._has_gradient else "predict alone"
+        defences = getattr(estimator, "preprocessing_defences", None) or []
+        self.approximated = tuple(type(d).__name__ for d in defences if d.apply_predict and self._has_gradient)
 
     def _try_gradient(self) -> bool:
         if not self.input_shape or not hasattr(self.estimator, "class_gradient"):

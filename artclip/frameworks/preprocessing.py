@@ -16,6 +16,15 @@ from artclip import graph as G
 from artclip.frameworks.base import Tensor
 
 
+def works_in_numpy(defence: str) -> str:
+    """What to say where a defence by name is refused because it works in numpy."""
+    return (
+        f"preprocessing defence {defence} works in numpy, so no gradient flows through it; use its variant for the "
+        "framework (as SpatialSmoothingPyTorch or SpatialSmoothingTensorFlowV2), or set apply_predict=False. evaluate "
+        "attacks such models, with an estimate of the gradient"
+    )
+
+
 def taken_apart(estimator: Any) -> tuple[list[Any], tuple[np.ndarray, np.ndarray] | None]:
     """The preprocessing defences of an ART estimator; and mean and std, as they broadcast to a batch, if it scales."""
     operations = list(estimator.preprocessing_operations or [])
@@ -36,21 +45,32 @@ class Preprocessing:
         estimator: ART estimator.
         tensor: makes a tensor of the model's dtype from an array.
         differentiable: ART's base class of the defences that work on such tensors.
+        through: of a defence that works in numpy and a tensor, the defended tensor, whose gradient is as the defence
+            estimates it; ``None`` where there is no such way, and these defences are refused.
     """
 
-    def __init__(self, estimator: Any, tensor: Callable[[np.ndarray], Tensor], differentiable: type) -> None:
+    def __init__(
+        self,
+        estimator: Any,
+        tensor: Callable[[np.ndarray], Tensor],
+        differentiable: type,
+        through: Callable[[Any, Tensor], Tensor] | None = None,
+    ) -> None:
         operations, scaling = taken_apart(estimator)
-        for defence in operations:
-            if defence.apply_predict and not isinstance(defence, differentiable):
-                raise ValueError(
-                    f"preprocessing defence {type(defence).__name__} works in numpy, so no gradient flows through it; "
-                    f"use its variant for the framework (a {differentiable.__name__}), or set apply_predict=False"
-                )
+        self._through = through
+        self._in_numpy = [d for d in operations if d.apply_predict and not isinstance(d, differentiable)]
+        if self._in_numpy and through is None:
+            raise ValueError(works_in_numpy(self.approximated[0]))
         self._at_fit = [d for d in operations if d.apply_fit]
         self._at_predict = [d for d in operations if d.apply_predict]
         self._mean = self._std = None
         if scaling is not None:
             self._mean, self._std = map(tensor, scaling)
+
+    @property
+    def approximated(self) -> tuple[str, ...]:
+        """Names of the defences at predict that work in numpy."""
+        return tuple(type(d).__name__ for d in self._in_numpy)
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Preprocessing:
         """The same with mean and std changed, as to another dtype."""
@@ -92,7 +112,10 @@ class Preprocessing:
     def deployed(self, x: Tensor) -> Tensor:
         """Inputs as the model sees them at predict."""
         for defence in self._at_predict:
-            x = defence.forward(x, None)[0]
+            if self._through is not None and any(defence is d for d in self._in_numpy):
+                x = self._through(defence, x)
+            else:
+                x = defence.forward(x, None)[0]
         return self.standardised(x)
 
 

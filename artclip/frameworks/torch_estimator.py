@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from art.config import ART_NUMPY_DTYPE
 from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
 from art.utils import check_and_transform_label_format
 from safetensors.torch import save_file
@@ -52,6 +53,21 @@ def _threshold(loss: Any) -> float | None:
     return 0.5 if isinstance(loss, _OF_LABELS) or loss in _LABELS else None
 
 
+class _Defended(torch.autograd.Function):
+    """A defence in numpy: the real one forward, its own estimate of the gradient backward, for most the identity."""
+
+    @staticmethod
+    def forward(ctx: Any, defence: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.defence, ctx.array = defence, x.detach().cpu().numpy().astype(ART_NUMPY_DTYPE)
+        return torch.from_numpy(np.array(defence(ctx.array.copy())[0])).to(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, torch.Tensor]:
+        (gradient,) = gradients
+        found = ctx.defence.estimate_gradient(ctx.array, gradient.cpu().numpy().astype(ART_NUMPY_DTYPE))
+        return None, torch.from_numpy(np.array(found)).to(gradient)
+
+
 class TorchEstimator(TorchFunction, Trainable):
     """An ART ``PyTorchClassifier`` or ``PyTorchRegressor``.
 
@@ -71,8 +87,8 @@ class TorchEstimator(TorchFunction, Trainable):
         self.optimizer, self.optimizer_name = estimator.optimizer, type(estimator.optimizer).__name__
         self._turn: Callable[[], Any] = nullcontext
         self._parameters = [p for p in self.module.parameters() if p.requires_grad]
-        self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorPyTorch)
-        self.scaling = self._preprocessing.scaling
+        self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorPyTorch, _Defended.apply)
+        self.scaling, self.approximated = self._preprocessing.scaling, self._preprocessing.approximated
         loss = getattr(estimator, "loss", None)
         self.told_threshold = _threshold(loss)
         self.told_shares = isinstance(loss, nn.BCELoss) or loss is functional.binary_cross_entropy
@@ -82,7 +98,7 @@ class TorchEstimator(TorchFunction, Trainable):
     def follow(self) -> bool:
         moved = super().follow()
         if moved:
-            self._preprocessing = Preprocessing(self.estimator, self.tensor, PreprocessorPyTorch)
+            self._preprocessing = Preprocessing(self.estimator, self.tensor, PreprocessorPyTorch, _Defended.apply)
             self.scaling = self._preprocessing.scaling
         return moved
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from artclip import checks
 from artclip.frameworks import Function, function_of
-from artclip.frameworks.check import is_regressor, refuse_postprocessing
+from artclip.frameworks.check import is_regressor, refuse_defences
 from artclip.frameworks.one_output import how_read
 from artclip.lipschitz.estimate import LipschitzEstimate, fingerprint
 from artclip.lipschitz.upper import ROUNDING, lipschitz_upper_bound
@@ -48,7 +48,7 @@ def certified_radius(
         TypeError, ValueError: bad input, a regressor, or an estimate that is no upper bound in L2 of this model.
     """
     f = function_of(estimator)
-    refuse_postprocessing(f)
+    refuse_defences(f)
     x = checks.inputs(x, f.input_shape or None, box=f.clip_values)
     if is_regressor(f):
         raise ValueError("a certificate is about labels, and this estimator is a regressor; give a classifier")
@@ -103,8 +103,9 @@ def _differs(estimate: LipschitzEstimate, f: Function) -> bool:
 def _constants(lipschitz: LipschitzEstimate | float, k: int) -> np.ndarray:
     """L_ij for all pairs of classes, shape (k, k); of one output L itself."""
     if k == 1:
-        checks.positive("lipschitz", getattr(lipschitz, "value", lipschitz))
-        return np.full((1, 1), getattr(lipschitz, "value", lipschitz) * (1 + ROUNDING))
+        value = lipschitz.value if isinstance(lipschitz, LipschitzEstimate) else lipschitz
+        checks.positive("lipschitz", value)
+        return np.full((1, 1), value * (1 + ROUNDING))
     if not isinstance(lipschitz, LipschitzEstimate):
         checks.positive("lipschitz", lipschitz)
         return np.full((k, k), math.sqrt(2) * (1 + ROUNDING) * lipschitz)

@@ -12,7 +12,7 @@ import numpy as np
 
 from artclip import checks
 from artclip.frameworks import Function, function_of
-from artclip.frameworks.check import refuse_postprocessing
+from artclip.frameworks.check import refuse_defences
 
 _ROWS = 1 << 13  # rows whose gradients are taken together, times their size
 _ELEMENTS = 1 << 23
@@ -88,7 +88,7 @@ def clever(
     p = checks.norm("norm", norm)
     seed = checks.seed(seed)
     began, f, rng = time.perf_counter(), function_of(estimator), np.random.default_rng(seed)
-    refuse_postprocessing(f)
+    refuse_defences(f)
     x = checks.inputs(np.asarray(x)[None], f.input_shape or None, box=f.clip_values)[0]
     outputs = f.predict(x[None])[0]
     if len(outputs) < 2:

@@ -12,7 +12,7 @@ import numpy as np
 
 from artclip import checks
 from artclip.frameworks import Function, function_of
-from artclip.frameworks.check import check, give_range, refuse_postprocessing
+from artclip.frameworks.check import check, give_range, refuse_defences
 from artclip.lipschitz.climb import STARTS, STEPS_OF_A_GENERATION, Clock, Search, shortest
 from artclip.lipschitz.estimate import LipschitzEstimate
 from artclip.lipschitz.finish import Finish
@@ -91,7 +91,7 @@ def lipschitz_lower_bound(
     clock = Clock(math.inf if max_seconds is None else max_seconds)
     f = function_of(estimator)
     give_range(f, clip_values)
-    refuse_postprocessing(f)
+    refuse_defences(f)
     x = checks.inputs(x, f.input_shape or None, box=None if domain == "free" else f.clip_values)
     rule, low, high = make_rule(f, x, norm, output_norm, domain, widen=True)
     check(f, x[:_SAMPLES])

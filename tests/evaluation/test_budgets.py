@@ -41,7 +41,8 @@ def test_a_list_of_eps_is_a_curve(nets):
     assert "eps=[0.05, 0.1, 0.15]" in rerun(found)
     assert "Worst case in % by eps" in found.to_html()
     alone = evaluate(classifier, x, y, eps=0.15, attacks=["noise", PGD], **OPTIONS)
-    assert alone.below == [] and len(alone.by_eps) == 2
+    assert alone.below == []
+    assert len(alone.by_eps) == 2
     assert alone.robust_accuracy == pytest.approx(found.robust_accuracy, abs=0.02)
 
 
