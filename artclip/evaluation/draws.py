@@ -45,8 +45,8 @@ def said(votes: np.ndarray, y: np.ndarray) -> str:
     return (
         f"Outputs are random. A label that counts is the majority of {len(votes)} draws; a single draw gets "
         f"{100 * shares.mean():.1f} % of the samples right, with a standard deviation of "
-        f"{100 * shares.std(ddof=1):.1f} points. Attacks climb the mean of logits and gradients over {DRAWS} draws (expectation over transformation, "
-        "arXiv 1707.07397)"
+        f"{100 * shares.std(ddof=1):.1f} points. Attacks climb the mean of logits and gradients over {DRAWS} "
+        "draws (expectation over transformation, arXiv 1707.07397)"
     )
 
 

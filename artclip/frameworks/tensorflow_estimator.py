@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from art.config import ART_NUMPY_DTYPE
 from art.defences.preprocessor.preprocessor import PreprocessorTensorFlowV2
 
-from artclip.frameworks import keras_layers, keras_settings
+from artclip.frameworks import keras_defences, keras_layers, keras_settings
 from artclip.frameworks.base import box_of
 from artclip.frameworks.check import not_a_tensor
 from artclip.frameworks.own_step import own_step
@@ -38,29 +37,6 @@ def _one(scalar: tf.Tensor) -> tf.Tensor:
     return tf.where(tf.math.is_finite(scalar), tf.ones_like(scalar), scalar)
 
 
-def _defended(defence: Any, x: tf.Tensor) -> tf.Tensor:
-    """A defence in numpy: the real one forward, its own estimate of the gradient backward, for most the identity."""
-    kind = x.dtype.as_numpy_dtype
-    shape = np.shape(defence(np.zeros((1, *x.shape[1:]), ART_NUMPY_DTYPE))[0])[1:]
-
-    def estimated(inputs: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        arrays = (a.astype(ART_NUMPY_DTYPE) for a in (inputs, gradient))
-        return np.asarray(defence.estimate_gradient(*arrays), kind)
-
-    @tf.custom_gradient
-    def run(inputs: tf.Tensor) -> Any:
-        outputs = tf.numpy_function(
-            lambda a: np.asarray(defence(a.astype(ART_NUMPY_DTYPE))[0], kind), [inputs], inputs.dtype
-        )
-
-        def pull(gradient: tf.Tensor) -> tf.Tensor:
-            return tf.ensure_shape(tf.numpy_function(estimated, [inputs, gradient], inputs.dtype), inputs.shape)
-
-        return tf.ensure_shape(outputs, (x.shape[0], *shape)), pull
-
-    return run(x)
-
-
 class TensorFlowEstimator(TensorFlowFunction, Trainable):
     """An ART ``TensorFlowV2Classifier`` or ``KerasClassifier``, or one of them around a regression model.
 
@@ -80,7 +56,7 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         self._train_step = None if self._compiled else estimator.train_step
         self.optimizer: Any = getattr(self.model, "optimizer", None) if self._compiled else estimator.optimizer
         self.optimizer_name = type(self.optimizer).__name__
-        self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorTensorFlowV2, _defended)
+        self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorTensorFlowV2, keras_defences.defended)
         self.scaling, self.approximated = self._preprocessing.scaling, self._preprocessing.approximated
         self.has_defences = self._preprocessing.has_defences
         with self.unchanged():

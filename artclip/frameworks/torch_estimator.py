@@ -10,14 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from art.config import ART_NUMPY_DTYPE
 from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
 from art.utils import check_and_transform_label_format
 from safetensors.torch import save_file
 from torch import nn
-from torch.nn import functional
 
-from artclip.frameworks import torch_optimizers, torch_settings
+from artclip.frameworks import torch_losses, torch_optimizers, torch_settings
 from artclip.frameworks.base import box_of
 from artclip.frameworks.preprocessing import Preprocessing
 from artclip.frameworks.torch import TorchFunction, as_tensor, rows_of
@@ -34,38 +32,6 @@ def _without_cache(device_type: str) -> AbstractContextManager[Any]:
     if not torch.is_autocast_enabled(device_type):
         return nullcontext()
     return torch.autocast(device_type, torch.get_autocast_dtype(device_type), cache_enabled=False)
-
-
-# Losses that take one class a sample; and those whose outputs are log-odds.
-_OF_ONE_CLASS = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
-_OF_LOG_ODDS = (nn.BCEWithLogitsLoss, nn.MultiLabelSoftMarginLoss, nn.SoftMarginLoss)
-_LOG_ODDS = (functional.binary_cross_entropy_with_logits, functional.soft_margin_loss)
-# Losses that draw a single output to the labels 0 and 1.
-_OF_LABELS = (nn.BCELoss, nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
-_LABELS = (functional.binary_cross_entropy, functional.mse_loss, functional.l1_loss)
-
-
-def _threshold(loss: Any) -> float | None:
-    """Output above which the class of a single output is 1; ``None`` where the loss does not tell."""
-    loss = getattr(loss, "func", loss)  # of a functools.partial
-    if isinstance(loss, _OF_LOG_ODDS) or loss in _LOG_ODDS:
-        return 0.0
-    return 0.5 if isinstance(loss, _OF_LABELS) or loss in _LABELS else None
-
-
-class _Defended(torch.autograd.Function):
-    """A defence in numpy: the real one forward, its own estimate of the gradient backward, for most the identity."""
-
-    @staticmethod
-    def forward(ctx: Any, defence: Any, x: torch.Tensor) -> torch.Tensor:
-        ctx.defence, ctx.array = defence, x.detach().cpu().numpy().astype(ART_NUMPY_DTYPE)
-        return torch.from_numpy(np.array(defence(ctx.array.copy())[0])).to(x)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, torch.Tensor]:
-        (gradient,) = gradients
-        found = ctx.defence.estimate_gradient(ctx.array, gradient.cpu().numpy().astype(ART_NUMPY_DTYPE))
-        return None, torch.from_numpy(np.array(found)).to(gradient)
 
 
 class TorchEstimator(TorchFunction, Trainable):
@@ -87,18 +53,20 @@ class TorchEstimator(TorchFunction, Trainable):
         self.optimizer, self.optimizer_name = estimator.optimizer, type(estimator.optimizer).__name__
         self._turn: Callable[[], Any] = nullcontext
         self._parameters = [p for p in self.module.parameters() if p.requires_grad]
-        self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorPyTorch, _Defended.apply)
+        self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorPyTorch, torch_losses.Defended.apply)
         self.scaling, self.approximated = self._preprocessing.scaling, self._preprocessing.approximated
         loss = getattr(estimator, "loss", None)
-        self.told_threshold = _threshold(loss)
-        self.told_shares = isinstance(loss, nn.BCELoss) or loss is functional.binary_cross_entropy
+        self.told_threshold = torch_losses.threshold(loss)
+        self.told_shares = torch_losses.takes_probabilities(loss)
         self.threshold = 0.5 if self.told_threshold is None else self.told_threshold
         self.has_defences = self._preprocessing.has_defences
 
     def follow(self) -> bool:
         moved = super().follow()
         if moved:
-            self._preprocessing = Preprocessing(self.estimator, self.tensor, PreprocessorPyTorch, _Defended.apply)
+            self._preprocessing = Preprocessing(
+                self.estimator, self.tensor, PreprocessorPyTorch, torch_losses.Defended.apply
+            )
             self.scaling = self._preprocessing.scaling
         return moved
 
@@ -214,7 +182,7 @@ class TorchEstimator(TorchFunction, Trainable):
         return (outputs.argmax(1) == labels).sum()
 
     def takes_several_labels(self) -> bool:
-        return not isinstance(self.estimator.loss, _OF_ONE_CLASS)
+        return not isinstance(self.estimator.loss, torch_losses.OF_ONE_CLASS)
 
     def update(self, objectives: Sequence[Objective]) -> tuple[torch.Tensor, ...]:
         optimizer, reported = self.estimator.optimizer, []

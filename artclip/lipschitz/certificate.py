@@ -64,7 +64,9 @@ def certified_radius(
     if read is not None:
         margins = (outputs - read.threshold)[:, 0]
         said = (margins > 0).astype(int)
-        radii = np.maximum(np.abs(margins) - allowance[:, 0], 0) / constants[0, 0]
+        room = np.abs(margins) - allowance[:, 0]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            radii = np.where(room > 0, room / constants[0, 0], 0.0)
         return radii if labels is None else np.where(said == labels, radii, 0.0)
     labels = outputs.argmax(1) if labels is None else labels
     margins = outputs[np.arange(n), labels][:, None] - outputs - allowance
@@ -103,15 +105,19 @@ def _differs(estimate: LipschitzEstimate, f: Function) -> bool:
 def _constants(lipschitz: LipschitzEstimate | float, k: int) -> np.ndarray:
     """L_ij for all pairs of classes, shape (k, k); of one output L itself."""
     if k == 1:
-        value = lipschitz.value if isinstance(lipschitz, LipschitzEstimate) else lipschitz
-        checks.positive("lipschitz", value)
-        return np.full((1, 1), value * (1 + ROUNDING))
+        return np.full((1, 1), (1 + ROUNDING) * _number(lipschitz))
     if not isinstance(lipschitz, LipschitzEstimate):
-        checks.positive("lipschitz", lipschitz)
-        return np.full((k, k), math.sqrt(2) * (1 + ROUNDING) * lipschitz)
+        return np.full((k, k), math.sqrt(2) * (1 + ROUNDING) * _number(lipschitz))
     shared = np.full((k, k), math.sqrt(2) * (1 + 1e-12) * lipschitz.value)
     if lipschitz.gram is None:
         return shared
     diagonal = np.diag(lipschitz.gram)
     squares = diagonal[:, None] + diagonal - 2 * lipschitz.gram + 1e-12 * float(diagonal.max())
     return np.minimum(shared, np.sqrt(np.maximum(squares, 0)))
+
+
+def _number(lipschitz: LipschitzEstimate | float) -> float:
+    if isinstance(lipschitz, LipschitzEstimate):
+        return float(lipschitz.value)
+    checks.positive("lipschitz", lipschitz)
+    return lipschitz

@@ -151,8 +151,6 @@ def test_noise_before_the_model_is_both():
 
 
 def test_rounding_is_not_random(nets):
-    classifier = nets.classifier()
-    assert not is_random(
-        lambda a: classifier.predict(a) * (1 + 1e-5 * np.random.default_rng().random()), nets.data()[0]
-    )
-    assert Subject(classifier, *nets.data()).victim.nb_draws == 1
+    classifier, (x, y), rng = nets.classifier(), nets.data(), np.random.default_rng(0)
+    assert not is_random(lambda a: classifier.predict(a) * (1 + 1e-5 * rng.random()), x)
+    assert Subject(classifier, x, y).victim.nb_draws == 1
