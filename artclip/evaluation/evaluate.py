@@ -53,7 +53,9 @@ def evaluate(
 
     Attacks are ART's, run on the logits through an own view of the model: a sigmoid, softmax or ReLU at its end
     is taken off first. They go from cheap to dear, each on the samples that still stand. A model without gradients is
-    attacked through its outputs. Where outputs are NaN, the model counts as wrong.
+    attacked through its outputs. Where outputs are NaN, the model counts as wrong. One output of a binary classifier,
+    log-odds or a probability, counts as two. Gradients pass a defence in numpy as ART estimates it (BPDA); a model that
+    answers at random is attacked through the mean of draws (EOT), and the majority of draws counts.
 
     Args:
         estimator: an ART classifier, or a bare ``torch.nn.Module`` or Keras model; as deployed.
