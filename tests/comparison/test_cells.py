@@ -182,3 +182,13 @@ def test_a_cell_comes_back_from_the_cache_as_it_was():
     assert dataclasses.replace(back, arrays={}) == dataclasses.replace(cell, arrays={})
     for name, array in arrays.items():
         np.testing.assert_array_equal(back.arrays[name], array)
+
+
+def test_outputs_that_are_no_numbers_are_not_class_0():
+    from art.estimators.classification import BlackBoxClassifier
+
+    from artclip.comparison.experiment import _right
+
+    outputs = np.array([[np.nan, np.nan], [1, 0], [0, 1]])
+    box = BlackBoxClassifier(lambda x: outputs[: len(x)], (2,), 2, clip_values=(0, 1))
+    assert _right(box, np.zeros((3, 2), np.float32), np.array([0, 0, 1])).tolist() == [False, True, True]

@@ -38,6 +38,7 @@ def test_a_model_that_fits():
     assert found.bare_accuracy == 1
     assert not found.mistakes
     assert found.nb_classes == 3
+    assert found.outputs == "logits"  # that they lie in [0, 1] makes no sigmoid
     assert "clean accuracy  100.0%" in str(found)
 
 
