@@ -12,7 +12,6 @@ import numpy as np
 
 from artclip import checks
 from artclip.frameworks.base import Function
-from artclip.frameworks.preprocessing import works_in_numpy
 from artclip.frameworks.trainable import Trainable
 
 _SAMPLES = 4  # but half of them where an input is large
@@ -26,7 +25,8 @@ def not_a_tensor(outputs: Any) -> ValueError:
     """What to raise where a model gives something else than one tensor."""
     kind = type(outputs).__name__
     if isinstance(outputs, dict):
-        part, what = f"[{next(iter(outputs), 'logits')!r}]", f"a dict of {', '.join(map(repr, outputs)) or 'nothing'}"
+        first = "logits" if "logits" in outputs else next(iter(outputs), "logits")
+        part, what = f"[{first!r}]", f"a dict of {', '.join(map(repr, outputs)) or 'nothing'}"
     elif isinstance(outputs, (tuple, list)) and not hasattr(outputs, "logits"):
         part, what = "[0]", f"a {kind} of {len(outputs)}"
     else:
@@ -219,3 +219,12 @@ def check(f: Function, x: np.ndarray | None = None) -> None:
             f"outputs of samples in a batch of {len(x)} and of {_many(x)} differ by {apart:.3g}: the model depends on "
             "the size of the batch, so it is no function of one input"
         )
+
+
+def works_in_numpy(defence: str) -> str:
+    """What to say where a defence by name is refused because it works in numpy."""
+    return (
+        f"preprocessing defence {defence} works in numpy, so no gradient flows through it; use its variant for the "
+        "framework (as SpatialSmoothingPyTorch or SpatialSmoothingTensorFlowV2), or set apply_predict=False. evaluate "
+        "attacks such models, with an estimate of the gradient"
+    )

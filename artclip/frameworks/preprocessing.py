@@ -14,15 +14,7 @@ from art.preprocessing.standardisation_mean_std.utils import broadcastable_mean_
 from artclip import checks
 from artclip import graph as G
 from artclip.frameworks.base import Tensor
-
-
-def works_in_numpy(defence: str) -> str:
-    """What to say where a defence by name is refused because it works in numpy."""
-    return (
-        f"preprocessing defence {defence} works in numpy, so no gradient flows through it; use its variant for the "
-        "framework (as SpatialSmoothingPyTorch or SpatialSmoothingTensorFlowV2), or set apply_predict=False. evaluate "
-        "attacks such models, with an estimate of the gradient"
-    )
+from artclip.frameworks.check import works_in_numpy
 
 
 def taken_apart(estimator: Any) -> tuple[list[Any], tuple[np.ndarray, np.ndarray] | None]:

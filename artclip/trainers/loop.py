@@ -228,6 +228,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
                 "choose one"
             )
         if validation_data is not None:
+            if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
+                raise ValueError("validation_data must be a pair (x, y); weights of samples are not supported")
             shape, box = trainable.input_shape, trainable.clip_values
             x_val, y_val = checks.data(*validation_data, shape, trainable.nb_classes, "validation ", box)
             validation_data = x_val, trainable.labels(y_val)
@@ -245,6 +247,12 @@ class RegularizedTrainer(Trainer, abc.ABC):
         with progress, checkpoints.terminable(self.checkpoint is not None), trainable.fitting(start.seed):
             follows = accuracy, validation_data
             Fit(self, trainable, batches, regularizer, *follows, schedule, start, progress, guessing).run(nb_epochs)
+        if nb_epochs and self.lamda > 0 and self.warmup_epochs >= nb_epochs:
+            warnings.warn(
+                f"warmup_epochs={self.warmup_epochs} is no less than nb_epochs={nb_epochs}: no step was penalised",
+                RuntimeWarning,
+                stacklevel=3,
+            )
         if accuracy is not None and nb_epochs:
             self._say_how_it_ended(accuracy, self.history[start.first :], trainable.leads)
         if nb_epochs and all(record["loss"] is None for record in self.history[start.first :]):
