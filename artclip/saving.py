@@ -13,6 +13,7 @@ import numpy as np
 from artclip import checks
 from artclip.evaluation.record import describe
 from artclip.frameworks import Trainable, models_of, trainable_of
+from artclip.frameworks.check import refuse_own_predict
 from artclip.frameworks.preprocessing import taken_apart
 from artclip.models import RECORD
 
@@ -42,6 +43,7 @@ def save(model: Any, path: str | os.PathLike[str], architecture: str | None = No
     """
     classifier = getattr(model, "classifier", model)
     _refuse_defences(classifier)
+    _refuse_what_differs(classifier, architecture)
     f = trainable_of(classifier)
     if f.nb_classes is None:
         raise TypeError(f"model is a regressor ({type(classifier).__name__}); save() takes classifiers")
@@ -65,6 +67,16 @@ def save(model: Any, path: str | os.PathLike[str], architecture: str | None = No
     make = f.save_weights if architecture else lambda part: room.save(classifier.model, part, f.input_shape)
     _write(into, name, make, record)
     return into
+
+
+def _refuse_what_differs(classifier: Any, architecture: str | None) -> None:
+    """A file would hold another function than ``predict`` computes."""
+    f = trainable_of(classifier)
+    refuse_own_predict(f)
+    if architecture is None and (notes := f.notes()):
+        raise ValueError(
+            f"{notes[0]}, and a file would not; put the Sequential into a module of its own, and save that"
+        )
 
 
 def _refuse_defences(classifier: Any) -> None:

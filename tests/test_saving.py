@@ -244,3 +244,33 @@ def test_a_record_that_was_tampered_with_is_refused(change, message, tmp_path):
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(ValueError, match=message):
         load_model(tmp_path)
+
+
+def test_what_predict_does_and_the_model_does_not_is_refused(nets, tmp_path):
+    """A predict of the user's own, and what ART leaves out of a Sequential."""
+    classifier = nets.classifier("mlp")
+    x, y = nets.data("mlp")
+    own = type(classifier).predict
+    classifier.predict = lambda x, **more: -own(classifier, x, **more)
+    for ask in (
+        lambda: save(classifier, tmp_path / "a"),
+        lambda: artclip.evaluate(classifier, x, y, attacks="quick", verbose=False),
+        lambda: artclip.lipschitz_upper_bound(classifier),
+    ):
+        with pytest.raises(ValueError, match=r"predict of this .* is not ART's"):
+            ask()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_art_leaves_out_of_a_sequential_is_refused(tmp_path):
+    """Its predict runs the parts alone, and a file would hold the whole."""
+    torch = pytest.importorskip("torch")
+    classifier = nets_of("torch").classifier("mlp")
+    assert isinstance(classifier.model, torch.nn.Sequential)
+    hook = classifier.model.register_forward_hook(lambda module, inputs, outputs: -outputs)
+    with pytest.raises(ValueError, match="leaves out its hooks"):
+        save(classifier, tmp_path / "a")
+    hook.remove()
+    classifier.model.forward = lambda x: -torch.nn.Sequential.forward(classifier.model, x)
+    with pytest.raises(ValueError, match="leaves out its own forward"):
+        save(classifier, tmp_path / "a")

@@ -14,7 +14,7 @@ from artclip.evaluation.run import Arena
 from artclip.evaluation.task import Task
 from artclip.evaluation.victim import Victim, labels_of
 from artclip.frameworks import FRAMEWORKS, function_of
-from artclip.frameworks.check import give_range
+from artclip.frameworks.check import give_range, refuse_own_predict
 from artclip.frameworks.one_output import how_read
 
 _NUMBERS = 1 << 22  # of inputs in one pass
@@ -58,6 +58,7 @@ class Subject:
         if batch_size is not None:
             checks.positive_integer("batch_size", batch_size)
         self.estimator, self.f, self.clip_values = estimator, function_of(estimator), clip_values
+        refuse_own_predict(self.f)
         give_range(self.f, clip_values)
         self.name = name or type(getattr(estimator, "model", estimator)).__name__
         x, self.remarks = checks.reshaped(x, self.f.input_shape)

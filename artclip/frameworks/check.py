@@ -96,8 +96,22 @@ def refuse_approximated(f: Function) -> None:
         raise ValueError(works_in_numpy(f.approximated[0]))
 
 
+def refuse_own_predict(f: Function) -> None:
+    """Raise ``ValueError`` where the estimator's ``predict`` is not ART's, while f is of the model below it."""
+    estimator = getattr(f, "estimator", None)
+    if estimator is None or f.access != "backpropagation":
+        return
+    maker = next((c for c in type(estimator).__mro__ if "predict" in vars(c)), type(estimator))
+    if "predict" in vars(estimator) or not maker.__module__.startswith("art."):
+        raise ValueError(
+            f"the predict of this {type(estimator).__name__} is not ART's, and figures would be of the model below it; "
+            "put what it does into the model, as a module (layer) around it"
+        )
+
+
 def refuse_defences(f: Function) -> None:
-    """Raise ``ValueError`` where a defence has no gradient, or changes what the model gives, and f is without it."""
+    """Raise ``ValueError`` where f is without a defence that has no gradient, or another change of predictions."""
+    refuse_own_predict(f)
     refuse_approximated(f)
     defences = getattr(getattr(f, "estimator", None), "postprocessing_defences", None) or []
     active = [type(d).__name__ for d in defences if d.apply_predict]

@@ -82,7 +82,7 @@ class TorchEstimator(TorchFunction, Trainable):
         model = self.estimator.model
         if not isinstance(model, nn.Sequential):
             return []
-        own = type(model).forward is not nn.Sequential.forward
+        own = type(model).forward is not nn.Sequential.forward or "forward" in vars(model)
         if not own and not model._forward_hooks and not model._forward_pre_hooks:
             return []
         what = "own forward" if own else "hooks"
