@@ -19,7 +19,6 @@ _IDX_FILES = tuple((f"{part}-images-idx3-ubyte.gz", f"{part}-labels-idx1-ubyte.g
 _OPENML_NAMES = {"mnist": "mnist_784", "fashion-mnist": "Fashion-MNIST"}
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
 NAMES = ("digits", *_OPENML_NAMES)
-_CHANNELS = (1, 2, 3, 4)  # that images have
 
 
 def load_data(data: str | os.PathLike[str], channels_first: bool = True) -> tuple[Split, Split]:
@@ -78,20 +77,6 @@ def _numbers(source: str | Path, *values: Any) -> tuple[Split, Split]:
     except TypeError as error:
         raise ValueError(f"{source}: {error}") from None
     return (x_train, y_train), (x_test, y_test)
-
-
-def channels(x: np.ndarray, first: bool) -> None:
-    """Raise ``ValueError`` where the channels of images, shape (n, ...), stand at the other end than they should."""
-    if x.ndim != 4:
-        return
-    here, there = (x.shape[1], x.shape[3]) if first else (x.shape[3], x.shape[1])
-    if there in _CHANNELS and here not in _CHANNELS:
-        how = "moveaxis(x, -1, 1)" if first else "moveaxis(x, 1, -1)"
-        ends, wanted = ("last", "first, as for PyTorch") if first else ("first", "last, as for TensorFlow")
-        raise ValueError(
-            f"the images have shape {x.shape}, so their channels come {ends}, and nets want them {wanted}: write "
-            f"np.{how} to the data"
-        )
 
 
 def fit_to(x: np.ndarray, input_shape: tuple[int, ...] | None) -> np.ndarray:

@@ -114,8 +114,7 @@ class Trainable(Function):
         """
         if self.multi_label or outputs.shape[1] == 1:
             return np.asarray(((outputs > self.threshold) == (y.reshape(outputs.shape) > 0.5)).mean(1))
-        index = y.argmax(1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1)
-        return np.asarray(outputs.argmax(1) == index, dtype=np.float64)
+        return np.asarray(outputs.argmax(1) == class_indices(y), dtype=np.float64)
 
     def takes_several_labels(self) -> bool:
         """Whether the loss is one of labels that do not exclude each other."""
@@ -184,3 +183,8 @@ class Trainable(Function):
     @abc.abstractmethod
     def is_finite(self) -> bool:
         """Whether all parameters are finite (waits for the device)."""
+
+
+def class_indices(y: np.ndarray) -> np.ndarray:
+    """Class indices (n,) of labels as from :meth:`Trainable.labels`."""
+    return y.argmax(1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1).round().astype(np.int64)

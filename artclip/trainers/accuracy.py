@@ -10,6 +10,7 @@ import numpy as np
 
 from artclip.frameworks import Trainable
 from artclip.frameworks.base import Tensor
+from artclip.frameworks.trainable import class_indices
 
 METRICS = ("accuracy", "balanced_accuracy")
 # Of the samples trained on between two checks, so many are predicted: a prediction costs a third of a step or less.
@@ -72,7 +73,7 @@ class DeployedAccuracy:
         if not self.balanced:
             return rng.choice(len(y), nb, replace=False)
         rows = rng.permutation(len(y))
-        labels, turns = _classes(y)[rows], np.empty(len(y), np.int64)
+        labels, turns = class_indices(y)[rows], np.empty(len(y), np.int64)
         for label in np.unique(labels):
             places = np.flatnonzero(labels == label)
             turns[places] = np.arange(len(places))
@@ -122,14 +123,9 @@ def mean_accuracy(right: np.ndarray, y: np.ndarray, metric: str) -> float:
     """The accuracy of samples, from what is right of each, shape (n,), and their labels."""
     if metric == "accuracy":
         return float(right.mean())
-    labels = _classes(y)
+    labels = class_indices(y)
     numbers = np.bincount(labels)
     return float((np.bincount(labels, right)[numbers > 0] / numbers[numbers > 0]).mean())
-
-
-def _classes(y: np.ndarray) -> np.ndarray:
-    """Class indices (n,) of labels."""
-    return y.argmax(1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1).round().astype(np.int64)
 
 
 def faults(controller: Any, accuracy: float, history: list[dict[str, Any]]) -> list[str]:

@@ -51,6 +51,7 @@ class ArrayBatches:
         trainable.multi_label = _several_labels(trainable, y)
         self._x, self._y = trainable.training_data(x, y)
         self._raw = x, y
+        self._labels: np.ndarray | None = None
         bounds = list(range(0, len(x), batch_size))
         left_over = len(x) - bounds[-1]
         short = left_over < batch_size if drop_last else left_over == 1 < batch_size
@@ -63,7 +64,9 @@ class ArrayBatches:
     def deployed(self) -> tuple[np.ndarray, np.ndarray]:
         """All samples, without what applies at fit alone, and their labels."""
         x, y = self._raw
-        return x, self._trainable.labels(y)
+        if self._labels is None:  # once: each check of a training asks
+            self._labels = self._trainable.labels(y)
+        return x, self._labels
 
     def some(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Up to 1024 samples, in their order, as they are trained on."""
@@ -93,9 +96,10 @@ class GeneratorBatches:
     Args:
         trainable: adapter that knows shapes and labels, and makes the tensors.
         generator: with ``size``, ``batch_size`` and ``get_batch()``.
+        keep: whether :meth:`deployed` will be asked for, which takes copies of the batches.
     """
 
-    def __init__(self, trainable: Trainable, generator: Any) -> None:
+    def __init__(self, trainable: Trainable, generator: Any, keep: bool = False) -> None:
         if not all(hasattr(generator, name) for name in ("get_batch", "size", "batch_size")):
             raise TypeError(
                 f"generator is a {type(generator).__name__}; expected an ART DataGenerator, "
@@ -103,7 +107,7 @@ class GeneratorBatches:
             )
         if not generator.size:
             raise ValueError("the generator's size is not known; give size= when you make it")
-        self._generator, self._trainable = Endless(generator), trainable
+        self._generator, self._trainable, self._keeps = Endless(generator), trainable, keep
         self._recent: deque[tuple[np.ndarray, np.ndarray]] = deque()
         self.order: Any = None
         self.nb_batches, self.batch_size = math.ceil(generator.size / generator.batch_size), generator.batch_size
@@ -120,7 +124,8 @@ class GeneratorBatches:
         x, y, f = as_array(x), as_array(y), self._trainable
         x, y = checks.data(x, y, f.input_shape, f.nb_classes, box=f.clip_values)
         f.multi_label |= _several_labels(f, y)
-        self._keep(x, y)
+        if self._keeps:
+            self._keep(x, y)
         return f.training_data(x, y)
 
     def _keep(self, x: np.ndarray, y: np.ndarray) -> None:

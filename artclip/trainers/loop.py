@@ -168,7 +168,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         trainable = trainable_of(self._classifier).spread()
         schedule = self._prepared(trainable, scheduler, scheduler_interval, max_grad_norm)
         start = self._start(trainable, resume)
-        batches = GeneratorBatches(trainable, generator)
+        batches = GeneratorBatches(trainable, generator, keep=self.target_accuracy is not None)
         sample = batches.peek()
         start.settings["nb_batches"] = batches.nb_batches
         self._train(trainable, batches, sample, validation_data, nb_epochs, schedule, verbose, start)
