@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from artclip.frameworks import global_random
 from artclip.frameworks.base import Function
 from artclip.frameworks.check import (
     check,
-    generators_kept,
     predicted,
     refuse_approximated,
     refuse_defences,
@@ -180,7 +180,7 @@ def graph_of(estimator: Any, x: Any = None, max_seconds: float = math.inf) -> La
     """
     f = _readable(estimator)
     refuse_defences(f)
-    with f.full_precision(), f.seeded(0), f.unchanged(), generators_kept():
+    with f.full_precision(), f.seeded(0), f.unchanged(), global_random.kept():
         predicted(f, np.zeros((1, *f.input_shape), np.float32))  # what is wrong with outputs, before layers
         graph: LayerGraph = import_module(_GRAPHS[type(f).__name__]).of_estimator(f)
         check(f, x)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from artclip import checks
+from artclip.frameworks import global_random
 from artclip.frameworks.base import Function
 from artclip.frameworks.trainable import Trainable
 
@@ -158,23 +158,6 @@ def _said_by_the_model(shape: tuple[int, ...]) -> Iterator[None]:
         ) from error
 
 
-def _generators() -> tuple[Any, ...]:
-    """States of Python's and NumPy's global generators, from which models have no reason to draw."""
-    state = np.random.get_state()  # noqa: NPY002  the global one, which a model may use
-    return random.getstate(), *(part.tobytes() if isinstance(part, np.ndarray) else part for part in state)
-
-
-@contextmanager
-def generators_kept() -> Iterator[Callable[[], bool]]:
-    """Context after which these generators are as they were; it gives what tells whether somebody drew from them."""
-    state, before = (random.getstate(), np.random.get_state()), _generators()  # noqa: NPY002
-    try:
-        yield lambda: before != _generators()
-    finally:
-        random.setstate(state[0])
-        np.random.set_state(state[1])  # noqa: NPY002
-
-
 def _many(x: np.ndarray) -> int:
     """Samples of a large batch, as ART's predict takes them, where they are not too large."""
     return int(np.clip(_NUMBERS // x[0].size, 2 * len(x), 128))
@@ -195,7 +178,7 @@ def check(f: Function, x: np.ndarray | None = None) -> None:
     x = np.asarray(x[:nb], dtype=np.float32)
     # A model that draws leaves the generators as found, and one that counts its calls leaves its count.
     still = np.errstate(invalid="ignore", over="ignore")
-    with still, f.seeded(0), f.unchanged(), generators_kept() as drawn_from:
+    with still, f.seeded(0), f.unchanged(), global_random.kept() as before:
         first, again, alone = predicted(f, x), f.predict(x), predicted(f, x[:1])
         many = f.predict(np.resize(x, (_many(x), *x.shape[1:])))[: len(x)]
         rounding = allowed = _UNITS * f.precision * np.abs(first).max()
@@ -203,7 +186,7 @@ def check(f: Function, x: np.ndarray | None = None) -> None:
         if max(mixed, apart) > rounding:
             nearby = f.predict((x * (1 + 8 * f.precision * rng.uniform(-1, 1, x.shape))).astype(np.float32))
             allowed = rounding + _ROOM * np.abs(nearby - first).max()
-        draws = drawn_from()
+        draws = not global_random.same(before, global_random.states())
     if np.isnan(first).any():
         bad = int(np.isnan(first).any(1).sum())
         raise ValueError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import keras
@@ -10,6 +9,7 @@ import numpy as np
 from keras.src.models import Functional
 from keras.src.saving.serialization_lib import SafeModeScope
 
+from artclip.frameworks import global_random
 from artclip.frameworks.keras_layers import layers_of
 
 
@@ -20,21 +20,22 @@ def in_float64(model: Any) -> Any:
     """
     if not isinstance(model, (keras.Sequential, Functional)):
         return None
-    numbers, states = random.getstate(), np.random.get_state()  # noqa: NPY002, layers draw their seeds from them
-    try:
-        with SafeModeScope(safe_mode=False):  # the functions of Lambda layers are already in this process
-            twin = type(model).from_config(_widened(model.get_config()))
-        if not twin.built:
-            twin.build(model.input_shape)
-        twin.set_weights([np.asarray(w, dtype=np.float64) for w in model.get_weights()])
-        for layer in layers_of(twin):
-            if hasattr(layer, "finalize_state"):  # Normalization keeps what it computes with beside its weights
-                layer.finalize_state()
-    except Exception:  # custom layers raise all kinds of errors
-        return None
-    finally:
-        random.setstate(numbers)
-        np.random.set_state(states)  # noqa: NPY002
+    with global_random.kept():  # layers draw their seeds from them
+        try:
+            return _twin(model)
+        except Exception:  # custom layers raise all kinds of errors
+            return None
+
+
+def _twin(model: Any) -> Any:
+    with SafeModeScope(safe_mode=False):  # the functions of Lambda layers are already in this process
+        twin = type(model).from_config(_widened(model.get_config()))
+    if not twin.built:
+        twin.build(model.input_shape)
+    twin.set_weights([np.asarray(w, dtype=np.float64) for w in model.get_weights()])
+    for layer in layers_of(twin):
+        if hasattr(layer, "finalize_state"):  # Normalization keeps what it computes with beside its weights
+            layer.finalize_state()
     return twin
 
 

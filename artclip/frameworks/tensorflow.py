@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.eager import context
 
-from artclip.frameworks import keras_batchnorm, keras_double, keras_layers
+from artclip.frameworks import global_random, keras_batchnorm, keras_double, keras_layers
 from artclip.frameworks.base import Function
 from artclip.frameworks.check import not_a_tensor, shape_of_outputs
 from artclip.frameworks.own_loops import logits_of
@@ -149,11 +149,11 @@ class TensorFlowFunction(Function):
 
     @contextmanager
     def seeded(self, seed: int) -> Iterator[None]:
-        # Keras layers carry generators of their own; TensorFlow's operations follow the global seed.
+        # Keras layers carry generators of their own; TensorFlow's operations follow the global seed, others NumPy's.
         states = keras_layers.seed_states(self.model)
         found = [state.numpy() for state in states]
         seeds = np.random.SeedSequence(seed).generate_state(len(states) + 1)
-        with _global_seed(int(seeds[0])):
+        with global_random.seeded(seed), _global_seed(int(seeds[0])):
             for state, start in zip(states, seeds[1:], strict=True):
                 state.assign(np.array([start, 0]).astype(state.numpy().dtype))
             try:

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from art.defences.preprocessor.preprocessor import PreprocessorTensorFlowV2
 
-from artclip.frameworks import keras_defences, keras_layers, keras_settings
+from artclip.frameworks import global_random, keras_defences, keras_layers, keras_settings
 from artclip.frameworks.base import box_of
 from artclip.frameworks.check import not_a_tensor
 from artclip.frameworks.own_step import own_step
@@ -287,11 +287,16 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         return [tf.convert_to_tensor(arrays[name]) for name in names]
 
     def randomness(self) -> list[np.ndarray]:
-        return [state.numpy() for state in keras_layers.seed_states(self.model)]
+        return [*global_random.states(), *(state.numpy() for state in keras_layers.seed_states(self.model))]
 
     def set_randomness(self, states: list[np.ndarray]) -> None:
-        for state, value in zip(keras_layers.seed_states(self.model), states, strict=True):
+        nb = global_random.NB_STATES
+        global_random.put(states[:nb])
+        for state, value in zip(keras_layers.seed_states(self.model), states[nb:], strict=True):
             state.assign(value)
+
+    def own_generators(self) -> list[str]:
+        return global_random.own_generators(keras_layers.layers_of(self.model))
 
     def save_weights(self, path: str) -> None:
         self.model.save_weights(path)

@@ -15,7 +15,7 @@ from art.utils import check_and_transform_label_format
 from safetensors.torch import save_file
 from torch import nn
 
-from artclip.frameworks import torch_losses, torch_optimizers, torch_settings
+from artclip.frameworks import global_random, torch_losses, torch_optimizers, torch_settings
 from artclip.frameworks.base import box_of
 from artclip.frameworks.preprocessing import Preprocessing
 from artclip.frameworks.torch import TorchFunction, as_tensor, rows_of
@@ -287,10 +287,13 @@ class TorchEstimator(TorchFunction, Trainable):
         return model, {"state": state, "param_groups": groups}
 
     def randomness(self) -> list[np.ndarray]:
-        return [state.numpy() for state in self._stream.states]
+        return self._stream.states
 
     def set_randomness(self, states: list[np.ndarray]) -> None:
-        self._stream.states = [torch.from_numpy(state.copy()) for state in states]
+        self._stream.states = states
+
+    def own_generators(self) -> list[str]:
+        return global_random.own_generators(self.module.modules())
 
     def save_weights(self, path: str) -> None:
         state = self.estimator.model.state_dict()

@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from artclip.frameworks import global_random
 from artclip.frameworks.torch_estimator import TorchEstimator
 from artclip.frameworks.trainable import Raise
 
@@ -186,5 +187,7 @@ class TorchRanks(TorchEstimator):
             super().set_randomness(states)
             return
         words = [self._rank, *np.concatenate([s.reshape(-1).view(np.uint8) for s in states]).tolist()]
-        generator = torch.Generator().manual_seed(int(np.random.SeedSequence(words).generate_state(1)[0]))
-        super().set_randomness([generator.get_state().numpy(), *states[1:]])
+        seed = int(np.random.SeedSequence(words).generate_state(1)[0])
+        generator = torch.Generator().manual_seed(seed)
+        nb = global_random.NB_STATES
+        super().set_randomness([*global_random.of_seed(seed), generator.get_state().numpy(), *states[nb + 1 :]])

@@ -170,11 +170,15 @@ class Trainable(Function):
 
     @abc.abstractmethod
     def randomness(self) -> list[np.ndarray]:
-        """States of the generators that the model draws from in training, inside :meth:`fitting`."""
+        """States of the global generators, and of those of layers, from which is drawn inside :meth:`fitting`."""
 
     @abc.abstractmethod
     def set_randomness(self, states: list[np.ndarray]) -> None:
         """Put them back."""
+
+    @abc.abstractmethod
+    def own_generators(self) -> list[str]:
+        """Generators of random numbers that layers hold as attributes of their own, whose states are not kept."""
 
     @abc.abstractmethod
     def save_weights(self, path: str) -> None:

@@ -49,7 +49,8 @@ class ArrayBatches:
     ) -> None:
         self._trainable, self._rng = trainable, np.random.default_rng(seed)
         trainable.multi_label = _several_labels(trainable, y)
-        self._x, self._y = trainable.training_data(x, y)
+        with trainable.seeded(seed):  # defences at fit may draw, as Mixup
+            self._x, self._y = trainable.training_data(x, y)
         self._raw = x, y
         self._labels: np.ndarray | None = None
         bounds = list(range(0, len(x), batch_size))

@@ -23,7 +23,7 @@ from safetensors.numpy import save_file
 from artclip.hashing import digest
 
 GENERATIONS = ("checkpoint.safetensors", "checkpoint-previous.safetensors")
-FORMAT = 3
+FORMAT = 4
 Arrays = dict[str, np.ndarray]
 
 
