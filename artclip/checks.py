@@ -33,8 +33,21 @@ def dual_norm(p: float) -> float:
 
 def one_of(name: str, value: Any, allowed: Iterable[str]) -> None:
     """The value is one of the names."""
-    if value not in tuple(allowed):
+    if not isinstance(value, str) or value not in tuple(allowed):
         raise ValueError(f"{name}={value!r} is not known; use one of {', '.join(map(repr, allowed))}")
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, as ``"an int"``."""
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
+def switches(**values: Any) -> None:
+    """Each is true or false, or 1 or 0."""
+    for name, value in values.items():
+        if not isinstance(value, (bool, np.bool_)) and not (isinstance(value, numbers.Integral) and value in (0, 1)):
+            raise TypeError(f"{name}={value!r} must be True or False")
 
 
 def _is_number(value: Any) -> bool:
@@ -84,8 +97,10 @@ def share(name: str, value: Any) -> None:
         raise ValueError(f"{name}={value!r} must lie in (0, 1], as 0.95 for 95 %")
 
 
-def folder(path: str | os.PathLike[str]) -> Path:
+def folder(path: str | os.PathLike[str], name: str = "path") -> Path:
     """The folder, made if need be; ``ValueError`` where there is a file of that name."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"{name}={path!r} is {kind_of(path)}; give the name of a folder, as {name}='run'")
     found = Path(path)
     if found.exists() and not found.is_dir():
         raise ValueError(f"cannot write to {found}: it is a file; give a folder")
@@ -125,9 +140,7 @@ def array(name: str, value: Any) -> np.ndarray:
         found = np.asarray(value)
     except Exception as error:  # ragged lists, tensors with a gradient or on another device
         reason = str(error).splitlines()[0]
-        raise TypeError(
-            f"{name} is a {type(value).__name__} that is no array ({reason}); give a numpy array"
-        ) from error
+        raise TypeError(f"{name} is {kind_of(value)} that is no array ({reason}); give a numpy array") from error
     if found.dtype.kind not in "fiub":
         raise TypeError(f"{name} has dtype {found.dtype}; expected numbers{_for_text(name, found)}")
     return found
@@ -138,14 +151,21 @@ def _for_text(name: str, found: np.ndarray) -> str:
     first = next(iter(found.ravel().tolist()), None)
     if not isinstance(first, (str, bytes)):
         return ""
-    return f", and it holds words, as {first!r}; for labels write names, y = np.unique({name}, return_inverse=True)"
+    short = name.split()[-1]
+    how = f"; write names, {short} = np.unique({short}, return_inverse=True)" if short.startswith("y") else ""
+    return f", and it holds words, as {first!r}{how}"
+
+
+def same_but_for_ones(given: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether two shapes differ by axes of one alone, if at all."""
+    return [n for n in given if n != 1] == [n for n in wanted if n != 1]
 
 
 def reshaped(x: Any, input_shape: tuple[int, ...], name: str = "x") -> tuple[Any, list[str]]:
     """x in the model's shape where they differ by axes of one alone, and a line that says so; else x as it is."""
     found, shape = array(name, x), tuple(input_shape)
     given = found.shape[1:]
-    if not shape or given == shape or not len(found) or [n for n in given if n != 1] != [n for n in shape if n != 1]:
+    if not shape or given == shape or not len(found) or not same_but_for_ones(given, shape):
         return x, []
     said = f"{name} of shape ({len(found)}, {', '.join(map(str, given))}) was taken as inputs of shape {shape}"
     return found.reshape(len(found), *shape), [said]
@@ -154,10 +174,12 @@ def reshaped(x: Any, input_shape: tuple[int, ...], name: str = "x") -> tuple[Any
 def inputs(x: Any, input_shape: tuple[int, ...] | None, name: str = "x", box: Any = None) -> np.ndarray:
     """x as an array (n, *input_shape), n >= 1, of finite numbers; inside a box, where one is given."""
     x = array(name, x)
-    if x.ndim == 0 or len(x) == 0:
-        raise ValueError(f"{name} is empty (shape {x.shape})")
+    expected = ", ".join(map(str, ("n", *(("...",) if input_shape is None else input_shape))))
+    if x.ndim == 0:
+        raise ValueError(f"{name}={x[()]!r} is a single number; give an array of shape ({expected})")
+    if len(x) == 0:
+        raise ValueError(f"{name} is empty (shape {x.shape}); give at least one sample")
     if input_shape is not None and x.shape[1:] != tuple(input_shape):
-        expected = ", ".join(map(str, ("n", *input_shape)))
         how = _reshaped(x.shape[1:], tuple(input_shape))
         raise ValueError(f"{name} has shape {x.shape}, but the classifier's input_shape asks for ({expected}){how}")
     _finite(name, x)
@@ -172,7 +194,7 @@ def _reshaped(given: tuple[int, ...], wanted: tuple[int, ...]) -> str:
             return "; its channels come first: write np.moveaxis(x, 1, -1)"
         if (given[-1], *given[:-1]) == wanted:
             return "; its channels come last: write np.moveaxis(x, -1, 1)"
-    if [n for n in given if n != 1] == [n for n in wanted if n != 1]:
+    if same_but_for_ones(given, wanted):
         return f"; write x.reshape(-1, {', '.join(map(str, wanted))})"
     return ""
 
@@ -268,7 +290,8 @@ def data(
     name = f"{where}y"
     y = array(name, y)
     if y.ndim == 0 or len(y) != len(x):
-        raise ValueError(f"{where}x has {len(x)} samples, but {name} has {len(y) if y.ndim else 'no'} labels")
+        found = f"{len(y)} label{'s' * (len(y) != 1)}" if y.ndim else f"is a single number, {y[()]!r}"
+        raise ValueError(f"{where}x has {len(x)} samples, but {name} {'has ' * bool(y.ndim)}{found}; give one for each")
     _finite(name, y)
     if nb_classes is None:
         return x, y

@@ -96,9 +96,8 @@ def fit_to(x: np.ndarray, input_shape: tuple[int, ...] | None) -> np.ndarray:
             moved.setdefault(turned.shape[1:], turned)
     if shape in moved:
         return moved[shape]
-    wanted, given = ([n for n in sides if n != 1] for sides in (shape, x.shape[1:]))
     in_a_row = len(shape) - shape.count(1) <= 1 and math.prod(shape) == math.prod(x.shape[1:])
-    if wanted == given or in_a_row:
+    if checks.same_but_for_ones(x.shape[1:], shape) or in_a_row:
         return x.reshape(len(x), *shape)
     raise ValueError(f"the data have inputs of shape {x.shape[1:]}, but the model wants {shape}")
 

@@ -101,5 +101,5 @@ def test_a_shape_that_does_not_fit_says_what_to_write(given, wanted, write):
 
 def test_words_for_labels_say_what_to_write():
     x, y = default_nets.data(n=20)
-    with pytest.raises(TypeError, match=r"holds words, as 'a'; for labels write names, y = np\.unique\(y, return_inv"):
+    with pytest.raises(TypeError, match=r"holds words, as 'a'; write names, y = np\.unique\(y, return_inv"):
         CLIPTrainer(default_nets.classifier()).fit(x, np.full(len(y), "a"), nb_epochs=1)

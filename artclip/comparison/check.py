@@ -43,11 +43,6 @@ def checked_data(data: Any) -> Data:
 def _part(part: str, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
     try:
         labels = np.asarray(y)
-        if labels.dtype.kind in "OUS" and labels.size and isinstance(labels.ravel()[0], (str, bytes)):
-            raise TypeError(
-                f"labels are words, as {str(labels.ravel()[0])!r}; give class indices, as np.unique(y, "
-                "return_inverse=True)[1], in the same order for training and test data"
-            )
         x = checks.inputs(x, None)
         nb_classes = labels.shape[1] if labels.ndim == 2 and labels.shape[1] > 1 else _largest(labels) + 1
         return x.astype(np.float32), checks.classes(x, y, nb_classes)

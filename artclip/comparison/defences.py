@@ -201,7 +201,7 @@ _WORDS = {
 
 
 def _value(text: str, option: str, value: str) -> Any:
-    what = f"{option} of {text}"
+    what = f"defence {text!r}: {option}"
     if option in _WORDS:
         checks.one_of(what, value, _WORDS[option])
         return value

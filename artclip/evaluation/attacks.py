@@ -278,5 +278,5 @@ def _setting(text: str, option: str, value: str, default: float) -> float:
         number: float = int(value) if isinstance(default, int) else float(value)
     except ValueError:
         raise ValueError(f"attack {text!r}: {option}={value!r} is not a number") from None
-    (checks.non_negative if option == "sigma" else checks.positive)(f"{option} of {text}", number)
+    (checks.non_negative if option == "sigma" else checks.positive)(f"attack {text!r}: {option}", number)
     return number

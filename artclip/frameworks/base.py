@@ -88,6 +88,9 @@ class Function(abc.ABC):
         """Whether outputs have a gradient in the inputs x at all, be it 0."""
         return True
 
+    def check_gradients(self) -> None:  # noqa: B027, most frameworks have no such context
+        """Raise ``RuntimeError`` in a context in which the framework takes no gradients at all."""
+
     def follow(self) -> bool:
         """Look again where the model is, and in which dtype; whether it has moved."""
         return False

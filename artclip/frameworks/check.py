@@ -124,6 +124,7 @@ def refuse_defences(f: Function) -> None:
 
 def refuse_unconnected(f: Function, x: Any) -> None:
     """Raise ``ValueError`` where outputs have no gradient in the inputs x, shape (n, *input_shape)."""
+    f.check_gradients()
     with f.seeded(0), f.unchanged(), _said_by_the_model(x[:2].shape):
         if f.connected(f.tensor(x[:2])):
             return

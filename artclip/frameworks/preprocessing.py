@@ -26,6 +26,14 @@ def taken_apart(estimator: Any) -> tuple[list[Any], tuple[np.ndarray, np.ndarray
     scaling = operations.pop()
     if not np.any(scaling.mean != 0) and not np.any(scaling.std != 1):
         return operations, None
+    for name in ("mean", "std"):
+        values = np.asarray(getattr(scaling, name), np.float64)
+        wrong = ~np.isfinite(values) | ((values == 0) & (name == "std"))
+        if wrong.any():
+            raise ValueError(
+                f"the estimator's preprocessing has a {name} of {values[wrong].flat[0]:g}; give it a finite mean and a "
+                "finite std that is not 0 (1 for a feature that never changes)"
+            )
     mean, std = broadcastable_mean_std(np.empty((1, *estimator.input_shape)), scaling.mean, scaling.std)
     return operations, (np.array(mean), np.array(std))
 

@@ -241,9 +241,7 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         """Some values averaged over all devices."""
         return values
 
-    def blind_loss(self, y: np.ndarray) -> float:
-        if self.nb_classes is not None:
-            return math.log(2 if self.multi_label else max(2, self.nb_classes))
+    def loss_at_mean(self, y: np.ndarray) -> float:
         targets = self.tensor(y)
         mean = tf.reduce_mean(targets, 0, keepdims=True) + tf.zeros_like(targets)
         return float(self._loss_of(None, mean, targets, False)[0])

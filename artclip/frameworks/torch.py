@@ -104,6 +104,12 @@ class TorchFunction(Function):
         self._batchnorm = torch_batchnorm.layers_of(self.module)
         self.has_batchnorm = bool(self._batchnorm)
 
+    def check_gradients(self) -> None:
+        if torch.is_inference_mode_enabled():
+            raise RuntimeError(
+                "inside torch.inference_mode() there are no gradients, which pairs climb by; use torch.no_grad()"
+            )
+
     def follow(self) -> bool:
         before = self.device, self.dtype
         self._look()

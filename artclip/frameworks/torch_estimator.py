@@ -53,8 +53,8 @@ class TorchEstimator(TorchFunction, Trainable):
         self.optimizer, self.optimizer_name = estimator.optimizer, type(estimator.optimizer).__name__
         self._turn: Callable[[], Any] = nullcontext
         self._parameters = [p for p in self.module.parameters() if p.requires_grad]
-        self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorPyTorch, torch_losses.Defended.apply)
-        self.scaling, self.approximated = self._preprocessing.scaling, self._preprocessing.approximated
+        self._prepare()
+        self.approximated = self._preprocessing.approximated
         loss = getattr(estimator, "loss", None)
         self.told_threshold = torch_losses.threshold(loss)
         self.told_shares = torch_losses.takes_probabilities(loss)
@@ -64,11 +64,14 @@ class TorchEstimator(TorchFunction, Trainable):
     def follow(self) -> bool:
         moved = super().follow()
         if moved:
-            self._preprocessing = Preprocessing(
-                self.estimator, self.tensor, PreprocessorPyTorch, torch_losses.Defended.apply
-            )
-            self.scaling = self._preprocessing.scaling
+            self._prepare()
         return moved
+
+    def _prepare(self) -> None:
+        """ART's preprocessing, where the model is and in its dtype."""
+        through = torch_losses.Defended.apply
+        self._preprocessing = Preprocessing(self.estimator, self.tensor, PreprocessorPyTorch, through)
+        self.scaling = self._preprocessing.scaling
 
     def spread(self) -> TorchEstimator:
         from artclip.frameworks import torch_ranks  # it is a subclass of this
@@ -162,12 +165,12 @@ class TorchEstimator(TorchFunction, Trainable):
         self, outputs: torch.Tensor, y: torch.Tensor, raised: Raise | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if self.nb_classes is None:
-            loss = self.estimator.loss(outputs.reshape(y.shape), y)
+            loss = torch_losses.one_number(self.estimator.loss(outputs.reshape(y.shape), y))
             return loss, torch.full_like(loss, math.nan)
         if outputs.ndim == 1 and y.ndim == 2:  # as ART gives labels of two classes
             outputs = outputs[:, None]
         seen = outputs if raised is None else raised(outputs.to(self.dtype), self._one_hot(y, outputs))
-        return self.estimator.loss(seen, y), self._correct(outputs.detach(), y)
+        return torch_losses.one_number(self.estimator.loss(seen, y)), self._correct(outputs.detach(), y)
 
     def _one_hot(self, y: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
         index = y.argmax(1) if y.ndim == 2 else y
@@ -209,9 +212,7 @@ class TorchEstimator(TorchFunction, Trainable):
         """Average over all devices: gradients in place, and some values."""
         return values
 
-    def blind_loss(self, y: np.ndarray) -> float:
-        if self.nb_classes is not None:
-            return math.log(2 if self.multi_label else max(2, self.nb_classes))
+    def loss_at_mean(self, y: np.ndarray) -> float:
         targets = as_tensor(y).to(self.device, self.dtype)
         with torch.no_grad():
             return float(self.to_numpy([self.estimator.loss(targets.mean(0).expand_as(targets), targets)]).mean())

@@ -45,3 +45,13 @@ class Defended(torch.autograd.Function):
         (gradient,) = gradients
         found = ctx.defence.estimate_gradient(ctx.array, gradient.cpu().numpy().astype(ART_NUMPY_DTYPE))
         return None, torch.from_numpy(np.array(found)).to(gradient)
+
+
+def one_number(loss: torch.Tensor) -> torch.Tensor:
+    """The loss of a batch, refused where it is not summed up."""
+    if loss.numel() != 1:
+        raise ValueError(
+            f"the loss gives numbers of shape {tuple(loss.shape)} for a batch, and a step goes down one: give it "
+            "reduction='mean'"
+        )
+    return loss

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -136,9 +137,15 @@ class Trainable(Function):
     def finish(self) -> None:
         """What the framework's own ``fit`` does with the optimizer at the end of a training."""
 
-    @abc.abstractmethod
     def blind_loss(self, y: np.ndarray) -> float:
         """What guessing costs, as a scale: log(nb_classes), or a regressor's loss at the mean of the targets y."""
+        if self.nb_classes is None:
+            return self.loss_at_mean(y)
+        return math.log(2 if self.multi_label else max(2, self.nb_classes))
+
+    @abc.abstractmethod
+    def loss_at_mean(self, y: np.ndarray) -> float:
+        """A regressor's loss at the mean of the targets y."""
 
     @abc.abstractmethod
     def weights(self) -> list[Tensor]:

@@ -95,6 +95,7 @@ def lipschitz_lower_bound(
     x = checks.inputs(x, f.input_shape or None, box=None if domain == "free" else f.clip_values)
     rule, low, high = make_rule(f, x, norm, output_norm, domain, widen=True)
     check(f, x[:_SAMPLES])
+    f.check_gradients()
     with f.unchanged():
         climbs = f.access != "backpropagation" or has_gradient(f, x)
     if not climbs:

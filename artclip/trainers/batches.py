@@ -103,13 +103,14 @@ class GeneratorBatches:
     def __init__(self, trainable: Trainable, generator: Any, keep: bool = False) -> None:
         if not all(hasattr(generator, name) for name in ("get_batch", "size", "batch_size")):
             raise TypeError(
-                f"generator is a {type(generator).__name__}; expected an ART DataGenerator, "
+                f"generator is {checks.kind_of(generator)}; expected an ART DataGenerator, "
                 "for example art.data_generators.NumpyDataGenerator"
             )
         if not generator.size:
             raise ValueError("the generator's size is not known; give size= when you make it")
         self._generator, self._trainable, self._keeps = Endless(generator), trainable, keep
         self._recent: deque[tuple[np.ndarray, np.ndarray]] = deque()
+        self._joined: tuple[np.ndarray, np.ndarray] | None = None  # of these, since the last one came
         self.order: Any = None
         self.nb_batches, self.batch_size = math.ceil(generator.size / generator.batch_size), generator.batch_size
 
@@ -132,6 +133,7 @@ class GeneratorBatches:
     def _keep(self, x: np.ndarray, y: np.ndarray) -> None:
         """Keep copies of the latest batches: a generator may write into its own."""
         self._recent.append((x.copy(), y.copy()))
+        self._joined = None
         while len(self._recent) > 2 and sum(len(x) for x, _ in self._recent) - len(self._recent[0][0]) >= NB_KEPT:
             self._recent.popleft()
         while len(self._recent) > 2 and sum(x.nbytes for x, _ in self._recent) > MOST_BYTES:
@@ -139,9 +141,11 @@ class GeneratorBatches:
 
     def deployed(self) -> tuple[np.ndarray, np.ndarray]:
         """The latest batches, but for the last, which has just been learnt and shows too high an accuracy."""
-        kept = list(self._recent)[:-1] or list(self._recent)
-        x, y = (np.concatenate(parts) for parts in zip(*kept, strict=True))
-        return x, self._trainable.labels(y)
+        if self._joined is None:
+            kept = list(self._recent)[:-1] or list(self._recent)
+            x, y = (np.concatenate(parts) for parts in zip(*kept, strict=True))
+            self._joined = x, self._trainable.labels(y)
+        return self._joined
 
     def epoch(self, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """As many batches as cover ``size`` samples, less those before the first."""

@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from artclip import checks
 from artclip.frameworks import Trainable, trainable_of
 from artclip.hashing import digest
+from artclip.trainers import before
 from artclip.trainers import checkpoint as checkpoints
 from artclip.trainers.accuracy import METRICS, DeployedAccuracy, faults
 from artclip.trainers.batches import ArrayBatches, Batches, GeneratorBatches
@@ -49,6 +50,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
         self._controller: Controller = controller(lamda, target_accuracy, lamda_increment)
         checks.one_of("target_metric", target_metric, METRICS)
         checks.positive_integer("warmup_epochs", warmup_epochs, least=0)
+        checks.switches(restore_best=restore_best, verbose=verbose)
+        functions = before.functions(callbacks)
         seed = checks.seed(seed)
         trainable = trainable_of(classifier)
         trainable.check_trainable()
@@ -58,8 +61,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
         self.target_accuracy, self.target_metric = target_accuracy, target_metric
         self.warmup_epochs = warmup_epochs
         self.restore_best = restore_best
-        self.checkpoint = None if checkpoint is None else checks.folder(checkpoint)
-        self.callbacks = tuple(callbacks)
+        self.checkpoint = None if checkpoint is None else checks.folder(checkpoint, "checkpoint")
+        self.callbacks = functions
         self.seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
         self.verbose = verbose
         self.history: list[Record] = []
@@ -139,7 +142,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         batches = ArrayBatches(trainable, x, y, batch_size, bool(drop_last), start.seed)
         sample = batches.some(start.seed)
         start.settings |= {"nb_samples": len(x), "batch_size": batch_size, "drop_last": bool(drop_last)}
-        start.settings |= {"data": digest(*sample), "labels": digest(trainable.labels(y))}
+        start.settings |= {"data": digest(sample[0]), "labels": digest(trainable.labels(y))}
         self._train(trainable, batches, sample, validation_data, nb_epochs, schedule, verbose, start)
 
     def fit_generator(
@@ -206,7 +209,9 @@ class RegularizedTrainer(Trainer, abc.ABC):
                 f"fit got an unknown argument {unknown[0]!r}; besides those in its signature it knows {known}"
             )
         defaults = {"verbose": self.verbose, "drop_last": False, "resume": False}
-        return [kwargs.get(name, defaults[name]) for name in known]
+        options = {name: kwargs.get(name, defaults[name]) for name in known}
+        checks.switches(**options)
+        return list(options.values())
 
     def _train(
         self,
@@ -228,13 +233,10 @@ class RegularizedTrainer(Trainer, abc.ABC):
                 "choose one"
             )
         if validation_data is not None:
-            if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
-                raise ValueError("validation_data must be a pair (x, y); weights of samples are not supported")
-            shape, box = trainable.input_shape, trainable.clip_values
-            x_val, y_val = checks.data(*validation_data, shape, trainable.nb_classes, "validation ", box)
-            validation_data = x_val, trainable.labels(y_val)
+            validation_data = before.validation(trainable, validation_data)
         nb_steps, is_classifier = nb_epochs * batches.nb_batches, trainable.nb_classes is not None
-        _rehearse(trainable, *sample)
+        before.rehearse(trainable, *sample)
+        remarks = before.remarks(trainable, sample[0], self.checkpoint is not None)
         start.settings |= start.of_fit(schedule, validation_data)
         start.settings |= {"scheduler_interval": schedule.interval, "max_grad_norm": trainable.max_grad_norm}
         start.check(trainable, sample)
@@ -243,6 +245,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
         guessing = trainable.blind_loss(sample[1])
         accuracy = self._deployed_accuracy(trainable, batches, validation_data, start.seed, nb_steps)
         self._owns_checkpoint = self.checkpoint is not None
+        for remark in remarks if trainable.leads else ():
+            warnings.warn(remark, RuntimeWarning, stacklevel=3)
         progress = tqdm(total=nb_steps, disable=not (verbose and trainable.leads), unit="step")
         with progress, checkpoints.terminable(self.checkpoint is not None), trainable.fitting(start.seed):
             follows = accuracy, validation_data
@@ -292,14 +296,3 @@ class RegularizedTrainer(Trainer, abc.ABC):
             return accuracy, 0.0
         steepness = next((v for v in (record["lipschitz"], record["penalty"]) if v is not None), math.inf)
         return min(accuracy, self.target_accuracy), -steepness
-
-
-def _rehearse(trainable: Trainable, x: np.ndarray, y: np.ndarray) -> None:
-    """The loss of two samples, so that a model that does not fit its data fails before it is changed."""
-    try:
-        trainable.evaluate(x[:2], y[:2], 2)
-    except Exception as error:
-        raise ValueError(
-            f"the classifier's loss fails on inputs of shape {x[:2].shape} with labels or targets of shape "
-            f"{y[:2].shape}: {error}{checks.takes_integers(error)}"
-        ) from error

@@ -57,6 +57,7 @@ class LipschitzPenalty:
         seed: int | None = None,
         nb_classes: int | None = None,
     ) -> None:
+        seed = checks.seed(seed)
         options = PairOptions(
             nb_pairs, 1, pair_steps, pair_init, norm, output_norm, penalty, reduction, domain, separation
         )
@@ -107,17 +108,18 @@ class LipschitzPenalty:
             A scalar tensor: the mean (or largest) Q² (or Q) over the pairs, per side of the box.
 
         Raises:
-            ValueError: x has another shape than ``x_init``.
-            TypeError: x is not made of numbers.
+            ValueError: x has another shape than ``x_init``, or is empty.
+            TypeError: x is not made of real numbers.
+            RuntimeError: inside ``torch.inference_mode()``, where there are no gradients to climb by.
         """
+        self._f.check_gradients()
         self._follow()
         count = self._count.value
         if x is None:
             start = count * self._options.nb_pairs % self._nb_points
             x = self._points.value[start : start + self._options.nb_pairs]
-        elif (shape := _shape_of(x)) is not None and (not shape or shape[1:] != self._x.shape[1:]):
-            expected = ", ".join(map(str, ("n", *self._x.shape[1:])))
-            raise ValueError(f"x has shape {shape}, but x_init asks for ({expected})")
+        else:
+            self._check(x)
         (anchors,) = self._f.constants([self._f.tensor(x)])
         c, w = (cell.value for cell in self._state)
         state, ends = self._penalty.advance((c, w), anchors, count)
@@ -126,6 +128,16 @@ class LipschitzPenalty:
         for cell, tensor in zip((*self._state, self._quotients), self._f.constants([*state, quotients]), strict=True):
             cell.value = tensor
         return self._penalty.value(quotients)
+
+    def _check(self, x: Any) -> None:
+        shape = _shape_of(x)
+        if shape is None:
+            return
+        if not shape or shape[1:] != self._x.shape[1:]:
+            expected = ", ".join(map(str, ("n", *self._x.shape[1:])))
+            raise ValueError(f"x has shape {shape}, but x_init asks for ({expected})")
+        if shape[0] == 0:
+            raise ValueError(f"x is empty (shape {shape}); give a batch of at least one sample, or leave it out")
 
     def keras_model(self, lamda: float = 0.05) -> Any:
         """The Keras model as one that ``compile`` and ``fit`` train on loss + λ·penalty; its layers are shared.
@@ -180,8 +192,10 @@ class LipschitzPenalty:
 
 def _shape_of(x: Any) -> tuple[Any, ...] | None:
     """The shape of an array or a tensor; ``None`` where a compiled step does not know it."""
+    if getattr(getattr(x, "dtype", None), "is_complex", False):
+        raise TypeError(f"x has dtype {x.dtype}; expected real numbers")
     shape = getattr(x, "shape", None)
-    if shape is None:
+    if shape is None or isinstance(x, np.ndarray):
         return checks.array("x", x).shape
     try:
         return tuple(shape)

@@ -170,7 +170,10 @@ def _refuse_others(scheduler: Any) -> None:
         if base.__name__ in _KERAS and base.__module__.startswith(("keras", "tf_keras", "tensorflow")):
             raise TypeError(f"scheduler is a {kind.__name__} of Keras, which {_KERAS[base.__name__]}")
     if not callable(getattr(scheduler, "step", scheduler)):
-        raise TypeError(f"scheduler is a {kind.__name__}, without a step() and not a function of the epoch")
+        raise TypeError(
+            f"scheduler is {checks.kind_of(scheduler)}, without a step() and not a function of the epoch; give one of "
+            "them, or None"
+        )
     if hasattr(scheduler, "step"):
         return
     try:

@@ -101,10 +101,13 @@ class Start:
         finally:
             f.restore(before)
         if what:
-            other = "with another loss" if what == "loss" else "of another model"
+            other = "with another loss" if what == "loss" else "for another model"
+            changed = "loss of this classifier on a few samples is not what it was"
+            if what == "outputs":
+                changed = "outputs of this classifier on a few samples are not what they were"
             raise ValueError(
-                f"the checkpoint in {self._trainer.checkpoint} was made {other}: with the weights in it, the {what} of "
-                "this classifier on a few samples is not what it was; give the same forward pass, activations and "
+                f"the checkpoint in {self._trainer.checkpoint} was made {other}: with the weights in it, the {changed}; "
+                "give the same forward pass, activations and "
                 "loss as then, or another folder"
             )
 
@@ -138,9 +141,12 @@ class Start:
 
     def _refuse(self, name: str, then: Any, now: Any) -> None:
         if name in ("data", "labels", "validation_data"):
-            what = f"of other {name.replace('_', ' ')}"
+            what = f"with other {name.replace('_', ' ')}"
         elif name.startswith(("model", "layers")):
-            what = f"of another model: {name} was {then!r}, and now it is {now!r}"
+            what = f"for another model: {name} was {then!r}, and now it is {now!r}"
+        elif name.startswith("frozen"):
+            then, now = (repr(value) if value else "no parameter" for value in (then, now))
+            what = f"with {then} frozen, and now {now} is"
         else:
             what = f"with {name}={then!r}, and now it is {now!r}"
         raise ValueError(

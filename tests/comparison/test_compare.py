@@ -299,9 +299,13 @@ def test_arrays_that_are_no_data_are_refused():
     for data, model, message in (
         (((x, y, test)), "mlp", "must be a name, or"),
         (((x, y[:5]), test), "mlp", "training data: x has 1437 samples, but y has 5 labels"),
-        (((x, words), test), "mlp", "training data: labels are words, as 'cat'; give class indices"),
-        (((x, list(words)), test), "mlp", "training data: labels are words"),
-        (((x, words.astype(object)), test), "mlp", "training data: labels are words"),
+        (
+            ((x, words), test),
+            "mlp",
+            "training data: y has dtype <U3; .* holds words, as 'cat'; write names, y = np.unique",
+        ),
+        (((x, list(words)), test), "mlp", "training data: .* holds words"),
+        (((x, words.astype(object)), test), "mlp", "training data: .* holds words"),
         (((bytes_, y), test), "mlp", r"training data lies in \[0, 255\], outside .* 0 to 1; write x / 255"),
         (((x, y), (x_test - 1, y_test)), "mlp", r"test data lies in \[-1, 0\]"),
         (((x, y), (turned[:9], y[:9])), "mlp", "training data have inputs of shape"),

@@ -100,11 +100,11 @@ CHANGES = {
         {},
         lambda n: {"classifier": n.classifier(lr=0.05)},
     ),
-    "of another model: layers": ({}, lambda n: {"classifier": n.classifier("sigmoid")}),
+    "for another model: layers": ({}, lambda n: {"classifier": n.classifier("sigmoid")}),
     "clip_values": ({}, lambda n: {"classifier": n.classifier(clip_values=(0.0, 2.0))}),
     "preprocessing": ({}, lambda n: {"classifier": n.classifier(preprocessing=(0.5, 2.0))}),
-    "of other labels": ({"n": 1030}, lambda n: {"labels": changed}),
-    "of other validation data": ({"restore_best": True}, lambda n: {"validation": 9}),
+    "with other labels": ({"n": 1030}, lambda n: {"labels": changed}),
+    "with other validation data": ({"restore_best": True}, lambda n: {"validation": 9}),
     "scheduler=None, and now it is": ({}, lambda n: {"scheduler": n.halving_scheduler}),
 }
 
@@ -124,7 +124,10 @@ def test_what_changes_the_training_is_named_and_an_equal_one_goes_on(nets, messa
 def test_forward_passes_and_losses_of_ones_own_are_told_by_what_they_compute(nets, tmp_path):
     fit(nets, tmp_path, own(nets))
     for message, options in (
-        ("of another model: with the weights in it", {"function": "sin"}),
+        (
+            r"for another model: with the weights in it, the outputs .* are not what they were; give",
+            {"function": "sin"},
+        ),
         ("with another loss: with the weights in it", {"factor": 2.0}),
     ):
         classifier = own(nets, **options)
@@ -172,7 +175,7 @@ def test_settings_of_losses_and_optimizers_of_pytorch_count(tmp_path):
     for message, options in (
         (r"loss\.label_smoothing=0\.0, and now it is 0\.1", {"smoothing": 0.1}),
         (r"optimizer_settings\.momentum=0\.9, and now it is 0\.5", {"momentum": 0.5}),
-        ("frozen", {"frozen": True}),
+        (r"with no parameter frozen, and now '.*bias' is; give", {"frozen": True}),
     ):
         with pytest.raises(ValueError, match=message):
             fit(nets, tmp_path, made(**options), nb_epochs=2, resume=True)

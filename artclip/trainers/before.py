@@ -1,0 +1,81 @@
+"""What is looked at before a training changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from artclip import checks
+from artclip.frameworks import Trainable, head_of
+
+
+def functions(callbacks: Any) -> tuple[Callable[[Any, Any], Any], ...]:
+    """The callbacks, each a function."""
+    found = tuple(callbacks) if isinstance(callbacks, Iterable) and not isinstance(callbacks, (str, bytes)) else None
+    if found is None or not all(map(callable, found)):
+        raise TypeError(
+            f"callbacks={callbacks!r} must be a list of functions of (trainer, record), as callbacks=[show]"
+        )
+    return found
+
+
+def validation(trainable: Trainable, given: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Validation data, checked, with labels as the loss wants them."""
+    is_sequence = isinstance(given, (tuple, list))
+    if not is_sequence or len(given) != 2:
+        what = f"{checks.kind_of(given)} of {len(given)}" if is_sequence else checks.kind_of(given)
+        more = "; weights of samples are not supported" if is_sequence else ""
+        raise ValueError(f"validation_data is {what}; give a pair (x, y){more}")
+    x, y = given
+    x, y = checks.data(x, y, trainable.input_shape, trainable.nb_classes, "validation ", trainable.clip_values)
+    return x, trainable.labels(y)
+
+
+def rehearse(trainable: Trainable, x: np.ndarray, y: np.ndarray) -> None:
+    """The loss of two samples, so that a model that does not fit its data fails before it is changed."""
+    try:
+        trainable.evaluate(x[:2], y[:2], 2)
+    except Exception as error:
+        if isinstance(error, ValueError) and str(error).startswith("the loss gives "):
+            raise
+        raise ValueError(
+            f"the classifier's loss fails on inputs of shape {x[:2].shape} with labels or targets of shape "
+            f"{y[:2].shape}: {error}{checks.takes_integers(error)}"
+        ) from error
+
+
+def remarks(trainable: Trainable, x: np.ndarray, is_kept: bool) -> list[str]:
+    """What in a model will not go as its user may think.
+
+    Args:
+        trainable: its adapter; the threshold of its classes is set right.
+        x: some training data.
+        is_kept: whether checkpoints are written.
+    """
+    found = []
+    if _ends_in_needless_sigmoid(trainable, x):
+        trainable.threshold = 0.5
+        found.append(
+            "the model ends in a sigmoid, and its loss takes log-odds and applies another one: leave the first out, "
+            "or give a loss of probabilities, as BCELoss. Accuracies count outputs above 0.5 as class 1"
+        )
+    if is_kept and (own := trainable.own_generators()):
+        found.append(
+            f"the checkpoint does not hold the state of {', '.join(own)}: a training that is taken up again draws "
+            "other numbers there; draw from the global generator of the framework, of NumPy or of Python"
+        )
+    return found
+
+
+def _ends_in_needless_sigmoid(trainable: Trainable, x: np.ndarray) -> bool:
+    """Whether classes are told by an output in (0, 1) whose loss takes log-odds."""
+    if trainable.told_threshold != 0 or trainable.nb_classes is None:
+        return False
+    with trainable.seeded(0), trainable.unchanged():
+        outputs = trainable.value_alone(trainable.tensor(x[:2]))
+        if outputs.shape[1] > 1 and not trainable.multi_label:
+            return False
+        end = head_of(trainable, x[:2])
+    return end is not None and end[0] == "sigmoid"
