@@ -40,7 +40,7 @@ def one_of(name: str, value: Any, allowed: Iterable[str]) -> None:
 def kind_of(value: Any) -> str:
     """What a value is, as ``"an int"``."""
     name = type(value).__name__
-    return "None" if value is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+    return "None" if value is None else f"{'an' if name[0] in 'aeiouAEIOU' or name == 'ndarray' else 'a'} {name}"
 
 
 def switches(**values: Any) -> None:
@@ -176,7 +176,7 @@ def inputs(x: Any, input_shape: tuple[int, ...] | None, name: str = "x", box: An
     x = array(name, x)
     expected = ", ".join(map(str, ("n", *(("...",) if input_shape is None else input_shape))))
     if x.ndim == 0:
-        raise ValueError(f"{name}={x[()]!r} is a single number; give an array of shape ({expected})")
+        raise ValueError(f"{name}={x.item()!r} is a single number; give an array of shape ({expected})")
     if len(x) == 0:
         raise ValueError(f"{name} is empty (shape {x.shape}); give at least one sample")
     if input_shape is not None and x.shape[1:] != tuple(input_shape):
@@ -290,7 +290,7 @@ def data(
     name = f"{where}y"
     y = array(name, y)
     if y.ndim == 0 or len(y) != len(x):
-        found = f"{len(y)} label{'s' * (len(y) != 1)}" if y.ndim else f"is a single number, {y[()]!r}"
+        found = f"{len(y)} label{'s' * (len(y) != 1)}" if y.ndim else f"is a single number, {y.item()!r}"
         raise ValueError(f"{where}x has {len(x)} samples, but {name} {'has ' * bool(y.ndim)}{found}; give one for each")
     _finite(name, y)
     if nb_classes is None:

@@ -225,6 +225,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         start: Start,
     ) -> None:
         checks.positive_integer("nb_epochs", nb_epochs, least=0)
+        trainable.check_gradients()
         trainable.check_trainable()
         if trainable.averages_weights and (self.restore_best or self.target_accuracy is not None):
             what = "restore_best" if self.restore_best else "target_accuracy"

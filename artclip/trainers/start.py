@@ -102,13 +102,11 @@ class Start:
             f.restore(before)
         if what:
             other = "with another loss" if what == "loss" else "for another model"
-            changed = "loss of this classifier on a few samples is not what it was"
-            if what == "outputs":
-                changed = "outputs of this classifier on a few samples are not what they were"
+            now = "is not what it was" if what == "loss" else "are not what they were"
             raise ValueError(
-                f"the checkpoint in {self._trainer.checkpoint} was made {other}: with the weights in it, the {changed}; "
-                "give the same forward pass, activations and "
-                "loss as then, or another folder"
+                f"the checkpoint in {self._trainer.checkpoint} was made {other}: with the weights in it, the {what} of "
+                f"this classifier on a few samples {now}; give the same forward pass, activations and loss as then, or "
+                "another folder"
             )
 
     @property

@@ -158,3 +158,22 @@ def test_losses_that_tell_the_threshold():
     unknown = made(torch_nets, "logits", loss=lambda: lambda outputs, y: outputs.mean())
     with pytest.raises(ValueError, match="nothing tells whether these are probabilities"):
         certified_radius(unknown, X[(Z > 0) & (Z < 1)], lipschitz=1.0)
+
+
+def test_a_sigmoid_before_a_loss_of_log_odds_is_said_and_counted_by_one_half(nets):
+    if nets.__name__.endswith("torch_nets"):
+        import torch
+
+        classifier = made(nets, "sigmoid", hidden=True, loss=torch.nn.BCEWithLogitsLoss)
+    else:
+        import keras
+
+        classifier = made(nets, "sigmoid", hidden=True)
+        classifier._loss_object = keras.losses.BinaryCrossentropy(from_logits=True)
+    trainer = CLIPTrainer(classifier, lamda=0.0, seed=0)
+    with pytest.warns(RuntimeWarning, match="ends in a sigmoid, and its loss takes log-odds .* above 0.5"):
+        trainer.fit(X, Y, validation_data=(X, Y), batch_size=40, nb_epochs=30)
+    right = float(((classifier.predict(X).ravel() > 0.5) == Y).mean())
+    assert right > 0.8
+    assert trainer.history[-1]["val_accuracy"] == pytest.approx(right)
+    assert trainer.history[-1]["accuracy"] > 0.8

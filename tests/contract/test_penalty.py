@@ -33,6 +33,38 @@ def test_a_loop_with_the_penalty_gives_a_flatter_net(nets, init, anchored):
     assert penalty.quotients().max() <= constant * 1.01
 
 
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (
+            np.zeros((0, 6), np.float32),
+            ValueError,
+            r"x is empty \(shape \(0, 6\)\); give a batch of at least one sample",
+        ),
+        (np.zeros((2, 5), np.float32), ValueError, r"x has shape \(2, 5\), but x_init asks for \(n, 6\)"),
+        (np.full((2, 6), "a"), TypeError, "holds words, as 'a'"),
+        (np.zeros((2, 6), complex), TypeError, "x has dtype complex128"),
+        (3, ValueError, r"x has shape \(\)"),
+    ],
+)
+def test_a_batch_that_is_none_is_refused_and_nothing_moves(nets, x, error, message):
+    classifier = nets.classifier()
+    penalty = LipschitzPenalty(classifier.model, nets.data()[0], clip_values=(0, 1), seed=0)
+    before = penalty.state_dict()
+    with pytest.raises(error, match=message):
+        penalty(x)
+    after = penalty.state_dict()
+    assert all(np.array_equal(before[k], after[k]) for k in before)
+    for kind in (np.uint8, np.int64, bool, np.float64):  # numbers of any kind are brought to the model's dtype
+        assert np.isfinite(float(penalty(np.ones((4, 6), kind))))
+
+
+def test_a_seed_that_is_none_is_refused(nets):
+    for seed in (-1, 1.5, "a", [1], True):
+        with pytest.raises(ValueError, match=r"seed=.* must be an integer >= 0"):
+            LipschitzPenalty(nets.classifier().model, nets.data()[0], seed=seed)
+
+
 def test_penalty_equals_its_quotients_and_reaches_all_weights(nets):
     classifier = nets.classifier("batchnorm")
     before = nets.weights(classifier)

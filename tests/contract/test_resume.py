@@ -204,7 +204,7 @@ OTHERS = {
     "lamda=0.05, and now it is 0.1": ({"lamda": 0.1}, {}, "mlp"),
     "seed=3, and now it is 4": ({"seed": 4}, {}, "mlp"),
     "pair_steps=2, and now it is 1": ({"pair_steps": 1}, {}, "mlp"),
-    "of another model": ({}, {}, "linear"),
+    "for another model": ({}, {}, "linear"),
     "nb_samples=210, and now it is 100": ({}, {"n": 100}, "mlp"),
 }
 
@@ -225,7 +225,7 @@ def test_a_checkpoint_of_something_else_is_refused_and_changes_nothing(nets, mes
 def test_other_data_of_the_same_shape_is_refused(nets, tmp_path):
     x, y = nets.data(n=60)
     CLIPTrainer(nets.classifier(), checkpoint=tmp_path, seed=0).fit(x, y, nb_epochs=1)
-    with pytest.raises(ValueError, match="of other data"):
+    with pytest.raises(ValueError, match="with other data"):
         CLIPTrainer(nets.classifier(), checkpoint=tmp_path).fit(x / 2, y, nb_epochs=2, resume=True)
 
 

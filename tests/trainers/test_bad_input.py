@@ -39,6 +39,20 @@ FIT = {
     "scheduler": ({"scheduler": 3}, TypeError, r"scheduler is an int, without a step\(\)"),
     "unknown": ({"batchsize": 3}, TypeError, "unknown argument 'batchsize'"),
     "validation": ({"validation_data": (X, Y[:3])}, ValueError, "validation x has 20 samples, but validation y has 3"),
+    "validation of three": (
+        {"validation_data": (X, Y, Y)},
+        ValueError,
+        r"validation_data is a tuple of 3; give a pair \(x, y\); weights of samples",
+    ),
+    "validation number": ({"validation_data": 5}, ValueError, r"validation_data is an int; give a pair \(x, y\)$"),
+    "one label": ({"y": Y[:1]}, ValueError, "x has 20 samples, but y has 1 label; give one for each"),
+    "label scalar": ({"y": 3}, ValueError, "x has 20 samples, but y is a single number, 3; give one for each"),
+    "verbose": ({"verbose": "yes"}, TypeError, "verbose='yes' must be True or False"),
+    "drop_last": ({"drop_last": 0.5}, TypeError, "drop_last=0.5 must be True or False"),
+    "resume": ({"resume": [True]}, TypeError, r"resume=\[True\] must be True or False"),
+    "interval": ({"scheduler_interval": np.zeros(3)}, ValueError, "scheduler_interval=array.* use one of 'epoch'"),
+    "gradients": ({"max_grad_norm": True}, ValueError, "max_grad_norm=True must be a finite number > 0"),
+    "epochs text": ({"nb_epochs": "3"}, ValueError, "nb_epochs='3' must be an integer"),
     "validation nan": ({"validation_data": (broken(X, np.nan), Y)}, ValueError, "validation x has NaN"),
 }
 
@@ -81,6 +95,36 @@ OPTIONS = {
 def test_bad_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         CLIPTrainer(nets.classifier(), **options)
+
+
+TYPES = {
+    "restore_best": ("yes", "restore_best='yes' must be True or False"),
+    "verbose": (2, "verbose=2 must be True or False"),
+    "checkpoint": (5, "checkpoint=5 is an int; give the name of a folder, as checkpoint='run'"),
+    "callbacks": (5, r"callbacks=5 must be a list of functions of \(trainer, record\)"),
+}
+
+
+@pytest.mark.parametrize("make", [CLIPTrainer, WeightRegularizationTrainer])
+@pytest.mark.parametrize("name", TYPES)
+def test_arguments_of_a_wrong_type_are_refused(make, name):
+    value, message = TYPES[name]
+    with pytest.raises(TypeError, match=message):
+        make(nets.classifier(), **{name: value})
+
+
+@pytest.mark.parametrize("callbacks", [print, [print, 3], "print", {"show": print}, None])
+def test_callbacks_that_are_no_functions_are_refused(callbacks):
+    with pytest.raises(TypeError, match=r"callbacks=.* must be a list of functions .* as callbacks=\[show\]"):
+        CLIPTrainer(nets.classifier(), callbacks=callbacks)
+
+
+def test_numbers_of_numpy_and_ones_are_taken():
+    trainer = CLIPTrainer(
+        nets.classifier(), np.float32(0.1), warmup_epochs=np.int64(0), verbose=0, restore_best=np.True_
+    )
+    trainer.fit(X, Y, batch_size=np.int64(10), nb_epochs=np.int32(1), drop_last=1, max_grad_norm=np.float32(1))
+    assert len(trainer.history) == 1
 
 
 def test_bad_kind_of_weight_regularisation():

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 
 from torch import nn
 
-from artclip import LipschitzPenalty
+from artclip import LipschitzPenalty, WeightRegularizationTrainer, lipschitz_lower_bound
 from tests.nets import torch_nets as nets
 
 
@@ -130,3 +130,21 @@ def test_its_state_is_saved_with_the_model(tmp_path):
     again._f.module.load_state_dict(read["model"])
     again.load_state_dict(read["penalty"])
     assert again(x) == penalty(x)
+
+
+def test_inference_mode_is_refused_by_name_and_no_grad_is_not():
+    model, x = bare(), nets.data("batchnorm")[0][:12]
+    penalty = penalty_of(model)
+    with torch.no_grad():
+        assert penalty(x).isfinite()
+    classifier = nets.classifier("batchnorm")
+    for call in (lambda: penalty(x), lambda: penalty_of(model), lambda: lipschitz_lower_bound(classifier, x)):
+        with (
+            torch.inference_mode(),
+            pytest.raises(RuntimeError, match=r"inside torch\.inference_mode\(\) nothing .*no_grad"),
+        ):
+            call()
+    before = nets.weights(classifier)
+    with torch.inference_mode(), pytest.raises(RuntimeError, match="inference_mode"):
+        WeightRegularizationTrainer(classifier).fit(*nets.data("batchnorm"), nb_epochs=1)
+    assert nets.same_weights(before, nets.weights(classifier))
