@@ -103,3 +103,22 @@ def test_words_for_labels_say_what_to_write():
     x, y = default_nets.data(n=20)
     with pytest.raises(TypeError, match=r"holds words, as 'a'; write names, y = np\.unique\(y, return_inv"):
         CLIPTrainer(default_nets.classifier()).fit(x, np.full(len(y), "a"), nb_epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("scaling", "message"), [((0, 0), "std of 0"), ((0, np.nan), "std of nan"), ((np.inf, 1), "mean of inf")]
+)
+def test_a_scaling_that_is_none_is_refused_by_all_before_any_work(nets, scaling, message):
+    classifier, (x, y) = nets.classifier(preprocessing=scaling), nets.data()
+    before = nets.weights(classifier)
+    for call in (
+        lambda: CLIPTrainer(classifier),
+        lambda: artclip.lipschitz_lower_bound(classifier, x),
+        lambda: artclip.lipschitz_upper_bound(classifier),
+        lambda: artclip.certified_radius(classifier, x, y),
+        lambda: artclip.evaluate(classifier, x, y, eps=0.1, verbose=False),
+        lambda: LipschitzPenalty(classifier, x),
+    ):
+        with pytest.raises(ValueError, match=f"preprocessing has a {message}; give it a finite mean"):
+            call()
+    assert same_weights(before, nets.weights(classifier))

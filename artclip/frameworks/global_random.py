@@ -13,7 +13,8 @@ import numpy as np
 NB_STATES = 2
 _KEY = 624  # words of the Mersenne Twister
 _lock = threading.Lock()
-_seeded: list[list[np.ndarray]] = []  # what was found, once for each that is inside
+_Entry = tuple[int, list[np.ndarray]]
+_inside: list[_Entry] = []  # a thread, and what the first of all found, for each that is inside
 # Classes of generators, and of what packages.
 _CLASSES = ("Generator", "RandomState", "Random")
 _PACKAGES = ("torch", "numpy", "random", "tensorflow")
@@ -67,16 +68,21 @@ def kept() -> Iterator[list[np.ndarray]]:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Inside, they follow from the seed; put back as found by the last thread to leave."""
+    """Inside, they follow from the seed; afterwards they are as found, in several threads when the last has left."""
+    thread = threading.get_ident()
     with _lock:
-        _seeded.append(_seeded[0] if _seeded else states())
+        found = states()
+        entry = thread, _inside[0][1] if _inside else found
+        _inside.append(entry)
         put(of_seed(seed))
     try:
         yield
     finally:
         with _lock:
-            found = _seeded.pop()
-            if not _seeded:
+            del _inside[next(i for i, e in enumerate(_inside) if e is entry)]
+            if not _inside:
+                put(entry[1])
+            elif any(other == thread for other, _ in _inside):  # inside another one of this thread
                 put(found)
 
 

@@ -107,8 +107,8 @@ class TorchFunction(Function):
     def check_gradients(self) -> None:
         if torch.is_inference_mode_enabled():
             raise RuntimeError(
-                "inside torch.inference_mode() nothing has a gradient, by which models train and pairs climb; leave it, "
-                "or use torch.no_grad()"
+                "inside torch.inference_mode() nothing has a gradient, by which models train and pairs climb; leave "
+                "it, or use torch.no_grad()"
             )
 
     def follow(self) -> bool:

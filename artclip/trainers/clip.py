@@ -63,8 +63,8 @@ class CLIPTrainer(RegularizedTrainer):
             interrupted by Ctrl-C or SIGTERM; ``fit(..., resume=True)`` goes on from there. Two generations are kept;
             those of another trainer are not overwritten.
         callbacks: functions of (trainer, record), called after each epoch; one that returns true ends the training.
-        seed: >= 0, for order of the data, pairs, and the framework's randomness during ``fit``; ``None`` draws one,
-            kept as ``trainer.seed``. The global RNG is left as found.
+        seed: >= 0, for order of the data, pairs, and what is drawn from the global generators of the framework, NumPy
+            and Python during ``fit``; ``None`` draws one, kept as ``trainer.seed``. They are left as found.
         verbose: show a progress bar.
         separation: distance h = ‖u - v‖ > 0 in ``norm``, of anchored fresh pairs 2h;
             ``None`` for 1/28 of the diagonal of ``clip_values`` (1.0

@@ -134,3 +134,17 @@ def test_states_are_put_back_and_seeded_as_by_the_generators_themselves():
         numbers = [np.random.standard_normal(), random.gauss(0, 1), np.random.uniform(), random.random()]
         global_random.put(found)
         assert numbers == [np.random.standard_normal(), random.gauss(0, 1), np.random.uniform(), random.random()]
+
+
+def test_inside_another_one_they_go_on_as_if_nothing_had_been():
+    def numbers(within):
+        with global_random.seeded(3):
+            first = random.random()
+            if within:
+                with global_random.seeded(4):
+                    random.random()
+            return first, random.random(), np.random.uniform()
+
+    before = global_random.states()
+    assert numbers(True) == numbers(False)
+    assert global_random.same(before, global_random.states())

@@ -171,3 +171,13 @@ def test_of_several_outputs_the_logits_are_penalised():
         penalty(x)
         found.append(penalty.quotients())
     np.testing.assert_allclose(found, [found[0]] * 3, rtol=1e-6)
+
+
+def test_of_a_loss_that_is_not_summed_up_the_mean_is_taken():
+    found = []
+    for reduction in ("none", "sum_over_batch_size"):
+        classifier = nets.classifier(seed=0)
+        classifier._loss_object = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
+        CLIPTrainer(classifier, lamda=0.05, nb_pairs=4, seed=0).fit(*nets.data(), batch_size=20, nb_epochs=2)
+        found.append(nets.weights(classifier))
+    assert same_weights(*found, atol=1e-6)

@@ -162,3 +162,17 @@ def test_a_model_that_wants_integers_is_told_how_to_get_them():
         WeightRegularizationTrainer(of_tokens(Tokens(False))).fit(x, y, nb_epochs=1)
     with pytest.raises(ValueError, match=r"x\.long\(\)"):
         LipschitzPenalty(Tokens(False), x)
+
+
+@pytest.mark.parametrize("make", [nets.classifier, nets.regressor])
+def test_a_loss_that_is_not_summed_up_is_refused_untouched(make):
+    estimator = make()
+    kind = nn.CrossEntropyLoss if make is nets.classifier else nn.MSELoss
+    estimator._loss = kind(reduction="none")
+    x, y = nets.data() if make is nets.classifier else (np.linspace(0, 1, 20, dtype=np.float32)[:, None],) * 2
+    before = nets.weights(estimator)
+    trainer = CLIPTrainer(estimator)
+    with pytest.raises(ValueError, match=r"^the loss gives numbers of shape .* give it reduction='mean'$"):
+        trainer.fit(x, y)
+    assert nets.same_weights(before, nets.weights(estimator))
+    assert trainer.history == []
