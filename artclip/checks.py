@@ -114,13 +114,6 @@ def out_of_memory(error: Exception) -> bool:
     return any(sign in f"{type(error).__name__} {error}" for sign in signs)
 
 
-def takes_integers(error: Exception) -> str:
-    """What to say besides an error of PyTorch's that says that a model wants integers; "" for any other."""
-    if "indices" not in str(error) or "Long" not in str(error):
-        return ""
-    return "; artclip gives floating-point inputs: let the model's forward make integers of them, as x.long()"
-
-
 def clip_values(value: Any) -> tuple[np.ndarray, np.ndarray]:
     """(low, high) as arrays, low < high everywhere."""
     try:

@@ -154,8 +154,7 @@ def _said_by_the_model(shape: tuple[int, ...]) -> Iterator[None]:
             raise
         said = next(iter(str(error).strip().splitlines()), "")
         raise ValueError(
-            f"the model cannot predict inputs of shape {shape}: {type(error).__name__}: "
-            f"{said}{checks.takes_integers(error)}"
+            f"the model cannot predict inputs of shape {shape}: {type(error).__name__}: {said}{takes_integers(error)}"
         ) from error
 
 
@@ -217,6 +216,13 @@ def check(f: Function, x: np.ndarray | None = None) -> None:
             f"outputs of samples in a batch of {len(x)} and of {_many(x)} differ by {apart:.3g}: the model depends on "
             "the size of the batch, so it is no function of one input"
         )
+
+
+def takes_integers(error: Exception) -> str:
+    """What to say besides an error of PyTorch's that says that a model wants integers; "" for any other."""
+    if "indices" not in str(error) or "Long" not in str(error):
+        return ""
+    return "; artclip gives floating-point inputs: let the model's forward make integers of them, as x.long()"
 
 
 def works_in_numpy(defence: str) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from artclip import checks
 from artclip.frameworks import Trainable, head_of
+from artclip.frameworks.check import takes_integers
 
 
 def functions(callbacks: Any) -> tuple[Callable[[Any, Any], Any], ...]:
@@ -42,7 +43,7 @@ def rehearse(trainable: Trainable, x: np.ndarray, y: np.ndarray) -> None:
             raise
         raise ValueError(
             f"the classifier's loss fails on inputs of shape {x[:2].shape} with labels or targets of shape "
-            f"{y[:2].shape}: {error}{checks.takes_integers(error)}"
+            f"{y[:2].shape}: {error}{takes_integers(error)}"
         ) from error
 
 
