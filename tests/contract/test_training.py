@@ -7,7 +7,7 @@ import pytest
 
 from artclip import CLIPTrainer, WeightRegularizationTrainer
 from artclip.frameworks import trainable_of
-from tests.nets import NAMES
+from tests.nets import FRAMEWORKS, NAMES
 from tests.nets.common import NB_CLASSES, same_weights
 
 LAZY = {"lamda": 0.01, "pair_interval": 3, "nb_pairs": 4}
@@ -25,10 +25,21 @@ every_net = pytest.mark.parametrize("net", NAMES)
 some_trainers = pytest.mark.parametrize("make", [TRAINERS[n] for n in ("clip", "clip-near", "weight")])
 
 
-# Every net by one trainer, and every trainer on one net: what one does with the other is not made of both.
+def trainers(names, others):
+    """Those on the first framework, and fewer on the other: what is framework's own is the same for all of a kind."""
+    chosen = [(f, n) for f in FRAMEWORKS for n in (names if f == FRAMEWORKS[0] else others)]
+    parameters = [pytest.param(f, TRAINERS[n], id=f"{f}-{n}") for f, n in chosen]
+    return pytest.mark.parametrize(("nets", "make"), parameters, indirect=["nets"])
+
+
+# Of kinds that differ in what is trained: layers alone, statistics too, hidden randomness, some weights fixed.
+KINDS = ("mlp", "batchnorm", "series", "hidden-dropout", "frozen")
+
+
+# Nets of every kind by one trainer, and every trainer on one net: what one does with the other is not made of both.
 @pytest.mark.parametrize(
     ("make", "net"),
-    [pytest.param(TRAINERS[t], n, id=f"{t}-{n}") for t in TRAINERS for n in (NAMES if t == "clip" else ("frozen",))],
+    [pytest.param(TRAINERS[t], n, id=f"{t}-{n}") for t in TRAINERS for n in (KINDS if t == "clip" else ("frozen",))],
 )
 def test_fit_changes_trainable_weights_only_and_leaves_global_rngs_as_found(nets, net, make, device):
     classifier = nets.classifier(net, device=device)
@@ -52,7 +63,7 @@ def test_fit_changes_trainable_weights_only_and_leaves_global_rngs_as_found(nets
     assert trainer.predict(x).shape == (37, NB_CLASSES)
 
 
-@every_trainer
+@trainers(TRAINERS, ("clip", "clip-near"))
 def test_same_seed_same_weights_whatever_the_global_rng(nets, make, device):
     for net in ("batchnorm", "hidden-dropout") if make is TRAINERS["clip"] else ("hidden-dropout",):
         results = []
@@ -65,7 +76,7 @@ def test_same_seed_same_weights_whatever_the_global_rng(nets, make, device):
         assert not same_weights(results[0], results[2], atol=1e-3)
 
 
-@some_trainers
+@trainers(("clip", "clip-near", "weight"), ("clip",))
 def test_label_formats_give_the_same_weights(nets, make):
     x, y = nets.data()
     one_hot = np.eye(NB_CLASSES)[y]
@@ -103,7 +114,7 @@ def test_pairs_see_the_model_in_eval_mode_and_leave_its_statistics_alone(nets, n
 
 @some_trainers
 def test_batches_of_any_size(nets, make):
-    for n, batch_size in ((1, 128), (5, 1), (9, 4), (7, 3), (17, 16)):
+    for n, batch_size in ((1, 128), (5, 1), (9, 4)):
         classifier = nets.classifier()
         trainer = make(classifier, seed=0)
         trainer.fit(*nets.data(n=n), batch_size=batch_size, nb_epochs=2)
@@ -117,7 +128,7 @@ def test_batchnorm_survives_a_single_sample_left_over(nets):
     assert np.isfinite(trainer.history[0]["loss"])
 
 
-@pytest.mark.parametrize("make", [TRAINERS["clip"], TRAINERS["clip-data"], TRAINERS["weight"]])
+@trainers(("clip", "clip-data", "weight"), ("clip-data",))
 def test_arrays_of_any_layout_and_dtype_give_the_same_weights(nets, make):
     x, y = nets.data(n=30)
     x = np.round(x * 4) / 4  # exact in float16 too
@@ -150,7 +161,7 @@ def test_integer_images_are_taken_as_they_are(nets):
     assert trainer.history[-1]["lipschitz"] < 0.1  # per unit of 0..255
 
 
-@pytest.mark.parametrize("net", ["mlp", "cnn", "batchnorm", "hidden-dropout"])
+@pytest.mark.parametrize("net", ["mlp", "batchnorm", "hidden-dropout"])
 def test_lamda_zero_is_plain_training_and_lamda_to_zero_tends_to_it(nets, net):
     if net == "hidden-dropout" and not nets.REPLAYS:
         pytest.skip("randomness of this kind follows from the graph it is traced in")
@@ -178,7 +189,7 @@ def test_large_lamda_on_a_regression_drives_the_constant_to_zero(nets):
     for lamda in (0.0, 0.1, 10.0):
         regressor = nets.regressor(clip_values=(0.0, 1.0))
         CLIPTrainer(regressor, lamda=lamda, pair_interval=1, nb_pairs=8, seed=0).fit(x, y, nb_epochs=150, batch_size=10)
-        constants.append(lipschitz_lower_bound(regressor, x, seed=0).value)
+        constants.append(lipschitz_lower_bound(regressor, x, nb_restarts=8, max_iter=10, seed=0).value)
     assert constants[0] > 1
     assert constants[1] < constants[0]
     assert constants[2] < 0.02
@@ -201,7 +212,7 @@ def test_regression_with_one_and_several_targets(nets):
     for outputs, y in ((1, x[:, 0] ** 2), (1, x**2), (2, np.hstack([x, x**2]))):
         regressor = nets.regressor(outputs=outputs, clip_values=(0.0, 1.0))
         trainer = CLIPTrainer(regressor, lamda=1e-4, seed=0)
-        trainer.fit(x, y, validation_data=(x, y), batch_size=8, nb_epochs=100)
+        trainer.fit(x, y, validation_data=(x, y), batch_size=8, nb_epochs=60)
         assert trainer.history[-1]["loss"] < 1e-2
         assert trainer.history[-1]["accuracy"] is None
         assert trainer.history[-1]["val_accuracy"] is None
@@ -209,7 +220,7 @@ def test_regression_with_one_and_several_targets(nets):
         assert trainable_of(regressor).blind_loss(y.reshape(40, -1)) == pytest.approx(y.var(axis=0).mean(), rel=1e-4)
 
 
-@pytest.mark.parametrize("net", NAMES)
+@pytest.mark.parametrize("net", ["linear", "cnn", "batchnorm", "series", "frozen"])
 def test_weight_penalties_equal_numpy(nets, net):
     classifier = nets.classifier(net)
     f, matrices = trainable_of(classifier), nets.matrices(classifier)
@@ -217,7 +228,7 @@ def test_weight_penalties_equal_numpy(nets, net):
     def penalty(kind):
         regularizer = WeightRegularizationTrainer(classifier, kind=kind)._regularizer(f, (None, None), 0, 1)
         state = regularizer.state
-        for _ in range(200):
+        for _ in range(200 if kind == "spectral" else 1):
             state, _ = regularizer.advance(state, None, 0)
         return f.to_numpy(f.constants(regularizer.penalty(state, None, None)[:1])).item()
 
@@ -225,8 +236,9 @@ def test_weight_penalties_equal_numpy(nets, net):
     assert penalty("spectral") == pytest.approx(np.prod([np.linalg.norm(m, 2) for m in matrices]), rel=1e-4)
 
 
-@pytest.mark.parametrize("forward", [True, False])
-@pytest.mark.parametrize(("at", "skipped", "lamda"), [({25}, 20, 0.08), ({25, 47}, 20 + 10, 0.04)])
+@pytest.mark.parametrize(
+    ("forward", "at", "skipped", "lamda"), [(False, {25}, 20, 0.08), (True, {25, 47}, 20 + 10, 0.04)]
+)
 def test_a_nan_undoes_its_stretch_and_a_second_one_soon_after_halves_lamda(nets, forward, at, skipped, lamda):
     classifier = nets.faulty(at, forward)
     trainer = CLIPTrainer(classifier, lamda=0.08, seed=0)
@@ -270,7 +282,7 @@ def test_the_limit_keeps_the_same_from_happening_to_pairs(nets):
     x = np.random.default_rng(0).uniform(-1, 1, (64, 1)).astype(np.float32)
     regressor = nets.linear_regressor(clip_values=(-1.0, 1.0))
     trainer = CLIPTrainer(regressor, lamda=100.0, pair_interval=1, seed=0)
-    trainer.fit(x, x[:, 0], batch_size=4, nb_epochs=60)
+    trainer.fit(x, x[:, 0], batch_size=4, nb_epochs=15)
     assert sum(r["skipped_steps"] for r in trainer.history) == 0
     assert trainer.lamda == 100
     (weight,) = nets.weights(regressor).values()

@@ -136,21 +136,23 @@ def test_honest_nets_raise_no_alarm():
     """Small and convolutional nets, with and without CLIP, of several activations, in two norms."""
     made = nets_of("torch")
     looked_at = 0
-    for model, activation, lamda in (
-        ("mlp", "relu", 0.0),
-        ("mlp", "relu", 0.15),  # margins so small that PGD on the cross-entropy lags behind that on the margin
-        ("mlp", "sigmoid", 0.03),
-        ("cnn", "relu", 0.0),
-        ("cnn", "softplus", 0.03),
+    l2, linf = (2, EPS), (np.inf, 0.1)
+    for model, activation, lamda, budgets in (
+        ("mlp", "relu", 0.0, [linf]),
+        # Margins so small that PGD on the cross-entropy lags behind that on the margin.
+        ("mlp", "relu", 0.15, [l2, linf]),
+        ("mlp", "sigmoid", 0.03, [l2]),
+        ("cnn", "relu", 0.0, [l2]),
+        ("cnn", "softplus", 0.03, [linf]),
     ):
         classifier = made.make_classifier(model, (1, 8, 8), 10, activation=activation, learning_rate=5e-3)
         CLIPTrainer(classifier, lamda=lamda, seed=0).fit(X, Y, nb_epochs=8 if model == "cnn" else 40, batch_size=64)
-        for norm, eps in ((2, EPS), (np.inf, 0.1)):
+        for norm, eps in budgets:
             found = evaluate(classifier, X_TEST, Y_TEST, attacks="quick", norm=norm, **{**OPTIONS, "eps": eps})
             assert not found.warnings, (model, activation, lamda, norm, found.verdict())
             assert found.curve[-1][1] == 0
             looked_at += 1
-    assert looked_at == 10
+    assert looked_at == 6
 
 
 def probe(**answers):

@@ -11,7 +11,7 @@ from artclip.lipschitz import product
 from artclip.lipschitz.product import Norms
 from tests.fuzz import fuzz
 
-NB_PARTS, SIZE = {"torch": 12, "keras": 3}, 20  # 300 nets
+NB_PARTS, SIZE = {"torch": 8, "keras": 2}, 20  # 200 nets
 
 
 def outcomes(framework, seeds):

@@ -18,8 +18,14 @@ def by_hand(predict, est, norm=2, output_norm=2):
     return np.linalg.norm(both[0] - both[1], float(output_norm)) / distance
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("norm", [1, 2, "inf"])
+# Every net in one norm, and two of them in all.
+@pytest.mark.parametrize(
+    ("name", "norm"),
+    [
+        *((name, (1, 2, "inf")[i % 3]) for i, name in enumerate(NAMES) if name not in ("mlp", "cnn")),
+        *itertools.product(("mlp", "cnn"), (1, 2, "inf")),
+    ],
+)
 def test_predict_shows_the_value_at_the_returned_pair(name, norm):
     classifier = nets.classifier(name)
     x, _ = nets.data(name)
@@ -32,7 +38,7 @@ def test_predict_shows_the_value_at_the_returned_pair(name, norm):
 
 
 def test_reaches_the_spectral_norm_of_linear_models():
-    for seed in range(5):
+    for seed in range(3):
         matrix = np.random.default_rng(seed).standard_normal((3, 20))
         x = np.random.default_rng(seed).uniform(size=(50, 20))
         est = lipschitz_lower_bound(nets.linear_classifier(matrix), x, seed=0)
@@ -58,21 +64,21 @@ def exact_constant(layers):
 
 
 def test_reaches_the_exact_constant_of_small_relu_nets():
-    pytest.importorskip("torch")  # these ten nets are PyTorch's; on others the search still finds less
+    pytest.importorskip("torch")  # these six nets are PyTorch's; on others the search still finds less
     from tests.nets import torch_nets
 
     close = 0
-    for seed in range(10):
+    for seed in range(6):
         net, layers = torch_nets.small_relu_net(seed)
         x = np.random.default_rng(seed).uniform(-2, 2, (100, 2))
         est = lipschitz_lower_bound(net, x, domain="free", seed=0)
         exact = exact_constant(layers)
         assert est.value <= exact * 1.001
         close += est.value >= 0.99 * exact
-    assert close >= 9
+    assert close >= 5
 
 
-@pytest.mark.parametrize(("trained", "nb"), [(False, 5), (True, 3)])
+@pytest.mark.parametrize(("trained", "nb"), [(False, 4), (True, 2)])
 def test_reaches_the_exact_constant_of_tiny_deep_relu_nets(trained, nb):
     pytest.importorskip("torch")
     from tests.nets import torch_nets
@@ -89,7 +95,7 @@ def test_reaches_the_exact_constant_of_tiny_deep_relu_nets(trained, nb):
 
 
 def test_a_free_search_finds_what_one_among_valid_inputs_finds():
-    for seed in range(3):
+    for seed in range(2):
         classifier, (x, _) = nets.classifier("cnn", seed=seed), nets.data("cnn")
         inside = lipschitz_lower_bound(classifier, x, nb_restarts=8, seed=0).value
         free = lipschitz_lower_bound(classifier, x, domain="free", nb_restarts=8, seed=0).value
@@ -107,8 +113,8 @@ def test_history_climbs_to_the_value():
 
 def test_more_restarts_and_a_larger_domain_never_hurt_much():
     classifier, (x, _) = nets.classifier("cnn", seed=2), nets.data("cnn")
-    few, many = (lipschitz_lower_bound(classifier, x, nb_restarts=n, seed=0).value for n in (1, 128))
-    free = lipschitz_lower_bound(classifier, x, domain="free", nb_restarts=128, seed=0).value
+    few, many = (lipschitz_lower_bound(classifier, x, nb_restarts=n, seed=0).value for n in (1, 64))
+    free = lipschitz_lower_bound(classifier, x, domain="free", nb_restarts=64, seed=0).value
     assert few <= many * 1.001
     assert many <= free * 1.05
 
@@ -127,7 +133,7 @@ def test_norm_pairs_are_consistent():
     """‖.‖_inf <= ‖.‖_2 <= ‖.‖_1 on outputs and inputs orders the constants."""
     classifier, (x, _) = nets.classifier(), nets.data()
     value = {
-        (p, q): lipschitz_lower_bound(classifier, x, p, q, nb_restarts=32, seed=0).value
+        (p, q): lipschitz_lower_bound(classifier, x, p, q, nb_restarts=8, seed=0).value
         for p, q in itertools.product((1, 2, math.inf), repeat=2)
     }
     for p in (1, 2, math.inf):
