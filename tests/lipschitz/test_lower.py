@@ -97,8 +97,8 @@ def test_reaches_the_exact_constant_of_tiny_deep_relu_nets(trained, nb):
 def test_a_free_search_finds_what_one_among_valid_inputs_finds():
     for seed in range(2):
         classifier, (x, _) = nets.classifier("cnn", seed=seed), nets.data("cnn")
-        inside = lipschitz_lower_bound(classifier, x, nb_restarts=8, seed=0).value
-        free = lipschitz_lower_bound(classifier, x, domain="free", nb_restarts=8, seed=0).value
+        inside = lipschitz_lower_bound(classifier, x, nb_restarts=8, max_iter=15, seed=0).value
+        free = lipschitz_lower_bound(classifier, x, domain="free", nb_restarts=8, max_iter=15, seed=0).value
         assert free >= inside * (1 - nets.ROUNDING)
 
 
@@ -113,8 +113,8 @@ def test_history_climbs_to_the_value():
 
 def test_more_restarts_and_a_larger_domain_never_hurt_much():
     classifier, (x, _) = nets.classifier("cnn", seed=2), nets.data("cnn")
-    few, many = (lipschitz_lower_bound(classifier, x, nb_restarts=n, seed=0).value for n in (1, 64))
-    free = lipschitz_lower_bound(classifier, x, domain="free", nb_restarts=64, seed=0).value
+    few, many = (lipschitz_lower_bound(classifier, x, nb_restarts=n, max_iter=15, seed=0).value for n in (1, 64))
+    free = lipschitz_lower_bound(classifier, x, domain="free", nb_restarts=64, max_iter=15, seed=0).value
     assert few <= many * 1.001
     assert many <= free * 1.05
 
