@@ -34,7 +34,7 @@ def without(nets):
         (framework, init, anchored)
         for framework in FRAMEWORKS
         for init, anchored in (*((init, True) for init in INITS), (INITS[0], False))
-        if framework == FRAMEWORKS[0] or (init, anchored) in ((INITS[0], False), ("near", True))
+        if framework == FRAMEWORKS[0] or (init, anchored) in (("batch", True), ("near", False))
     ],
     indirect=["nets"],
 )
