@@ -15,7 +15,7 @@ from art.estimators.classification import KerasClassifier, TensorFlowV2Classifie
 from artclip import CLIPTrainer, LipschitzPenalty, PairSet, WeightRegularizationTrainer, lipschitz_lower_bound
 from artclip.frameworks import function_of, trainable_of
 from artclip.trainers import loop
-from tests.contract.test_training import TRAINERS
+from tests.contract.test_training import every_trainer
 from tests.nets import tensorflow_nets as nets
 from tests.nets.common import NB_CLASSES, same_weights
 
@@ -66,9 +66,8 @@ class Plain(tf.Module):
 def test_every_way_to_write_a_model_learns(make):
     x, y = nets.data(n=200)
     classifier = nets.wrap(make(), (6,), 0.3)
-    trainers = CLIPTrainer(classifier, lamda=1e-3, seed=0), WeightRegularizationTrainer(classifier, seed=0)
-    for trainer, nb_epochs in zip(trainers, (20, 1), strict=True):
-        trainer.fit(x, y, validation_data=(x, y), batch_size=20, nb_epochs=nb_epochs)
+    for trainer in (CLIPTrainer(classifier, lamda=1e-3, seed=0), WeightRegularizationTrainer(classifier, seed=0)):
+        trainer.fit(x, y, validation_data=(x, y), batch_size=20, nb_epochs=20)
         assert trainer.history[-1]["val_accuracy"] > 0.85
     assert lipschitz_lower_bound(classifier, x, nb_restarts=8, max_iter=5).value > 0
 
@@ -105,21 +104,21 @@ def test_lamda_zero_is_keras_own_fit():
     assert same_weights(nets.weights(ours), nets.weights(keras_own), atol=1e-6)
 
 
-# Pairs that are fresh and that persist, and a state of weights.
-@pytest.mark.parametrize("make", [TRAINERS[n] for n in ("clip", "clip-near", "spectral")])
+@every_trainer
 def test_steps_are_compiled_once_whatever_the_epoch_the_batch_or_lamda(make, monkeypatch):
     seen = []
     original = loop.trainable_of
     monkeypatch.setattr(loop, "trainable_of", lambda c: (seen.append(original(c)), seen[-1])[1])
     trainer = make(nets.classifier("batchnorm"), target_accuracy=0.7, warmup_epochs=1, seed=0)
-    trainer.fit(*nets.data("batchnorm", n=203), batch_size=20, nb_epochs=5)  # the last batch holds 3
+    trainer.fit(*nets.data("batchnorm", n=203), batch_size=20, nb_epochs=8)  # the last batch holds 3
     assert len({r["lamda"] for r in trainer.history}) > 2
     compiled = [function for f in seen for function in f.compiled]
     assert len(compiled) == 3  # the plain and the penalised step, and the predictions whose accuracy λ follows
     assert [function.experimental_get_tracing_count() for function in compiled] == [1] * len(compiled)
 
 
-@pytest.mark.parametrize(("net", "decorated"), [("mlp", True), ("mlp", False), ("batchnorm", True)])
+@pytest.mark.parametrize("decorated", [True, False])
+@pytest.mark.parametrize("net", ["mlp", "batchnorm"])
 def test_a_train_step_of_the_users_own_gets_the_gradient_of_the_penalty(decorated, net):
     """A train_step that does what ART would do gives the weights that ART's own step gives."""
     x, y = nets.data(net)
@@ -136,7 +135,7 @@ def test_a_train_step_of_the_users_own_gets_the_gradient_of_the_penalty(decorate
 
     second._train_step = tf.function(train_step) if decorated else train_step
     histories = []
-    for classifier in (second, *((first,) if net == "mlp" else ())):
+    for classifier in (first, second):
         trainer = CLIPTrainer(classifier, lamda=0.05, pair_interval=2, seed=0)
         trainer.fit(x, y, batch_size=16, nb_epochs=3)
         histories.append(trainer.history)
@@ -183,27 +182,28 @@ def test_keras_schedules_and_functions_of_the_epoch():
     assert nets.learning_rate(other) == pytest.approx(0.025)
 
 
-@pytest.mark.parametrize(
-    ("policy", "all_low"), [("mixed_float16", False), ("mixed_float16", True), ("mixed_bfloat16", True)]
-)
-def test_mixed_precision_trains_and_measures_in_float32(policy, all_low):
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_trains_and_measures_in_float32(policy):
     keras.config.set_dtype_policy(policy)
     try:
-        last = {} if all_low else {"dtype": "float32"}
-        model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(16, "tanh"), keras.layers.Dense(3, **last)])
+        model = keras.Sequential(
+            [keras.Input((6,)), keras.layers.Dense(16, "tanh"), keras.layers.Dense(3, dtype="float32")]
+        )
+        all_low = mlp()
     finally:
         keras.config.set_dtype_policy("float32")
     x, y = nets.data(n=200)
-    optimizer = keras.optimizers.SGD(0.3) if all_low else keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.3))
-    classifier = nets.wrap(model, (6,), 0.3, lambda rate: optimizer)
-    trainer = CLIPTrainer(classifier, lamda=1e-3, certify_eps=0.01 if all_low else 0.0, seed=0)
-    trainer.fit(x, y, validation_data=(x, y), batch_size=20, nb_epochs=20)
-    assert trainer.history[-1]["val_accuracy"] > 0.8
-    assert trainer.history[-1]["skipped_steps"] == 0
-    assert all(w.dtype == np.float32 for w in nets.weights(classifier).values())
-    f = function_of(classifier)
-    assert f.forward(f.tensor(x)).dtype == tf.float32
-    assert PairSet(f, x, 4, seed=0).ascend(2).quotients().max() > 0
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.3))
+    for made, chosen in ((model, lambda rate: optimizer), (all_low, keras.optimizers.SGD)):
+        classifier = nets.wrap(made, (6,), 0.3, chosen)
+        trainer = CLIPTrainer(classifier, lamda=1e-3, certify_eps=0.01 if made is all_low else 0.0, seed=0)
+        trainer.fit(x, y, validation_data=(x, y), batch_size=20, nb_epochs=30)
+        assert trainer.history[-1]["val_accuracy"] > 0.8
+        assert trainer.history[-1]["skipped_steps"] == 0
+        assert all(w.dtype == np.float32 for w in nets.weights(classifier).values())
+        f = function_of(classifier)
+        assert f.forward(f.tensor(x)).dtype == tf.float32
+        assert PairSet(f, x, 4, seed=0).ascend(2).quotients().max() > 0
 
 
 class Fourth(keras.losses.Loss):
@@ -233,26 +233,27 @@ def test_losses_learn(loss, outputs, activation):
         net = mlp(outputs, activation)
         made.append(nets.wrap(net, (6,), 0.02, keras.optimizers.Adam, loss, max(2, outputs)))
     one_hot = np.eye(max(2, outputs))[y]
-    for classifier, labels, others in zip(made, (y, one_hot), (one_hot, y), strict=False):
+    for classifier, formats in zip(made, ((y, one_hot), (one_hot,)), strict=False):
         trainer = CLIPTrainer(classifier, lamda=1e-4, seed=0)
-        trainer.fit(x, labels, validation_data=(x, others), batch_size=20, nb_epochs=25)
+        for labels, nb_epochs in zip(formats, (25, 5), strict=False):
+            trainer.fit(x, labels, validation_data=(x, labels), batch_size=20, nb_epochs=nb_epochs)
         assert trainer.history[-1]["val_accuracy"] > 0.88
         assert trainer.history[-1]["accuracy"] > 0.88
 
 
-@pytest.mark.parametrize(("loss", "outputs"), [("mean_squared_error", 2), (keras.losses.Huber(), 1)])
-def test_regression_with_a_keras_classifier(loss, outputs):
+@pytest.mark.parametrize("loss", ["mean_squared_error", keras.losses.Huber()])
+def test_regression_with_a_keras_classifier(loss):
     x = np.linspace(0, 1, 40, dtype=np.float32)[:, None]
-    y = x[:, 0] ** 2 if outputs == 1 else np.hstack([x, -(x**2)])
-    keras.utils.set_random_seed(0)
-    stack = [keras.Input((1,)), keras.layers.Dense(16, "tanh"), keras.layers.Dense(outputs)]
-    regressor = keras_classifier(loss, keras.Sequential(stack), keras.optimizers.Adam(0.02))
-    trainer = CLIPTrainer(regressor, lamda=1e-4, seed=0)
-    trainer.fit(x, y, validation_data=(x, y), batch_size=8, nb_epochs=40)
-    assert trainer.history[-1]["val_loss"] < 1e-2
-    assert trainer.history[-1]["accuracy"] is None
-    with pytest.raises(ValueError, match="a regressor has no accuracy"):
-        CLIPTrainer(regressor, target_accuracy=0.9)
+    for outputs, y in ((1, x[:, 0] ** 2), (2, np.hstack([x, -(x**2)]))):
+        keras.utils.set_random_seed(0)
+        stack = [keras.Input((1,)), keras.layers.Dense(16, "tanh"), keras.layers.Dense(outputs)]
+        regressor = keras_classifier(loss, keras.Sequential(stack), keras.optimizers.Adam(0.02))
+        trainer = CLIPTrainer(regressor, lamda=1e-4, seed=0)
+        trainer.fit(x, y, validation_data=(x, y), batch_size=8, nb_epochs=60)
+        assert trainer.history[-1]["val_loss"] < 1e-2
+        assert trainer.history[-1]["accuracy"] is None
+        with pytest.raises(ValueError, match="a regressor has no accuracy"):
+            CLIPTrainer(regressor, target_accuracy=0.9)
 
 
 def test_a_mean_squared_error_makes_a_regressor_only_of_linear_outputs():
@@ -333,7 +334,7 @@ def test_transposed_and_separable_convolutions_count_outputs_first():
 def test_keras_fit_with_the_penalty(make):
     x, y = nets.data(n=200)
     constants = []
-    for lamda in (0.3, *((0.0,) if make is functional else ())):
+    for lamda in (0.0, 0.3):
         model = make()
         penalty = LipschitzPenalty(model, x, clip_values=(0, 1), seed=0)
         wrapped = penalty.keras_model(lamda)
@@ -343,9 +344,8 @@ def test_keras_fit_with_the_penalty(make):
         np.testing.assert_allclose(wrapped.predict(x, verbose=0), model(x).numpy(), atol=1e-6)
         plain = LOGITS(y, model(x)).numpy()
         assert logs["val_loss"][-1] == pytest.approx(plain, rel=1e-4)
-        if make is functional:
-            constants.append(lipschitz_lower_bound(model, x, nb_restarts=8, max_iter=5, seed=0).value)
-    assert make is not functional or constants[0] < 0.6 * constants[1]
+        constants.append(lipschitz_lower_bound(model, x, nb_restarts=8, seed=0).value)
+    assert constants[1] < 0.6 * constants[0]
 
 
 def test_keras_fit_lets_callbacks_change_lamda_and_names_misuse():
