@@ -21,7 +21,7 @@ from artclip.evaluation.curves import robustness_curve
 from artclip.evaluation.evaluate import evaluate
 from artclip.evaluation.record import describe
 from artclip.evaluation.result import Evaluation
-from artclip.evaluation.victim import labels_of
+from artclip.evaluation.outputs import labels_of
 from artclip.frameworks import FRAMEWORKS, default_framework, function_of, nets_of
 from artclip.hashing import digest
 

@@ -152,8 +152,9 @@ def hopskipjump(task: Task, max_iter: int, max_eval: int) -> list[Stage]:
     from art.attacks.evasion import HopSkipJump
 
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        within = float(x.min() - task.eps), float(x.max() + task.eps)  # else ART's takes the least and most of x
         attack = HopSkipJump(
-            task.victim.black_box(),
+            task.victim.black_box(within),
             norm=task.norm,
             max_iter=max_iter,
             max_eval=max_eval,

@@ -104,8 +104,9 @@ def evaluate(
     if isinstance(attacks, str) and attacks in SETS:
         chosen = for_model(attacks, norm, victim)
         through = victim.f.approximated
-        if not victim.has_gradients or victim.flat or through:
+        if not victim.has_gradients or victim.flat or victim.stepped or through:
             why = "gives no gradients" if not victim.has_gradients else "has gradients of zero"
+            why = "has outputs that are constant in steps, of which gradients tell little" if victim.stepped else why
             why = f"has the defence {through[0]} in numpy" if through and not victim.flat else why
             closed = ", ".join(c.title for c in chosen if c.attack.access == CLOSED) or "none"
             remarks.append(f"The model {why}: attacks of the set {attacks!r} by outputs alone are {closed}")

@@ -10,11 +10,13 @@ import numpy as np
 from artclip import checks
 from artclip.evaluation.cache import Cache
 from artclip.evaluation.draws import DRAWS, VOTES, is_random, majority, randomness, said
+from artclip.evaluation.outputs import labels_of
 from artclip.evaluation.run import Arena
 from artclip.evaluation.task import Task
-from artclip.evaluation.victim import Victim, labels_of
+from artclip.evaluation.victim import Victim
 from artclip.frameworks import FRAMEWORKS, function_of
 from artclip.frameworks.check import give_range, refuse_own_predict
+from artclip.frameworks.class_labels import as_columns
 from artclip.frameworks.one_output import how_read
 
 _NUMBERS = 1 << 22  # of inputs in one pass
@@ -70,6 +72,8 @@ class Subject:
         if self.one is not None:
             outputs = self.one.columns(outputs)
             self.remarks.append(str(self.one))
+        y, said_of_labels = as_columns(y, self.f.class_labels)
+        self.remarks += said_of_labels
         self.y = checks.classes(self.x, y, self.nb_classes)
         self._seed, self._calls = seed, 0
         few = self.x[: min(32, size)]
