@@ -133,6 +133,7 @@ def nes(task: Task, max_iter: int, num_basis: int, sigma: float) -> list[Stage]:
                 labels = np.repeat(y[i : i + step], self.num_basis, axis=0)
                 minus, plus = (_margin(task, side, labels)[0] for side in self._generate_samples(rows, around))
                 rises = (plus - minus).reshape(len(rows), self.num_basis)
+                rises /= np.maximum(np.abs(rises).max(1, keepdims=True), np.finfo(float).tiny)
                 found[i : i + step] = np.tensordot(rises, directions, 1)
             return found
 

@@ -128,6 +128,11 @@ def evaluate(
         below.append((budget, float((subject.right & ~fell).mean()) if attacked else None))
     arena = subject.arena(norm, largest, seed, key=key, cache=kept, nb_examples=_EXAMPLES)
     outcomes = _attack(arena, chosen, subject.right, full, verbose, fell)
+    if subject.by_batch:
+        remarks.append(
+            "Outputs depend on the other samples of the batch: figures hold for these samples in this order and "
+            f"batch_size={victim.batch_size}"
+        )
     if subject.nb_nan:
         remarks.append(f"Outputs are NaN for {subject.nb_nan} of {len(x)} samples, which count as wrong")
     # Nothing from here on may cost the results of the attacks.
@@ -137,7 +142,7 @@ def evaluate(
         few = np.flatnonzero(subject.right)[:PROBED]
         arena, broken = subject.arena(norm, largest, seed, few), broken_within(outcomes, len(x)) | fell
         nan = subject.nb_nan, subject.nb_unanswered, len(x)
-        probe = Probe(estimator, arena, outcomes, broken, radii, few, nan)
+        probe = Probe(estimator, arena, outcomes, broken, radii, few, nan, subject.by_batch)
         shown, failed = signs(probe)
         remarks += failed
     curve = _tried("The curve of the probe", lambda: probe.curve if probe else [], [], remarks)

@@ -56,6 +56,33 @@ def random_outputs(p: Probe) -> Sign | None:
     )
 
 
+def outputs_by_batch(p: Probe) -> Sign | None:
+    """A sample alone has other outputs than in a batch."""
+    if not p.by_batch:
+        return None
+    return Sign(
+        "outputs depend on the batch",
+        f"a sample alone, or among others, has outputs that differ by {p.by_batch:.1%} of the largest: the model "
+        "normalises or mixes over the samples of a batch, so figures hold for these samples, in this order, and "
+        f"batch_size={p.arena.task.victim.batch_size}",
+        "Let the model use statistics of the training (as BatchNorm with running averages in eval mode does), or "
+        "measure it with batches as it is deployed with",
+    )
+
+
+def stepped_outputs(p: Probe) -> Sign | None:
+    """Labels, or rounded numbers, beside gradients of something else."""
+    if not p.arena.task.victim.stepped:
+        return None
+    return Sign(
+        "outputs in steps",
+        "outputs have few values and do not move along their own gradients: they are labels, or rounded, and "
+        "gradients are of something else",
+        "Gradient attacks see no progress; hold the figure against hopskipjump, which 'standard' runs besides, or "
+        "attack the model before it is rounded",
+    )
+
+
 def zero_gradients(p: Probe) -> Sign | None:
     """The margin of the logits does not change with the input."""
     if not p.enough or (zero := p.flat_margin) <= 0.05:
@@ -287,6 +314,8 @@ SIGNS: tuple[Callable[[Probe], Sign | None], ...] = (
     contradiction,
     no_gradients,
     random_outputs,
+    outputs_by_batch,
+    stepped_outputs,
     nan_outputs,
     astray_gradients,
     zero_gradients,

@@ -21,7 +21,8 @@ from artclip.lipschitz.precision import has_gradient
 
 _LEAST = 1e-37  # probabilities that attacks tell from zero: float32 has none that are much smaller
 ASIDE = 1e-3  # how far gradients are taken from where they are not finite, as a share of the inputs' range
-_MOST = 1e12  # of a cotangent: of saturated probabilities they are up to 1e37
+_LARGE = 1e4  # of gradients: those beyond, and those below its inverse, are scaled
+_MOST = 1e30  # of logits, and of cotangents: of saturated probabilities they are up to 1e37
 _SPREAD = 10.0  # that logits are scaled to for a cross-entropy, where all lie within one of each other
 
 
@@ -149,16 +150,19 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
 
     def predict(self, x: np.ndarray, batch_size: int = 128, **kwargs: Any) -> np.ndarray:
         """Logits of inputs (n, *input_shape), in float32, shape (n, nb_classes)."""
-        return self._over(x, lambda rows, _: self._pull(rows)[0]).astype(ART_NUMPY_DTYPE)
+        return _held(self._over(x, lambda rows, _: self._pull(rows)[0])).astype(ART_NUMPY_DTYPE)
 
     def loss_gradient(self, x: np.ndarray, y: np.ndarray, **kwargs: Any) -> np.ndarray:
-        """Per sample a multiple of the gradient of its loss: scaled so that the largest cotangent is one."""
+        """Per sample a multiple of the gradient of its loss, whose squares neither overflow nor vanish in float32."""
 
         def cotangents(logits: np.ndarray, part: np.ndarray) -> np.ndarray:
             found = self._loss(logits, y[part])[1]
             return found / np.maximum(np.abs(found).max(1, keepdims=True), np.finfo(float).tiny)
 
-        return self._gradient(x, cotangents).reshape(x.shape)
+        found = self._gradient(x, cotangents).reshape(len(x), -1)
+        largest = np.abs(found).max(1, keepdims=True)
+        fits = (largest == 0) | ((largest > 1 / _LARGE) & (largest < _LARGE))
+        return (found / np.where(fits, 1, largest)).reshape(x.shape)
 
     def compute_loss(self, x: np.ndarray, y: np.ndarray, reduction: str = "none", **kwargs: Any) -> np.ndarray:
         """The loss of each sample, shape (n,); ``reduction`` "mean" or "sum" for one number."""
@@ -300,6 +304,6 @@ def image_shape(shape: tuple[int, ...], channels_first: bool) -> tuple[int, ...]
     return (1, side, side) if channels_first else (side, side, 1)
 
 
-def _held(cotangents: np.ndarray) -> np.ndarray:
-    """Cotangents (n, k), rows that are so large that squares of gradients overflow scaled down."""
-    return cotangents * np.minimum(1, _MOST / np.maximum(np.abs(cotangents).max(1, keepdims=True), 1))
+def _held(rows: np.ndarray) -> np.ndarray:
+    """Finite numbers (n, k), rows that float32 hardly holds scaled down."""
+    return rows * np.minimum(1, _MOST / np.maximum(np.abs(rows).max(1, keepdims=True), 1))
