@@ -29,10 +29,10 @@ def refuse_other_function(f: Function, x: np.ndarray) -> None:
         return
     kind = type(getattr(f, "estimator", f)).__name__
     raise ValueError(
-        f"predict of this {kind} and its model give outputs that differ by {share:.1%} of the largest: predict compiled "
-        "the model when it was first called, and what was changed in Python since (an attribute, a function) is not in "
-        f"it. Labels would be of the old function, attacks of the new one; wrap the model in a new {kind}, and call "
-        "model.compile(...) again where it is a compiled Keras model"
+        f"predict of this {kind} and its model give outputs that differ by {share:.1%} of the largest: predict "
+        "compiled the model when it was first called, and knows nothing of what was changed in Python since, as an "
+        "attribute or a function. Labels would be of the old function, attacks of the new one; wrap the model in a "
+        f"new {kind}, and call model.compile(...) again where it is a compiled Keras model"
     )
 
 

@@ -19,6 +19,7 @@ from artclip.evaluation.record import describe
 from artclip.evaluation.result import Evaluation, Example
 from artclip.evaluation.run import Arena, Outcome, broken_within
 from artclip.evaluation.subject import Subject, seed_of
+from artclip.evaluation.units import too_small
 from artclip.hashing import digest
 from artclip.lipschitz.certificate import certified_radius
 from artclip.lipschitz.lower import lipschitz_lower_bound
@@ -110,6 +111,7 @@ def evaluate(
             why = f"has the defence {through[0]} in numpy" if through and not victim.flat else why
             closed = ", ".join(c.title for c in chosen if c.attack.access == CLOSED) or "none"
             remarks.append(f"The model {why}: attacks of the set {attacks!r} by outputs alone are {closed}")
+    remarks += too_small(chosen, norm, largest, subject.x, subject.f.clip_values)
     if class_names is not None and len(class_names) != subject.nb_classes:
         raise ValueError(f"class_names has {len(class_names)} names for {subject.nb_classes} classes")
     about = describe(subject.package)

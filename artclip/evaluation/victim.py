@@ -31,10 +31,10 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
 
     Its outputs are logits: a sigmoid, softmax or ReLU at the end of the model is taken off for the attack where the
     model shows it. Rows that sum to one, of a model that shows nothing, are taken for probabilities, and their
-    logarithms for logits, unless they are labels, as rows of one 1 and else 0. All other outputs are attacked as they are. Its gradients are of one loss of
-    :data:`artclip.evaluation.losses.LOSSES` per sample, scaled so that none underflows, whatever loss the estimator
-    has. Where they are not finite, they are taken at a point nearby, and what is still not finite is 0. All attacks of
-    ART run on it alike, in numpy, for every framework.
+    logarithms for logits, unless they are labels, as rows of one 1 and else 0. All other outputs are attacked as they
+    are. Its gradients are of one loss of :data:`artclip.evaluation.losses.LOSSES` per sample, scaled so that none
+    underflows, whatever loss the estimator has. Where they are not finite, they are taken at a point nearby, and what
+    is still not finite is 0. All attacks of ART run on it alike, in numpy, for every framework.
 
     Args:
         estimator: what is attacked.

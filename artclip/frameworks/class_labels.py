@@ -1,4 +1,4 @@
-"""The labels that an estimator was fitted on, where they are not 0 to n − 1: ``classes_`` of scikit-learn and its like."""
+"""The labels that an estimator was fitted on, where they are not 0 to n − 1: ``classes_`` of scikit-learn."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def as_columns(y: Any, labels: np.ndarray | None) -> tuple[Any, list[str]]:
             f"y has the label {strange[0]!r}, and the classes_ that the model was fitted on are {_said(labels)}; give "
             "labels among these, or one-hot rows in their order"
         )
-    line = f"Labels were taken for the classes_ that the model was fitted on, {_said(labels)}: not for places of columns"
+    line = f"Labels were taken for the classes_ that the model was fitted on, {_said(labels)}, not for columns"
     return np.array([places[label] for label in given], np.int64), [line]
 
 
