@@ -104,7 +104,8 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
         if self.has_gradients:
             slopes = self.with_loss("margin").loss_gradient(x, np.eye(nb_classes)[logits.argmax(1)])
             self.flat = not slopes.any()
-            self.stepped = not self.flat and few_values(logits) and self._stays(x, slopes, logits)
+            own = not self.flat and not self.f.approximated  # a defence's steps are known
+            self.stepped = own and few_values(logits) and self._stays(x, slopes, logits)
         self.loss, self.passes, self.nb_astray = loss, 0, 0
 
     def _stays(self, x: np.ndarray, slopes: np.ndarray, logits: np.ndarray) -> bool:
