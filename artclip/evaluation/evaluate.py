@@ -52,16 +52,18 @@ def evaluate(
 ) -> Evaluation:
     """Attack a classifier, bound its Lipschitz constant, and look for signs that the figures are too good.
 
-    Attacks are ART's, run on the logits through an own view of the model: a sigmoid, softmax or ReLU at its end
-    is taken off first. They go from cheap to dear, each on the samples that still stand. A model without gradients is
-    attacked through its outputs. Where outputs are NaN, the model counts as wrong. One output of a binary classifier,
-    log-odds or a probability, counts as two. Gradients pass a defence in numpy as ART estimates it (BPDA); a model that
-    answers at random is attacked through the mean of draws (EOT), and the majority of draws counts.
+    Attacks are ART's, run on the logits through an own view of the model: a sigmoid, softmax or ReLU at its end is
+    taken off first. They go from cheap to dear, each on the samples that still stand. A model without gradients is
+    attacked through its outputs, and so is one whose outputs are constant in steps. Where outputs are NaN, the model
+    counts as wrong. One output of a binary classifier, log-odds or a probability, counts as two. Gradients pass a
+    defence in numpy as ART estimates it (BPDA); a model that answers at random is attacked through the mean of draws
+    (EOT), and the majority of draws counts.
 
     Args:
         estimator: an ART classifier, or a bare ``torch.nn.Module`` or Keras model; as deployed.
         x: inputs, shape (n, *input_shape), in the units of ``clip_values``.
-        y: class indices of shape (n,), or one-hot labels.
+        y: class indices of shape (n,), or one-hot labels; of a scikit-learn model whose ``classes_`` are not 0 to
+            n − 1, labels among these.
         norm: of the budget: 1, 2 or inf.
         eps: the budget ‖x' − x‖ <= eps, > 0, in units of the inputs; or several, for a curve of the robust accuracy:
             the attacks run within each, from the smallest on, on what still stands. All other figures are of the
@@ -88,7 +90,8 @@ def evaluate(
         The :class:`Evaluation`.
 
     Raises:
-        ValueError, TypeError: bad input, before any attack.
+        ValueError, TypeError: bad input, or a model of which ``predict`` is another function than gradients are of,
+            before any attack.
     """
     started, norm = time.perf_counter(), checks.norm("norm", norm)
     *smaller, largest = _budgets(eps)

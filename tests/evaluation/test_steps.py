@@ -31,8 +31,8 @@ def test_labels_with_gradients_are_attacked_to_the_truth():
     eps = float(np.median(near))
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        found = evaluate(SklearnClassifier(model), X, y, eps=eps, attacks="standard", **OPTIONS)
-    assert found.robust_accuracy == pytest.approx((np.array(near) > eps).mean(), abs=0.02)
+        found = evaluate(SklearnClassifier(model), X[:20], y[:20], eps=eps, attacks="standard", **OPTIONS)
+    assert found.robust_accuracy == pytest.approx((np.array(near)[:20] > eps).mean(), abs=0.01)
     assert "HopSkipJump" in [o.chosen.attack.title for o in found.outcomes]
     assert "outputs in steps" in [w.name for w in found.warnings]
     assert any("constant in steps" in line for line in found.notes())
