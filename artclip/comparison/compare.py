@@ -53,7 +53,7 @@ def compare(
         nb_seeds: trainings per defence, >= 1, with seeds 0, 1, ...
         norm, eps: budget of the attack, eps > 0 in units of the inputs; the Lipschitz bound is in the same norm. CLIP
             itself trains in L2 whatever the attack.
-        noise: standard deviation of the Gaussian noise, >= 0.
+        noise: standard deviation of the Gaussian noise, >= 0, in units of the inputs.
         nb_epochs: passes over the data, >= 1, with Adam under a cosine schedule.
         batch_size: samples a step, >= 1.
         activation: ``relu``, ``sigmoid``, ``softplus``, ``gelu``; of nets by name.

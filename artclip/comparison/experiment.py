@@ -19,9 +19,10 @@ from artclip.data import load_data
 from artclip.evaluation.attacks import NONE, SETS, Chosen, canonical, choose
 from artclip.evaluation.curves import robustness_curve
 from artclip.evaluation.evaluate import evaluate
+from artclip.evaluation.outputs import labels_of
 from artclip.evaluation.record import describe
 from artclip.evaluation.result import Evaluation
-from artclip.evaluation.victim import labels_of
+from artclip.evaluation.units import too_small
 from artclip.frameworks import FRAMEWORKS, default_framework, function_of, nets_of
 from artclip.hashing import digest
 
@@ -225,6 +226,7 @@ class Experiment:
             spent.notes
             + [f"{last.nb_fell_to_probe} samples of the worst case fell to artclip's own probe alone"]
             * (last.nb_fell_to_probe > 0)
+            + too_small(self.chosen, float(self.norm), self.eps, x_test, classifier.clip_values)
             + [f"{o.chosen.title}: {o.error}" for ev in found for o in ev.outcomes if o.error]
             + ([f"no upper bound: {last.settings['no_upper_bound']}"] if last.settings["no_upper_bound"] else []),
             arrays=_arrays(last, kept),

@@ -144,7 +144,10 @@ CLOSED_SETS: dict[str, tuple[str, ...]] = {
     "quick": ("noise", "square:max_iter=300", "nes:max_iter=5,sigma=0.05"),
     "standard": ("noise", "square", "nes:sigma=0.05"),
 }
-_LABELS_ALONE = "hopskipjump:max_iter=5,max_eval=100"  # besides, where outputs are nothing but labels
+_LABELS_ALONE = {  # besides, where outputs are labels or constant in steps
+    "quick": "hopskipjump:max_iter=5,max_eval=100",
+    "standard": "hopskipjump",
+}
 
 
 def canonical(text: str) -> str:
@@ -194,7 +197,8 @@ class Chosen:
 def for_model(name: str, norm: float, victim: Any) -> list[Chosen]:
     """The attacks of a set for a model: by outputs alone where it gives no gradients, besides where they mislead.
 
-    That is where they are zero, or an estimate because of a defence that works in numpy.
+    That is where they are zero, where outputs are constant in steps, so that they are of something else, or where they
+    are an estimate because of a defence that works in numpy.
 
     Args:
         name: of the set.
@@ -202,8 +206,8 @@ def for_model(name: str, norm: float, victim: Any) -> list[Chosen]:
         victim: the :class:`~artclip.evaluation.victim.Victim`.
     """
     names = SETS[name] if victim.has_gradients else ()
-    if victim.flat or not victim.has_gradients or victim.f.approximated:
-        names += (*CLOSED_SETS[name], *((_LABELS_ALONE,) if victim.hard else ()))
+    if victim.flat or victim.stepped or not victim.has_gradients or victim.f.approximated:
+        names += (*CLOSED_SETS[name], *((_LABELS_ALONE[name],) if victim.hard or victim.stepped else ()))
     return _in_order([c for c in map(_named, dict.fromkeys(names)) if _fits(c, norm)])
 
 

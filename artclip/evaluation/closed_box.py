@@ -133,6 +133,7 @@ def nes(task: Task, max_iter: int, num_basis: int, sigma: float) -> list[Stage]:
                 labels = np.repeat(y[i : i + step], self.num_basis, axis=0)
                 minus, plus = (_margin(task, side, labels)[0] for side in self._generate_samples(rows, around))
                 rises = (plus - minus).reshape(len(rows), self.num_basis)
+                rises /= np.maximum(np.abs(rises).max(1, keepdims=True), np.finfo(float).tiny)
                 found[i : i + step] = np.tensordot(rises, directions, 1)
             return found
 
@@ -152,8 +153,9 @@ def hopskipjump(task: Task, max_iter: int, max_eval: int) -> list[Stage]:
     from art.attacks.evasion import HopSkipJump
 
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        within = float(x.min() - task.eps), float(x.max() + task.eps)  # else ART's takes the least and most of x
         attack = HopSkipJump(
-            task.victim.black_box(),
+            task.victim.black_box(within),
             norm=task.norm,
             max_iter=max_iter,
             max_eval=max_eval,

@@ -19,6 +19,7 @@ from artclip.evaluation.record import describe
 from artclip.evaluation.result import Evaluation, Example
 from artclip.evaluation.run import Arena, Outcome, broken_within
 from artclip.evaluation.subject import Subject, seed_of
+from artclip.evaluation.units import too_small
 from artclip.hashing import digest
 from artclip.lipschitz.certificate import certified_radius
 from artclip.lipschitz.lower import lipschitz_lower_bound
@@ -51,16 +52,18 @@ def evaluate(
 ) -> Evaluation:
     """Attack a classifier, bound its Lipschitz constant, and look for signs that the figures are too good.
 
-    Attacks are ART's, run on the logits through an own view of the model: a sigmoid, softmax or ReLU at its end
-    is taken off first. They go from cheap to dear, each on the samples that still stand. A model without gradients is
-    attacked through its outputs. Where outputs are NaN, the model counts as wrong. One output of a binary classifier,
-    log-odds or a probability, counts as two. Gradients pass a defence in numpy as ART estimates it (BPDA); a model that
-    answers at random is attacked through the mean of draws (EOT), and the majority of draws counts.
+    Attacks are ART's, run on the logits through an own view of the model: a sigmoid, softmax or ReLU at its end is
+    taken off first. They go from cheap to dear, each on the samples that still stand. A model without gradients is
+    attacked through its outputs, and so is one whose outputs are constant in steps. Where outputs are NaN, the model
+    counts as wrong. One output of a binary classifier, log-odds or a probability, counts as two. Gradients pass a
+    defence in numpy as ART estimates it (BPDA); a model that answers at random is attacked through the mean of draws
+    (EOT), and the majority of draws counts.
 
     Args:
         estimator: an ART classifier, or a bare ``torch.nn.Module`` or Keras model; as deployed.
         x: inputs, shape (n, *input_shape), in the units of ``clip_values``.
-        y: class indices of shape (n,), or one-hot labels.
+        y: class indices of shape (n,), or one-hot labels; of a scikit-learn model whose ``classes_`` are not 0 to
+            n − 1, labels among these.
         norm: of the budget: 1, 2 or inf.
         eps: the budget ‖x' − x‖ <= eps, > 0, in units of the inputs; or several, for a curve of the robust accuracy:
             the attacks run within each, from the smallest on, on what still stands. All other figures are of the
@@ -87,7 +90,8 @@ def evaluate(
         The :class:`Evaluation`.
 
     Raises:
-        ValueError, TypeError: bad input, before any attack.
+        ValueError, TypeError: bad input, or a model of which ``predict`` is another function than gradients are of,
+            before any attack.
     """
     started, norm = time.perf_counter(), checks.norm("norm", norm)
     *smaller, largest = _budgets(eps)
@@ -104,11 +108,13 @@ def evaluate(
     if isinstance(attacks, str) and attacks in SETS:
         chosen = for_model(attacks, norm, victim)
         through = victim.f.approximated
-        if not victim.has_gradients or victim.flat or through:
+        if not victim.has_gradients or victim.flat or victim.stepped or through:
             why = "gives no gradients" if not victim.has_gradients else "has gradients of zero"
+            why = "has outputs that are constant in steps, of which gradients tell little" if victim.stepped else why
             why = f"has the defence {through[0]} in numpy" if through and not victim.flat else why
             closed = ", ".join(c.title for c in chosen if c.attack.access == CLOSED) or "none"
             remarks.append(f"The model {why}: attacks of the set {attacks!r} by outputs alone are {closed}")
+    remarks += too_small(chosen, norm, largest, subject.x, subject.f.clip_values)
     if class_names is not None and len(class_names) != subject.nb_classes:
         raise ValueError(f"class_names has {len(class_names)} names for {subject.nb_classes} classes")
     about = describe(subject.package)
@@ -127,6 +133,11 @@ def evaluate(
         below.append((budget, float((subject.right & ~fell).mean()) if attacked else None))
     arena = subject.arena(norm, largest, seed, key=key, cache=kept, nb_examples=_EXAMPLES)
     outcomes = _attack(arena, chosen, subject.right, full, verbose, fell)
+    if subject.by_batch:
+        remarks.append(
+            "Outputs depend on the other samples of the batch: figures hold for these samples in this order and "
+            f"batch_size={victim.batch_size}"
+        )
     if subject.nb_nan:
         remarks.append(f"Outputs are NaN for {subject.nb_nan} of {len(x)} samples, which count as wrong")
     # Nothing from here on may cost the results of the attacks.
@@ -136,7 +147,7 @@ def evaluate(
         few = np.flatnonzero(subject.right)[:PROBED]
         arena, broken = subject.arena(norm, largest, seed, few), broken_within(outcomes, len(x)) | fell
         nan = subject.nb_nan, subject.nb_unanswered, len(x)
-        probe = Probe(estimator, arena, outcomes, broken, radii, few, nan)
+        probe = Probe(estimator, arena, outcomes, broken, radii, few, nan, subject.by_batch)
         shown, failed = signs(probe)
         remarks += failed
     curve = _tried("The curve of the probe", lambda: probe.curve if probe else [], [], remarks)

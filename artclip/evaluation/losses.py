@@ -54,6 +54,12 @@ def targeted_difference_of_logits_ratio(z: np.ndarray, y: np.ndarray) -> tuple[n
     return _ratio(z, *_difference(z, marks[:, 1], marks[:, 0]), top - rest)
 
 
+def targeted_margin(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Logit of the target, which the second largest entry of y marks, minus the right one."""
+    marks = np.argsort(-y, axis=1)
+    return _difference(z, marks[:, 1], marks[:, 0])
+
+
 def _largest_wrong(z: np.ndarray, true: np.ndarray) -> np.ndarray:
     others = z.copy()
     others[np.arange(len(z)), true] = -np.inf
@@ -83,4 +89,5 @@ LOSSES: dict[str, Loss] = {
     "margin": margin,
     "DLR": difference_of_logits_ratio,
     "targeted DLR": targeted_difference_of_logits_ratio,
+    "targeted margin": targeted_margin,
 }

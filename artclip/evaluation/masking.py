@@ -7,53 +7,22 @@ short attacks on a few samples that the model gets right.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from artclip.evaluation.attacks import CLOSED, WHITE, choose
-from artclip.evaluation.draws import apart
 from artclip.evaluation.probe import STEPS, Probe, share_of_zeros
+from artclip.evaluation.sign import Sign
+from artclip.evaluation.signs_of_outputs import (
+    nan_outputs,
+    no_gradients,
+    outputs_by_batch,
+    random_outputs,
+    stepped_outputs,
+)
 from artclip.evaluation.victim import ASIDE
 
 _CLEAR = 0.1  # differences of accuracy that are no accident
-
-
-@dataclass(frozen=True)
-class Sign:
-    """A sign of gradient masking, or of an attack that is too weak.
-
-    Attributes:
-        name: which sign.
-        finding: what was seen, with figures.
-        advice: what to try.
-        doubtful: whether the worst case of the evaluation itself may be too high; else it is about other figures.
-    """
-
-    name: str
-    finding: str
-    advice: str
-    doubtful: bool = True
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.finding}. {self.advice}."
-
-
-def random_outputs(p: Probe) -> Sign | None:
-    """Two calls, two answers."""
-    x = p.arena.x
-    if not len(x):
-        return None
-    victim = p.arena.task.victim
-    differ = apart(*(victim.f.outputs(x, victim.batch_size) for _ in range(2)))
-    if not differ:
-        return None
-    return Sign(
-        "random outputs",
-        f"two calls on the same inputs differ by {differ:.1%} of the largest output; attacks took the mean of "
-        f"{victim.nb_draws} draws",
-        "More draws may find more: switch the randomness off where you can, and measure the model without it too",
-    )
 
 
 def zero_gradients(p: Probe) -> Sign | None:
@@ -82,18 +51,6 @@ def astray_gradients(p: Probe) -> Sign | None:
         f"the margin has a gradient with NaN or infinite entries at {here} of {len(a.x)} samples, and all attacks met "
         f"{victim.nb_astray} such gradients; they took those of points {ASIDE:g} of the range away instead",
         "Mend the model, as by sqrt(x + 1e-12) for sqrt(x), or hold the figure against closed-box attacks",
-    )
-
-
-def nan_outputs(p: Probe) -> Sign | None:
-    """Outputs that are no numbers."""
-    samples, inputs, nb = p.nan
-    if not inputs and not samples:
-        return None
-    return Sign(
-        "outputs that are not finite",
-        f"outputs are NaN for {samples} of {nb} samples, and for {inputs} inputs of the attacks; they count as wrong",
-        "Find out what makes them, as a division by zero or a logarithm: the figures are of a model that fails there",
     )
 
 
@@ -209,18 +166,6 @@ def budget(p: Probe) -> Sign | None:
     return None
 
 
-def no_gradients(p: Probe) -> Sign | None:
-    """Nothing but closed-box attacks could be run."""
-    if p.arena.task.victim.has_gradients:
-        return None
-    ran = ", ".join(o.chosen.title for o in p.outcomes if o.in_budget)
-    return Sign(
-        "no gradients",
-        f"the model gives none; attacks within the budget that ran without: {ran or 'none'}",
-        "Read the robust accuracy as an optimistic one; attack a differentiable model trained to imitate this one",
-    )
-
-
 def weaker_than_the_probe(p: Probe) -> Sign | None:
     """Short attacks on a few samples break what all attacks of the evaluation left standing."""
     if not any(o.in_budget for o in p.outcomes):
@@ -287,6 +232,8 @@ SIGNS: tuple[Callable[[Probe], Sign | None], ...] = (
     contradiction,
     no_gradients,
     random_outputs,
+    outputs_by_batch,
+    stepped_outputs,
     nan_outputs,
     astray_gradients,
     zero_gradients,

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from artclip import checks
-from artclip.evaluation.victim import labels_of, output_kind
+from artclip.evaluation.outputs import labels_of, output_kind
 from artclip.frameworks import Function, function_of, head_of
+from artclip.frameworks.class_labels import as_columns
 from artclip.frameworks.one_output import OneOutput, how_read
 
 _LOOKED_AT = 500  # samples
@@ -91,7 +92,8 @@ def preflight(estimator: Any, x: np.ndarray, y: np.ndarray) -> Preflight:
     outputs = f.outputs(x, _ROWS)
     one = how_read(f, x, outputs)
     k = max(2, outputs.shape[1])
-    y = checks.classes(x, np.asarray(y)[:_LOOKED_AT], k)
+    y, labelled = as_columns(np.asarray(y)[:_LOOKED_AT], f.class_labels)
+    y = checks.classes(x, y, k)
     accuracy = _right(outputs, y, one)
     others = {name: _accuracy(f, change(x), y, one) for name, change in _changes(f, x).items()}
     model = getattr(estimator, "model", None)
@@ -108,7 +110,7 @@ def preflight(estimator: Any, x: np.ndarray, y: np.ndarray) -> Preflight:
         in_training_mode=getattr(model, "training", None),
         alternatives=others,
         mistakes=_mistakes(accuracy, others, k, x, f.clip_values),
-        remarks=[*reshaped, *([] if one is None else [str(one)])],
+        remarks=[*reshaped, *([] if one is None else [str(one)]), *labelled],
     )
 
 

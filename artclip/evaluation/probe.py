@@ -28,6 +28,7 @@ class Probe:
         certified: certified L2 radii of the evaluation's samples, shape (n,), or ``None``.
         index: of those samples among the evaluation's, shape (m,).
         nan: samples of the evaluation that outputs are NaN for, inputs of attacks that they are, and of how many.
+        by_batch: how far outputs depend on the other samples of the batch, as a share of the largest; 0 for rounding.
 
     Attributes:
         fell: which of the samples the short attacks broke within the evaluation's budget, shape (m,).
@@ -40,6 +41,7 @@ class Probe:
     certified: np.ndarray | None = None
     index: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     nan: tuple[int, int, int] = (0, 0, 0)
+    by_batch: float = 0.0
 
     def __post_init__(self) -> None:
         self.fell = np.zeros(len(self.arena.x), bool)

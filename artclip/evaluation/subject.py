@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 
 from artclip import checks
+from artclip.evaluation.agreement import by_batch, refuse_other_function
 from artclip.evaluation.cache import Cache
 from artclip.evaluation.draws import DRAWS, VOTES, is_random, majority, randomness, said
+from artclip.evaluation.outputs import labels_of
 from artclip.evaluation.run import Arena
 from artclip.evaluation.task import Task
-from artclip.evaluation.victim import Victim, labels_of
+from artclip.evaluation.victim import Victim
 from artclip.frameworks import FRAMEWORKS, function_of
 from artclip.frameworks.check import give_range, refuse_own_predict
+from artclip.frameworks.class_labels import as_columns
 from artclip.frameworks.one_output import how_read
 
 _NUMBERS = 1 << 22  # of inputs in one pass
@@ -38,6 +41,7 @@ class Subject:
         remarks: what was done to the samples, one line each.
         one: how the model's one output is read, or ``None`` where it has several.
         is_random: whether two calls on the same samples differ by more than rounding.
+        by_batch: how far outputs depend on the other samples of the batch, as a share of the largest; 0 for rounding.
         nb_nan: samples that an output is NaN for.
         nb_unanswered: inputs so far, adversarial ones among them, that an output is NaN for.
 
@@ -63,17 +67,24 @@ class Subject:
         self.name = name or type(getattr(estimator, "model", estimator)).__name__
         x, self.remarks = checks.reshaped(x, self.f.input_shape)
         self.x = checks.inputs(x, self.f.input_shape or None, box=self.f.clip_values).astype(np.float32)
-        self.nb_classes = max(2, self.f.predict(self.x[:1]).shape[1])
+        alone = self.f.predict(self.x[:1])
+        self.nb_classes = max(2, alone.shape[1])
         size = batch_size or int(2 ** min(9, max(4, math.floor(math.log2(_NUMBERS / self.x[0].size)))))
-        outputs = self.f.outputs(self.x, size)
+        raw = outputs = self.f.outputs(self.x, size)
         self.one = how_read(self.f, self.x, outputs)
         if self.one is not None:
             outputs = self.one.columns(outputs)
             self.remarks.append(str(self.one))
+        y, said_of_labels = as_columns(y, self.f.class_labels)
+        self.remarks += said_of_labels
         self.y = checks.classes(self.x, y, self.nb_classes)
         self._seed, self._calls = seed, 0
         few = self.x[: min(32, size)]
         nb_draws = DRAWS if is_random(lambda a: self.f.outputs(a, size), few) else 1
+        self.by_batch = 0.0
+        if nb_draws == 1:
+            refuse_other_function(self.f, few)
+            self.by_batch = by_batch(self.f, self.x, raw, alone)
         self.victim = Victim(estimator, few, self.nb_classes, size, outputs=outputs, one=self.one, nb_draws=nb_draws)
         self.victim.give_range(self.f.clip_values if clip_values is not None else None)
         self._postprocessed = bool(getattr(estimator, "postprocessing_defences", None))

@@ -13,6 +13,7 @@ from art.estimators.classification import BlackBoxClassifierNeuralNetwork
 from art.estimators.classification.classifier import ClassGradientsMixin, ClassifierMixin
 
 from artclip.evaluation.losses import LOSSES
+from artclip.evaluation.outputs import bounded, few_values, keeps_labels, output_kind
 from artclip.frameworks import function_of, head_of
 from artclip.frameworks.one_output import OneOutput
 from artclip.lipschitz.pairs import column
@@ -20,19 +21,9 @@ from artclip.lipschitz.precision import has_gradient
 
 _LEAST = 1e-37  # probabilities that attacks tell from zero: float32 has none that are much smaller
 ASIDE = 1e-3  # how far gradients are taken from where they are not finite, as a share of the inputs' range
+_LARGE = 1e4  # of gradients: those beyond, and those below its inverse, are scaled
+_MOST = 1e30  # of logits, and of cotangents: of saturated probabilities they are up to 1e37
 _SPREAD = 10.0  # that logits are scaled to for a cross-entropy, where all lie within one of each other
-
-
-def output_kind(outputs: np.ndarray) -> str:
-    """What outputs (n, k) look like.
-
-    ``"probabilities"`` where each row sums to one, ``"sigmoid"`` where all lie in [0, 1], ``"rectified"`` where none is
-    negative and some are exactly zero, else ``"logits"``.
-    """
-    if outputs.min() < 0 or outputs.max() > 1:
-        return "rectified" if outputs.min() == 0 else "logits"
-    sums = outputs.sum(1)
-    return "probabilities" if np.abs(sums - 1).max() < 1e-3 else "sigmoid"
 
 
 class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNetworkMixin, BaseEstimator):
@@ -40,10 +31,10 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
 
     Its outputs are logits: a sigmoid, softmax or ReLU at the end of the model is taken off for the attack where the
     model shows it. Rows that sum to one, of a model that shows nothing, are taken for probabilities, and their
-    logarithms for logits. All other outputs are attacked as they are. Its gradients are of one loss of
-    :data:`artclip.evaluation.losses.LOSSES` per sample, scaled so that none underflows, whatever loss the estimator
-    has. Where they are not finite, they are taken at a point nearby, and what is still not finite is 0. All attacks of
-    ART run on it alike, in numpy, for every framework.
+    logarithms for logits, unless they are labels, as rows of one 1 and else 0. All other outputs are attacked as they
+    are. Its gradients are of one loss of :data:`artclip.evaluation.losses.LOSSES` per sample, scaled so that none
+    underflows, whatever loss the estimator has. Where they are not finite, they are taken at a point nearby, and what
+    is still not finite is 0. All attacks of ART run on it alike, in numpy, for every framework.
 
     Args:
         estimator: what is attacked.
@@ -59,6 +50,7 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
         kind: ``"logits"``, or what was taken off or undone: ``"probabilities"``, ``"sigmoid"`` or ``"rectified"``.
         has_gradients: whether gradients come from the model, not from differences of its outputs.
         flat: whether it has them, and they are zero at each of the samples.
+        stepped: whether it has them, and outputs of few values do not move with them: they are labels, or rounded.
         hard: whether outputs are labels, as rows of one 1 and else 0.
         passes: samples that went forward.
         nb_astray: gradients of samples that were not finite.
@@ -88,31 +80,40 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
         self._nb_classes = nb_classes
         x = x.astype(ART_NUMPY_DTYPE)
         seen = self._columns(self.f.predict(x)) if outputs is None else outputs
+        self.hard = bool(((seen == 0) | (seen == 1)).all())
         kind, head = head_of(self.f, x) or ("logits", None)
         self.kind: str = kind
         self.head: Any = head
         if self.head is None and one is not None:
             self.kind = one.kind
-        elif self.head is None and output_kind(seen) == "probabilities":
+        elif self.head is None and output_kind(seen) == "probabilities" and not self.hard:
             self.kind = "probabilities"
         self._linear = self.f.linearise()
         self.passes = self.nb_astray = 0
         if (
             self.head is not None
             and nb_draws == 1
-            and not _keeps_labels(self._pull(x)[0], self._columns(self.f.predict(x)))
+            and not keeps_labels(self._pull(x)[0], self._columns(self.f.predict(x)))
         ):  # a softmax over samples
             self.kind, self.head = "logits", None
         self.has_gradients = self.f.access != "predict alone" and has_gradient(self.f, x)
-        self.scale, self.flat = 1.0, False
-        self.hard = bool(((seen == 0) | (seen == 1)).all())
+        self.scale, self.flat, self.stepped = 1.0, False, False
         logits = self.predict(x)
         spread = float(np.ptp(np.where(np.isfinite(logits), logits, 0), axis=1).max())
         self.scale = _SPREAD / spread if 0 < spread <= 1 else 1.0
         if self.has_gradients:
             slopes = self.with_loss("margin").loss_gradient(x, np.eye(nb_classes)[logits.argmax(1)])
             self.flat = not slopes.any()
+            own = not self.flat and not self.f.approximated  # a defence's steps are known
+            self.stepped = own and few_values(logits) and self._stays(x, slopes, logits)
         self.loss, self.passes, self.nb_astray = loss, 0, 0
+
+    def _stays(self, x: np.ndarray, slopes: np.ndarray, logits: np.ndarray) -> bool:
+        """Whether logits are, at most samples, the very same a little way along their own gradients."""
+        wide = 1.0 if self.clip_values is None else float(np.max(np.subtract(self.clip_values[1], self.clip_values[0])))
+        largest = np.abs(slopes.reshape(len(x), -1)).max(1)
+        moved = self.predict(x + ASIDE * wide * slopes / column(np.maximum(largest, np.finfo(float).tiny), x))
+        return float((moved == logits).all(1)[largest > 0].mean()) > 0.5
 
     def _columns(self, outputs: np.ndarray) -> np.ndarray:
         return outputs if self.one is None else self.one.columns(outputs)
@@ -150,16 +151,19 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
 
     def predict(self, x: np.ndarray, batch_size: int = 128, **kwargs: Any) -> np.ndarray:
         """Logits of inputs (n, *input_shape), in float32, shape (n, nb_classes)."""
-        return self._over(x, lambda rows, _: self._pull(rows)[0]).astype(ART_NUMPY_DTYPE)
+        return _held(self._over(x, lambda rows, _: self._pull(rows)[0])).astype(ART_NUMPY_DTYPE)
 
     def loss_gradient(self, x: np.ndarray, y: np.ndarray, **kwargs: Any) -> np.ndarray:
-        """Per sample a multiple of the gradient of its loss: scaled so that the largest cotangent is one."""
+        """Per sample a multiple of the gradient of its loss, whose squares neither overflow nor vanish in float32."""
 
         def cotangents(logits: np.ndarray, part: np.ndarray) -> np.ndarray:
             found = self._loss(logits, y[part])[1]
             return found / np.maximum(np.abs(found).max(1, keepdims=True), np.finfo(float).tiny)
 
-        return self._gradient(x, cotangents).reshape(x.shape)
+        found = self._gradient(x, cotangents).reshape(len(x), -1)
+        largest = np.abs(found).max(1, keepdims=True)
+        fits = (largest == 0) | ((largest > 1 / _LARGE) & (largest < _LARGE))
+        return (found / np.where(fits, 1, largest)).reshape(x.shape)
 
     def compute_loss(self, x: np.ndarray, y: np.ndarray, reduction: str = "none", **kwargs: Any) -> np.ndarray:
         """The loss of each sample, shape (n,); ``reduction`` "mean" or "sum" for one number."""
@@ -209,8 +213,8 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
         inwards = np.where(x < (low + high) / 2, 1, -1) * (high - low)
         return x + (ASIDE * inwards * rng.uniform(0.5, 1, x.shape)).astype(x.dtype)
 
-    def black_box(self) -> BlackBoxClassifierNeuralNetwork:
-        """The same classifier through its outputs alone."""
+    def black_box(self, within: Any = None) -> BlackBoxClassifierNeuralNetwork:
+        """The same classifier through its outputs alone; ``within`` is a range, where the model has none of its own."""
 
         def outputs(x: np.ndarray) -> np.ndarray:
             # A model may make numbers of NaN, and a search that asks for them would keep it; another may refuse it.
@@ -222,7 +226,7 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
             return logits
 
         return BlackBoxClassifierNeuralNetwork(
-            outputs, self.input_shape, self.nb_classes, self.channels_first, clip_values=self.clip_values
+            outputs, self.input_shape, self.nb_classes, self.channels_first, clip_values=self.clip_values or within
         )
 
     def _over(self, x: np.ndarray, function: Any) -> np.ndarray:
@@ -244,16 +248,18 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
         bare = self.head or nullcontext
         with bare():
             values, pull = self._linear(x)
-        values, slopes = _bounded(values), None
+        values, slopes = bounded(values), None
         if self.one is not None:
             values, slopes = self._log_odds(values)
         elif self.kind == "probabilities" and self.head is None:
             values = np.clip(values, _LEAST, None)
             values, slopes = np.log(values), 1 / values
+        elif self.hard and self.head is None:
+            values = values - 0.5  # rows that sum to one would be refused, as probabilities
 
         def gradient(cotangents: np.ndarray) -> np.ndarray:
             cotangents = cotangents if self.one is None else cotangents[:, 1:]  # the first logit is 0
-            scaled = cotangents if slopes is None else cotangents * slopes
+            scaled = cotangents if slopes is None else _held(cotangents * slopes)
             with bare():  # a compiled pass is traced at its first call
                 return np.array(pull(scaled), ART_NUMPY_DTYPE)  # TensorFlow's are read-only
 
@@ -283,11 +289,6 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
         raise NotImplementedError("save the estimator itself, not the view that attacks have of it")
 
 
-def labels_of(outputs: np.ndarray) -> np.ndarray:
-    """Class indices (n,) of outputs (n, k); -1, which is no class, where one is NaN."""
-    return np.where(np.isnan(outputs).any(1), -1, outputs.argmax(1))
-
-
 def showable(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Which inputs are finite, shape (n,); and the inputs, zeros in the place of those that are not."""
     finite = np.isfinite(x.reshape(len(x), -1)).all(1)
@@ -304,18 +305,6 @@ def image_shape(shape: tuple[int, ...], channels_first: bool) -> tuple[int, ...]
     return (1, side, side) if channels_first else (side, side, 1)
 
 
-def _keeps_labels(logits: np.ndarray, outputs: np.ndarray) -> bool:
-    """Whether the largest logit of each row is at the largest output, or one of several."""
-    with np.errstate(invalid="ignore"):
-        return bool((outputs[np.arange(len(logits)), logits.argmax(1)] >= np.nanmax(outputs, 1)).all())
-
-
-def _bounded(z: np.ndarray) -> np.ndarray:
-    """Logits (n, k), infinite ones replaced by some that are well beyond the others of their row; NaN by the least."""
-    finite = np.isfinite(z)
-    if finite.all():
-        return z
-    held = np.where(finite, z, 0)
-    room = 10 * (1 + np.ptp(held, axis=1, keepdims=True))
-    low, high = held.min(1, keepdims=True) - room, held.max(1, keepdims=True) + room
-    return np.where(finite, z, np.where(z == np.inf, high, low))
+def _held(rows: np.ndarray) -> np.ndarray:
+    """Finite numbers (n, k), rows that float32 hardly holds scaled down."""
+    return rows * np.minimum(1, _MOST / np.maximum(np.abs(rows).max(1, keepdims=True), 1))

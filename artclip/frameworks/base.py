@@ -54,6 +54,8 @@ class Function(abc.ABC):
     """Output above which the class of a single output is 1, where the loss tells; ``None`` where it does not."""
     told_shares = False
     """Whether that loss takes a single output for a probability."""
+    class_labels: np.ndarray | None = None
+    """The label (k,) of each column, where an estimator has others than 0 to k − 1."""
     multi_label = False
     """Whether each output is a label of its own, right or wrong by itself."""
     takes_logits = False

@@ -12,6 +12,7 @@ import numpy as np
 from art.config import ART_NUMPY_DTYPE
 
 from artclip.frameworks.base import Function, box_of
+from artclip.frameworks.class_labels import labels_of_columns
 
 # Directions per gradient where there is none but differences of predictions: all axes of a small input, else as many
 # random ones, orthogonal to each other.
@@ -41,6 +42,7 @@ class NumpyFunction(Function):
         if self.clip_values is not None:
             low, high = self.clip_values
             self._step *= float(np.max(high - low))
+        self.class_labels = labels_of_columns(estimator)
         self._rng = np.random.default_rng(0)
         self._of_logarithms = False
         self._has_gradient = self._try_gradient()

@@ -241,6 +241,10 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         """Some values averaged over all devices."""
         return values
 
+    @property
+    def sums_loss(self) -> bool:
+        return getattr(self._loss, "reduction", None) == "sum"
+
     def loss_at_mean(self, y: np.ndarray) -> float:
         targets = self.tensor(y)
         mean = tf.reduce_mean(targets, 0, keepdims=True) + tf.zeros_like(targets)

@@ -138,7 +138,12 @@ class TorchFunction(Function):
 
     def _outputs(self, x: torch.Tensor) -> torch.Tensor:
         with self._eval_mode:
-            outputs = self._deployed(x.clone())  # a model may write into its input
+            try:
+                outputs = self._deployed(x.clone())  # a model may write into its input
+            except ValueError as error:
+                if (said := torch_batchnorm.of_one(error, self.module)) is None:
+                    raise
+                raise said from error
         if self.takes_logits:
             outputs = logits_of(outputs, torch.is_tensor)
         if not isinstance(outputs, torch.Tensor):

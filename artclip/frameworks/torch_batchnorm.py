@@ -15,6 +15,24 @@ def layers_of(module: nn.Module) -> list[nn.Module]:
     return [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
 
 
+def of_one(error: ValueError, module: nn.Module) -> ValueError | None:
+    """What to raise where a layer without running averages met a batch of one, by PyTorch's error; or ``None``."""
+    if "more than 1 value per channel" not in str(error):
+        return None
+    names = [
+        name.removeprefix("_model.")
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_mean is None
+    ]
+    if not names:
+        return None
+    return ValueError(
+        f"the model has BatchNorm without running averages (track_running_stats=False), layer {', '.join(names)}: in "
+        "eval mode too it normalises by the batch, and takes no batch of one sample. So it is no function of one "
+        "input: make the layer with track_running_stats=True and train it again"
+    )
+
+
 class NormalisedBy:
     """Context in which BatchNorm layers in train mode normalise by the first rows of what they are given.
 

@@ -212,6 +212,10 @@ class TorchEstimator(TorchFunction, Trainable):
         """Average over all devices: gradients in place, and some values."""
         return values
 
+    @property
+    def sums_loss(self) -> bool:
+        return getattr(self.estimator.loss, "reduction", "mean") == "sum"
+
     def loss_at_mean(self, y: np.ndarray) -> float:
         targets = as_tensor(y).to(self.device, self.dtype)
         with torch.no_grad():

@@ -137,11 +137,23 @@ class Trainable(Function):
     def finish(self) -> None:
         """What the framework's own ``fit`` does with the optimizer at the end of a training."""
 
+    batch_size = 1
+    """Samples of a step: what a loss that is a sum over them grows with."""
+
     def blind_loss(self, y: np.ndarray) -> float:
-        """What guessing costs, as a scale: log(nb_classes), or a regressor's loss at the mean of the targets y."""
+        """What guessing costs, as a scale: log(nb_classes), or a regressor's loss at the mean of the targets y.
+
+        Of a loss that is a sum over samples, that of :attr:`batch_size` of them.
+        """
+        rows = self.batch_size if self.sums_loss else 1
         if self.nb_classes is None:
-            return self.loss_at_mean(y)
-        return math.log(2 if self.multi_label else max(2, self.nb_classes))
+            return self.loss_at_mean(y) * (rows / len(y) if self.sums_loss else 1)
+        return rows * math.log(2 if self.multi_label else max(2, self.nb_classes))
+
+    @property
+    @abc.abstractmethod
+    def sums_loss(self) -> bool:
+        """Whether the loss is a sum over samples, and no mean."""
 
     @abc.abstractmethod
     def loss_at_mean(self, y: np.ndarray) -> float:

@@ -48,8 +48,9 @@ def precision_of(f: Function, x: np.ndarray, step: float) -> Precision:
     if fine is None:
         return Precision(None, unit)
     try:
-        apart, allowed = _difference(f, fine, x, outputs)
-        straight = _is_straight(fine, x, step)
+        with np.errstate(invalid="ignore", over="ignore"):  # numbers that are not finite are no copy
+            apart, allowed = _difference(f, fine, x, outputs)
+            straight = _is_straight(fine, x, step)
     except Exception:  # not every operation is there in float64, and some cast to float32
         return Precision(None, unit)
     if not apart <= max(allowed, min(_UNITS * unit, _MOST)):  # another function, or layers that compute in less

@@ -242,6 +242,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         start.settings |= {"scheduler_interval": schedule.interval, "max_grad_norm": trainable.max_grad_norm}
         start.check(trainable, sample)
         schedule.check(trainable.optimizer, nb_epochs, nb_steps, is_classifier, start.schedule)
+        trainable.batch_size = batches.batch_size
         regularizer = self._regularizer(trainable, sample, start.seed, start.plan(nb_steps))
         guessing = trainable.blind_loss(sample[1])
         accuracy = self._deployed_accuracy(trainable, batches, validation_data, start.seed, nb_steps)

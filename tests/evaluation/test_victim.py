@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from artclip.evaluation.losses import LOSSES
-from artclip.evaluation.victim import Victim, image_shape, output_kind
+from artclip.evaluation.outputs import output_kind
+from artclip.evaluation.victim import Victim, image_shape
 from artclip.frameworks import function_of
 from tests import nets as registries
 
