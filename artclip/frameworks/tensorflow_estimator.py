@@ -261,7 +261,7 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         for start in range(0, len(x), batch_size):
             xb, yb = self.batch(x[start : start + batch_size], y[start : start + batch_size])
             loss, right = self._loss_of(xb, self._deployed(xb), yb, False)
-            losses.append(loss * len(xb))
+            losses.append(loss if self.sums_loss else loss * len(xb))
             correct.append(right)
         return float(self.to_numpy(losses).sum()) / len(x), float(self.to_numpy(correct).sum()) / len(x)
 

@@ -241,7 +241,7 @@ class TorchEstimator(TorchFunction, Trainable):
             for start in range(0, len(x), batch_size):
                 xb, yb = self._tensors(x[start : start + batch_size], y[start : start + batch_size], None)
                 loss, right = self._loss_of(self._deployed(xb), yb)
-                losses.append(loss * len(xb))
+                losses.append(loss if self.sums_loss else loss * len(xb))
                 correct.append(right)
         return float(self.to_numpy(losses).sum()) / len(x), float(self.to_numpy(correct).sum()) / len(x)
 

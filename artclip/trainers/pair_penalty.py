@@ -89,7 +89,8 @@ class Units:
     Attributes:
         side: length of the inputs that counts as one: the mean side of their box.
         spread: length of the outputs that counts as one: for a regressor the standard deviation of its targets.
-        loss: what the loss counts in: for a regressor its loss at the mean of the targets.
+        loss: what the loss counts in: for a regressor its loss at the mean of the targets; for a classifier's loss that
+            is a sum over samples, those of a step.
     """
 
     side: float = 1.0
@@ -103,12 +104,12 @@ class Units:
 
     @staticmethod
     def of(trainable: Trainable, side: float, y: np.ndarray) -> Units:
-        """Those of a training on targets like y; a classifier's outputs and loss have none.
+        """Those of a training on targets like y; a classifier's outputs have none, and its loss only where it is a sum.
 
         With a mean squared error, spread and loss cancel each other: the penalty is that of the raw outputs.
         """
         if trainable.nb_classes is not None:
-            return Units(side)
+            return Units(side, loss=trainable.batch_size if trainable.sums_loss else 1)
         spread, loss = float(np.sqrt(np.var(y, axis=0, dtype=np.float64).mean())), trainable.blind_loss(y)
         usable = math.isfinite(spread) and spread > 0 and math.isfinite(loss) and loss > 0
         return Units(side, spread, loss) if usable else Units(side)

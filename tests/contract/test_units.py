@@ -61,3 +61,17 @@ def test_lipschitz_penalty_counts_in_sides_of_the_box(nets, factor):
     value = float(function_of(model).to_numpy([penalty()])[0])
     assert value == pytest.approx(np.linalg.norm(matrix * factor, 2) ** 2, rel=1e-3)
     assert penalty.quotients().max() == pytest.approx(np.linalg.norm(matrix, 2), rel=1e-3)
+
+
+def test_a_sum_over_samples_trains_as_a_mean_does(nets):
+    """Steps of gradient descent on the sum, smaller by the batch, are those on the mean: penalty and all."""
+    (x, y), trained, losses = nets.data("mlp", n=64), [], []
+    for reduction, lr in (("mean", 0.1), ("sum", 0.1 / 16)):
+        classifier = nets.classifier("mlp", lr=lr)
+        (classifier.loss if hasattr(classifier, "loss") else classifier.loss_object).reduction = reduction
+        trainer = CLIPTrainer(classifier, lamda=0.3, pair_interval=2, seed=0)
+        trainer.fit(x, y, validation_data=(x[:40], y[:40]), batch_size=16, nb_epochs=4)
+        trained.append(nets.matrices(classifier))
+        losses.append(trainer.history[-1]["val_loss"])
+    assert all(np.allclose(a, b, atol=1e-4) for a, b in zip(*trained, strict=True))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
