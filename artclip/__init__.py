@@ -29,8 +29,8 @@ _HOME = {
     "lipschitz_lower_bound": "artclip.lipschitz.lower",
     "lipschitz_upper_bound": "artclip.lipschitz.upper",
     "load_data": "artclip.data",
-    "load_model": "artclip.models",
-    "save": "artclip.saving",
+    "load_model": "artclip.models.loading",
+    "save": "artclip.models.saving",
 }
 
 __all__ = [
@@ -71,8 +71,8 @@ if TYPE_CHECKING:  # for editors and type checkers
     from artclip.lipschitz.lower import lipschitz_lower_bound
     from artclip.lipschitz.pairs import PairSet
     from artclip.lipschitz.upper import lipschitz_upper_bound
-    from artclip.models import load_model
-    from artclip.saving import save
+    from artclip.models.loading import load_model
+    from artclip.models.saving import save
     from artclip.trainers.clip import CLIPTrainer
     from artclip.trainers.penalty import LipschitzPenalty
     from artclip.trainers.weight import WeightRegularizationTrainer

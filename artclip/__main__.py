@@ -2,6 +2,6 @@
 
 import sys
 
-from artclip.cli import main
+from artclip.cli.main import main
 
 sys.exit(main())

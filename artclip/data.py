@@ -60,7 +60,7 @@ def load_data(data: str | os.PathLike[str], channels_first: bool = True) -> tupl
 
 
 def _from_module(name: str) -> tuple[Split, Split]:
-    from artclip.models import from_module
+    from artclip.models.loading import from_module
 
     found = from_module(name)
     try:

@@ -26,7 +26,7 @@ from muon import Muon
 from torch import nn
 
 from artclip import CLIPTrainer, certified_radius, lipschitz_bracket
-from artclip.frameworks.torch_nets import MaxMin, cosine_scheduler, make_classifier
+from artclip.frameworks.pytorch.nets import MaxMin, cosine_scheduler, make_classifier
 
 RADII = (0.3, 0.5, 1.0, 1.58)
 NB_EPOCHS, BATCH_SIZE, LEARNING_RATE, NB_ATTACKED = 20, 128, 3e-3, 500

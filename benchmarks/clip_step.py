@@ -9,7 +9,7 @@ import numpy as np
 
 from artclip import CLIPTrainer
 from artclip.frameworks import trainable_of
-from artclip.trainers.epochs import Epochs
+from artclip.trainers.loop import Epochs
 
 BATCH_SIZE, STEPS = 128, 24
 SETTINGS: dict[str, dict[str, Any]] = {

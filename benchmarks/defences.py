@@ -27,7 +27,7 @@ import torch
 from common import RESULTS, attacked, clean, images, jacobian_norms, save
 
 from artclip import CLIPTrainer, WeightRegularizationTrainer, lipschitz_lower_bound, lipschitz_upper_bound
-from artclip.frameworks.torch_nets import cosine_scheduler, make_classifier
+from artclip.frameworks.pytorch.nets import cosine_scheduler, make_classifier
 
 CHOICE_SEED, NB_CHOICE = 100, 1000
 KEY = ("data", "net", "activation", "training")

@@ -20,7 +20,7 @@ from common import save
 
 import artclip
 from artclip.frameworks import nets_of
-from artclip.frameworks.quiet import start_tensorflow
+from artclip.frameworks.keras.startup import start_tensorflow
 
 STEPS, RESTARTS, N, STANDING = 100, 5, 2000, 0.3
 NETS = {"torch": ("mlp-200-80", "cnn"), "tensorflow": ("mlp-200-80",)}

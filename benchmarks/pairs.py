@@ -28,7 +28,7 @@ from common import attacked, clean, images, jacobian_norms, save
 from torch import nn
 
 from artclip import CLIPTrainer, lipschitz_lower_bound
-from artclip.frameworks.torch_nets import cosine_scheduler, make_classifier
+from artclip.frameworks.pytorch.nets import cosine_scheduler, make_classifier
 from artclip.trainers.pair_penalty import INTERVAL, LEAST_PENALISED
 
 NB_ATTACKED, LAMDA = 500, 0.1

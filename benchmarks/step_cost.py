@@ -28,7 +28,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from artclip import CLIPTrainer
-from artclip.frameworks.torch_nets import NETS, _Residual
+from artclip.frameworks.pytorch.nets import NETS, _Residual
 
 SLOWER = 1.15  # than committed, at which --check fails
 Steps = Callable[[], None]

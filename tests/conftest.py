@@ -11,14 +11,14 @@ from tests import nets as registries
 HERE = Path(__file__).parent
 # Files that take longest, of which each runs in one process: they come first, so that none is left alone at the end.
 LONGEST = (
-    "frameworks/test_tensorflow.py",
+    "frameworks/keras/test_estimator.py",
     "contract/test_training.py",
-    "comparison/test_cells.py",
+    "comparison/test_parallel.py",
     "contract/test_resume.py",
     "fuzz/test_bounds.py",
-    "frameworks/test_tensorflow_replicas.py",
-    "frameworks/test_torch_ranks.py",
-    "frameworks/test_keras_graph.py",
+    "frameworks/keras/test_distributed.py",
+    "frameworks/pytorch/test_distributed.py",
+    "frameworks/keras/test_graph.py",
     "evaluation/test_attacks.py",
     "comparison/test_compare.py",
     "test_examples.py",

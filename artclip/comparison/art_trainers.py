@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from artclip.comparison.plan import Plan
-from artclip.evaluation.draws import randomness
-from artclip.evaluation.task import projected_gradient
+from artclip.comparison.training_config import Plan
+from artclip.evaluation.random_outputs import randomness
+from artclip.evaluation.threat_model import projected_gradient
 from artclip.frameworks import function_of, trainers_of
 
 

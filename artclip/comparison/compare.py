@@ -9,12 +9,12 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from artclip import checks
-from artclip.comparison.cells import Job, nb_workers, run
-from artclip.comparison.check import checked_data, named_nets, try_nets
 from artclip.comparison.defences import parse, split
 from artclip.comparison.experiment import Cell, Data, Experiment
+from artclip.comparison.input_checks import checked_data, named_nets, try_nets
+from artclip.comparison.parallel import Job, nb_workers, run
 from artclip.comparison.result import Comparison
-from artclip.hashing import digest
+from artclip.hashing.digests import digest
 
 
 def compare(

@@ -9,7 +9,7 @@ from typing import Any
 
 from artclip import checks
 from artclip.comparison import art_trainers as art
-from artclip.comparison.plan import Plan
+from artclip.comparison.training_config import Plan
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def register(
     Args:
         name: without ``@``, ``:`` and ``,``.
         make: makes a trainer from (classifier, plan, *, option=default, ...), as :class:`Defence` says. ``plan`` is a
-            :class:`~artclip.comparison.plan.Plan`. :class:`~artclip.comparison.art_trainers.EpochTrainer` makes such a
+            :class:`~artclip.comparison.training_config.Plan`. :class:`~artclip.comparison.art_trainers.EpochTrainer` makes such a
             trainer of any of ART's.
         paper: where it comes from.
         frameworks: those on which it works.
@@ -183,7 +183,7 @@ def split(text: str) -> list[str]:
 
 
 def _imported(text: str, module: str, function: str) -> Defence:
-    from artclip.models import imported
+    from artclip.models.loading import imported
 
     try:
         return Defence(imported(f"{module}:{function}"))

@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 
 from artclip import checks
+from artclip.comparison.cost import Spent, watched
 from artclip.comparison.defences import Named
-from artclip.comparison.plan import Plan
-from artclip.comparison.spent import Spent, watched
+from artclip.comparison.training_config import Plan
 from artclip.data import load_data
 from artclip.evaluation.attacks import NONE, SETS, Chosen, canonical, choose
 from artclip.evaluation.curves import robustness_curve
 from artclip.evaluation.evaluate import evaluate
 from artclip.evaluation.outputs import labels_of
-from artclip.evaluation.record import describe
 from artclip.evaluation.result import Evaluation
 from artclip.evaluation.units import too_small
 from artclip.frameworks import FRAMEWORKS, default_framework, function_of, nets_of
-from artclip.hashing import digest
+from artclip.hashing.digests import digest
+from artclip.reporting.records import describe
 
 Arrays = tuple[np.ndarray, np.ndarray]
 Data = tuple[Arrays, Arrays]
@@ -145,7 +145,7 @@ class Experiment:
         if callable(model):
             return model
         if isinstance(model, str) and ":" in model:
-            from artclip.models import imported
+            from artclip.models.loading import imported
 
             return imported(model)
         if model not in self.nets.NETS:

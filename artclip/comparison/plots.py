@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from artclip.evaluation.pictures import draw_input, short
+from artclip.evaluation.examples import draw_input, short
 from artclip.evaluation.plots import new_figure
 
 if TYPE_CHECKING:

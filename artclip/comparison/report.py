@@ -10,8 +10,8 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from artclip.comparison import table
-from artclip.evaluation.style import card, cell, column, document, head, number, picture, settings
-from artclip.evaluation.style import table as html_table
+from artclip.reporting.html import card, cell, column, document, head, number, picture, settings
+from artclip.reporting.html import table as html_table
 
 if TYPE_CHECKING:
     from artclip.comparison.result import Comparison

@@ -11,7 +11,7 @@ from artclip import checks
 from artclip.comparison.compare import compare
 from artclip.comparison.experiment import Experiment
 from artclip.comparison.result import Comparison
-from artclip.evaluation.record import as_json
+from artclip.reporting.records import as_json
 
 Figures = dict[str, float]
 

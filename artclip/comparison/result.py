@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from artclip.comparison import table
-from artclip.comparison.best import Best, best
 from artclip.comparison.experiment import Cell, Experiment
 from artclip.comparison.paired import Paired, mcnemar
-from artclip.evaluation.intervals import wilson
-from artclip.evaluation.record import as_json, written
+from artclip.comparison.significance import Best, best
+from artclip.reporting.intervals import wilson
+from artclip.reporting.records import as_json, written
 
 
 class Comparison:

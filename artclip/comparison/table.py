@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from artclip.comparison.best import best
+from artclip.comparison.significance import best
 from artclip.evaluation.attacks import NONE
-from artclip.evaluation.intervals import wilson
+from artclip.reporting.intervals import wilson
 
 if TYPE_CHECKING:
     from artclip.comparison.result import Comparison

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from artclip.evaluation.draws import apart
+from artclip.evaluation.random_outputs import apart
 from artclip.frameworks.base import Function
 
 _HALVES = 2.0**-8  # rounding of bfloat16, which layers may compute in

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from artclip.evaluation.closed_box import square
-from artclip.evaluation.task import Stage, Task, members, numpy_pgd
-from artclip.evaluation.victim import image_shape
+from artclip.evaluation.attack_classifier import image_shape
+from artclip.evaluation.black_box import square
+from artclip.evaluation.threat_model import Stage, Task, members, numpy_pgd
 
 _PATCH_SAMPLES = 64  # that a patch is made on
 
@@ -43,7 +43,7 @@ def pgd(task: Task, loss: str, max_iter: int, nb_restarts: int) -> list[Stage]:
 
 
 def _pgd(task: Task, loss: str, max_iter: int) -> Stage:
-    from artclip.evaluation.sparse import SparseProjectedGradientDescent
+    from artclip.evaluation.l1_pgd import SparseProjectedGradientDescent
 
     kind = SparseProjectedGradientDescent if task.norm == 1 else numpy_pgd()
 

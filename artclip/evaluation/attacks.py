@@ -10,8 +10,8 @@ from typing import Any
 
 from artclip import checks
 from artclip.evaluation import art_attacks as art
-from artclip.evaluation import closed_box
-from artclip.evaluation.task import Stage, Task
+from artclip.evaluation import black_box
+from artclip.evaluation.threat_model import Stage, Task
 
 WHITE, CLOSED, NONE = "white box", "closed box", "no attack"
 _ALL, _L2, _L2_INF = (1, 2, math.inf), (2,), (2, math.inf)
@@ -26,7 +26,7 @@ class Attack:
         access: ``"white box"`` (gradients), ``"closed box"`` (outputs alone) or ``"no attack"``.
         norms: of the budgets that it keeps to; () where its changes are not measured in a norm.
         paper: where it comes from.
-        stages: makes its stages from a :class:`~artclip.evaluation.task.Task` and the options.
+        stages: makes its stages from a :class:`~artclip.evaluation.threat_model.Task` and the options.
         options: settings and their defaults.
         together: whether all samples must be attacked at once.
     """
@@ -78,7 +78,7 @@ ATTACKS: dict[str, Attack] = {
         {"max_iter": 100, "binary_search_steps": 5, "learning_rate": 0.05},
     ),
     "square": Attack(
-        "Square", CLOSED, _L2_INF, "Andriushchenko et al. 2020, arXiv 1912.00049", closed_box.square, {"max_iter": 1000}
+        "Square", CLOSED, _L2_INF, "Andriushchenko et al. 2020, arXiv 1912.00049", black_box.square, {"max_iter": 1000}
     ),
     "autoattack-set": Attack(  # APGD-CE, APGD-T and Square: ART has no FAB, so it is not the standard AutoAttack
         "AutoAttack set of ART", WHITE, _L2_INF, _CROCE, art.autoattack, {"max_iter": 100, "square_queries": 5000}
@@ -96,7 +96,7 @@ ATTACKS: dict[str, Attack] = {
         CLOSED,
         _ALL,
         "Ilyas et al. 2018, arXiv 1804.08598",
-        closed_box.nes,
+        black_box.nes,
         {"max_iter": 20, "num_basis": 50, "sigma": 0.01},
     ),
     "hopskipjump": Attack(
@@ -104,7 +104,7 @@ ATTACKS: dict[str, Attack] = {
         CLOSED,
         _L2_INF,
         "Chen et al. 2020, arXiv 1904.02144",
-        closed_box.hopskipjump,
+        black_box.hopskipjump,
         {"max_iter": 20, "max_eval": 1000},
     ),
     "universal": Attack(
@@ -203,7 +203,7 @@ def for_model(name: str, norm: float, victim: Any) -> list[Chosen]:
     Args:
         name: of the set.
         norm: of the budget; attacks that do not work in it are left out.
-        victim: the :class:`~artclip.evaluation.victim.Victim`.
+        victim: the :class:`~artclip.evaluation.attack_classifier.Victim`.
     """
     names = SETS[name] if victim.has_gradients else ()
     if victim.flat or victim.stepped or not victim.has_gradients or victim.f.approximated:

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from artclip.contents import NotHashable, content_digest
-from artclip.hashing import digest, own_code
+from artclip.hashing.contents import NotHashable, content_digest
+from artclip.hashing.digests import digest, own_code
 
 
 def fingerprint(subject: Any) -> str:
     """Hash of a model: of all that it computes with, as far as Python shows it, and of what it says of all samples.
 
     Args:
-        subject: the :class:`~artclip.evaluation.subject.Subject`.
+        subject: the :class:`~artclip.evaluation.evaluated_model.Subject`.
 
     Raises:
         NotHashable: something in the model shows nothing of what it holds, or its answers are random.
@@ -36,7 +36,7 @@ def key_of(subject: Any, *settings: Any) -> tuple[str, str]:
     """The key of a model and its samples, and ""; or "" and why nothing can be kept.
 
     Args:
-        subject: the :class:`~artclip.evaluation.subject.Subject`.
+        subject: the :class:`~artclip.evaluation.evaluated_model.Subject`.
         settings: what else the outcomes follow from.
     """
     try:

@@ -13,9 +13,9 @@ from tqdm.auto import tqdm
 
 from artclip import checks
 from artclip.evaluation.attacks import Chosen, choose
-from artclip.evaluation.record import as_json, describe
-from artclip.evaluation.subject import Subject, seed_of
-from artclip.hashing import digest
+from artclip.evaluation.evaluated_model import Subject, seed_of
+from artclip.hashing.digests import digest
+from artclip.reporting.records import as_json, describe
 
 
 @dataclass

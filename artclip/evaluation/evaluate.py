@@ -13,17 +13,17 @@ from tqdm.auto import tqdm
 from artclip import checks
 from artclip.evaluation.attacks import CLOSED, NONE, SETS, Chosen, choose, for_model
 from artclip.evaluation.cache import Cache, key_of
+from artclip.evaluation.evaluated_model import Subject, seed_of
 from artclip.evaluation.masking import Sign, signs
 from artclip.evaluation.probe import PROBED, Probe
-from artclip.evaluation.record import describe
 from artclip.evaluation.result import Evaluation, Example
-from artclip.evaluation.run import Arena, Outcome, broken_within
-from artclip.evaluation.subject import Subject, seed_of
+from artclip.evaluation.runner import Arena, Outcome, broken_within
 from artclip.evaluation.units import too_small
-from artclip.hashing import digest
+from artclip.hashing.digests import digest
 from artclip.lipschitz.certificate import certified_radius
 from artclip.lipschitz.lower import lipschitz_lower_bound
 from artclip.lipschitz.upper import lipschitz_upper_bound
+from artclip.reporting.records import describe
 
 _STARTS = 2000  # samples that the Lipschitz search starts from
 _SECONDS = 60.0  # for the upper bound

@@ -10,17 +10,17 @@ from collections.abc import Callable
 
 import numpy as np
 
+from artclip.evaluation.attack_classifier import ASIDE
 from artclip.evaluation.attacks import CLOSED, WHITE, choose
-from artclip.evaluation.probe import STEPS, Probe, share_of_zeros
-from artclip.evaluation.sign import Sign
-from artclip.evaluation.signs_of_outputs import (
+from artclip.evaluation.masking_outputs import (
     nan_outputs,
     no_gradients,
     outputs_by_batch,
     random_outputs,
     stepped_outputs,
 )
-from artclip.evaluation.victim import ASIDE
+from artclip.evaluation.masking_warning import Sign
+from artclip.evaluation.probe import STEPS, Probe, share_of_zeros
 
 _CLEAR = 0.1  # differences of accuracy that are no accident
 

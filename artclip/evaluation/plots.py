@@ -8,7 +8,7 @@ import numpy as np
 
 from artclip import checks
 from artclip.evaluation.attacks import NONE
-from artclip.evaluation.pictures import draw_example, draw_input, short, varied
+from artclip.evaluation.examples import draw_example, draw_input, short, varied
 from artclip.lipschitz.estimate import LipschitzEstimate
 
 if TYPE_CHECKING:  # both modules draw by this one

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from artclip.evaluation.attacks import Chosen, choose
-from artclip.evaluation.run import Arena, Outcome, distances
+from artclip.evaluation.runner import Arena, Outcome, distances
 
 PROBED = 100  # samples at most
 STEPS = 20

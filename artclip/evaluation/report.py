@@ -8,10 +8,10 @@ from string import Template
 from typing import Any
 
 from artclip.evaluation.attacks import ATTACKS, Chosen, choose
-from artclip.evaluation.intervals import wilson
 from artclip.evaluation.result import Evaluation
-from artclip.evaluation.run import Outcome
-from artclip.evaluation.style import card, cell, column, document, head, number, picture, settings, table
+from artclip.evaluation.runner import Outcome
+from artclip.reporting.html import card, cell, column, document, head, number, picture, settings, table
+from artclip.reporting.intervals import wilson
 
 _KINDS = {
     "lower": "lower bound: at least this",

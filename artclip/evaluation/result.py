@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from artclip.evaluation.attacks import NONE
-from artclip.evaluation.intervals import wilson
 from artclip.evaluation.masking import Sign
-from artclip.evaluation.record import as_json, written
-from artclip.evaluation.run import Outcome, broken_within, distances
+from artclip.evaluation.runner import Outcome, broken_within, distances
+from artclip.reporting.intervals import wilson
+from artclip.reporting.records import as_json, written
 
 if TYPE_CHECKING:  # which draws on this module
     from artclip.evaluation.curves import Curve

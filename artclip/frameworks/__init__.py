@@ -19,9 +19,9 @@ from artclip.frameworks.check import (
     refuse_defences,
     refuse_unconnected,
 )
-from artclip.frameworks.own_loops import unwrapped
 from artclip.frameworks.trainable import Trainable
-from artclip.graph import LayerGraph, witness
+from artclip.frameworks.unwrap import unwrapped
+from artclip.graph import LayerGraph, equivalence
 
 __all__ = [
     "FRAMEWORKS",
@@ -41,15 +41,15 @@ __all__ = [
     "trainers_of",
 ]
 
-# Framework -> name of its package, what a person calls it, and the module of its nets.
+# Framework -> name of its package, what a person calls it, and the room of its adapter.
 FRAMEWORKS = {
-    "torch": ("torch", "PyTorch", "artclip.frameworks.torch_nets"),
-    "tensorflow": ("tensorflow", "TensorFlow", "artclip.frameworks.tensorflow_nets"),
+    "torch": ("torch", "PyTorch", "artclip.frameworks.pytorch"),
+    "tensorflow": ("tensorflow", "TensorFlow", "artclip.frameworks.keras"),
 }
 
 # Qualified name of a base class of the model -> its adapter. Named, not imported: detection must not load a framework.
-_TORCH, _TENSORFLOW = "artclip.frameworks.torch", "artclip.frameworks.tensorflow"
-_TORCH_ESTIMATOR, _TENSORFLOW_ESTIMATOR = f"{_TORCH}_estimator", f"{_TENSORFLOW}_estimator"
+_TORCH, _TENSORFLOW = "artclip.frameworks.pytorch.function", "artclip.frameworks.keras.function"
+_TORCH_ESTIMATOR, _TENSORFLOW_ESTIMATOR = "artclip.frameworks.pytorch.estimator", "artclip.frameworks.keras.estimator"
 _ADAPTERS = {
     "art.estimators.classification.pytorch.PyTorchClassifier": (_TORCH_ESTIMATOR, "TorchEstimator"),
     "art.estimators.regression.pytorch.PyTorchRegressor": (_TORCH_ESTIMATOR, "TorchEstimator"),
@@ -62,9 +62,15 @@ _ADAPTERS = {
     "tensorflow.python.module.module.Module": (_TENSORFLOW, "TensorFlowFunction"),
 }
 # Where the layers of an adapter's model are read.
-_GRAPHS = {"TorchEstimator": "artclip.frameworks.torch_graph", "TensorFlowEstimator": "artclip.frameworks.keras_graph"}
+_GRAPHS = {
+    "TorchEstimator": "artclip.frameworks.pytorch.graph",
+    "TensorFlowEstimator": "artclip.frameworks.keras.graph",
+}
 # Where the last activation of an adapter's model is found.
-_HEADS = {"torch": "artclip.frameworks.torch_head", "tensorflow": "artclip.frameworks.keras_head"}
+_HEADS = {
+    "torch": "artclip.frameworks.pytorch.output_activation",
+    "tensorflow": "artclip.frameworks.keras.output_activation",
+}
 # ART estimators that artclip cannot serve, or cannot train, and why.
 _REFUSED = {
     "art.estimators.regression.keras.KerasRegressor": (
@@ -184,8 +190,8 @@ def graph_of(estimator: Any, x: Any = None, max_seconds: float = math.inf) -> La
         predicted(f, np.zeros((1, *f.input_shape), np.float32))  # what is wrong with outputs, before layers
         graph: LayerGraph = import_module(_GRAPHS[type(f).__name__]).of_estimator(f)
         check(f, x)
-        tried = witness.inputs_to_try(f.input_shape, f.clip_values, x)
-        _, rounding = witness.check(graph, f.predict, tried, f.precision, max_seconds=max_seconds)
+        tried = equivalence.inputs_to_try(f.input_shape, f.clip_values, x)
+        _, rounding = equivalence.check(graph, f.predict, tried, f.precision, max_seconds=max_seconds)
     return replace(graph, rounding=rounding)
 
 
@@ -252,8 +258,7 @@ def models_of(framework: str) -> Any:
     Raises:
         ImportError: that framework is not installed.
     """
-    require(framework)
-    return import_module(f"artclip.frameworks.{framework}_models")
+    return _in_room(framework, "loading")
 
 
 def nets_of(framework: str) -> Any:
@@ -262,11 +267,14 @@ def nets_of(framework: str) -> Any:
     Raises:
         ImportError: that framework is not installed.
     """
-    require(framework)
-    return import_module(FRAMEWORKS[framework][2])
+    return _in_room(framework, "nets")
 
 
 def trainers_of(framework: str) -> Any:
     """What ART's trainers need of ``"torch"`` or ``"tensorflow"``: a module with ``training(classifier)``."""
+    return _in_room(framework, "art_trainers")
+
+
+def _in_room(framework: str, name: str) -> Any:
     require(framework)
-    return import_module(f"artclip.frameworks.{framework}_trainers")
+    return import_module(f"{FRAMEWORKS[framework][2]}.{name}")

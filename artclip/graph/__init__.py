@@ -5,10 +5,10 @@ Images are flattened channels first. Shapes are those of one sample.
 
 from artclip.graph import activations
 from artclip.graph.activations import ACTIVATIONS, Activation
+from artclip.graph.layer_graph import LayerGraph, through
 from artclip.graph.linear import IDENTITY, Add, Concat, Convolution, Dense, Gather, Kronecker, Scale
 from artclip.graph.nodes import Linear, Live, Node, Operation
 from artclip.graph.nonlinear import Maximum, Normalisation, PowerNorm, Softmax, Sort, windows
-from artclip.graph.whole import LayerGraph, through
 
 __all__ = [
     "ACTIVATIONS",

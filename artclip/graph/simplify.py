@@ -7,9 +7,9 @@ from typing import Any
 
 from artclip.graph.activations import Activation
 from artclip.graph.composition import compose, is_identity
+from artclip.graph.layer_graph import LayerGraph
 from artclip.graph.linear import IDENTITY
 from artclip.graph.nodes import Node
-from artclip.graph.whole import LayerGraph
 
 
 def simplified(graph: LayerGraph) -> LayerGraph:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from artclip.frameworks import Function
-from artclip.hashing import digest
+from artclip.hashing.digests import digest
 
 _SIGNS = {"lower": ">=", "upper": "<=", "exact": "=="}
 

@@ -12,9 +12,9 @@ import numpy as np
 from artclip import checks
 from artclip.frameworks import Function, function_of, graph_of
 from artclip.graph import LayerGraph
+from artclip.graph.equivalence import inputs_to_try
 from artclip.graph.simplify import simplified
 from artclip.graph.spectral import product_of
-from artclip.graph.witness import inputs_to_try
 from artclip.lipschitz import exact, lipsdp
 from artclip.lipschitz.budget import Budget
 from artclip.lipschitz.chain import Chain, is_linear, matrices, name_of, stretches, whole

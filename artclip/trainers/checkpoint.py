@@ -20,7 +20,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from artclip.hashing import digest
+from artclip.hashing.digests import digest
 
 GENERATIONS = ("checkpoint.safetensors", "checkpoint-previous.safetensors")
 FORMAT = 4

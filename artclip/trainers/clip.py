@@ -10,10 +10,10 @@ from typing import Any
 
 from artclip import checks
 from artclip.frameworks import Trainable, refuse_unconnected
-from artclip.lipschitz.smooth import SmoothBound
-from artclip.trainers.bracket import BracketPenalty
-from artclip.trainers.epochs import Record, Regularizer, Sample
-from artclip.trainers.loop import RegularizedTrainer
+from artclip.lipschitz.smooth_upper import SmoothBound
+from artclip.trainers.base import RegularizedTrainer
+from artclip.trainers.certified import BracketPenalty
+from artclip.trainers.loop import Record, Regularizer, Sample
 from artclip.trainers.pair_penalty import MOST_PENALTY, PairOptions, PairPenalty, Units
 
 

@@ -13,9 +13,9 @@ from artclip.frameworks import Trainable
 from artclip.trainers import checkpoint
 from artclip.trainers.accuracy import DeployedAccuracy
 from artclip.trainers.batches import Batches
-from artclip.trainers.epochs import Epochs, Record, Regularizer
+from artclip.trainers.loop import Epochs, Record, Regularizer
+from artclip.trainers.resume import Start
 from artclip.trainers.schedule import Schedule
-from artclip.trainers.start import Start
 
 logger = logging.getLogger(__name__)
 

@@ -1,300 +1,303 @@
-"""What all trainers share: ART's interface, checks, epochs, history, best model, checkpoints, callbacks."""
+"""One epoch: penalised and plain steps, and what happens when numbers fail."""
 
 from __future__ import annotations
 
-import abc
 import math
-import os
+import time
 import warnings
-from collections.abc import Callable, Iterable
-from typing import Any
+from dataclasses import replace
+from typing import Any, Protocol
 
 import numpy as np
-from art.defences.trainer import Trainer
-from tqdm.auto import tqdm
 
-from artclip import checks
-from artclip.frameworks import Trainable, trainable_of
-from artclip.hashing import digest
-from artclip.trainers import before
-from artclip.trainers import checkpoint as checkpoints
-from artclip.trainers.accuracy import METRICS, DeployedAccuracy, faults
-from artclip.trainers.batches import ArrayBatches, Batches, GeneratorBatches
-from artclip.trainers.epochs import Record, Regularizer, Sample
-from artclip.trainers.fit import Fit
-from artclip.trainers.lamda import Controller, controller
+from artclip.frameworks import Trainable
+from artclip.frameworks.base import Tensor
+from artclip.frameworks.trainable import Objective, Raise
+from artclip.trainers.accuracy import CLOSE, DeployedAccuracy
+from artclip.trainers.batches import Batches
+from artclip.trainers.controllers import Controller
 from artclip.trainers.schedule import Schedule
-from artclip.trainers.start import Start
+from artclip.trainers.state import Point, Within
+
+Record = dict[str, Any]
+Sample = tuple[np.ndarray, np.ndarray]
+CHECKS_PER_EPOCH, LEAST_STEPS_PER_CHECK, MOST_FAULTS = 10, 20, 8
+OWN = 4.0  # so many times more may a step carry of its own λ: less, and λ would lose its hold on a steep net
+EXPLODED = 1e6  # times the loss of the first step, or of guessing
 
 
-class RegularizedTrainer(Trainer, abc.ABC):
-    """Trains a classifier on loss + λ·penalty; the penalty comes from a subclass.
+class Always(Protocol):
+    """What a regularizer does in every step, whatever λ is; it shares the regularizer's state."""
 
-    Args: see :class:`artclip.CLIPTrainer`, which documents those that all trainers share.
+    def prepared(self, state: Any, step: Any) -> Any:
+        """The state before step ``step`` of the fit, a float from 0."""
+
+    def objectives(self, state: Any) -> list[Objective]:
+        """Scalars to descend besides the loss, without values to report; none or one."""
+
+    def raised(self, state: Any, step: Any) -> Raise | None:
+        """What the outputs pass through before they meet the loss; ``None`` for nothing."""
+
+
+class Regularizer(Protocol):
+    """A penalty on the model: what differs from one trainer to the next."""
+
+    state: Any
+    """What is carried from step to step: tensors."""
+
+    def interval(self, lamda: float) -> int:
+        """Every how many steps to penalise, with weight ``lamda · interval``."""
+
+    def begin(self) -> None:
+        """Called once, before the first penalised step."""
+
+    def advance(self, state: Any, x: Tensor, count: Any) -> tuple[Any, Tensor | None]:
+        """Before the update, on batch x: the state to carry on, and points for :meth:`penalty`.
+
+        ``count`` is the number of penalised steps so far.
+        """
+
+    def penalty(self, state: Any, x: Tensor, points: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The penalty on batch x as a scalar with a gradient in the parameters, and figures to record."""
+
+    def gradients(self, batch: int) -> int:
+        """Inputs, beyond the samples of the batch, through which a penalised step takes gradients."""
+
+    @property
+    def always(self) -> Always | None:
+        """What there is to every step, if there is anything."""
+
+    most: float
+    """Largest λ·interval·penalty that a step may carry for those that go without; its own λ it keeps."""
+    records_as: str
+    """Entry of the history for the mean of the figures: ``"lipschitz"`` or ``"penalty"``."""
+
+
+class Epochs:
+    """Runs one epoch after the other: steps in stretches, a look at the numbers after each stretch.
+
+    Nothing waits for the device inside a stretch. If a loss, a figure or a parameter is not finite after it, or the
+    loss is a million times what guessing costs (and what the first step had), the whole stretch is undone; and if that
+    happens again within ten checks, λ is halved if it was at work.
     """
 
     def __init__(
         self,
-        classifier: Any,
-        lamda: float,
-        target_accuracy: float | None = None,
-        lamda_increment: float | None = None,
-        warmup_epochs: int = 0,
-        restore_best: bool = False,
-        checkpoint: str | os.PathLike[str] | None = None,
-        callbacks: Iterable[Callable[[Any, Record], Any]] = (),
-        seed: int | None = None,
-        verbose: bool = False,
-        target_metric: str = "accuracy",
-    ) -> None:
-        self._controller: Controller = controller(lamda, target_accuracy, lamda_increment)
-        checks.one_of("target_metric", target_metric, METRICS)
-        checks.positive_integer("warmup_epochs", warmup_epochs, least=0)
-        checks.switches(restore_best=restore_best, verbose=verbose)
-        functions = before.functions(callbacks)
-        seed = checks.seed(seed)
-        trainable = trainable_of(classifier)
-        trainable.check_trainable()
-        if target_accuracy is not None and trainable.nb_classes is None:
-            raise ValueError(f"target_accuracy={target_accuracy!r} needs a classifier: a regressor has no accuracy")
-        super().__init__(classifier)
-        self.target_accuracy, self.target_metric = target_accuracy, target_metric
-        self.warmup_epochs = warmup_epochs
-        self.restore_best = restore_best
-        self.checkpoint = None if checkpoint is None else checks.folder(checkpoint, "checkpoint")
-        self.callbacks = functions
-        self.seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
-        self.verbose = verbose
-        self.history: list[Record] = []
-        self.deployed_accuracy: float | None = None
-        self.notes: list[str] = []
-        self._first_lamda, self._lamda_increment, self._own_seed = lamda, lamda_increment, seed is not None
-        self._owns_checkpoint = False
-        self._first_optimizer: Any = None  # its settings before the first fit, as schedulers move them
-
-    @property
-    def lamda(self) -> float:
-        """λ now."""
-        return self._controller.value
-
-    def settings(self) -> dict[str, Any]:
-        """What decides how it trains, but for what ``fit`` is given."""
-        return {
-            "lamda": self._first_lamda,
-            "lamda_increment": self._lamda_increment,
-            "target_accuracy": self.target_accuracy,
-            "target_metric": self.target_metric,
-            "warmup_epochs": self.warmup_epochs,
-            "restore_best": self.restore_best,
-        }
-
-    @abc.abstractmethod
-    def _regularizer(self, trainable: Trainable, sample: Sample, seed: int, nb_steps: int) -> Regularizer:
-        """The penalty for this model, given some (x, y) of its training data, and the steps of the fit."""
-
-    def fit(
-        self,
-        x: np.ndarray,
-        y: np.ndarray,
-        validation_data: tuple[np.ndarray, np.ndarray] | None = None,
-        batch_size: int = 128,
-        nb_epochs: int = 20,
-        scheduler: Any = None,
-        scheduler_interval: str | None = None,
-        max_grad_norm: float | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Train the classifier.
-
-        Args:
-            x: shape (n, *input_shape), inside the classifier's ``clip_values``.
-            y: class indices of shape (n,), one-hot labels or probabilities of shape (n, nb_classes); for a regressor
-                targets of shape (n,) or (n, k).
-            validation_data: (x, y) in the same formats, for ``val_accuracy`` in the history, ``restore_best`` and
-                ``target_accuracy``.
-            batch_size: samples a step, >= 1.
-            nb_epochs: passes over the data, >= 0.
-            scheduler: anything with a ``step()``. One that asks for a metric gets the loss, or with ``mode="max"`` the
-                accuracy, on validation data where given. Or, as in ART's TensorFlow classifiers, a function called
-                with the epoch, from 0.
-            scheduler_interval: ``"epoch"`` or ``"step"``: what the scheduler is called after. ``None`` for each step
-                with ``OneCycleLR``, ``CyclicLR`` and the schedules of transformers, each epoch with all others. Steps
-                that are undone because numbers failed are undone in the schedule too.
-            max_grad_norm: L2 norm > 0 to which the gradient of loss and penalty together, over all parameters, is
-                scaled down where it is longer, before each step; ``None`` for no limit.
-            kwargs: ``drop_last`` (bool) leaves out a short last batch; ``verbose`` (bool) shows progress; ``resume``
-                (bool) goes on from the last state in the folder ``checkpoint``, if there is one, to the weights and the
-                history that a training without interruption has (on the same machine, with as many threads). Without
-                it, a folder that holds the checkpoint of another trainer is refused. Give all else as before;
-                ``nb_epochs`` counts from the first start, and may be larger: what is scheduled by the length of a fit,
-                ``pair_interval=None`` and the rise of ``certify_eps``, stays as it first was.
-
-        Raises:
-            ValueError, TypeError: bad input, or a checkpoint of something else; the model is as it was.
-            FloatingPointError: the loss stays NaN or infinite; the model is at its last finite state.
-        """
-        checks.positive_integer("batch_size", batch_size)
-        verbose, drop_last, resume = self._fit_options(kwargs, ("verbose", "drop_last", "resume"))
-        trainable = trainable_of(self._classifier).spread()
-        schedule = self._prepared(trainable, scheduler, scheduler_interval, max_grad_norm)
-        start = self._start(trainable, resume)
-        x, y = checks.data(x, y, trainable.input_shape, trainable.nb_classes, box=trainable.clip_values)
-        batches = ArrayBatches(trainable, x, y, batch_size, bool(drop_last), start.seed)
-        sample = batches.some(start.seed)
-        start.settings |= {"nb_samples": len(x), "batch_size": batch_size, "drop_last": bool(drop_last)}
-        start.settings |= {"data": digest(sample[0]), "labels": digest(trainable.labels(y))}
-        self._train(trainable, batches, sample, validation_data, nb_epochs, schedule, verbose, start)
-
-    def fit_generator(
-        self,
-        generator: Any,
-        validation_data: tuple[np.ndarray, np.ndarray] | None = None,
-        nb_epochs: int = 20,
-        scheduler: Any = None,
-        scheduler_interval: str | None = None,
-        max_grad_norm: float | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Train the classifier on the batches of an ART ``DataGenerator``.
-
-        Args:
-            generator: yields (x, y) through ``get_batch()``, in the formats of :meth:`fit`. Data that end, as a finite
-                ``tf.data.Dataset``, start anew; an epoch is as many batches as cover its ``size``.
-            validation_data, nb_epochs, scheduler, scheduler_interval, max_grad_norm: as in :meth:`fit`.
-            kwargs: ``verbose`` (bool) shows progress; ``resume`` (bool) as in :meth:`fit`, but for the order of the
-                batches, which is the generator's: an epoch goes on with as many as it lacked.
-
-        Raises:
-            ValueError, TypeError, FloatingPointError: as :meth:`fit`.
-        """
-        verbose, resume = self._fit_options(kwargs, ("verbose", "resume"))
-        trainable = trainable_of(self._classifier).spread()
-        schedule = self._prepared(trainable, scheduler, scheduler_interval, max_grad_norm)
-        start = self._start(trainable, resume)
-        batches = GeneratorBatches(trainable, generator, keep=self.target_accuracy is not None)
-        sample = batches.peek()
-        start.settings["nb_batches"] = batches.nb_batches
-        self._train(trainable, batches, sample, validation_data, nb_epochs, schedule, verbose, start)
-
-    def predict(self, x: np.ndarray, **kwargs: Any) -> np.ndarray:
-        """Predictions of the classifier, as ``classifier.predict(x, **kwargs)``."""
-        return self._classifier.predict(x, **kwargs)
-
-    def _start(self, trainable: Trainable, resume: bool) -> Start:
-        """Where this fit starts: anew, or from a checkpoint."""
-        if resume and self.checkpoint is None:
-            raise ValueError(f"resume=True needs a folder: {type(self).__name__}(..., checkpoint=FOLDER)")
-        anew = self.checkpoint is not None and not (resume or self._owns_checkpoint)
-        if anew and trainable.agreed(checkpoints.exists(self.checkpoint)):
-            raise ValueError(
-                f"the folder {self.checkpoint} holds the checkpoint of a training, which this fit would overwrite; "
-                "write fit(..., resume=True) to go on with that one, give another folder, or remove this one"
-            )
-        self.seed = trainable.agreed(self.seed)
-        found = checkpoints.read(self.checkpoint) if resume and trainable.leads and self.checkpoint else None
-        return Start(self, trainable.agreed(found))
-
-    @staticmethod
-    def _prepared(trainable: Trainable, scheduler: Any, interval: str | None, max_grad_norm: float | None) -> Schedule:
-        """The schedule, and the limit of gradients told to the adapter."""
-        if max_grad_norm is not None:
-            checks.positive("max_grad_norm", max_grad_norm)
-        trainable.max_grad_norm = None if max_grad_norm is None else float(max_grad_norm)
-        return Schedule(scheduler, interval)
-
-    def _fit_options(self, kwargs: dict[str, Any], known: tuple[str, ...]) -> list[Any]:
-        unknown = sorted(set(kwargs) - set(known))
-        if unknown:
-            raise TypeError(
-                f"fit got an unknown argument {unknown[0]!r}; besides those in its signature it knows {known}"
-            )
-        defaults = {"verbose": self.verbose, "drop_last": False, "resume": False}
-        options = {name: kwargs.get(name, defaults[name]) for name in known}
-        checks.switches(**options)
-        return list(options.values())
-
-    def _train(
-        self,
         trainable: Trainable,
         batches: Batches,
-        sample: Sample,
-        validation_data: tuple[np.ndarray, np.ndarray] | None,
-        nb_epochs: int,
-        schedule: Schedule,
-        verbose: bool,
-        start: Start,
+        regularizer: Regularizer,
+        progress: Any,
+        guessing: float = 1.0,
+        accuracy: DeployedAccuracy | None = None,
+        schedule: Schedule | None = None,
     ) -> None:
-        checks.positive_integer("nb_epochs", nb_epochs, least=0)
-        trainable.check_gradients()
-        trainable.check_trainable()
-        if trainable.averages_weights and (self.restore_best or self.target_accuracy is not None):
-            what = "restore_best" if self.restore_best else "target_accuracy"
-            raise ValueError(
-                f"{what} ends with the weights of one moment, and use_ema=True of the optimizer with averages; "
-                "choose one"
-            )
-        if validation_data is not None:
-            validation_data = before.validation(trainable, validation_data)
-        nb_steps, is_classifier = nb_epochs * batches.nb_batches, trainable.nb_classes is not None
-        before.rehearse(trainable, *sample)
-        remarks = before.remarks(trainable, sample[0], self.checkpoint is not None)
-        start.settings |= start.of_fit(schedule, validation_data)
-        start.settings |= {"scheduler_interval": schedule.interval, "max_grad_norm": trainable.max_grad_norm}
-        start.check(trainable, sample)
-        schedule.check(trainable.optimizer, nb_epochs, nb_steps, is_classifier, start.schedule)
-        trainable.batch_size = batches.batch_size
-        regularizer = self._regularizer(trainable, sample, start.seed, start.plan(nb_steps))
-        guessing = trainable.blind_loss(sample[1])
-        accuracy = self._deployed_accuracy(trainable, batches, validation_data, start.seed, nb_steps)
-        self._owns_checkpoint = self.checkpoint is not None
-        for remark in remarks if trainable.leads else ():
-            warnings.warn(remark, RuntimeWarning, stacklevel=3)
-        progress = tqdm(total=nb_steps, disable=not (verbose and trainable.leads), unit="step")
-        with progress, checkpoints.terminable(self.checkpoint is not None), trainable.fitting(start.seed):
-            follows = accuracy, validation_data
-            Fit(self, trainable, batches, regularizer, *follows, schedule, start, progress, guessing).run(nb_epochs)
-        if nb_epochs and self.lamda > 0 and self.warmup_epochs >= nb_epochs:
-            warnings.warn(
-                f"warmup_epochs={self.warmup_epochs} is no less than nb_epochs={nb_epochs}: no step was penalised",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-        if accuracy is not None and nb_epochs:
-            self._say_how_it_ended(accuracy, self.history[start.first :], trainable.leads)
-        if nb_epochs and all(record["loss"] is None for record in self.history[start.first :]):
+        self._guessing, self._accuracy, self._schedule = guessing, accuracy, schedule or Schedule(None)
+        self._f, self._batches, self._regularizer, self._progress = trainable, batches, regularizer, progress
+        self._plain_step = trainable.compile(self._plain)
+        self._penalised_step = trainable.compile(self._penalised)
+        self._always_step = trainable.compile(self._always)
+        self._nb_steps = self._nb_penalised = self._gradients = 0
+        self._faults, self._good = 0, CHECKS_PER_EPOCH  # failed checks in a row, good ones since the last of them
+        self._usual = 0.0  # what a loss is compared to, from the first check on
+        self._lately = math.nan  # accuracy of the last third of the batches before a check
+        self._warned: set[str] = set()
+        self.point: Any = None
+        """A :class:`Point`, where to go back to: the last check at which all was well, or the start of the epoch."""
+
+    def _fit_to(self, x: Tensor, y: Tensor, state: Any = None, step: Any = 0) -> list[Objective]:
+        """The loss, and before it what there is to every step."""
+        always = self._regularizer.always
+
+        def objective() -> tuple[Tensor, tuple[Tensor, ...]]:
+            loss, correct = self._f.loss(x, y, always.raised(state, step) if always else None)
+            return loss, (loss, correct)
+
+        return [*(always.objectives(state) if always else ()), objective]
+
+    def _plain(self, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+        return self._f.update(self._fit_to(x, y))
+
+    def _always(self, x: Tensor, y: Tensor, state: Any, step: Any) -> tuple[Any, tuple[Tensor, ...]]:
+        state = self._prepared(state, step)
+        return state, self._f.update(self._fit_to(x, y, state, step))
+
+    def _penalised(
+        self, x: Tensor, y: Tensor, state: Any, step: Any, count: Any, lamda: Any, heaviest: Any
+    ) -> tuple[Any, tuple[Tensor, ...]]:
+        state, points = self._regularizer.advance(self._prepared(state, step), x, count)
+
+        def weighted() -> tuple[Tensor, tuple[Tensor, ...]]:
+            penalty, figures = self._regularizer.penalty(state, x, points)
+            return self._weight(penalty, lamda, heaviest) * penalty, (figures,)
+
+        # The penalty first: before BatchNorm moves its averages.
+        return state, self._f.update([weighted, *self._fit_to(x, y, state, step)])
+
+    def _prepared(self, state: Any, step: Any) -> Any:
+        always = self._regularizer.always
+        return state if always is None else always.prepared(state, step)
+
+    def _weight(self, penalty: Tensor, lamda: Any, heaviest: Any) -> Tensor:
+        """The heaviest weight, λ·interval, but less where the penalty would outweigh ``most``; and less than λ only
+        where λ·penalty would outweigh it four times."""
+        (value,) = self._f.constants([penalty])
+        share = self._regularizer.most / value
+        whole, own = self._f.clip(share, 0.0, heaviest), self._f.clip(OWN * share, 0.0, lamda)
+        return self._f.where(whole > own, whole, own)
+
+    def begin(self, lamda: Controller, outer: dict[str, Any], best: Any = None) -> None:
+        """Set the point to the start of an epoch, with what the loop needs to know of it."""
+        self._mark(lamda, Within(), outer, best)
+
+    def resume(self, point: Point, lamda: Controller) -> None:
+        """Set everything to a point of an earlier run."""
+        self.point = point
+        self.undo()
+        self._f.set_randomness(point.randomness)
+        self._nb_steps, self._nb_penalised, self._faults, self._good, self._usual = point.steps
+        vars(lamda).update(point.lamda)
+
+    def run(self, lamda: Controller, penalise: bool) -> Record:
+        """The epoch that was begun or resumed; its record, less ``epoch`` and validation."""
+        started, cpu, within = time.perf_counter(), time.process_time(), self.point.within
+        sums, figures, skipped, self._gradients = within.sums, within.figures, within.skipped, within.gradients
+        measured = within.measured
+        per_check = max(LEAST_STEPS_PER_CHECK, math.ceil(self._batches.nb_batches / CHECKS_PER_EPOCH))
+        stretch: list[tuple[int, tuple[Tensor, ...]]] = []
+        for index, (x, y) in enumerate(self._batches.epoch(within.batch), within.batch + 1):
+            stretch.append((self._f.total(x), self._step(x, y, lamda.value if penalise else 0.0)))
+            self._schedule.after_step(self._nb_steps - 1)
+            if self._accuracy is not None and self._accuracy.is_due(self._nb_steps):
+                self._compare(self._accuracy, lamda, stretch)
+            if index % per_check and index < self._batches.nb_batches:
+                continue
+            new, new_figures = self._check(stretch, lamda)
+            skipped += 0 if new is not None else len(stretch)
+            self._progress.update(len(stretch))
+            stretch = []
+            if new is not None:
+                sums, figures = sums + new, (*figures, new_figures)
+                if penalise and self._accuracy is not None:
+                    measured = (*measured, self._accuracy.at(self._nb_steps, int(new[0])))
+                    lamda.check(measured[-1], measured[-1] if self._accuracy.balanced else self._lately)
+                seconds = within.seconds + time.perf_counter() - started
+                so_far = Within(index, sums, figures, measured, skipped, self._gradients, seconds)
+                self._mark(lamda, so_far, self.point.outer, self.point.best)
+            self._show(sums, figures, lamda)
+        record = self._record(sums, figures)
+        record["deployed_accuracy"] = float(np.mean(measured)) if measured else None
+        if measured:
+            lamda.end_epoch(record["deployed_accuracy"])
+        return {
+            **record,
+            "lamda": lamda.value if penalise else 0.0,
+            "skipped_steps": skipped,
+            "gradients": self._gradients,
+            "seconds": within.seconds + time.perf_counter() - started,
+            "cpu_seconds": None if within.batch else time.process_time() - cpu,  # unknown of an epoch that was resumed
+        }
+
+    def _mark(self, lamda: Controller, within: Within, outer: dict[str, Any], best: Any) -> None:
+        f, steps = self._f, (self._nb_steps, self._nb_penalised, self._faults, self._good, self._usual)
+        state, outer = self._regularizer.state, {**outer, "scheduler": self._schedule.state()}
+        # One assignment, so that an interrupt finds either the old point or the new one.
+        self.point = Point(f.snapshot(), state, f.randomness(), steps, dict(vars(lamda)), within, outer, best)
+
+    def _compare(self, accuracy: DeployedAccuracy, lamda: Controller, stretch: list) -> None:
+        """Keep the model where none before it, in the last part of the fit, is closer to the target."""
+        best, late = self.point.best, stretch[-accuracy.every :]
+        if best is not None and not accuracy.is_late(best[1][1]):
+            best = None  # of a fit that was to end earlier
+        nearest = math.inf if best is None else max(-best[1][0], CLOSE)
+        nb = sum(n for n, _ in late)
+        about = self._f.to_numpy([values[1] for _, values in late]).sum() / nb + lamda.gap
+        if not accuracy.balanced and not abs(about - accuracy.target) <= nearest + accuracy.deviation(nb):
+            return
+        off = abs(accuracy.now(nearest) - accuracy.target)
+        if off <= nearest and self._f.is_finite():
+            self.point = replace(self.point, best=(self._f.snapshot(), (-off, float(self._nb_steps))))
+
+    def _step(self, x: Tensor, y: Tensor, lamda: float) -> tuple[Tensor, ...]:
+        step, self._nb_steps = self._nb_steps, self._nb_steps + 1
+        self._gradients += self._f.total(x)
+        if lamda == 0 or step % (interval := self._regularizer.interval(lamda)):
+            if self._regularizer.always is None:
+                return self._plain_step(x, y)
+            self._regularizer.state, values = self._always_step(x, y, self._regularizer.state, float(step))
+            return values
+        if self._nb_penalised == 0:
+            self._regularizer.begin()
+        count, self._nb_penalised = self._nb_penalised, self._nb_penalised + 1
+        self._gradients += self._regularizer.gradients(self._f.total(x))
+        self._regularizer.state, values = self._penalised_step(
+            x, y, self._regularizer.state, float(step), count, lamda, lamda * interval
+        )
+        return values
+
+    def _check(self, stretch: list, lamda: Controller) -> tuple[np.ndarray | None, np.ndarray]:
+        """Sums (samples, loss, right) of the stretch and its figures; or no sums, and the stretch undone."""
+        sizes = np.array([n for n, _ in stretch], dtype=float)
+        losses = self._f.to_numpy([values[0] for _, values in stretch])
+        correct = self._f.to_numpy([values[1] for _, values in stretch])
+        figures = [values[2] for _, values in stretch if len(values) > 2]
+        host_figures = self._f.to_numpy(figures) if figures else np.empty(0)
+        self._usual = self._usual or max(self._guessing, losses[0] if np.isfinite(losses[0]) else 0.0)
+        fine = np.isfinite(losses) & (losses <= (EXPLODED * self._usual or math.inf))
+        if fine.all() and np.isfinite(host_figures).all() and self._f.is_finite():
+            self._faults, self._good = 0, self._good + 1
+            late = slice(-math.ceil(len(stretch) / 3), None)
+            self._lately = float(correct[late].sum() / sizes[late].sum())
+            return np.array([sizes.sum(), (losses * sizes).sum(), correct.sum()]), host_figures
+        self.undo()
+        again, self._faults, self._good = self._good < CHECKS_PER_EPOCH, self._faults + 1, 0
+        nb, first = len(stretch), int(np.argmin(fine))  # the first that is not fine, or 0
+        if not fine[first]:
+            cause = f"loss of {losses[first]:.3g} in step {self._nb_steps - nb + first + 1}"
+        else:
+            cause = "an infinite gradient" if np.isfinite(host_figures).all() else "an infinite quotient of the pairs"
+        if self._faults >= MOST_FAULTS:
             raise FloatingPointError(
-                "every step had a NaN or infinite loss or gradient and was undone, so the model is as it was. Lower "
-                "the learning rate, or look for a layer that overflows"
+                f"numbers failed at {MOST_FAULTS} checks in a row (the last time: {cause}, λ = {lamda.value:g}); the "
+                "model is at its last finite state. Lower the learning rate, or look for a layer that overflows"
             )
-
-    def _deployed_accuracy(
-        self, trainable: Trainable, batches: Batches, validation: Any, seed: int, nb_steps: int
-    ) -> DeployedAccuracy | None:
-        """What λ follows, if it follows anything."""
-        if self.target_accuracy is None:
-            return None
-        if trainable.multi_label and self.target_metric != "accuracy":
-            raise ValueError(
-                f"target_metric={self.target_metric!r} needs one class a sample; these have several labels"
+        self._warn_once(
+            "undone",
+            f"numbers failed ({cause}): {nb} steps are undone and counted in the history, as will be further ones; a "
+            "lower learning rate avoids this",
+        )
+        if figures and again:
+            lamda.value /= 2
+            self._warn_once(
+                "halved",
+                f"numbers fail again and again: λ is halved, to {lamda.value:g}, each time; a lower λ or learning rate "
+                "avoids this",
             )
-        source = batches.deployed if validation is None else lambda: validation
-        fit = nb_steps, batches.batch_size, not self.restore_best
-        return DeployedAccuracy(trainable, self.target_metric, self.target_accuracy, seed, source, *fit)
+        return None, host_figures
 
-    def _say_how_it_ended(self, accuracy: DeployedAccuracy, history: list[Record], leads: bool) -> None:
-        self.deployed_accuracy = accuracy.now()
-        self.notes = faults(self._controller, self.deployed_accuracy, history)
-        for note in self.notes if leads else ():
-            warnings.warn(note, RuntimeWarning, stacklevel=4)
+    def _warn_once(self, what: str, message: str) -> None:
+        """Once a fit."""
+        if what not in self._warned:
+            self._warned.add(what)
+            warnings.warn(message, RuntimeWarning, stacklevel=8)
 
-    def _score(self, record: Record) -> tuple[float, float]:
-        """Best is the flattest model that holds the target accuracy; without a target, the most accurate one."""
-        figures = (record["val_accuracy"], record["deployed_accuracy"], record["accuracy"])
-        accuracy = next((a for a in figures if a is not None), None)
-        if accuracy is None:
-            loss = record["loss"] if record["val_loss"] is None else record["val_loss"]
-            return (-math.inf if loss is None else -loss), 0.0
-        if self.target_accuracy is None:
-            return accuracy, 0.0
-        steepness = next((v for v in (record["lipschitz"], record["penalty"]) if v is not None), math.inf)
-        return min(accuracy, self.target_accuracy), -steepness
+    def undo(self) -> None:
+        """Go back to the last check at which all was well."""
+        self._regularizer.state = self.point.pairs
+        self._f.restore(self.point.snapshot)
+        self._schedule.load(self.point.outer["scheduler"])
+
+    def _record(self, sums: np.ndarray, figures: tuple[np.ndarray, ...]) -> Record:
+        nb_samples, loss, correct = sums.tolist()
+        joined = np.concatenate(figures) if figures else np.empty(0)
+        record: Record = dict.fromkeys(("loss", "accuracy", "lipschitz", "penalty"))
+        if nb_samples:
+            record["loss"] = loss / nb_samples
+            record["accuracy"] = None if math.isnan(correct) else correct / nb_samples
+        if joined.size:
+            record[self._regularizer.records_as] = float(joined.mean())
+        return record
+
+    def _show(self, sums: np.ndarray, figures: tuple[np.ndarray, ...], lamda: Controller) -> None:
+        if not self._progress.disable:
+            shown = {k: f"{v:.4g}" for k, v in self._record(sums, figures).items() if v is not None}
+            self._progress.set_postfix({**shown, "lamda": f"{lamda.value:.3g}"})

@@ -11,7 +11,7 @@ import numpy as np
 from artclip import checks
 from artclip.frameworks import Function, Trainable
 from artclip.frameworks.base import Tensor
-from artclip.lipschitz.fresh import FreshRule
+from artclip.lipschitz.batch_pairs import FreshRule
 from artclip.lipschitz.pairs import DOMAINS, INITS, PairRule, PairSet, State
 
 PENALTIES = ("squared", "linear")
@@ -125,7 +125,7 @@ class PairPenalty:
         pairs: at their start.
         options: how they climb and are penalised.
         units: of what is penalised.
-        most: see :class:`~artclip.trainers.epochs.Regularizer`.
+        most: see :class:`~artclip.trainers.loop.Regularizer`.
         nb_steps: of the fit.
     """
 

@@ -152,7 +152,7 @@ class LipschitzPenalty:
         checks.non_negative("lamda", lamda)
         if self._f.name != "tensorflow" or isinstance(self._f, Trainable):
             raise TypeError("keras_model() needs a LipschitzPenalty of a bare Keras model")
-        from artclip.frameworks.keras_fit import PenalisedModel
+        from artclip.frameworks.keras.penalised_model import PenalisedModel
 
         return PenalisedModel(getattr(self._f, "model"), self, lamda)  # noqa: B009
 

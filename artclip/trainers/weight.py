@@ -12,8 +12,8 @@ import numpy as np
 from artclip import checks
 from artclip.frameworks import Trainable
 from artclip.frameworks.base import Tensor
-from artclip.trainers.epochs import Record, Regularizer, Sample
-from artclip.trainers.loop import RegularizedTrainer
+from artclip.trainers.base import RegularizedTrainer
+from artclip.trainers.loop import Record, Regularizer, Sample
 
 KINDS = ("l2", "spectral")
 

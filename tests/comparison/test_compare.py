@@ -20,7 +20,7 @@ from artclip.comparison.paired import holm, mcnemar, over_seeds, sign_flip
 from artclip.comparison.report import comparison_page
 from artclip.comparison.result import Comparison
 from artclip.comparison.table import columns
-from artclip.evaluation.intervals import wilson
+from artclip.reporting.intervals import wilson
 from tests.nets import FRAMEWORKS
 
 ALWAYS = ("train", "test", "noise", "pgd", "pgd-margin", "worst", "certified", "lipschitz_lower", "lipschitz_upper")

@@ -5,7 +5,7 @@ import pytest
 
 from artclip import CLIPTrainer, certified_radius, evaluate, lipschitz_bracket, lipschitz_upper_bound, load_data
 from artclip.frameworks import function_of, nets_of, trainable_of
-from artclip.lipschitz.smooth import ORDER, SmoothBound
+from artclip.lipschitz.smooth_upper import ORDER, SmoothBound
 from tests.nets.common import NB_CLASSES, same_weights
 
 NETS = ("linear", "mlp", "sigmoid", "cnn", "series", "branches")

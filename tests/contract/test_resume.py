@@ -8,7 +8,7 @@ from art.data_generators import NumpyDataGenerator
 
 from artclip import CLIPTrainer, WeightRegularizationTrainer
 from artclip.trainers.checkpoint import GENERATIONS
-from artclip.trainers.epochs import Epochs
+from artclip.trainers.loop import Epochs
 from tests.nets import FRAMEWORKS
 from tests.nets.common import same_weights
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from artclip import checks, evaluate, load_data
+from artclip.evaluation.attack_classifier import Victim
 from artclip.evaluation.attacks import ATTACKS, SETS, choose
-from artclip.evaluation.run import Arena, distances
-from artclip.evaluation.task import Task
-from artclip.evaluation.victim import Victim
+from artclip.evaluation.runner import Arena, distances
+from artclip.evaluation.threat_model import Task
 from artclip.frameworks import nets_of
 from tests.nets import FRAMEWORKS
 from tests.nets import default as nets

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from artclip import evaluate, lipschitz_lower_bound
-from artclip.cli import main
+from artclip.cli.main import main
 from artclip.evaluation.attacks import choose
+from artclip.evaluation.evaluated_model import Subject
 from artclip.evaluation.report import rerun
-from artclip.evaluation.subject import Subject
 from tests.nets import default
 
 W = np.array([[1.0, 0, 0], [0, 1.0, 0]], np.float32)
@@ -48,15 +48,15 @@ def test_a_list_of_eps_is_a_curve(nets):
 
 def test_a_break_within_a_small_eps_counts_within_the_larger(monkeypatch):
     """An attack that gets lost in a large ball does not lift the curve again."""
-    from artclip.evaluation import run
+    from artclip.evaluation import runner
 
     x, y, _ = points()
-    there = run.Arena.attack
+    there = runner.Arena.attack
 
     def lost(self, chosen, standing, progress=None):
         return there(self, chosen, standing & (self.task.eps < 0.1), progress)
 
-    monkeypatch.setattr(run.Arena, "attack", lost)
+    monkeypatch.setattr(runner.Arena, "attack", lost)
     found = evaluate(default.linear_classifier(W), x, y, eps=(0.05, 0.2), attacks=[PGD], masking=False, **OPTIONS)
     assert found.by_eps[1][1] == found.by_eps[2][1] < 1
 
@@ -77,11 +77,11 @@ def test_bad_lists(eps, attacks, message):
 
 
 def test_a_list_on_the_command_line(monkeypatch, capsys):
-    from artclip import cli_models
+    from artclip.cli import models
 
     x, y, _ = points()
     data = ((x, y), (x, y))
-    monkeypatch.setattr(cli_models, "_load", lambda arguments: (default.linear_classifier(W), data))
+    monkeypatch.setattr(models, "_load", lambda arguments: (default.linear_classifier(W), data))
     main(["evaluate", "model", "--data", "any", "--eps", "1/20,0.15", "--attacks", PGD, "--no-lipschitz"])
     assert "by eps: 0: 100.0, 0.05: " in capsys.readouterr().out
 

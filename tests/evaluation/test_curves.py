@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from artclip.evaluation.curves import noise_curve, robustness_curve
-from artclip.evaluation.run import Arena, Outcome
+from artclip.evaluation.runner import Arena, Outcome
 from tests.nets import default as nets
 
 MATRIX = np.array([[1.0, -2.0, 0.5, 0.1], [0.3, 0.4, -0.5, 0.0]])

@@ -5,8 +5,8 @@ import pytest
 from art.defences.preprocessor import FeatureSqueezing, GaussianAugmentation, ThermometerEncoding
 
 from artclip import CLIPTrainer, LipschitzPenalty, certified_radius, evaluate, lipschitz_lower_bound
-from artclip.evaluation.draws import DRAWS, VOTES, is_random, majority
-from artclip.evaluation.subject import Subject
+from artclip.evaluation.evaluated_model import Subject
+from artclip.evaluation.random_outputs import DRAWS, VOTES, is_random, majority
 from tests.nets import default
 
 W = np.array([[1.0, 0, 0, 0], [0, 1.0, 0, 0]], np.float32)

@@ -10,10 +10,10 @@ from art.attacks.evasion import FastGradientMethod, ProjectedGradientDescent
 from art.estimators.classification import BlackBoxClassifier
 
 from artclip import certified_radius, evaluate
-from artclip.evaluation import run
+from artclip.evaluation import runner
 from artclip.evaluation.cache import Cache
-from artclip.evaluation.intervals import wilson
-from artclip.hashing import digest
+from artclip.hashing.digests import digest
+from artclip.reporting.intervals import wilson
 from tests.nets import default as nets
 
 QUICK = {"attacks": ["noise", "fgsm", "pgd:max_iter=20,nb_restarts=2"], "eps": 0.15, "seed": 0, "verbose": False}
@@ -151,13 +151,13 @@ class TestCache:
     @pytest.fixture
     def attacked(self, monkeypatch):
         """Names of the attacks that were run, not read."""
-        names, fresh = [], run.Arena._fresh
+        names, fresh = [], runner.Arena._fresh
 
         def watched(self, c, *rest):
             names.append(c.name)
             return fresh(self, c, *rest)
 
-        monkeypatch.setattr(run.Arena, "_fresh", watched)
+        monkeypatch.setattr(runner.Arena, "_fresh", watched)
         return names
 
     def options(self, tmp_path, **changes):
@@ -173,7 +173,7 @@ class TestCache:
         np.testing.assert_array_equal(again.examples[0].adversarial, first.examples[0].adversarial)
 
     def test_an_interrupted_one_goes_on(self, model, tmp_path, attacked, monkeypatch):
-        fresh = run.Arena._fresh
+        fresh = runner.Arena._fresh
 
         def interrupted(self, c, *rest):
             if c.name.startswith("pgd"):
@@ -181,7 +181,7 @@ class TestCache:
             return fresh(self, c, *rest)
 
         with monkeypatch.context() as patch:
-            patch.setattr(run.Arena, "_fresh", interrupted)
+            patch.setattr(runner.Arena, "_fresh", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 evaluate(*model, **self.options(tmp_path))
         del attacked[:]
@@ -295,7 +295,7 @@ class TestCache:
     ],
 )
 def test_bad_input_fails_before_any_attack(model, change, message, monkeypatch):
-    monkeypatch.setattr(run.Arena, "attack", None)
+    monkeypatch.setattr(runner.Arena, "attack", None)
     classifier, x, y = model
     arguments = {"x": x, "y": y, **QUICK, **change}
     with pytest.raises((ValueError, TypeError), match=message):

@@ -12,7 +12,7 @@ from torch import nn
 
 from artclip import CLIPTrainer, evaluate, load_data
 from artclip.evaluation import masking
-from artclip.evaluation.subject import Subject
+from artclip.evaluation.evaluated_model import Subject
 from artclip.frameworks import nets_of
 
 EPS = 0.6

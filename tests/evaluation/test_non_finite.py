@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from artclip import evaluate
-from artclip.evaluation.victim import Victim
+from artclip.evaluation.attack_classifier import Victim
 from tests import nets as registries
 
 OPTIONS = {"seed": 0, "verbose": False, "lipschitz": False}

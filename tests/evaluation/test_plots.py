@@ -12,7 +12,7 @@ from artclip.evaluation.attacks import choose
 from artclip.evaluation.curves import Curve
 from artclip.evaluation.plots import plot_curves, plot_evaluation, plot_examples
 from artclip.evaluation.result import Evaluation, Example
-from artclip.evaluation.run import Outcome
+from artclip.evaluation.runner import Outcome
 
 N = 20
 TRIED = np.ones(N, bool)

@@ -8,10 +8,10 @@ from art.estimators.classification import SklearnClassifier
 from sklearn.svm import LinearSVC
 
 from artclip import evaluate
+from artclip.evaluation.attack_classifier import Victim
 from artclip.evaluation.attacks import for_model
+from artclip.evaluation.evaluated_model import Subject
 from artclip.evaluation.losses import LOSSES
-from artclip.evaluation.subject import Subject
-from artclip.evaluation.victim import Victim
 from tests import nets as registries
 
 RNG = np.random.default_rng(0)

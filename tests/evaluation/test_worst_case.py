@@ -41,7 +41,7 @@ def test_noise_is_no_attack(model):
 
 
 def test_a_set_whose_members_failed_is_no_attack(model, monkeypatch):
-    from artclip.evaluation.run import Arena
+    from artclip.evaluation.runner import Arena
 
     monkeypatch.setattr(Arena, "_try", lambda *_: 1 / 0)
     found = evaluate(*model, attacks=["autoattack", "pgd"], **OPTIONS)

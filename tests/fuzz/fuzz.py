@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from artclip import lipschitz_upper_bound
-from artclip.graph.witness import Disagreement
+from artclip.graph.equivalence import Disagreement
 from tests.fuzz.steepness import steepest
 
 NORMS = (1, 2, np.inf)

@@ -92,7 +92,7 @@ def test_a_graph_that_is_read_wrongly_is_no_bound(monkeypatch):
     torch = pytest.importorskip("torch")
     from art.estimators.regression import PyTorchRegressor
 
-    from artclip.frameworks.torch_calls import RULES
+    from artclip.frameworks.pytorch.calls import RULES
 
     def wrong(call, /, self, negative_slope):
         return call.put(G.activations.leaky_relu(0.9 * negative_slope), self)

@@ -20,7 +20,7 @@ from artclip import (
     lipschitz_upper_bound,
     load_data,
 )
-from artclip.frameworks.torch_nets import make_classifier
+from artclip.frameworks.pytorch.nets import make_classifier
 from tests.nets import torch_nets as nets
 
 

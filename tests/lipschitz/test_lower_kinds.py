@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 from art.estimators.regression import PyTorchRegressor
 from torch import nn
 
-from artclip.frameworks.torch import TorchFunction
+from artclip.frameworks.pytorch.function import TorchFunction
 
 FEW = {"nb_restarts": 4, "max_iter": 15, "seed": 0}
 

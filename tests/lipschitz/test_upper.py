@@ -14,7 +14,7 @@ from torch import nn
 from artclip import graph as G
 from artclip import lipschitz_bracket, lipschitz_lower_bound, lipschitz_upper_bound
 from artclip.frameworks import graph_of
-from artclip.frameworks.torch_nets import MaxMin
+from artclip.frameworks.pytorch.nets import MaxMin
 from tests.nets import torch_nets as nets
 
 

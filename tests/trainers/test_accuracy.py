@@ -13,7 +13,7 @@ import artclip
 from artclip import CLIPTrainer, WeightRegularizationTrainer
 from artclip.frameworks import trainable_of
 from artclip.trainers.accuracy import DeployedAccuracy, faults, mean_accuracy
-from artclip.trainers.lamda import Additive, Multiplicative
+from artclip.trainers.controllers import Additive, Multiplicative
 
 
 def digits():

@@ -24,7 +24,7 @@ LAZY = {"lamda": 0.01, "nb_pairs": 4, "pair_interval": 12}
 # Its children start in milliseconds, and share nothing with each other.
 FORK = multiprocessing.get_context("forkserver")
 _ART = ("art.estimators.classification.pytorch", "art.estimators.regression.pytorch")
-_OURS = ("artclip.trainers.clip", "artclip.frameworks.torch_estimator")
+_OURS = ("artclip.trainers.clip", "artclip.frameworks.pytorch.estimator")
 FORK.set_forkserver_preload(["pytest", "torch._dynamo", *_ART, *_OURS])
 needs_fork = pytest.mark.skipif(FRAMEWORKS[0] != "torch", reason="TensorFlow cannot be forked")
 

@@ -10,7 +10,7 @@ from art.defences.trainer import Trainer
 from artclip import CLIPTrainer, lipschitz_lower_bound, load_data
 from artclip.frameworks import nets_of, trainable_of
 from artclip.lipschitz.pairs import DOMAINS, INITS, PairRule
-from artclip.trainers import epochs
+from artclip.trainers import loop
 from artclip.trainers.pair_penalty import INTERVAL, LEAST_PENALISED, MOST_STEP_WEIGHT, PENALTIES, REDUCTIONS
 from tests.nets import FRAMEWORKS
 from tests.nets import default as nets
@@ -154,7 +154,7 @@ def test_a_lazy_step_weighs_less_where_its_penalty_outweighs_guessing():
     trainer, f = CLIPTrainer(classifier), trainable_of(classifier)
     regularizer = trainer._regularizer(f, nets.data(), 0, 1)
     assert regularizer.most == pytest.approx(0.75 * math.log(nets.NB_CLASSES))
-    weigh = epochs.Epochs(f, None, regularizer, None)._weight
+    weigh = loop.Epochs(f, None, regularizer, None)._weight
     for penalty in (0.0, 0.1, 10.0, 50.0, 1e6):
         value = f.tensor(np.array(penalty))
         share = regularizer.most / max(penalty, 1e-9)

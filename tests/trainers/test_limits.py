@@ -96,7 +96,7 @@ def test_ten_million_samples_on_the_disk(nets, tmp_path):
 
 
 def test_memory_that_ends_is_an_error_that_says_what_to_do(nets, monkeypatch):
-    from artclip.trainers.epochs import Epochs
+    from artclip.trainers.loop import Epochs
 
     def step(*_):
         raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB\nmore")

@@ -1,0 +1,221 @@
+"""An attack run on samples: stage after stage on what still stands, every example checked before it counts."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from artclip import checks
+from artclip.evaluation.attack_classifier import showable
+from artclip.evaluation.attacks import Chosen
+from artclip.evaluation.cache import Cache
+from artclip.evaluation.random_outputs import randomness
+from artclip.evaluation.threat_model import Stage, Task
+from artclip.hashing.contents import NotHashable, content_digest
+from artclip.hashing.digests import digest
+from artclip.lipschitz.pairs import lengths
+
+BLOCK = 2000  # samples attacked between two visits to the cache
+
+
+@dataclass
+class Outcome:
+    """What an attack did.
+
+    Attributes:
+        chosen: the attack and its settings.
+        tried: which samples it was run on, shape (n,).
+        broken: which of them it has a valid adversarial example for, shape (n,).
+        examples: adversarial examples by sample, of the first few broken.
+        violations: what came out adversarial but outside the budget or the range, or not finite, by reason.
+        seconds: how long it took.
+        passes: samples that went through the model.
+        error: why it could not be run, or "".
+        left_out: members of a set that failed, while the others went on, and why.
+    """
+
+    chosen: Chosen
+    tried: np.ndarray
+    broken: np.ndarray
+    examples: dict[int, np.ndarray] = field(default_factory=dict)
+    violations: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    passes: int = 0
+    error: str = ""
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def in_budget(self) -> bool:
+        """Whether it attacked within the budget: then what it left standing says something."""
+        return self.chosen.attack.in_budget and (not self.error or bool(self.broken.any()))
+
+
+@dataclass
+class Arena:
+    """Where attacks are run: the model, the samples, and what counts.
+
+    Args:
+        task: the victim and its budget.
+        decide: labels (n,) of inputs (n, *shape), as deployed.
+        x: samples, float32, shape (n, *shape).
+        y: class indices, shape (n,).
+        seed: of all randomness.
+        key: hash of model and data, for the cache.
+        cache: of outcomes.
+        nb_examples: adversarial examples to keep of each attack.
+    """
+
+    task: Task
+    decide: Callable[[np.ndarray], np.ndarray]
+    x: np.ndarray
+    y: np.ndarray
+    seed: int
+    key: str = ""
+    cache: Cache = field(default_factory=lambda: Cache(None))
+    nb_examples: int = 8
+
+    def attack(self, chosen: Chosen, standing: np.ndarray, progress: Any = None) -> Outcome:
+        """Run an attack on the samples that stand, shape (n,) of bool."""
+        outcome = Outcome(chosen, standing.copy(), np.zeros(len(self.x), bool))
+        try:
+            stages = chosen.stages(self.task)
+        except ValueError as error:
+            outcome.error = str(error)
+            outcome.tried[:] = False
+            return outcome
+        size = len(self.x) if chosen.attack.together else BLOCK
+        for start in range(0, len(self.x), size):
+            index = start + np.flatnonzero(standing[start : start + size])
+            if len(index):
+                self._block(outcome, stages, index, start // size)
+            if progress is not None:
+                progress.update(min(size, len(self.x) - start))
+        return outcome
+
+    def _block(self, outcome: Outcome, stages: list[Stage], index: np.ndarray, block: int) -> None:
+        c = outcome.chosen
+        # What an attack object of a user does, no key can tell.
+        what = self._key(c, index, block) if self.key and c.given is None else ""
+        found = self.cache.get(what) if what else None
+        if found is None:
+            found = self._fresh(c, stages, index, block)
+            if what and not str(found["error"]):
+                self.cache.put(what, **found)
+        outcome.broken[index] = found["broken"]
+        outcome.error = outcome.error or str(found["error"])
+        outcome.left_out |= dict(found.get("left_out", np.empty((0, 2))).tolist())
+        outcome.seconds += float(found["seconds"])
+        outcome.passes += int(found["passes"])
+        for reason, count in zip(_REASONS, found["violations"], strict=True):
+            if count:
+                outcome.violations[reason] = outcome.violations.get(reason, 0) + int(count)
+        for i, example in zip(found["kept"], found["examples"], strict=True):
+            if len(outcome.examples) < self.nb_examples:
+                outcome.examples[int(i)] = example
+
+    def _key(self, c: Chosen, index: np.ndarray, block: int) -> str:
+        task = [c.name, c.attack.title, c.options, str(self.task.norm), self.task.eps, self.seed, block]
+        try:
+            return digest(self.key, content_digest(c.attack.stages), task, index)
+        except NotHashable:
+            return ""
+
+    def _fresh(self, c: Chosen, stages: list[Stage], index: np.ndarray, block: int) -> dict[str, Any]:
+        started, passes = time.perf_counter(), self.task.victim.passes
+        standing, violations, error = np.ones(len(index), bool), np.zeros(len(_REASONS), np.int64), ""
+        kept: dict[int, np.ndarray] = {}
+        left_out: dict[str, str] = {}
+        ran = False
+        for number, stage in enumerate(stages):
+            left, member = index[standing], getattr(stage, "member", "")
+            if not len(left):
+                break
+            if member in left_out:
+                continue
+            try:
+                with randomness(self.task.victim.f, (self.seed, zlib.crc32(c.name.encode()), block, number)):
+                    candidates = self._try(stage, self.x[left], self.y[left])
+            except Exception as problem:  # ART's attacks raise whatever they like; the other attacks go on
+                said = f"{type(problem).__name__}: {problem}".splitlines()[0]
+                if member:  # the other members of the set go on
+                    left_out[member] = said
+                    continue
+                error = said
+                break
+            ran = True
+            broken, faults = self._checked(c, candidates, self.x[left], self.y[left])
+            violations += faults
+            for i in np.flatnonzero(broken)[: max(0, self.nb_examples - len(kept))]:
+                kept[int(left[i])] = candidates[i]
+            standing[np.flatnonzero(standing)[broken]] = False
+        if left_out and not ran:
+            error, left_out = "; ".join(f"{name}: {said}" for name, said in left_out.items()), {}
+        return {
+            "broken": ~standing,
+            "violations": violations,
+            "error": error,
+            "left_out": np.array(list(left_out.items()), str).reshape(-1, 2),
+            "seconds": time.perf_counter() - started,
+            "passes": self.task.victim.passes - passes,
+            "kept": np.array(list(kept), np.int64),
+            "examples": np.array(list(kept.values()), np.float32).reshape(len(kept), *self.x.shape[1:]),
+        }
+
+    def _try(self, stage: Stage, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        while True:
+            try:
+                candidates = np.asarray(stage(x, y))
+            except Exception as error:
+                smaller = self.task.victim.batch_size // 2
+                if not smaller or not checks.out_of_memory(error):
+                    raise
+                self.task.victim.batch_size = smaller
+                continue
+            if candidates.shape != x.shape:
+                raise ValueError(f"the attack returned shape {candidates.shape} for inputs of shape {x.shape}")
+            return candidates.astype(np.float32)
+
+    def _checked(
+        self, c: Chosen, candidates: np.ndarray, x: np.ndarray, y: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Which candidates count as adversarial, and how many would but for each of the reasons."""
+        finite, shown = showable(candidates)
+        wrong = (self.decide(shown) != y) | ~finite
+        inside = np.ones(len(x), bool)
+        if self.task.victim.clip_values is not None:
+            low, high = self.task.victim.clip_values
+            slack = 1e-6 * np.max(np.subtract(high, low))
+            valid = (candidates >= np.subtract(low, slack)) & (candidates <= np.add(high, slack))
+            inside = valid.reshape(len(x), -1).all(1)
+        near = np.ones(len(x), bool)
+        if c.attack.in_budget:
+            with np.errstate(invalid="ignore"):
+                lengths = distances(candidates, x, self.task.norm)
+            near = lengths <= self.task.eps * (1 + 1e-4) + rounding(x, self.task.norm)
+        faults = np.array([(wrong & ~finite).sum(), (wrong & finite & ~inside).sum(), (wrong & finite & ~near).sum()])
+        return wrong & finite & inside & near, faults
+
+
+_REASONS = ("not finite", "outside clip_values", "outside the budget")
+
+
+def broken_within(outcomes: list[Outcome], nb: int) -> np.ndarray:
+    """Which of the samples some attack within the budget broke, shape (nb,)."""
+    broken = [o.broken for o in outcomes if o.chosen.attack.in_budget]
+    return np.logical_or.reduce([np.zeros(nb, bool), *broken])
+
+
+def distances(a: np.ndarray, b: np.ndarray, norm: float) -> np.ndarray:
+    """‖a − b‖ of each sample, shape (n,), in float64."""
+    return lengths(np.subtract(a, b, dtype=np.float64), norm)
+
+
+def rounding(x: np.ndarray, norm: float) -> float:
+    """How far rounding x to float32 may move a sample."""
+    size = x[0].size
+    return 1e-7 * max(1.0, float(np.abs(x).max())) * (1.0 if norm == np.inf else size ** (1 / norm))

@@ -1,0 +1,309 @@
+"""TensorFlow: an ART TensorFlow or Keras classifier as a trainable function."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from art.defences.preprocessor.preprocessor import PreprocessorTensorFlowV2
+
+from artclip.frameworks import global_random
+from artclip.frameworks.base import box_of
+from artclip.frameworks.check import not_a_tensor
+from artclip.frameworks.keras import defences, layers, settings
+from artclip.frameworks.keras.custom_train_step import own_step
+from artclip.frameworks.keras.function import TensorFlowFunction
+from artclip.frameworks.preprocessing import Preprocessing
+from artclip.frameworks.trainable import Objective, Raise, Trainable
+
+
+def _added(a: list[Any], b: list[Any]) -> list[Any]:
+    """Gradients, of which some are ``None``, of a sum; none yet where a is empty."""
+    if not a:
+        return b
+    dense = tf.convert_to_tensor  # gradients of an Embedding are slices
+    return [q if p is None else p if q is None else dense(p) + dense(q) for p, q in zip(a, b, strict=True)]
+
+
+def _one(scalar: tf.Tensor) -> tf.Tensor:
+    """1, but computed from the scalar, as the start of its gradients.
+
+    TensorFlow's optimizer of graphs drops the order of a read before an assignment that needs nothing of it, so that
+    weights in a penalty would now and then be those after the step. Now each gradient needs all that the scalar read.
+    """
+    return tf.where(tf.math.is_finite(scalar), tf.ones_like(scalar), scalar)
+
+
+class TensorFlowEstimator(TensorFlowFunction, Trainable):
+    """An ART ``TensorFlowV2Classifier`` or ``KerasClassifier``, or one of them around a regression model.
+
+    ART has no regressor that runs with Keras 3, so a classifier counts as a regressor where its loss is a mean squared
+    (absolute, ...) error and the model has one output, or several without an activation.
+    """
+
+    weights_file = "model.weights.h5"
+
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
+        layers.build(estimator.model, tuple(estimator.input_shape))
+        super().__init__(estimator.model, tuple(estimator.input_shape))
+        self.clip_values = box_of(estimator)
+        self._compiled = not hasattr(estimator, "loss_object")  # a KerasClassifier: loss and optimizer are the model's
+        self._loss: Any = getattr(self.model, "loss", None) if self._compiled else estimator.loss_object
+        self._train_step = None if self._compiled else estimator.train_step
+        self.optimizer: Any = getattr(self.model, "optimizer", None) if self._compiled else estimator.optimizer
+        self.optimizer_name = type(self.optimizer).__name__
+        self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorTensorFlowV2, defences.defended)
+        self.scaling, self.approximated = self._preprocessing.scaling, self._preprocessing.approximated
+        self.has_defences = self._preprocessing.has_defences
+        with self.unchanged():
+            outputs = self._deployed(self.tensor(np.zeros((1, *self.input_shape))))
+        if not tf.is_tensor(outputs):
+            raise not_a_tensor(outputs)
+        self._width = int(math.prod(outputs.shape[1:]))
+        linear = self._width == 1 or layers.outputs_are_linear(self.model)
+        self.nb_classes = None if linear and layers.is_regression(self._loss) else estimator.nb_classes
+        self.told_classes = self.nb_classes
+        self._sparse = layers.loss_name(self._loss).startswith("sparse")
+        self.told_threshold, self.told_shares = layers.threshold_of(self._loss)
+        self.threshold = 0.5 if self.told_threshold is None else self.told_threshold
+
+    def spread(self) -> TensorFlowEstimator:
+        from artclip.frameworks.keras import distributed
+
+        several = distributed.strategy_of(self.model) is not None
+        return distributed.TensorFlowReplicas(self.estimator) if several else self
+
+    def _deployed(self, x: tf.Tensor) -> tf.Tensor:
+        return self.model(self._preprocessing.deployed(x), training=False)
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        if self.estimator.postprocessing_defences:  # what they do is not part of f
+            return super().predict(x)
+        # Compiled by ART: it does not round as an eager pass does.
+        outputs = self.estimator.predict(x.astype(self.dtype.as_numpy_dtype))
+        return np.asarray(outputs, dtype=np.float64).reshape(len(x), -1)
+
+    def in_float64(self) -> TensorFlowFunction | None:
+        twin = super().in_float64()
+        if isinstance(twin, TensorFlowEstimator) and twin is not self:
+            twin._preprocessing = self._preprocessing.mapped(lambda t: tf.cast(t, tf.float64))
+        return twin
+
+    def described(self) -> dict[str, Any]:
+        return settings.described(self.model, self._loss, self.optimizer)
+
+    def kept_loss(self) -> dict[str, Any] | None:
+        return settings.kept_loss(self._loss)
+
+    def check_trainable(self) -> None:
+        if self._loss is None:
+            where = "model.compile(loss=...)" if self._compiled else "TensorFlowV2Classifier(..., loss_object=...)"
+            raise ValueError(f"the classifier has no loss; give one: {where}")
+        if self.optimizer is None and self._train_step is None:
+            where = "model.compile(optimizer=...)" if self._compiled else "TensorFlowV2Classifier(..., optimizer=...)"
+            raise ValueError(f"the classifier has no optimizer; give one: {where}")
+        if not self.model.trainable_variables:
+            raise ValueError("the model has no trainable variable: every layer's trainable is False")
+        ours = {id(v) for v in self.model.trainable_variables}
+        others = getattr(self.optimizer, "_trainable_variables", ()) if getattr(self.optimizer, "built", False) else ()
+        if others and not ours <= {id(v) for v in others}:
+            raise ValueError(
+                "the optimizer was built for other variables; a Keras optimizer serves one model, and one choice of "
+                "its trainable layers: give this classifier an optimizer of its own"
+            )
+        if self.max_grad_norm is not None and self._train_step is not None:
+            raise ValueError(
+                "max_grad_norm cannot reach the gradient that a train_step of your own computes; clip it there, or "
+                "give the classifier loss_object and optimizer"
+            )
+
+    @contextmanager
+    def fitting(self, seed: int) -> Iterator[None]:
+        with self.seeded(seed):
+            if self.optimizer is not None and not self.optimizer.built:
+                self.optimizer.build(self.model.trainable_variables)
+            self._find_learning(self.input_shape)
+            yield
+
+    @property
+    def averages_weights(self) -> bool:
+        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)  # of mixed precision
+        return bool(getattr(inner, "use_ema", False))
+
+    def finish(self) -> None:
+        if self.averages_weights:
+            self.optimizer.finalize_variable_values(self.model.trainable_variables)
+
+    def training_data(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self._preprocessing.has_fit_defences:
+            x, y = self._preprocessing.defended(x, self._probabilities(y))
+        return x, self.labels(y)
+
+    def _probabilities(self, y: np.ndarray) -> np.ndarray:
+        if self.nb_classes is None or y.ndim == 2:
+            return y
+        return np.asarray(np.eye(self.nb_classes, dtype=np.float32)[y])
+
+    def labels(self, y: np.ndarray) -> np.ndarray:
+        if self.nb_classes is None:
+            return y.reshape(len(y), -1)
+        if self._sparse or self._width == 1:
+            index = y.argmax(1) if y.ndim == 2 else y
+            return index.astype(np.int64) if self._width > 1 else index.astype(np.float32)[:, None]
+        return self._probabilities(y)
+
+    def batch(self, x: np.ndarray, y: np.ndarray, index: np.ndarray | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        if index is not None:
+            x, y = x[index], y[index]
+        labels = tf.convert_to_tensor(np.ascontiguousarray(y)) if y.dtype == np.int64 else self.tensor(y)
+        return self.tensor(x), labels
+
+    def loss(self, x: tf.Tensor, y: tf.Tensor, raised: Raise | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        inputs = self._preprocessing.standardised(x)
+        if self._train_step is not None:  # it makes its own pass in train mode; this one is for the record
+            if raised is not None:
+                raise ValueError(
+                    "a train_step of your own computes the loss where nothing can be put before it; give the "
+                    "classifier loss_object and optimizer"
+                )
+            self._batch = inputs, y
+            return self._loss_of(x, self._deployed(x), y, False)
+        return self._loss_of(inputs, self.model(inputs, training=True), y, True, raised)
+
+    def _loss_of(
+        self, x: Any, outputs: tf.Tensor, y: tf.Tensor, training: bool, raised: Raise | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        if self.nb_classes is None:
+            outputs = tf.reshape(outputs, tf.shape(y))
+        seen = outputs if raised is None else raised(tf.cast(outputs, self.dtype), self._one_hot(y, outputs))
+        if self._compiled:  # with the losses that layers add
+            loss = self.model.compute_loss(x=x, y=y, y_pred=seen, training=training)
+        else:
+            loss = self._loss(y, seen)
+        loss = tf.cast(tf.reduce_mean(loss), self.dtype)
+        return loss, self._correct(tf.stop_gradient(outputs), y)
+
+    def _one_hot(self, y: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        index = tf.argmax(y, 1) if y.shape.rank == 2 else y
+        return tf.one_hot(index, outputs.shape[1], dtype=self.dtype)
+
+    def _correct(self, outputs: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        if self.nb_classes is None:
+            return tf.constant(math.nan, self.dtype)
+        if self.multi_label:
+            labels_right = tf.cast((outputs > self.threshold) == (y > 0.5), self.dtype)
+            return tf.reduce_sum(tf.reduce_mean(labels_right, 1))
+        if self._width == 1:  # one output: probability, or log-odds before a sigmoid
+            right = (tf.reshape(outputs, (-1,)) > self.threshold) == (tf.reshape(y, (-1,)) > 0.5)
+        else:
+            labels = tf.argmax(y, 1) if y.shape.rank == 2 else y
+            right = tf.argmax(outputs, 1) == labels
+        return tf.reduce_sum(tf.cast(right, self.dtype))
+
+    def takes_several_labels(self) -> bool:
+        return "categorical" not in layers.loss_name(self._loss)
+
+    def update(self, objectives: Sequence[Objective]) -> tuple[tf.Tensor, ...]:
+        variables, reported = self.model.trainable_variables, []
+        gradients: list[Any] = []
+        own = self._train_step  # it differentiates the loss itself, which is last
+        for objective in objectives[:-1] if own is not None else objectives:
+            with tf.GradientTape() as tape:
+                scalar, values = objective()
+                scalar = scalar if own is not None else self._descended(scalar)
+            gradients = _added(gradients, tape.gradient(scalar, variables, _one(scalar)))
+            reported.append(values)
+        if own is not None:
+            reported.append(objectives[-1]()[1])
+            own_step(own, self.model, *self._batch, gradients)
+        else:
+            self.optimizer.apply_gradients(zip(self._limited(gradients), variables, strict=True))
+            reported[-1] = self._averaged(reported[-1])
+        return tuple(tf.stop_gradient(v) for values in reversed(reported) for v in values)
+
+    def _limited(self, gradients: list[Any]) -> list[Any]:
+        """The gradients, scaled down where they are longer than :attr:`max_grad_norm` all together."""
+        if self.max_grad_norm is None:
+            return gradients
+        scale = self.optimizer.scale_loss(tf.ones((), self.dtype))  # of mixed precision, by which they are longer
+        limited: list[Any] = tf.clip_by_global_norm(gradients, self.max_grad_norm * scale)[0]
+        return limited
+
+    def _descended(self, scalar: tf.Tensor) -> tf.Tensor:
+        """What is differentiated for the optimizer: scaled for mixed precision, and the same number without it."""
+        return self.optimizer.scale_loss(scalar)
+
+    def _averaged(self, values: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
+        """Some values averaged over all devices."""
+        return values
+
+    @property
+    def sums_loss(self) -> bool:
+        return getattr(self._loss, "reduction", None) == "sum"
+
+    def loss_at_mean(self, y: np.ndarray) -> float:
+        targets = self.tensor(y)
+        mean = tf.reduce_mean(targets, 0, keepdims=True) + tf.zeros_like(targets)
+        return float(self._loss_of(None, mean, targets, False)[0])
+
+    def weights(self) -> list[tf.Tensor]:
+        return layers.matrices(self.model)
+
+    def matmul(self, a: tf.Tensor, b: tf.Tensor, transpose: bool = False) -> tf.Tensor:
+        return tf.matmul(a, b, transpose_b=transpose)
+
+    def evaluate(self, x: np.ndarray, y: np.ndarray, batch_size: int) -> tuple[float, float]:
+        losses, correct = [], []
+        for start in range(0, len(x), batch_size):
+            xb, yb = self.batch(x[start : start + batch_size], y[start : start + batch_size])
+            loss, right = self._loss_of(xb, self._deployed(xb), yb, False)
+            losses.append(loss if self.sums_loss else loss * len(xb))
+            correct.append(right)
+        return float(self.to_numpy(losses).sum()) / len(x), float(self.to_numpy(correct).sum()) / len(x)
+
+    def _variables(self) -> list[Any]:
+        return [*self._of_model(), *(self.optimizer.variables if self.optimizer is not None else ())]
+
+    def _of_model(self) -> list[Any]:
+        return getattr(self.model, "weights", None) or list(self.model.variables)
+
+    def snapshot(self) -> Any:
+        return [tf.identity(v) for v in self._variables()]
+
+    def restore(self, snapshot: Any) -> None:
+        for variable, value in zip(self._variables(), snapshot, strict=True):
+            variable.assign(value)
+
+    def pack(self, snapshot: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        nb = len(self._of_model())
+        names = [f"model.{i}" if i < nb else f"optimizer.{i - nb}" for i in range(len(snapshot))]
+        return {name: np.asarray(value) for name, value in zip(names, snapshot, strict=True)}, {"model": nb}
+
+    def unpack(self, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Any:
+        nb = record["model"]
+        names = [f"model.{i}" for i in range(nb)] + [f"optimizer.{i}" for i in range(len(arrays) - nb)]
+        return [tf.convert_to_tensor(arrays[name]) for name in names]
+
+    def randomness(self) -> list[np.ndarray]:
+        return [*global_random.states(), *(state.numpy() for state in layers.seed_states(self.model))]
+
+    def set_randomness(self, states: list[np.ndarray]) -> None:
+        nb = global_random.NB_STATES
+        global_random.put(states[:nb])
+        for state, value in zip(layers.seed_states(self.model), states[nb:], strict=True):
+            state.assign(value)
+
+    def own_generators(self) -> list[str]:
+        return global_random.own_generators(layers.layers_of(self.model))
+
+    def save_weights(self, path: str) -> None:
+        self.model.save_weights(path)
+
+    def is_finite(self) -> bool:
+        norms = [tf.norm(v) for v in self.model.trainable_variables]
+        return bool(np.isfinite(self.to_numpy(norms)).all())

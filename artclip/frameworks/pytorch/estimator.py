@@ -1,0 +1,310 @@
+"""PyTorch: an ART PyTorch estimator as a trainable function."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
+from art.utils import check_and_transform_label_format
+from safetensors.torch import save_file
+from torch import nn
+
+from artclip.frameworks import global_random
+from artclip.frameworks.base import box_of
+from artclip.frameworks.preprocessing import Preprocessing
+from artclip.frameworks.pytorch import losses, optimizers, settings
+from artclip.frameworks.pytorch.function import TorchFunction, as_tensor, rows_of
+from artclip.frameworks.pytorch.random import Stream
+from artclip.frameworks.trainable import Objective, Raise, Trainable
+
+
+def _without_cache(device_type: str) -> AbstractContextManager[Any]:
+    """Autocast as it is outside, if it is on, but without its cache of weights.
+
+    It keeps the weights of the first pass, without a gradient where that pass had none, until the user's own context
+    ends, so that a whole training inside it would neither see new weights nor feel the penalty.
+    """
+    if not torch.is_autocast_enabled(device_type):
+        return nullcontext()
+    return torch.autocast(device_type, torch.get_autocast_dtype(device_type), cache_enabled=False)
+
+
+class TorchEstimator(TorchFunction, Trainable):
+    """An ART ``PyTorchClassifier`` or ``PyTorchRegressor``.
+
+    The forward pass is ART's own ``_model(x)[-1]``, so that artclip and ART's attacks see the same function: for an
+    ``nn.Sequential`` ART calls the layers one by one and ignores a ``forward`` that a subclass may define.
+    """
+
+    weights_file = "model.safetensors"
+
+    def __init__(self, estimator: Any) -> None:
+        super().__init__(estimator._model)
+        self.estimator = estimator
+        self.input_shape = tuple(estimator.input_shape)
+        self.nb_classes = self.told_classes = getattr(estimator, "nb_classes", None)
+        self.device = estimator.device
+        self.clip_values = box_of(estimator)
+        self.optimizer, self.optimizer_name = estimator.optimizer, type(estimator.optimizer).__name__
+        self._turn: Callable[[], Any] = nullcontext
+        self._parameters = [p for p in self.module.parameters() if p.requires_grad]
+        self._prepare()
+        self.approximated = self._preprocessing.approximated
+        loss = getattr(estimator, "loss", None)
+        self.told_threshold = losses.threshold(loss)
+        self.told_shares = losses.takes_probabilities(loss)
+        self.threshold = 0.5 if self.told_threshold is None else self.told_threshold
+        self.has_defences = self._preprocessing.has_defences
+
+    def follow(self) -> bool:
+        moved = super().follow()
+        if moved:
+            self._prepare()
+        return moved
+
+    def _prepare(self) -> None:
+        """ART's preprocessing, where the model is and in its dtype."""
+        through = losses.Defended.apply
+        self._preprocessing = Preprocessing(self.estimator, self.tensor, PreprocessorPyTorch, through)
+        self.scaling = self._preprocessing.scaling
+
+    def spread(self) -> TorchEstimator:
+        from artclip.frameworks.pytorch import distributed
+
+        return distributed.TorchRanks(self.estimator) if distributed.several() else self
+
+    def _deployed(self, x: torch.Tensor) -> torch.Tensor:
+        return self.module(self._preprocessing.deployed(x))[-1]
+
+    def notes(self) -> list[str]:
+        model = self.estimator.model
+        if not isinstance(model, nn.Sequential):
+            return []
+        own = type(model).forward is not nn.Sequential.forward or "forward" in vars(model)
+        if not own and not model._forward_hooks and not model._forward_pre_hooks:
+            return []
+        what = "own forward" if own else "hooks"
+        return [f"ART's predict runs the parts of a Sequential and leaves out its {what}; so does this figure"]
+
+    def in_float64(self) -> TorchFunction | None:
+        twin = super().in_float64()
+        if isinstance(twin, TorchEstimator) and twin is not self:
+            twin._preprocessing = self._preprocessing.mapped(torch.Tensor.double)
+        return twin
+
+    def described(self) -> dict[str, Any]:
+        return settings.described(self.estimator, self.module)
+
+    def kept_loss(self) -> dict[str, Any] | None:
+        return settings.kept_loss(self.estimator.loss)
+
+    def check_trainable(self) -> None:
+        if self.estimator.optimizer is None:
+            raise ValueError("the classifier has no optimizer; give one to ART: PyTorchClassifier(..., optimizer=...)")
+        if self.estimator.loss is None:
+            raise ValueError("the classifier has no loss; give one to ART: PyTorchClassifier(..., loss=...)")
+        if not self._parameters:
+            raise ValueError("the model has no trainable parameter: every requires_grad is False")
+        ours = {id(p) for p in self._parameters}
+        if not any(id(p) in ours for g in self.estimator.optimizer.param_groups for p in g["params"]):
+            raise ValueError("the classifier's optimizer holds none of the model's parameters")
+        if any(isinstance(m, torch.optim.swa_utils.AveragedModel) for m in self.module.modules()):
+            raise ValueError(
+                "the model is an AveragedModel, whose weights are averages and not trained; give ART the net itself, "
+                "and call averaged.update_parameters(net) in one of the trainer's callbacks"
+            )
+        optimizers.refuse_others(self.estimator.optimizer)
+
+    @contextmanager
+    def fitting(self, seed: int) -> Iterator[None]:
+        modes = [(m, m.training) for m in self.module.modules()]
+        with Stream(self.device, seed) as stream, torch.enable_grad(), _without_cache(self.device.type):
+            self._stream, self._turn = stream, stream.turn
+            self.module.train()
+            try:
+                yield
+            finally:
+                for module, mode in modes:
+                    module.training = mode
+                self.estimator.optimizer.zero_grad(set_to_none=True)
+
+    def training_data(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self._preprocessing.has_fit_defences:
+            if self.nb_classes is not None and not self.multi_label:
+                y = check_and_transform_label_format(y, self.nb_classes)
+            x, y = self._preprocessing.defended(x, y)
+        return x, self.labels(y)
+
+    def labels(self, y: np.ndarray) -> np.ndarray:
+        if self.nb_classes is None:
+            return y
+        if self.multi_label:  # which ART would reduce to the largest
+            return y.astype(np.float32)
+        if y.ndim == 1 and getattr(self.estimator, "_int_labels", False):
+            return y.astype(np.int64)
+        return np.asarray(self.estimator.reduce_labels(check_and_transform_label_format(y, self.nb_classes)))
+
+    def batch(self, x: np.ndarray, y: np.ndarray, index: np.ndarray | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._tensors(x, y, index)
+
+    def _tensors(self, x: np.ndarray, y: np.ndarray, index: np.ndarray | None) -> tuple[torch.Tensor, torch.Tensor]:
+        inputs, labels = (as_tensor(x), as_tensor(y)) if index is None else (rows_of(x, index), rows_of(y, index))
+        if labels.is_floating_point():
+            labels = labels.to(self.dtype)
+        return inputs.to(self.device, self.dtype, non_blocking=True), labels.to(self.device, non_blocking=True)
+
+    def loss(self, x: torch.Tensor, y: torch.Tensor, raised: Raise | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._loss_of(self.module(self._preprocessing.standardised(x))[-1], y, raised)
+
+    def _loss_of(
+        self, outputs: torch.Tensor, y: torch.Tensor, raised: Raise | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.nb_classes is None:
+            loss = losses.one_number(self.estimator.loss(outputs.reshape(y.shape), y))
+            return loss, torch.full_like(loss, math.nan)
+        if outputs.ndim == 1 and y.ndim == 2:  # as ART gives labels of two classes
+            outputs = outputs[:, None]
+        seen = outputs if raised is None else raised(outputs.to(self.dtype), self._one_hot(y, outputs))
+        return losses.one_number(self.estimator.loss(seen, y)), self._correct(outputs.detach(), y)
+
+    def _one_hot(self, y: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
+        index = y.argmax(1) if y.ndim == 2 else y
+        return torch.zeros_like(outputs, dtype=self.dtype).scatter_(1, index[:, None], 1.0)
+
+    def _correct(self, outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        if self.multi_label:
+            return ((outputs > self.threshold) == (y > 0.5)).to(self.dtype).mean(1).sum()
+        if outputs.ndim == 1 or outputs.shape[1] == 1:  # one output: probability, or log-odds before a sigmoid
+            return ((outputs.reshape(-1) > self.threshold) == (y.reshape(-1) > 0.5)).sum()
+        labels = y.argmax(1) if y.ndim == 2 else y
+        return (outputs.argmax(1) == labels).sum()
+
+    def takes_several_labels(self) -> bool:
+        return not isinstance(self.estimator.loss, losses.OF_ONE_CLASS)
+
+    def update(self, objectives: Sequence[Objective]) -> tuple[torch.Tensor, ...]:
+        optimizer, reported = self.estimator.optimizer, []
+        optimizer.zero_grad(set_to_none=True)
+        try:
+            with self._turn():
+                for objective in objectives:
+                    scalar, values = objective()
+                    scalar.backward()
+                    reported.append([v.detach() for v in values])
+        except ValueError as error:
+            if "more than 1 value per channel" in str(error):
+                raise ValueError(
+                    "BatchNorm cannot train on a batch of one; use batch_size >= 2, or drop_last=True"
+                ) from error
+            raise
+        reported[-1] = self._averaged(reported[-1])
+        if self.max_grad_norm is not None:
+            optimizers.limit(self._parameters, self.max_grad_norm)
+        optimizer.step()
+        return tuple(v for values in reversed(reported) for v in values)
+
+    def _averaged(self, values: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Average over all devices: gradients in place, and some values."""
+        return values
+
+    @property
+    def sums_loss(self) -> bool:
+        return getattr(self.estimator.loss, "reduction", "mean") == "sum"
+
+    def loss_at_mean(self, y: np.ndarray) -> float:
+        targets = as_tensor(y).to(self.device, self.dtype)
+        with torch.no_grad():
+            return float(self.to_numpy([self.estimator.loss(targets.mean(0).expand_as(targets), targets)]).mean())
+
+    def weights(self) -> list[torch.Tensor]:
+        transposed = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+        found = []
+        for module in self.module.modules():
+            weight = getattr(module, "weight", None)
+            if isinstance(weight, torch.Tensor) and weight.requires_grad and weight.ndim >= 2:
+                found.append((weight.transpose(0, 1) if isinstance(module, transposed) else weight).flatten(1))
+        return found
+
+    def matmul(self, a: torch.Tensor, b: torch.Tensor, transpose: bool = False) -> torch.Tensor:
+        with torch.autocast(self.device.type, enabled=False):  # products of weights, which need their digits
+            return a @ (b.mT if transpose else b)
+
+    @torch.no_grad()
+    def evaluate(self, x: np.ndarray, y: np.ndarray, batch_size: int) -> tuple[float, float]:
+        losses, correct = [], []
+        with self._eval_mode:
+            for start in range(0, len(x), batch_size):
+                xb, yb = self._tensors(x[start : start + batch_size], y[start : start + batch_size], None)
+                loss, right = self._loss_of(self._deployed(xb), yb)
+                losses.append(loss if self.sums_loss else loss * len(xb))
+                correct.append(right)
+        return float(self.to_numpy(losses).sum()) / len(x), float(self.to_numpy(correct).sum()) / len(x)
+
+    def snapshot(self) -> Any:
+        model = {k: v.detach().clone() for k, v in self.module.state_dict().items()}
+        return model, copy.deepcopy(self.estimator.optimizer.state_dict())
+
+    def restore(self, snapshot: Any) -> None:
+        model, optimizer = snapshot
+        self.module.load_state_dict(model)
+        self.estimator.optimizer.load_state_dict(copy.deepcopy(optimizer))
+
+    def pack(self, snapshot: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        model, optimizer = snapshot
+        arrays, short = {}, []
+        tensors = {f"model.{name}": t for name, t in model.items() if isinstance(t, torch.Tensor)}
+        plain: dict[str, dict[str, Any]] = {}
+        for i, state in optimizer["state"].items():
+            tensors |= {f"optimizer.{i}.{key}": t for key, t in state.items() if isinstance(t, torch.Tensor)}
+            plain[str(i)] = {key: v for key, v in state.items() if not isinstance(v, torch.Tensor)}
+        for name, t in tensors.items():
+            if t.dtype == torch.bfloat16:  # which numpy lacks
+                short.append(name)
+                t = t.view(torch.int16)
+            arrays[name] = t.detach().cpu().contiguous().numpy()
+        groups = [
+            {k: v.item() if isinstance(v, torch.Tensor) else v for k, v in g.items()} for g in optimizer["param_groups"]
+        ]
+        return arrays, {"bfloat16": short, "optimizer": plain, "groups": groups}
+
+    def unpack(self, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Any:
+        tensors = {name: as_tensor(a.copy()) for name, a in arrays.items()}
+        tensors |= {name: tensors[name].view(torch.bfloat16) for name in record["bfloat16"]}
+        state: dict[int, dict[str, Any]] = {int(i): dict(plain) for i, plain in record["optimizer"].items()}
+        model = {}
+        for name, t in tensors.items():
+            kind, _, rest = name.partition(".")
+            if kind == "model":
+                model[rest] = t
+            else:
+                i, _, key = rest.partition(".")
+                state[int(i)][key] = t
+        ours = dict(enumerate(self.estimator.optimizer.param_groups))
+        groups = [
+            {k: optimizers.kind_of(ours.get(i, {}).get(k), v) if k != "params" else v for k, v in g.items()}
+            for i, g in enumerate(record["groups"])
+        ]
+        return model, {"state": state, "param_groups": groups}
+
+    def randomness(self) -> list[np.ndarray]:
+        return self._stream.states
+
+    def set_randomness(self, states: list[np.ndarray]) -> None:
+        self._stream.states = states
+
+    def own_generators(self) -> list[str]:
+        return global_random.own_generators(self.module.modules())
+
+    def save_weights(self, path: str) -> None:
+        state = self.estimator.model.state_dict()
+        save_file({name: t.detach().cpu().contiguous().clone() for name, t in state.items()}, path)
+
+    def is_finite(self) -> bool:
+        norms = [torch.linalg.vector_norm(p.detach()) for p in self._parameters]
+        return bool(np.isfinite(self.to_numpy(norms)).all())

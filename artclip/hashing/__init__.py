@@ -1,0 +1,1 @@
+"""Hashes of data, models, settings and code."""

@@ -1,0 +1,1 @@
+"""What results are written as: records, HTML pages, figures."""

@@ -1,0 +1,300 @@
+"""What all trainers share: ART's interface, checks, epochs, history, best model, checkpoints, callbacks."""
+
+from __future__ import annotations
+
+import abc
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from art.defences.trainer import Trainer
+from tqdm.auto import tqdm
+
+from artclip import checks
+from artclip.frameworks import Trainable, trainable_of
+from artclip.hashing.digests import digest
+from artclip.trainers import checkpoint as checkpoints
+from artclip.trainers import input_checks
+from artclip.trainers.accuracy import METRICS, DeployedAccuracy, faults
+from artclip.trainers.batches import ArrayBatches, Batches, GeneratorBatches
+from artclip.trainers.controllers import Controller, controller
+from artclip.trainers.fit import Fit
+from artclip.trainers.loop import Record, Regularizer, Sample
+from artclip.trainers.resume import Start
+from artclip.trainers.schedule import Schedule
+
+
+class RegularizedTrainer(Trainer, abc.ABC):
+    """Trains a classifier on loss + λ·penalty; the penalty comes from a subclass.
+
+    Args: see :class:`artclip.CLIPTrainer`, which documents those that all trainers share.
+    """
+
+    def __init__(
+        self,
+        classifier: Any,
+        lamda: float,
+        target_accuracy: float | None = None,
+        lamda_increment: float | None = None,
+        warmup_epochs: int = 0,
+        restore_best: bool = False,
+        checkpoint: str | os.PathLike[str] | None = None,
+        callbacks: Iterable[Callable[[Any, Record], Any]] = (),
+        seed: int | None = None,
+        verbose: bool = False,
+        target_metric: str = "accuracy",
+    ) -> None:
+        self._controller: Controller = controller(lamda, target_accuracy, lamda_increment)
+        checks.one_of("target_metric", target_metric, METRICS)
+        checks.positive_integer("warmup_epochs", warmup_epochs, least=0)
+        checks.switches(restore_best=restore_best, verbose=verbose)
+        functions = input_checks.functions(callbacks)
+        seed = checks.seed(seed)
+        trainable = trainable_of(classifier)
+        trainable.check_trainable()
+        if target_accuracy is not None and trainable.nb_classes is None:
+            raise ValueError(f"target_accuracy={target_accuracy!r} needs a classifier: a regressor has no accuracy")
+        super().__init__(classifier)
+        self.target_accuracy, self.target_metric = target_accuracy, target_metric
+        self.warmup_epochs = warmup_epochs
+        self.restore_best = restore_best
+        self.checkpoint = None if checkpoint is None else checks.folder(checkpoint, "checkpoint")
+        self.callbacks = functions
+        self.seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
+        self.verbose = verbose
+        self.history: list[Record] = []
+        self.deployed_accuracy: float | None = None
+        self.notes: list[str] = []
+        self._first_lamda, self._lamda_increment, self._own_seed = lamda, lamda_increment, seed is not None
+        self._owns_checkpoint = False
+        self._first_optimizer: Any = None  # its settings before the first fit, as schedulers move them
+
+    @property
+    def lamda(self) -> float:
+        """λ now."""
+        return self._controller.value
+
+    def settings(self) -> dict[str, Any]:
+        """What decides how it trains, but for what ``fit`` is given."""
+        return {
+            "lamda": self._first_lamda,
+            "lamda_increment": self._lamda_increment,
+            "target_accuracy": self.target_accuracy,
+            "target_metric": self.target_metric,
+            "warmup_epochs": self.warmup_epochs,
+            "restore_best": self.restore_best,
+        }
+
+    @abc.abstractmethod
+    def _regularizer(self, trainable: Trainable, sample: Sample, seed: int, nb_steps: int) -> Regularizer:
+        """The penalty for this model, given some (x, y) of its training data, and the steps of the fit."""
+
+    def fit(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        validation_data: tuple[np.ndarray, np.ndarray] | None = None,
+        batch_size: int = 128,
+        nb_epochs: int = 20,
+        scheduler: Any = None,
+        scheduler_interval: str | None = None,
+        max_grad_norm: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Train the classifier.
+
+        Args:
+            x: shape (n, *input_shape), inside the classifier's ``clip_values``.
+            y: class indices of shape (n,), one-hot labels or probabilities of shape (n, nb_classes); for a regressor
+                targets of shape (n,) or (n, k).
+            validation_data: (x, y) in the same formats, for ``val_accuracy`` in the history, ``restore_best`` and
+                ``target_accuracy``.
+            batch_size: samples a step, >= 1.
+            nb_epochs: passes over the data, >= 0.
+            scheduler: anything with a ``step()``. One that asks for a metric gets the loss, or with ``mode="max"`` the
+                accuracy, on validation data where given. Or, as in ART's TensorFlow classifiers, a function called
+                with the epoch, from 0.
+            scheduler_interval: ``"epoch"`` or ``"step"``: what the scheduler is called after. ``None`` for each step
+                with ``OneCycleLR``, ``CyclicLR`` and the schedules of transformers, each epoch with all others. Steps
+                that are undone because numbers failed are undone in the schedule too.
+            max_grad_norm: L2 norm > 0 to which the gradient of loss and penalty together, over all parameters, is
+                scaled down where it is longer, before each step; ``None`` for no limit.
+            kwargs: ``drop_last`` (bool) leaves out a short last batch; ``verbose`` (bool) shows progress; ``resume``
+                (bool) goes on from the last state in the folder ``checkpoint``, if there is one, to the weights and the
+                history that a training without interruption has (on the same machine, with as many threads). Without
+                it, a folder that holds the checkpoint of another trainer is refused. Give all else as before;
+                ``nb_epochs`` counts from the first start, and may be larger: what is scheduled by the length of a fit,
+                ``pair_interval=None`` and the rise of ``certify_eps``, stays as it first was.
+
+        Raises:
+            ValueError, TypeError: bad input, or a checkpoint of something else; the model is as it was.
+            FloatingPointError: the loss stays NaN or infinite; the model is at its last finite state.
+        """
+        checks.positive_integer("batch_size", batch_size)
+        verbose, drop_last, resume = self._fit_options(kwargs, ("verbose", "drop_last", "resume"))
+        trainable = trainable_of(self._classifier).spread()
+        schedule = self._prepared(trainable, scheduler, scheduler_interval, max_grad_norm)
+        start = self._start(trainable, resume)
+        x, y = checks.data(x, y, trainable.input_shape, trainable.nb_classes, box=trainable.clip_values)
+        batches = ArrayBatches(trainable, x, y, batch_size, bool(drop_last), start.seed)
+        sample = batches.some(start.seed)
+        start.settings |= {"nb_samples": len(x), "batch_size": batch_size, "drop_last": bool(drop_last)}
+        start.settings |= {"data": digest(sample[0]), "labels": digest(trainable.labels(y))}
+        self._train(trainable, batches, sample, validation_data, nb_epochs, schedule, verbose, start)
+
+    def fit_generator(
+        self,
+        generator: Any,
+        validation_data: tuple[np.ndarray, np.ndarray] | None = None,
+        nb_epochs: int = 20,
+        scheduler: Any = None,
+        scheduler_interval: str | None = None,
+        max_grad_norm: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Train the classifier on the batches of an ART ``DataGenerator``.
+
+        Args:
+            generator: yields (x, y) through ``get_batch()``, in the formats of :meth:`fit`. Data that end, as a finite
+                ``tf.data.Dataset``, start anew; an epoch is as many batches as cover its ``size``.
+            validation_data, nb_epochs, scheduler, scheduler_interval, max_grad_norm: as in :meth:`fit`.
+            kwargs: ``verbose`` (bool) shows progress; ``resume`` (bool) as in :meth:`fit`, but for the order of the
+                batches, which is the generator's: an epoch goes on with as many as it lacked.
+
+        Raises:
+            ValueError, TypeError, FloatingPointError: as :meth:`fit`.
+        """
+        verbose, resume = self._fit_options(kwargs, ("verbose", "resume"))
+        trainable = trainable_of(self._classifier).spread()
+        schedule = self._prepared(trainable, scheduler, scheduler_interval, max_grad_norm)
+        start = self._start(trainable, resume)
+        batches = GeneratorBatches(trainable, generator, keep=self.target_accuracy is not None)
+        sample = batches.peek()
+        start.settings["nb_batches"] = batches.nb_batches
+        self._train(trainable, batches, sample, validation_data, nb_epochs, schedule, verbose, start)
+
+    def predict(self, x: np.ndarray, **kwargs: Any) -> np.ndarray:
+        """Predictions of the classifier, as ``classifier.predict(x, **kwargs)``."""
+        return self._classifier.predict(x, **kwargs)
+
+    def _start(self, trainable: Trainable, resume: bool) -> Start:
+        """Where this fit starts: anew, or from a checkpoint."""
+        if resume and self.checkpoint is None:
+            raise ValueError(f"resume=True needs a folder: {type(self).__name__}(..., checkpoint=FOLDER)")
+        anew = self.checkpoint is not None and not (resume or self._owns_checkpoint)
+        if anew and trainable.agreed(checkpoints.exists(self.checkpoint)):
+            raise ValueError(
+                f"the folder {self.checkpoint} holds the checkpoint of a training, which this fit would overwrite; "
+                "write fit(..., resume=True) to go on with that one, give another folder, or remove this one"
+            )
+        self.seed = trainable.agreed(self.seed)
+        found = checkpoints.read(self.checkpoint) if resume and trainable.leads and self.checkpoint else None
+        return Start(self, trainable.agreed(found))
+
+    @staticmethod
+    def _prepared(trainable: Trainable, scheduler: Any, interval: str | None, max_grad_norm: float | None) -> Schedule:
+        """The schedule, and the limit of gradients told to the adapter."""
+        if max_grad_norm is not None:
+            checks.positive("max_grad_norm", max_grad_norm)
+        trainable.max_grad_norm = None if max_grad_norm is None else float(max_grad_norm)
+        return Schedule(scheduler, interval)
+
+    def _fit_options(self, kwargs: dict[str, Any], known: tuple[str, ...]) -> list[Any]:
+        unknown = sorted(set(kwargs) - set(known))
+        if unknown:
+            raise TypeError(
+                f"fit got an unknown argument {unknown[0]!r}; besides those in its signature it knows {known}"
+            )
+        defaults = {"verbose": self.verbose, "drop_last": False, "resume": False}
+        options = {name: kwargs.get(name, defaults[name]) for name in known}
+        checks.switches(**options)
+        return list(options.values())
+
+    def _train(
+        self,
+        trainable: Trainable,
+        batches: Batches,
+        sample: Sample,
+        validation_data: tuple[np.ndarray, np.ndarray] | None,
+        nb_epochs: int,
+        schedule: Schedule,
+        verbose: bool,
+        start: Start,
+    ) -> None:
+        checks.positive_integer("nb_epochs", nb_epochs, least=0)
+        trainable.check_gradients()
+        trainable.check_trainable()
+        if trainable.averages_weights and (self.restore_best or self.target_accuracy is not None):
+            what = "restore_best" if self.restore_best else "target_accuracy"
+            raise ValueError(
+                f"{what} ends with the weights of one moment, and use_ema=True of the optimizer with averages; "
+                "choose one"
+            )
+        if validation_data is not None:
+            validation_data = input_checks.validation(trainable, validation_data)
+        nb_steps, is_classifier = nb_epochs * batches.nb_batches, trainable.nb_classes is not None
+        input_checks.rehearse(trainable, *sample)
+        remarks = input_checks.remarks(trainable, sample[0], self.checkpoint is not None)
+        start.settings |= start.of_fit(schedule, validation_data)
+        start.settings |= {"scheduler_interval": schedule.interval, "max_grad_norm": trainable.max_grad_norm}
+        start.check(trainable, sample)
+        schedule.check(trainable.optimizer, nb_epochs, nb_steps, is_classifier, start.schedule)
+        trainable.batch_size = batches.batch_size
+        regularizer = self._regularizer(trainable, sample, start.seed, start.plan(nb_steps))
+        guessing = trainable.blind_loss(sample[1])
+        accuracy = self._deployed_accuracy(trainable, batches, validation_data, start.seed, nb_steps)
+        self._owns_checkpoint = self.checkpoint is not None
+        for remark in remarks if trainable.leads else ():
+            warnings.warn(remark, RuntimeWarning, stacklevel=3)
+        progress = tqdm(total=nb_steps, disable=not (verbose and trainable.leads), unit="step")
+        with progress, checkpoints.terminable(self.checkpoint is not None), trainable.fitting(start.seed):
+            follows = accuracy, validation_data
+            Fit(self, trainable, batches, regularizer, *follows, schedule, start, progress, guessing).run(nb_epochs)
+        if nb_epochs and self.lamda > 0 and self.warmup_epochs >= nb_epochs:
+            warnings.warn(
+                f"warmup_epochs={self.warmup_epochs} is no less than nb_epochs={nb_epochs}: no step was penalised",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        if accuracy is not None and nb_epochs:
+            self._say_how_it_ended(accuracy, self.history[start.first :], trainable.leads)
+        if nb_epochs and all(record["loss"] is None for record in self.history[start.first :]):
+            raise FloatingPointError(
+                "every step had a NaN or infinite loss or gradient and was undone, so the model is as it was. Lower "
+                "the learning rate, or look for a layer that overflows"
+            )
+
+    def _deployed_accuracy(
+        self, trainable: Trainable, batches: Batches, validation: Any, seed: int, nb_steps: int
+    ) -> DeployedAccuracy | None:
+        """What λ follows, if it follows anything."""
+        if self.target_accuracy is None:
+            return None
+        if trainable.multi_label and self.target_metric != "accuracy":
+            raise ValueError(
+                f"target_metric={self.target_metric!r} needs one class a sample; these have several labels"
+            )
+        source = batches.deployed if validation is None else lambda: validation
+        fit = nb_steps, batches.batch_size, not self.restore_best
+        return DeployedAccuracy(trainable, self.target_metric, self.target_accuracy, seed, source, *fit)
+
+    def _say_how_it_ended(self, accuracy: DeployedAccuracy, history: list[Record], leads: bool) -> None:
+        self.deployed_accuracy = accuracy.now()
+        self.notes = faults(self._controller, self.deployed_accuracy, history)
+        for note in self.notes if leads else ():
+            warnings.warn(note, RuntimeWarning, stacklevel=4)
+
+    def _score(self, record: Record) -> tuple[float, float]:
+        """Best is the flattest model that holds the target accuracy; without a target, the most accurate one."""
+        figures = (record["val_accuracy"], record["deployed_accuracy"], record["accuracy"])
+        accuracy = next((a for a in figures if a is not None), None)
+        if accuracy is None:
+            loss = record["loss"] if record["val_loss"] is None else record["val_loss"]
+            return (-math.inf if loss is None else -loss), 0.0
+        if self.target_accuracy is None:
+            return accuracy, 0.0
+        steepness = next((v for v in (record["lipschitz"], record["penalty"]) if v is not None), math.inf)
+        return min(accuracy, self.target_accuracy), -steepness

@@ -1,0 +1,191 @@
+"""The command line as its user meets it: output, exit codes, errors of one line."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from artclip import load_data
+from artclip.cli.main import main
+from tests.nets import FRAMEWORKS
+from tests.nets import default as nets
+
+FAST = ["--data", "digits", "--nb-epochs", "1", "--attack-samples", "20"]
+
+
+def run(capsys, *words):
+    try:
+        code = main([*words])
+    except SystemExit as exit_:  # argparse ends this way
+        code = exit_.code
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_compare_prints_a_table(capsys):
+    code, out, err = run(capsys, "compare", *FAST, "--seeds", "1", "--defences", "standard,clip")
+    assert code == 0
+    table = [line for line in out.splitlines() if line.startswith("|")]
+    assert [line.split("|")[1].strip() for line in table] == ["defence", "---", "standard", "clip"]
+    assert "The worst case is an upper bound" in out
+    assert err == ""  # no progress bar where stderr is no terminal
+
+
+def test_compare_exits_with_1_where_every_training_failed(capsys):
+    fast = ["compare", *FAST, "--seeds", "2", "--noise", "0.1"]
+    code, out, err = run(capsys, *fast, "--defences", "madry:max_iter=0")
+    assert code == 1
+    assert "2 of 2 trainings failed." in out
+    assert err == "artclip: 2 of 2 trainings failed: ZeroDivisionError: float division by zero\n"
+    code, out, err = run(capsys, *fast, "--defences", "standard,madry:max_iter=0", "--intervals")
+    assert code == 0
+    assert "2 of 4 trainings failed." in out
+    assert err.startswith("artclip: 2 of 4 trainings failed: ")
+    assert " [" in next(line for line in out.splitlines() if line.startswith("| standard"))
+
+
+def test_data_that_do_not_fit_are_one_line_before_any_training(capsys, tmp_path):
+    (x, y), (x_test, y_test) = load_data("digits", channels_first=FRAMEWORKS[0] == "torch")
+    path = str(tmp_path / "d.npz")
+    for change, message in (
+        ({"x_train": (255 * x).astype(np.uint8)}, "write x / 255"),
+        ({"y_train": np.array([f"digit {i}" for i in y]), "y_test": np.array([f"digit {i}" for i in y_test])}, "words"),
+        ({"x_train": x[:, :, :4], "x_test": x_test}, "inputs of shape"),
+    ):
+        np.savez(path, **{"x_train": x, "y_train": y, "x_test": x_test, "y_test": y_test, **change})
+        for words in (["compare", *FAST[2:], "--data", path], ["train", *FAST[2:], "--data", path]):
+            code, _, err = run(capsys, *words)
+            assert (code, err.count("\n")) == (2, 1)
+            assert message in err
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_framework_is_the_users_choice(capsys, framework):
+    code, out, err = run(capsys, "train", *FAST, "--framework", framework, "--model", "cnn", "--json")
+    assert (code, err) == (0, "")
+    settings = json.loads(out)["settings"]
+    assert settings["framework"] == framework
+    assert framework in settings["versions"]
+
+
+def test_compare_json_is_alone_on_stdout_and_in_the_file(capsys, tmp_path):
+    path = tmp_path / "c.json"
+    code, out, _ = run(capsys, "compare", *FAST, "--seeds", "1", "--json", "-o", str(path), "--eps", "8/255")
+    assert code == 0
+    assert json.loads(out) == json.loads(path.read_text())
+    assert json.loads(out)["settings"]["eps"] == pytest.approx(8 / 255)
+
+
+def test_train_writes_weights_and_history(capsys, tmp_path):
+    folder = tmp_path / "out"
+    code, out, _ = run(capsys, "train", *FAST, "--defence", "clip", "--target-accuracy", "0.9", "-o", str(folder))
+    assert code == 0
+    assert "| clip" in out
+    assert sorted(path.name for path in folder.iterdir()) == sorted([nets.WEIGHTS_FILE, "training.json"])
+    record = json.loads((folder / "training.json").read_text())
+    assert record["settings"]["target_accuracy"] == 0.9
+    assert len(record["history"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["compare", "--data", "nowhere"], "data 'nowhere' is not known"),
+        (["compare", "--data", "none.npz"], "none.npz does not exist"),
+        (["compare", *FAST, "--defences", "clop"], "defence 'clop' is not known"),
+        (["compare", *FAST, "--defences", ","], "defences is empty"),
+        (["compare", *FAST, "--defences", "clip@95"], "must lie in (0, 1]"),
+        (["compare", *FAST, "--seeds", "0"], "nb_seeds=0"),
+        (["compare", *FAST, "--norm", "3"], "norm='3'"),
+        (["compare", *FAST, "--eps", "-1"], "eps=-1.0"),
+        (["compare", *FAST, "--model", "vgg"], "model='vgg'"),
+        (["compare", *FAST, "-o", "no/such/folder/c.json"], "cannot write to no/such/folder/c.json"),
+        (["train", *FAST, "--lamda", "-1"], "lamda=-1.0"),
+        (["train", *FAST, "--defence", "standard", "--lamda", "1"], "defence standard takes no lamda"),
+        (["train", *FAST, "--target-accuracy", "2"], "target_accuracy=2.0"),
+        (["train", *FAST, "--learning-rate", "0"], "learning_rate=0.0"),
+        (["train", *FAST, "--seed", "-1"], "seed=-1"),
+        (["train", *FAST, "-o", __file__], "it is a file; give a folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(capsys, words, message):
+    code, out, err = run(capsys, *words)
+    assert code == 2
+    assert out == ""
+    assert message in err
+    assert err.startswith("artclip: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["fly"], ["train"], ["compare", *FAST, "--eps", "x"], ["train", *FAST, "--nb-epochs", "many"]]
+)
+def test_bad_usage_is_exit_code_2(capsys, words):
+    assert run(capsys, *words)[0] == 2
+
+
+def test_help_and_version(capsys):
+    assert run(capsys, "--version")[1].startswith("artclip 0.")
+    code, out, _ = run(capsys, "compare", "--help")
+    assert code == 0
+    assert "8/255" in out
+
+
+def test_the_installed_command_runs():
+    result = subprocess.run([sys.executable, "-m", "artclip", "--version"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0
+    assert result.stdout.startswith("artclip ")
+
+
+def test_evaluate_prints_and_writes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--data", "digits", "--nb-epochs", "3", "--attack-samples", "10", "-o", "out"]) == 0
+    capsys.readouterr()
+    command = ["evaluate", "out", "--data", "digits", "--eps", "0.3", "--attacks", "fgsm+pgd:max_iter=5,nb_restarts=1"]
+    command += ["--samples", "50", "--no-lipschitz"]
+    assert main([*command, "--html", "r.html", "-o", "e.json", "--cache", "kept"]) == 0
+    text = capsys.readouterr().out
+    assert "clean accuracy" in text
+    assert "| out |" in text
+    assert "written: r.html" in text
+    assert (tmp_path / "r.html").read_text().startswith("<!DOCTYPE html>")
+    assert list((tmp_path / "kept").glob("*.npz"))
+    assert main([*command, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    written = json.loads((tmp_path / "e.json").read_text())
+    assert record["accuracy"] == written["accuracy"]
+    assert record["preflight"]["accuracy"] == record["accuracy"]["clean"]
+
+
+def test_attacks_are_listed(capsys):
+    assert main(["attacks"]) == 0
+    text = capsys.readouterr().out
+    from artclip.evaluation.attacks import ATTACKS
+
+    assert all(f"\n{name} " in text for name in ATTACKS)
+    assert main(["attacks", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["attacks"]) == len(ATTACKS)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nothing", "--data", "digits"], "model 'nothing' is not known"),
+        (["m.pt2", "--data", "digits"], "model file m.pt2 does not exist"),
+        (["m.pt2", "--data", "nowhere"], "data 'nowhere' is not known"),
+        (["m.pt2", "--data", "digits", "--attacks", "pgdd"], "attack 'pgdd' is not known"),
+        (["m.pt2", "--data", "digits", "--samples", "0"], "samples=0"),
+        (["m.pt2", "--data", "digits", "--mean", "0.5"], "give both --mean and --std"),
+        (["m.pt2", "--data", "digits", "--html", "no/such/folder.html"], "cannot write to"),
+        (["json:loads", "--data", "digits"], "json:loads failed"),
+        (["m.pt2", "--data", "json:loads"], "json:loads failed"),
+    ],
+)
+def test_evaluate_says_what_is_wrong(words, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", *words]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
