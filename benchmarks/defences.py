@@ -224,15 +224,15 @@ def figures(case: Case, name: str, options: dict[str, Any], seed: int) -> dict[s
     row = {"data": case.data, "net": case.net, "activation": case.activation, "training": name, "seed": seed}
     row |= {"options": options, "clean": clean(classifier, test)}
     x, y = (a[: case.nb_attacked] for a in test)
-    standing = np.arange(len(x))
+    remaining = np.arange(len(x))
     for eps in case.radii:
         first = eps == case.radii[0]
         found = attacked(
-            classifier, x[standing], y[standing], eps, ["pgd-margin", "autoattack-set"], seed, masking=first
+            classifier, x[remaining], y[remaining], eps, ["pgd-margin", "autoattack-set"], seed, masking=first
         )
         row |= {"signs": [w.name for w in found.warnings]} if first else {}
-        standing = standing[found.survivors]
-        row[f"AutoAttack set of ART {eps:g}"] = 100 * len(standing) / len(x)
+        remaining = remaining[found.survivors]
+        row[f"AutoAttack set of ART {eps:g}"] = 100 * len(remaining) / len(x)
     row["Lip ≥"] = lipschitz_lower_bound(classifier, test[0], seed=seed).value
     row["Lip ≤"] = _upper(classifier)
     row["mean Jacobian norm"] = float(jacobian_norms(classifier.model, test[0][:1000]).mean())

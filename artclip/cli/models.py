@@ -198,7 +198,7 @@ def _names(source: str | None) -> list[str] | None:
 
 
 def _attacks(arguments: argparse.Namespace) -> None:
-    from artclip.evaluation.attacks import ATTACKS, CLOSED_SETS, SETS
+    from artclip.evaluation.attacks import ATTACKS, BLACK_BOX_SETS, SETS
 
     rows: list[dict[str, Any]] = [
         {
@@ -214,7 +214,7 @@ def _attacks(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(
             json.dumps(
-                {"attacks": rows, "sets": SETS, "sets without gradients": CLOSED_SETS}, indent=1, ensure_ascii=False
+                {"attacks": rows, "sets": SETS, "sets without gradients": BLACK_BOX_SETS}, indent=1, ensure_ascii=False
             )
         )
         return
@@ -227,7 +227,7 @@ def _attacks(arguments: argparse.Namespace) -> None:
         print("  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip())
     for name, members in SETS.items():
         print(f"\n{name}: clean, {', '.join(members)}", end="")
-        print(f"\n{name} without gradients: clean, {', '.join(CLOSED_SETS[name])}", end="")
+        print(f"\n{name} without gradients: clean, {', '.join(BLACK_BOX_SETS[name])}", end="")
     print()
 
 

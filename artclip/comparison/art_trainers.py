@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from artclip.comparison.training_config import Plan
+from artclip.comparison.training_config import TrainingConfig
 from artclip.evaluation.random_outputs import randomness
 from artclip.evaluation.threat_model import projected_gradient
 from artclip.frameworks import function_of, trainers_of
@@ -34,7 +34,9 @@ class EpochTrainer:
 
     lamda = None
 
-    def __init__(self, trainer: Any, classifier: Any, plan: Plan, passes: float = 1, whole: bool = False) -> None:
+    def __init__(
+        self, trainer: Any, classifier: Any, plan: TrainingConfig, passes: float = 1, whole: bool = False
+    ) -> None:
         self._trainer, self.classifier, self._plan, self._passes, self._whole = trainer, classifier, plan, passes, whole
         self.seed = plan.seed
         self.history: list[dict[str, Any]] = []
@@ -62,7 +64,7 @@ class EpochTrainer:
 
 
 def adversarial(
-    classifier: Any, plan: Plan, *, eps: float | None = None, max_iter: int = 7, ratio: float = 0.5
+    classifier: Any, plan: TrainingConfig, *, eps: float | None = None, max_iter: int = 7, ratio: float = 0.5
 ) -> EpochTrainer:
     """ART's ``AdversarialTrainer``: PGD examples take the place of a part of each batch."""
     from art.defences.trainer import AdversarialTrainer
@@ -70,7 +72,7 @@ def adversarial(
     return EpochTrainer(AdversarialTrainer(classifier, pgd(classifier, plan, eps, max_iter), ratio), classifier, plan)
 
 
-def madry(classifier: Any, plan: Plan, *, eps: float | None = None, max_iter: int = 7) -> EpochTrainer:
+def madry(classifier: Any, plan: TrainingConfig, *, eps: float | None = None, max_iter: int = 7) -> EpochTrainer:
     """ART's ``AdversarialTrainerMadryPGD``: PGD examples alone. ART's is in Linf; here it is in the plan's norm."""
     from art.defences.trainer import AdversarialTrainerMadryPGD
 
@@ -81,7 +83,7 @@ def madry(classifier: Any, plan: Plan, *, eps: float | None = None, max_iter: in
 
 
 def trades(
-    classifier: Any, plan: Plan, *, eps: float | None = None, max_iter: int = 7, beta: float = 6.0
+    classifier: Any, plan: TrainingConfig, *, eps: float | None = None, max_iter: int = 7, beta: float = 6.0
 ) -> EpochTrainer:
     """ART's TRADES: cross-entropy of clean samples and how far the outputs move under PGD."""
     made = trainers_of(plan.framework)
@@ -92,7 +94,7 @@ def trades(
 
 def awp(
     classifier: Any,
-    plan: Plan,
+    plan: TrainingConfig,
     *,
     eps: float | None = None,
     max_iter: int = 7,
@@ -105,7 +107,7 @@ def awp(
     return EpochTrainer(trainer, classifier, plan, passes=2)
 
 
-def fbf(classifier: Any, plan: Plan, *, eps: float | None = None) -> EpochTrainer:
+def fbf(classifier: Any, plan: TrainingConfig, *, eps: float | None = None) -> EpochTrainer:
     """ART's "fast is better than free": one step in Linf from a random start, SGD with a cyclic learning rate.
 
     ``eps`` is in Linf; by default the widest cube that fits into the budget.
@@ -116,7 +118,7 @@ def fbf(classifier: Any, plan: Plan, *, eps: float | None = None) -> EpochTraine
     return EpochTrainer(made.fbf(made.plain(classifier, "SGD"), eps), classifier, plan, whole=True)
 
 
-def gaussian(classifier: Any, plan: Plan, *, sigma: float | None = None, ratio: float = 1.0) -> EpochTrainer:
+def gaussian(classifier: Any, plan: TrainingConfig, *, sigma: float | None = None, ratio: float = 1.0) -> EpochTrainer:
     """ART's ``GaussianAugmentation``, drawn anew in each epoch; ``ratio`` noisy samples for each clean one."""
     from art.defences.preprocessor import GaussianAugmentation
 
@@ -137,7 +139,7 @@ class _Augmented:
         self._classifier.fit(x.astype(np.float32), y, batch_size=batch_size, nb_epochs=nb_epochs)
 
 
-def pgd(classifier: Any, plan: Plan, eps: float | None = None, max_iter: int = 7) -> Any:
+def pgd(classifier: Any, plan: TrainingConfig, eps: float | None = None, max_iter: int = 7) -> Any:
     """ART's PGD in the norm of the plan, with a random start, in steps of 2.5·eps/max_iter."""
     from art.attacks.evasion import ProjectedGradientDescent
 

@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from artclip import checks
 from artclip.comparison.defences import parse, split
-from artclip.comparison.experiment import Cell, Data, Experiment
+from artclip.comparison.experiment import Data, Experiment, RunResult
 from artclip.comparison.input_checks import checked_data, named_nets, try_nets
 from artclip.comparison.parallel import Job, nb_workers, run
 from artclip.comparison.result import Comparison
@@ -114,7 +114,7 @@ def compare(
         for named in {n.name: n for n in chosen}.values()
         for seed in range(nb_seeds)
     ]
-    cells: dict[int, Cell] = {}
+    cells: dict[int, RunResult] = {}
     content = digest(*(a for part in splits for a in part))
     keys = [job.key(content, nb_threads) if cache is not None else ("", "") for job in jobs]
     with tqdm(total=len(jobs), disable=not verbose, desc="compare", unit="training") as progress:

@@ -13,7 +13,7 @@ _UNITS = 1 << 20 if sys.platform == "darwin" else 1 << 10  # of ru_maxrss in a M
 
 
 @dataclass
-class Spent:
+class Cost:
     """What a training took.
 
     Attributes:
@@ -29,12 +29,12 @@ class Spent:
 
 
 @contextmanager
-def watched() -> Iterator[Spent]:
+def watched() -> Iterator[Cost]:
     """What happens inside is timed, and its warnings are noted; they are shown again at the end.
 
     One at a time in a process: what Python does with warnings is set for the whole of it.
     """
-    spent, started = Spent(), time.process_time()
+    spent, started = Cost(), time.process_time()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", RuntimeWarning)
         try:

@@ -9,7 +9,7 @@ from typing import Any
 
 from artclip import checks
 from artclip.comparison import art_trainers as art
-from artclip.comparison.training_config import Plan
+from artclip.comparison.training_config import TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Defence:
 
 
 @dataclass(frozen=True)
-class Named:
+class DefenceConfig:
     """A defence with its settings, as a user asked for it.
 
     Attributes:
@@ -51,7 +51,7 @@ class Named:
     defence: Defence
     options: dict[str, Any] = field(default_factory=dict)
 
-    def train(self, classifier: Any, plan: Plan) -> Any:
+    def train(self, classifier: Any, plan: TrainingConfig) -> Any:
         """A trainer of the classifier, not yet run."""
         if plan.framework not in self.defence.frameworks:
             there = " and ".join(self.defence.frameworks)
@@ -59,19 +59,19 @@ class Named:
         return self.defence.make(classifier, plan, **self.options)
 
 
-def clip(classifier: Any, plan: Plan, **options: Any) -> Any:
+def clip(classifier: Any, plan: TrainingConfig, **options: Any) -> Any:
     """CLIP; what is not given is left to :class:`artclip.CLIPTrainer`."""
     from artclip.trainers.clip import CLIPTrainer
 
     return CLIPTrainer(classifier, seed=plan.seed, verbose=plan.verbose, **options)
 
 
-def standard(classifier: Any, plan: Plan) -> Any:
+def standard(classifier: Any, plan: TrainingConfig) -> Any:
     """Nothing but the loss."""
     return clip(classifier, plan, lamda=0.0, target_accuracy=None)
 
 
-def certified(classifier: Any, plan: Plan, **options: Any) -> Any:
+def certified(classifier: Any, plan: TrainingConfig, **options: Any) -> Any:
     """CLIP without pairs, for the certificate of the budget."""
     if plan.norm != 2 and "certify_eps" not in options:
         raise ValueError(
@@ -81,7 +81,7 @@ def certified(classifier: Any, plan: Plan, **options: Any) -> Any:
 
 
 def _weight(kind: str) -> Callable[..., Any]:
-    def make(classifier: Any, plan: Plan, **options: Any) -> Any:
+    def make(classifier: Any, plan: TrainingConfig, **options: Any) -> Any:
         from artclip.trainers.weight import WeightRegularizationTrainer
 
         return WeightRegularizationTrainer(classifier, kind=kind, seed=plan.seed, verbose=plan.verbose, **options)
@@ -120,7 +120,7 @@ def register(
     Args:
         name: without ``@``, ``:`` and ``,``.
         make: makes a trainer from (classifier, plan, *, option=default, ...), as :class:`Defence` says. ``plan`` is a
-            :class:`~artclip.comparison.training_config.Plan`. :class:`~artclip.comparison.art_trainers.EpochTrainer` makes such a
+            :class:`~artclip.comparison.training_config.TrainingConfig`. :class:`~artclip.comparison.art_trainers.EpochTrainer` makes such a
             trainer of any of ART's.
         paper: where it comes from.
         frameworks: those on which it works.
@@ -136,7 +136,7 @@ def register(
     DEFENCES[name] = Defence(make, paper, tuple(frameworks))
 
 
-def parse(text: str) -> Named:
+def parse(text: str) -> DefenceConfig:
     """A defence and its options.
 
     Args:
@@ -168,7 +168,7 @@ def parse(text: str) -> Named:
             known = ", ".join(found.settings) or "none"
             raise ValueError(f"defence {text!r} has the setting {option!r}; known for {name}: {known}")
         options[option] = _value(text, option, value)
-    return Named(text, found, options)
+    return DefenceConfig(text, found, options)
 
 
 def split(text: str) -> list[str]:

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from artclip import checks
-from artclip.comparison.cost import Spent, watched
-from artclip.comparison.defences import Named
-from artclip.comparison.training_config import Plan
+from artclip.comparison.cost import Cost, watched
+from artclip.comparison.defences import DefenceConfig
+from artclip.comparison.training_config import TrainingConfig
 from artclip.data import load_data
-from artclip.evaluation.attacks import NONE, SETS, Chosen, canonical, choose
+from artclip.evaluation.attacks import NONE, SETS, AttackConfig, canonical, choose
 from artclip.evaluation.curves import robustness_curve
 from artclip.evaluation.evaluate import evaluate
 from artclip.evaluation.outputs import labels_of
@@ -35,7 +35,7 @@ _KEPT = "kept "  # before the name of an attack
 
 
 @dataclass(frozen=True)
-class Cell:
+class RunResult:
     """What came of one training.
 
     Attributes:
@@ -127,7 +127,7 @@ class Experiment:
         return nets_of(str(self.framework))
 
     @property
-    def chosen(self) -> list[Chosen]:
+    def chosen(self) -> list[AttackConfig]:
         """The attacks, in the order in which they are tried."""
         return choose(self.attacks, float(self.norm))
 
@@ -152,10 +152,10 @@ class Experiment:
             raise ValueError(f"model={model!r} is not known; use one of {', '.join(self.nets.NETS)}, or module:factory")
         return str(model)
 
-    def plan(self, seed: int, verbose: bool = False) -> Plan:
+    def plan(self, seed: int, verbose: bool = False) -> TrainingConfig:
         """What the defences are told."""
         budget = float(self.norm), float(self.eps), float(self.noise)
-        return Plan(str(self.framework), *budget, self.nb_epochs, self.batch_size, seed, verbose)
+        return TrainingConfig(str(self.framework), *budget, self.nb_epochs, self.batch_size, seed, verbose)
 
     def describe(self) -> dict[str, Any]:
         """Everything that the figures depend on, with versions and machine."""
@@ -174,7 +174,9 @@ class Experiment:
         options |= {"clip_values": self.clip_values, "preprocessing": self.preprocessing}
         return self.nets.make_classifier(model, x.shape[1:], int(y.max()) + 1, **options)
 
-    def train(self, data: Data, model: str | Callable[..., Any], named: Named, seed: int, verbose: bool = False) -> Any:
+    def train(
+        self, data: Data, model: str | Callable[..., Any], named: DefenceConfig, seed: int, verbose: bool = False
+    ) -> Any:
         """A trainer that has trained."""
         (x, y), (x_test, _) = data
         classifier = self.classifier(model, data, seed)
@@ -184,7 +186,7 @@ class Experiment:
         trainer.fit(x, y, batch_size=self.batch_size, nb_epochs=self.nb_epochs, scheduler=scheduler)
         return trainer
 
-    def measure(self, trainer: Any, data: Data, defence: str, net: str, seed: int, spent: Spent) -> Cell:
+    def measure(self, trainer: Any, data: Data, defence: str, net: str, seed: int, spent: Cost) -> RunResult:
         """All figures of a trained model, and what its training took."""
         (x_train, y_train), (x_test, y_test) = data
         classifier, n = trainer.classifier, self.attack_samples
@@ -214,7 +216,7 @@ class Experiment:
             some, eps = slice(self.curve_samples), [share * self.eps for share in _GRID]
             line = robustness_curve({"it": classifier}, x_test[some], y_test[some], eps=eps, attack=CURVE, **budget)
             curve = list(zip(line.values, line.accuracy["it"], strict=True))
-        return Cell(
+        return RunResult(
             defence,
             net,
             seed,
@@ -234,7 +236,7 @@ class Experiment:
             machine=machine(),
         )
 
-    def run(self, data: Data, model: str | Callable[..., Any], net: str, named: Named, seed: int) -> Cell:
+    def run(self, data: Data, model: str | Callable[..., Any], net: str, named: DefenceConfig, seed: int) -> RunResult:
         """Train and measure; an error becomes a cell that tells it."""
         started = time.perf_counter()
         try:
@@ -243,7 +245,7 @@ class Experiment:
             cell = self.measure(trainer, data, named.name, net, seed, spent)
         except Exception as error:  # a defence may fail in any way; the others go on
             said = f"{type(error).__name__}: {error}".splitlines()[0]
-            cell = Cell(named.name, net, seed, error=said)
+            cell = RunResult(named.name, net, seed, error=said)
         return replace(cell, seconds=time.perf_counter() - started)
 
 
@@ -279,7 +281,7 @@ def _bounds(ev: Evaluation) -> dict[str, float | None]:
     return {f"lipschitz_{side}": None if bound is None else float(bound.value) for side, bound in bounds.items()}
 
 
-def _cost(trainer: Any, nb: int, spent: Spent) -> dict[str, float | None]:
+def _cost(trainer: Any, nb: int, spent: Cost) -> dict[str, float | None]:
     """Of an epoch: median seconds; and inputs through which gradients were taken, for each of the nb samples."""
     history = trainer.history
     gradients = [record["gradients"] for record in history if record.get("gradients") is not None]

@@ -11,8 +11,8 @@ from typing import Any
 import joblib
 import numpy as np
 
-from artclip.comparison.defences import Named
-from artclip.comparison.experiment import Cell, Data, Experiment
+from artclip.comparison.defences import DefenceConfig
+from artclip.comparison.experiment import Data, Experiment, RunResult
 from artclip.evaluation.cache import Cache
 from artclip.frameworks import trainers_of
 from artclip.frameworks.keras.startup import start_tensorflow
@@ -30,7 +30,7 @@ class Job:
     experiment: Experiment
     model: Any
     net: str
-    named: Named
+    named: DefenceConfig
     seed: int
 
     def key(self, data: str, nb_threads: int) -> tuple[str, str]:
@@ -51,7 +51,7 @@ class Job:
             return "", f"{self.net}, {self.named.name}: {error}"
         return digest("cell", data, e, asked, functions, own_code()), ""
 
-    def run(self, data: Data, nb_threads: int) -> Cell:
+    def run(self, data: Data, nb_threads: int) -> RunResult:
         """The cell, on so many threads: their number changes the last digits, so it must not depend on ``n_jobs``."""
         framework = str(self.experiment.framework)
         if framework == "tensorflow":
@@ -62,7 +62,7 @@ class Job:
 
 def run(
     jobs: Sequence[Job], data: Data, n_jobs: int, nb_threads: int, cache: Any, keys: Sequence[str]
-) -> Iterator[tuple[int, Cell]]:
+) -> Iterator[tuple[int, RunResult]]:
     """Run the jobs, each on what is free; yields (index, cell) as they come.
 
     A worker that dies takes its cell with it: that is run once more by itself, and reported if it dies again.
@@ -83,7 +83,7 @@ def run(
             waiting.remove(index)
             yield index, _unpacked(found)
 
-    def finish(index: int, cell: Cell) -> tuple[int, Cell]:
+    def finish(index: int, cell: RunResult) -> tuple[int, RunResult]:
         if keys[index] and not cell.error:
             kept.put(keys[index], **_packed(cell))
         waiting.remove(index)
@@ -99,17 +99,17 @@ def run(
                 yield finish(index, _alone(jobs[index], index, data, n_jobs, nb_threads))
 
 
-def _alone(job: Job, index: int, data: Data, n_jobs: int, nb_threads: int) -> Cell:
+def _alone(job: Job, index: int, data: Data, n_jobs: int, nb_threads: int) -> RunResult:
     """The cell from a worker that has nothing else to do."""
     try:
         ((_, cell),) = _parallel(2 if n_jobs == 1 else n_jobs, [(index, job)], data, nb_threads)
         return cell
     except Exception as error:
         said = f"its worker died twice: {type(error).__name__}: {error}".splitlines()[0]
-        return Cell(job.named.name, job.net, job.seed, error=said)
+        return RunResult(job.named.name, job.net, job.seed, error=said)
 
 
-def _parallel(n_jobs: int, jobs: list[tuple[int, Job]], data: Data, nb_threads: int) -> Iterator[tuple[int, Cell]]:
+def _parallel(n_jobs: int, jobs: list[tuple[int, Job]], data: Data, nb_threads: int) -> Iterator[tuple[int, RunResult]]:
     parallel = joblib.Parallel(
         n_jobs=None if n_jobs == 1 else n_jobs,
         return_as="generator_unordered",
@@ -119,7 +119,7 @@ def _parallel(n_jobs: int, jobs: list[tuple[int, Job]], data: Data, nb_threads: 
     return parallel(joblib.delayed(_one)(index, job, data, nb_threads) for index, job in jobs)
 
 
-def _one(index: int, job: Job, data: Data, nb_threads: int) -> tuple[int, Cell]:
+def _one(index: int, job: Job, data: Data, nb_threads: int) -> tuple[int, RunResult]:
     return index, job.run(data, nb_threads)
 
 
@@ -128,12 +128,12 @@ def nb_workers(n_jobs: int) -> int:
     return int(joblib.effective_n_jobs(None if n_jobs == 1 else n_jobs))
 
 
-def _packed(cell: Cell) -> dict[str, np.ndarray]:
+def _packed(cell: RunResult) -> dict[str, np.ndarray]:
     said = np.frombuffer(json.dumps(cell.record(), default=float).encode(), np.uint8)
     return {"record": said, **{f"array {name}": a for name, a in cell.arrays.items()}}
 
 
-def _unpacked(found: dict[str, np.ndarray]) -> Cell:
+def _unpacked(found: dict[str, np.ndarray]) -> RunResult:
     record = json.loads(found["record"].tobytes().decode())
     record["curve"] = [tuple(point) for point in record["curve"]]
-    return Cell(**record, arrays={k.removeprefix("array "): a for k, a in found.items() if k.startswith("array ")})
+    return RunResult(**record, arrays={k.removeprefix("array "): a for k, a in found.items() if k.startswith("array ")})

@@ -12,7 +12,7 @@ from artclip.evaluation.examples import draw_input, short
 from artclip.evaluation.plots import new_figure
 
 if TYPE_CHECKING:
-    from artclip.comparison.experiment import Cell
+    from artclip.comparison.experiment import RunResult
     from artclip.comparison.result import Comparison
 
 _COLOURS = (
@@ -188,12 +188,12 @@ def _over_epochs(axes: Any, comparison: Comparison, key: str) -> None:
         axes.text(0.5, 0.5, "none has it", ha="center", va="center", transform=axes.transAxes)
 
 
-def _of(cell: Cell, metric: str) -> float:
+def _of(cell: RunResult, metric: str) -> float:
     value = cell.figures[metric]
     return math.nan if value is None else value  # which is not drawn
 
 
-def _rows(comparison: Comparison) -> list[tuple[list[Cell], str, str]]:
+def _rows(comparison: Comparison) -> list[tuple[list[RunResult], str, str]]:
     """The cells of each row that have figures, with colour and marker."""
     found = []
     for row in comparison.rows:
@@ -211,7 +211,7 @@ def _look(comparison: Comparison, net: str, defence: str) -> tuple[str, str]:
     return _COLOURS[place % len(_COLOURS)], _MARKERS[(nets.index(net) if len(nets) > 1 else place) % len(_MARKERS)]
 
 
-def _first_cells(comparison: Comparison) -> list[Cell]:
+def _first_cells(comparison: Comparison) -> list[RunResult]:
     return [cells[0] for cells, *_ in _rows(comparison)]
 
 
@@ -219,5 +219,5 @@ def _name(comparison: Comparison, row: dict[str, Any]) -> str:
     return f"{row['net']}, {row['defence']}" if comparison.many_nets else str(row["defence"])
 
 
-def _label(comparison: Comparison, cell: Cell) -> str:
+def _label(comparison: Comparison, cell: RunResult) -> str:
     return short(_name(comparison, {"net": cell.net, "defence": cell.defence}), 24)

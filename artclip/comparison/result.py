@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from artclip.comparison import table
-from artclip.comparison.experiment import Cell, Experiment
+from artclip.comparison.experiment import Experiment, RunResult
 from artclip.comparison.paired import Paired, mcnemar
 from artclip.comparison.significance import Best, best
 from artclip.reporting.intervals import wilson
@@ -35,12 +35,12 @@ class Comparison:
             (CPU seconds of an epoch over those of ``standard`` with the same net and seed on the same machine).
     """
 
-    def __init__(self, settings: dict[str, Any], experiment: Experiment, cells: Sequence[Cell]) -> None:
+    def __init__(self, settings: dict[str, Any], experiment: Experiment, cells: Sequence[RunResult]) -> None:
         self.settings, self.experiment, self.cells = settings, experiment, list(cells)
         pairs = dict.fromkeys((cell.net, cell.defence) for cell in self.cells)
         self.rows = [self._row(*pair) for pair in pairs]
 
-    def of(self, defence: str, net: str | None = None) -> list[Cell]:
+    def of(self, defence: str, net: str | None = None) -> list[RunResult]:
         """The cells of a defence, one a seed; ``net=None`` where there is one net only.
 
         Raises:
@@ -78,7 +78,7 @@ class Comparison:
         row["cpu_cost"] = table.summary([a / b if a is not None and b else None for a, b in times])
         return row
 
-    def _notes(self, cells: list[Cell]) -> list[str]:
+    def _notes(self, cells: list[RunResult]) -> list[str]:
         """What cells of a row noted, with the seeds where it was not all."""
         found: dict[str, list[int]] = {}
         for c in cells:
@@ -92,7 +92,7 @@ class Comparison:
         """How many samples each accuracy is of, by metric."""
         return {metric: n for c in self.cells for metric, n in c.samples.items()}
 
-    def _plain(self, net: str) -> list[Cell]:
+    def _plain(self, net: str) -> list[RunResult]:
         return [c for c in self.cells if c.net == net and c.defence == "standard" and not c.error]
 
     @property

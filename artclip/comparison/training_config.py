@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingConfig:
     """The training that a defence is made for.
 
     Attributes:

@@ -14,7 +14,7 @@ from art.estimators.classification.classifier import ClassGradientsMixin, Classi
 
 from artclip.evaluation.losses import LOSSES
 from artclip.evaluation.outputs import bounded, few_values, keeps_labels, output_kind
-from artclip.frameworks import function_of, head_of
+from artclip.frameworks import function_of, output_activation_of
 from artclip.frameworks.one_output import OneOutput
 from artclip.lipschitz.pairs import column
 from artclip.lipschitz.precision import has_gradient
@@ -26,7 +26,7 @@ _MOST = 1e30  # of logits, and of cotangents: of saturated probabilities they ar
 _SPREAD = 10.0  # that logits are scaled to for a cross-entropy, where all lie within one of each other
 
 
-class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNetworkMixin, BaseEstimator):
+class AttackClassifier(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNetworkMixin, BaseEstimator):
     """An ART classifier for ART's attacks, around any estimator that artclip has an adapter of.
 
     Its outputs are logits: a sigmoid, softmax or ReLU at the end of the model is taken off for the attack where the
@@ -81,7 +81,7 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
         x = x.astype(ART_NUMPY_DTYPE)
         seen = self._columns(self.f.predict(x)) if outputs is None else outputs
         self.hard = bool(((seen == 0) | (seen == 1)).all())
-        kind, head = head_of(self.f, x) or ("logits", None)
+        kind, head = output_activation_of(self.f, x) or ("logits", None)
         self.kind: str = kind
         self.head: Any = head
         if self.head is None and one is not None:
@@ -123,7 +123,7 @@ class Victim(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNet
         """How gradients are had, as an adapter says it; ``"none"`` where the model cuts them off."""
         return self.f.access if self.has_gradients or self.f.access == "predict alone" else "none"
 
-    def with_loss(self, loss: str) -> Victim:
+    def with_loss(self, loss: str) -> AttackClassifier:
         """Set the loss; returns itself."""
         self.loss = loss
         return self

@@ -11,9 +11,9 @@ from typing import Any
 from artclip import checks
 from artclip.evaluation import art_attacks as art
 from artclip.evaluation import black_box
-from artclip.evaluation.threat_model import Stage, Task
+from artclip.evaluation.threat_model import Stage, ThreatModel
 
-WHITE, CLOSED, NONE = "white box", "closed box", "no attack"
+WHITE, BLACK, NONE = "white box", "black box", "no attack"
 _ALL, _L2, _L2_INF = (1, 2, math.inf), (2,), (2, math.inf)
 
 
@@ -23,10 +23,10 @@ class Attack:
 
     Attributes:
         title: what a table calls it.
-        access: ``"white box"`` (gradients), ``"closed box"`` (outputs alone) or ``"no attack"``.
+        access: ``"white box"`` (gradients), ``"black box"`` (outputs alone) or ``"no attack"``.
         norms: of the budgets that it keeps to; () where its changes are not measured in a norm.
         paper: where it comes from.
-        stages: makes its stages from a :class:`~artclip.evaluation.threat_model.Task` and the options.
+        stages: makes its stages from a :class:`~artclip.evaluation.threat_model.ThreatModel` and the options.
         options: settings and their defaults.
         together: whether all samples must be attacked at once.
     """
@@ -78,7 +78,7 @@ ATTACKS: dict[str, Attack] = {
         {"max_iter": 100, "binary_search_steps": 5, "learning_rate": 0.05},
     ),
     "square": Attack(
-        "Square", CLOSED, _L2_INF, "Andriushchenko et al. 2020, arXiv 1912.00049", black_box.square, {"max_iter": 1000}
+        "Square", BLACK, _L2_INF, "Andriushchenko et al. 2020, arXiv 1912.00049", black_box.square, {"max_iter": 1000}
     ),
     "autoattack-set": Attack(  # APGD-CE, APGD-T and Square: ART has no FAB, so it is not the standard AutoAttack
         "AutoAttack set of ART", WHITE, _L2_INF, _CROCE, art.autoattack, {"max_iter": 100, "square_queries": 5000}
@@ -93,7 +93,7 @@ ATTACKS: dict[str, Attack] = {
     ),
     "nes": Attack(
         "NES-PGD",
-        CLOSED,
+        BLACK,
         _ALL,
         "Ilyas et al. 2018, arXiv 1804.08598",
         black_box.nes,
@@ -101,7 +101,7 @@ ATTACKS: dict[str, Attack] = {
     ),
     "hopskipjump": Attack(
         "HopSkipJump",
-        CLOSED,
+        BLACK,
         _L2_INF,
         "Chen et al. 2020, arXiv 1904.02144",
         black_box.hopskipjump,
@@ -118,7 +118,7 @@ ATTACKS: dict[str, Attack] = {
     ),
     "spatial": Attack(
         "spatial",
-        CLOSED,
+        BLACK,
         (),
         "Engstrom et al. 2019, arXiv 1712.02779",
         art.spatial,
@@ -140,7 +140,7 @@ SETS: dict[str, tuple[str, ...]] = {
     "standard": ("noise", "pgd", "pgd-margin", "square", "autoattack-set"),
 }
 #: What a set becomes where a model gives no gradients; where they are zero, these run besides.
-CLOSED_SETS: dict[str, tuple[str, ...]] = {
+BLACK_BOX_SETS: dict[str, tuple[str, ...]] = {
     "quick": ("noise", "square:max_iter=300", "nes:max_iter=5,sigma=0.05"),
     "standard": ("noise", "square", "nes:sigma=0.05"),
 }
@@ -157,7 +157,7 @@ def canonical(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class AttackConfig:
     """An attack with its settings, as a user asked for it.
 
     Attributes:
@@ -185,16 +185,16 @@ class Chosen:
             return f"{title}-{o['max_iter']:g} ×{o['nb_restarts']:g}"
         return f"{title} {o['sigma']:g}" if title == "noise" else title
 
-    def stages(self, task: Task) -> list[Stage]:
+    def stages(self, threat: ThreatModel) -> list[Stage]:
         """Its stages for a task; ``ValueError`` where it cannot be run on such a model."""
-        if self.attack.access == WHITE and self.given is None and not task.victim.has_gradients:
-            raise ValueError("the model gives no gradients; only closed-box attacks apply, as square, nes, hopskipjump")
+        if self.attack.access == WHITE and self.given is None and not threat.classifier.has_gradients:
+            raise ValueError("the model gives no gradients; only black-box attacks apply, as square, nes, hopskipjump")
         if self.given is not None:
-            return art.of_art(task, self.given)
-        return self.attack.stages(task, **self.options)
+            return art.of_art(threat, self.given)
+        return self.attack.stages(threat, **self.options)
 
 
-def for_model(name: str, norm: float, victim: Any) -> list[Chosen]:
+def for_model(name: str, norm: float, classifier: Any) -> list[AttackConfig]:
     """The attacks of a set for a model: by outputs alone where it gives no gradients, besides where they mislead.
 
     That is where they are zero, where outputs are constant in steps, so that they are of something else, or where they
@@ -203,15 +203,15 @@ def for_model(name: str, norm: float, victim: Any) -> list[Chosen]:
     Args:
         name: of the set.
         norm: of the budget; attacks that do not work in it are left out.
-        victim: the :class:`~artclip.evaluation.attack_classifier.Victim`.
+        victim: the :class:`~artclip.evaluation.attack_classifier.AttackClassifier`.
     """
-    names = SETS[name] if victim.has_gradients else ()
-    if victim.flat or victim.stepped or not victim.has_gradients or victim.f.approximated:
-        names += (*CLOSED_SETS[name], *((_LABELS_ALONE[name],) if victim.hard or victim.stepped else ()))
+    names = SETS[name] if classifier.has_gradients else ()
+    if classifier.flat or classifier.stepped or not classifier.has_gradients or classifier.f.approximated:
+        names += (*BLACK_BOX_SETS[name], *((_LABELS_ALONE[name],) if classifier.hard or classifier.stepped else ()))
     return _in_order([c for c in map(_named, dict.fromkeys(names)) if _fits(c, norm)])
 
 
-def choose(attacks: Any, norm: float) -> list[Chosen]:
+def choose(attacks: Any, norm: float) -> list[AttackConfig]:
     """Attacks in the order in which they are tried.
 
     Args:
@@ -238,16 +238,16 @@ def choose(attacks: Any, norm: float) -> list[Chosen]:
     return _in_order(chosen)
 
 
-def _in_order(chosen: list[Chosen]) -> list[Chosen]:
+def _in_order(chosen: list[AttackConfig]) -> list[AttackConfig]:
     places = list(ATTACKS.values())
     return sorted(chosen, key=lambda c: places.index(c.attack) if c.attack in places else -1)
 
 
-def _fits(chosen: Chosen, norm: float) -> bool:
+def _fits(chosen: AttackConfig, norm: float) -> bool:
     return not chosen.attack.in_budget or norm in chosen.attack.norms
 
 
-def _one(name: str, value: Any) -> Chosen:
+def _one(name: str, value: Any) -> AttackConfig:
     if isinstance(value, str):
         return _named(value, name)
     from art.attacks import EvasionAttack
@@ -257,12 +257,12 @@ def _one(name: str, value: Any) -> Chosen:
     kind = type(value).__name__
     closed = kind in ("SquareAttack", "HopSkipJump", "BoundaryAttack", "SignOPTAttack", "SimBA", "ZooAttack")
     paper = f"{kind}, given by the user" + ", at the likeliest wrong classes" * art.is_targeted(value)
-    attack = Attack(name, CLOSED if closed else WHITE, _ALL, paper, art.of_art, together=True)
+    attack = Attack(name, BLACK if closed else WHITE, _ALL, paper, art.of_art, together=True)
     settings = {k: v for k in value.attack_params if isinstance(v := getattr(value, k, None), (int, float, str))}
-    return Chosen(name, attack, settings, value)
+    return AttackConfig(name, attack, settings, value)
 
 
-def _named(text: str, name: str | None = None) -> Chosen:
+def _named(text: str, name: str | None = None) -> AttackConfig:
     key, _, settings = canonical(text).partition(":")
     if key not in ATTACKS:
         raise ValueError(f"attack {text!r} is not known; use one of {', '.join((*SETS, *ATTACKS))}")
@@ -274,7 +274,7 @@ def _named(text: str, name: str | None = None) -> Chosen:
             known = ", ".join(options) or "none"
             raise ValueError(f"attack {text!r} has the setting {option!r}; known for {key}: {known}")
         options[option] = _setting(text, option, value, attack.options[option])
-    return Chosen(name or text, attack, options)
+    return AttackConfig(name or text, attack, options)
 
 
 def _setting(text: str, option: str, value: str, default: float) -> float:

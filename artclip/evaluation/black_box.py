@@ -9,7 +9,7 @@ import numpy as np
 
 from artclip.evaluation.attack_classifier import image_shape
 from artclip.evaluation.losses import LOSSES
-from artclip.evaluation.threat_model import Stage, Task, numpy_pgd
+from artclip.evaluation.threat_model import Stage, ThreatModel, numpy_pgd
 from artclip.lipschitz.pairs import column, lengths
 
 _FIRST = 0.8  # share of an input that the first windows take, as in ART
@@ -17,42 +17,42 @@ _HALVED = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)  # shares of the q
 _NUMBERS = 1 << 23  # of inputs around samples in one pass
 
 
-def square(task: Task, max_iter: int) -> list[Stage]:
+def square(threat: ThreatModel, max_iter: int) -> list[Stage]:
     """Random squares, kept where they lower the margin; ART's on square images, else windows of the true shape.
 
     ART's needs ``clip_values``, and images with as many rows as columns that its largest square leaves some of; a
     vector of a square number of entries, from 8×8 on, is such an image. All other inputs get :func:`windows`.
     """
-    victim, clip = task.victim, task.victim.clip_values
-    shape = image_shape(victim.true_shape, victim.channels_first)
-    height, width = (0, 1) if shape is None else shape[1:] if victim.channels_first else shape[:2]
+    classifier, clip = threat.classifier, threat.classifier.clip_values
+    shape = image_shape(classifier.true_shape, classifier.channels_first)
+    height, width = (0, 1) if shape is None else shape[1:] if classifier.channels_first else shape[:2]
     largest = round(math.sqrt(_FIRST) * height)
-    if task.norm == 2:
+    if threat.norm == 2:
         largest += 1 - largest % 2
     plain = clip is not None and np.ndim(clip[0]) == 0
-    if not (plain and height == width >= 8 and largest < height and victim.has_gradients and not victim.flat):
-        return [windows(task, max_iter)]
+    if not (plain and height == width >= 8 and largest < height and classifier.has_gradients and not classifier.flat):
+        return [windows(threat, max_iter)]
 
     from art.attacks.evasion import SquareAttack
 
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        box, size = victim.black_box(), max(victim.batch_size, 1024)
-        attack = SquareAttack(box, norm=task.norm, eps=task.eps, max_iter=max_iter, batch_size=size, verbose=False)
+        box, size = classifier.black_box(), max(classifier.batch_size, 1024)
+        attack = SquareAttack(box, norm=threat.norm, eps=threat.eps, max_iter=max_iter, batch_size=size, verbose=False)
         with np.errstate(invalid="ignore", divide="ignore"):  # on images of 8×8 its first tiles are empty
-            return np.asarray(attack.generate(x.copy(), task.labels(y)))
+            return np.asarray(attack.generate(x.copy(), threat.labels(y)))
 
-    return [task.on_images(run, 8)]
+    return [threat.on_images(run, 8)]
 
 
-def windows(task: Task, max_iter: int) -> Stage:
+def windows(threat: ThreatModel, max_iter: int) -> Stage:
     """The search of Square for inputs of any shape: windows of height × width, or runs of the entries of a vector.
 
     Each sample has windows of its own, and a step that changes nothing is taken too, as outputs of trees and of
     rounded models are flat nearly everywhere. In L2 a step moves what a second window holds into the first.
     """
-    victim, inf = task.victim, task.norm == math.inf
-    shape = victim.true_shape
-    images, first = len(shape) == 3, victim.channels_first
+    classifier, inf = threat.classifier, threat.norm == math.inf
+    shape = classifier.true_shape
+    images, first = len(shape) == 3, classifier.channels_first
     channels, height, width = (shape if first else (shape[2], *shape[:2])) if images else (1, 1, math.prod(shape))
 
     def layers(x: np.ndarray) -> np.ndarray:
@@ -76,49 +76,49 @@ def windows(task: Task, max_iter: int) -> Stage:
         n = len(delta)
         here = window(n, share)
         if inf:
-            return np.where(here, task.eps * signs(n, channels, 1, 1), delta)
+            return np.where(here, threat.eps * signs(n, channels, 1, 1), delta)
         there = window(n, share)
         rest = np.where(here | there, 0, delta)
         inside = np.where(here, delta, 0)
         part = inside / column(np.maximum(lengths(inside, 2), 1e-30), delta)
         part = part + np.where(here, signs(n, channels, 1, 1), 0) / math.sqrt(channels * here[0].sum())
-        room = np.sqrt(np.maximum(task.eps**2 - lengths(rest, 2) ** 2, 0))
+        room = np.sqrt(np.maximum(threat.eps**2 - lengths(rest, 2) ** 2, 0))
         return rest + part * column(room / np.maximum(lengths(part, 2), 1e-30), delta)
 
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        found, labels = x.astype(np.float32), task.labels(y)
-        loss, standing = _margin(task, found, labels)
+        found, labels = x.astype(np.float32), threat.labels(y)
+        loss, remaining = _margin(threat, found, labels)
         for step in range(max_iter + 1):
-            index = np.flatnonzero(standing)
+            index = np.flatnonzero(remaining)
             if not len(index):
                 break
             if step == 0:
-                delta = task.eps * signs(len(index), channels, 1, width) * np.ones((1, 1, height, 1))
+                delta = threat.eps * signs(len(index), channels, 1, width) * np.ones((1, 1, height, 1))
                 delta /= 1 if inf else math.sqrt(x[0].size)
             else:
                 share = _FIRST / 2 ** int(np.searchsorted(_HALVED, step / max_iter))
                 delta = moved(layers(found[index].astype(np.float64) - x[index]), share)
-            tried = task.into_range(x[index] + back(delta))
-            now, right = _margin(task, tried, labels[index])
+            tried = threat.into_range(x[index] + back(delta))
+            now, right = _margin(threat, tried, labels[index])
             better = now >= loss[index]
             found[index[better]], loss[index[better]] = tried[better], now[better]
-            standing[index[better]] = right[better]
+            remaining[index[better]] = right[better]
         return found
 
     return run
 
 
-def _margin(task: Task, x: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _margin(threat: ThreatModel, x: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Largest wrong logit minus the right one, shape (n,); and whether the label is right."""
-    logits = task.victim.predict(x)
+    logits = threat.classifier.predict(x)
     return LOSSES["margin"](logits.astype(np.float64), labels)[0], logits.argmax(1) == labels.argmax(1)
 
 
-def nes(task: Task, max_iter: int, num_basis: int, sigma: float) -> list[Stage]:
+def nes(threat: ThreatModel, max_iter: int, num_basis: int, sigma: float) -> list[Stage]:
     """PGD on gradients estimated from outputs in random directions; sigma is a share of the inputs' range."""
     from art.estimators.classification import QueryEfficientGradientEstimationClassifier
 
-    victim, clip = task.victim, task.victim.clip_values
+    classifier, clip = threat.classifier, threat.classifier.clip_values
     width = sigma * (1.0 if clip is None else float(np.max(np.subtract(clip[1], clip[0]))))
 
     class Estimated(QueryEfficientGradientEstimationClassifier):
@@ -131,21 +131,21 @@ def nes(task: Task, max_iter: int, num_basis: int, sigma: float) -> list[Stage]:
                 rows = x[i : i + step]
                 around = np.tile(directions, (len(rows), *[1] * (x.ndim - 1)))
                 labels = np.repeat(y[i : i + step], self.num_basis, axis=0)
-                minus, plus = (_margin(task, side, labels)[0] for side in self._generate_samples(rows, around))
+                minus, plus = (_margin(threat, side, labels)[0] for side in self._generate_samples(rows, around))
                 rises = (plus - minus).reshape(len(rows), self.num_basis)
                 rises /= np.maximum(np.abs(rises).max(1, keepdims=True), np.finfo(float).tiny)
                 found[i : i + step] = np.tensordot(rises, directions, 1)
             return found
 
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        box = Estimated(victim.black_box(), num_basis, width)
-        attack = task.projected_gradient(numpy_pgd(), box, max_iter, num_random_init=0)
-        return np.asarray(attack.generate(x, task.labels(y)))
+        box = Estimated(classifier.black_box(), num_basis, width)
+        attack = threat.projected_gradient(numpy_pgd(), box, max_iter, num_random_init=0)
+        return np.asarray(attack.generate(x, threat.labels(y)))
 
     return [run]
 
 
-def hopskipjump(task: Task, max_iter: int, max_eval: int) -> list[Stage]:
+def hopskipjump(threat: ThreatModel, max_iter: int, max_eval: int) -> list[Stage]:
     """Walks along the boundary by labels alone; what ends outside the ball is scaled back into it.
 
     A walk starts from the nearest of the other samples that has another label; where there is none, from noise.
@@ -153,20 +153,20 @@ def hopskipjump(task: Task, max_iter: int, max_eval: int) -> list[Stage]:
     from art.attacks.evasion import HopSkipJump
 
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        within = float(x.min() - task.eps), float(x.max() + task.eps)  # else ART's takes the least and most of x
+        within = float(x.min() - threat.eps), float(x.max() + threat.eps)  # else ART's takes the least and most of x
         attack = HopSkipJump(
-            task.victim.black_box(within),
-            norm=task.norm,
+            threat.classifier.black_box(within),
+            norm=threat.norm,
             max_iter=max_iter,
             max_eval=max_eval,
             init_eval=min(50, max_eval),
             verbose=False,
         )
-        said, starts = task.victim.predict(x).argmax(1), x.copy()
+        said, starts = threat.classifier.predict(x).argmax(1), x.copy()
         for i, label in enumerate(said):
             others = x[said != label]
             if len(others):
-                starts[i] = others[lengths(others - x[i], task.norm).argmin()]
-        return task.into_ball(x, attack.generate(x, task.labels(y), x_adv_init=starts))
+                starts[i] = others[lengths(others - x[i], threat.norm).argmin()]
+        return threat.into_ball(x, attack.generate(x, threat.labels(y), x_adv_init=starts))
 
     return [run]

@@ -14,33 +14,33 @@ from artclip.hashing.contents import NotHashable, content_digest
 from artclip.hashing.digests import digest, own_code
 
 
-def fingerprint(subject: Any) -> str:
+def fingerprint(evaluated: Any) -> str:
     """Hash of a model: of all that it computes with, as far as Python shows it, and of what it says of all samples.
 
     Args:
-        subject: the :class:`~artclip.evaluation.evaluated_model.Subject`.
+        subject: the :class:`~artclip.evaluation.evaluated_model.EvaluatedModel`.
 
     Raises:
         NotHashable: something in the model shows nothing of what it holds, or its answers are random.
     """
-    f = subject.f
-    said = [subject.outputs(subject.x) for _ in range(2)]
+    f = evaluated.f
+    said = [evaluated.outputs(evaluated.x) for _ in range(2)]
     if f.access != "predict alone":  # a framework may round differently from process to process
         said = [np.round(one, 3) + 0.0 for one in said]
     if not np.array_equal(said[0], said[1], equal_nan=True):
         raise NotHashable("its outputs for the same inputs differ from call to call")
-    return digest(content_digest(subject.estimator), *f.state(), said[0])
+    return digest(content_digest(evaluated.estimator), *f.state(), said[0])
 
 
-def key_of(subject: Any, *settings: Any) -> tuple[str, str]:
+def key_of(evaluated: Any, *settings: Any) -> tuple[str, str]:
     """The key of a model and its samples, and ""; or "" and why nothing can be kept.
 
     Args:
-        subject: the :class:`~artclip.evaluation.evaluated_model.Subject`.
+        subject: the :class:`~artclip.evaluation.evaluated_model.EvaluatedModel`.
         settings: what else the outcomes follow from.
     """
     try:
-        return digest(fingerprint(subject), subject.x, subject.y, own_code(), *settings), ""
+        return digest(fingerprint(evaluated), evaluated.x, evaluated.y, own_code(), *settings), ""
     except NotHashable as error:
         return "", str(error)
 

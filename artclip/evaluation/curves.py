@@ -12,8 +12,8 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from artclip import checks
-from artclip.evaluation.attacks import Chosen, choose
-from artclip.evaluation.evaluated_model import Subject, seed_of
+from artclip.evaluation.attacks import AttackConfig, choose
+from artclip.evaluation.evaluated_model import EvaluatedModel, seed_of
 from artclip.hashing.digests import digest
 from artclip.reporting.records import as_json, describe
 
@@ -98,11 +98,11 @@ def robustness_curve(
     with tqdm(total=len(models) * (len(values) - 1), disable=not verbose, unit="eps") as progress:
         for model in models:
             progress.set_description(model.name)
-            standing = model.right.copy()
-            shares = [standing.mean()]
+            remaining = model.right.copy()
+            shares = [remaining.mean()]
             for budget in values[1:]:
-                standing &= ~_broken(model, chosen, standing, norm, budget, seed)
-                shares.append(standing.mean())
+                remaining &= ~_broken(model, chosen, remaining, norm, budget, seed)
+                shares.append(remaining.mean())
                 progress.update()
             accuracy[model.name] = [float(s) for s in shares]
     settings = {"norm": str(norm), "attack": attack, "parameters": chosen.options, "seed": seed}
@@ -174,20 +174,23 @@ def noise_curve(
     )
 
 
-def _broken(model: Subject, chosen: Chosen, standing: np.ndarray, norm: float, eps: float, seed: int) -> np.ndarray:
+def _broken(
+    model: EvaluatedModel, chosen: AttackConfig, remaining: np.ndarray, norm: float, eps: float, seed: int
+) -> np.ndarray:
     """Which of the samples that stand an attack breaks, shape (n,)."""
-    outcome = model.arena(norm, eps, seed).attack(chosen, standing)
+    outcome = model.runner(norm, eps, seed).attack(chosen, remaining)
     if outcome.error:
         raise ValueError(f"{chosen.title} could not be run on {model.name}: {outcome.error}")
     return outcome.broken
 
 
-def _models(estimators: Any, x: np.ndarray, y: np.ndarray, batch_size: int | None) -> list[Subject]:
+def _models(estimators: Any, x: np.ndarray, y: np.ndarray, batch_size: int | None) -> list[EvaluatedModel]:
     named = estimators if isinstance(estimators, dict) else {None: estimators}
     if not named:
         raise ValueError("estimators is empty; give a classifier, or a dict from names to classifiers")
     return [
-        Subject(estimator, x, y, batch_size, None if name is None else str(name)) for name, estimator in named.items()
+        EvaluatedModel(estimator, x, y, batch_size, None if name is None else str(name))
+        for name, estimator in named.items()
     ]
 
 
@@ -201,7 +204,7 @@ def _values(name: str, values: Any) -> list[float]:
     return sorted({0.0, *(float(value) for value in found)})
 
 
-def _chosen(attack: str, norm: float) -> Chosen:
+def _chosen(attack: str, norm: float) -> AttackConfig:
     if not isinstance(attack, str):
         raise TypeError(f"attack is a {type(attack).__name__}; expected a name, as 'pgd:max_iter=20'")
     chosen = choose([attack], norm)[0]
@@ -210,14 +213,14 @@ def _chosen(attack: str, norm: float) -> Chosen:
     return chosen
 
 
-def _described(models: list[Subject]) -> dict[str, Any]:
+def _described(models: list[EvaluatedModel]) -> dict[str, Any]:
     """What all curves say of the models, the data and the machine."""
     found = [describe(m.package) for m in models]
     versions = {package: v for one in found for package, v in one["versions"].items()}
     return {
         "models": [m.name for m in models],
-        "outputs": {m.name: m.victim.kind for m in models},
-        "batch_size": {m.name: m.victim.batch_size for m in models},
+        "outputs": {m.name: m.classifier.kind for m in models},
+        "batch_size": {m.name: m.classifier.batch_size for m in models},
         "data_sha256": digest(models[0].x, models[0].y),
         **found[0],
         "versions": versions,

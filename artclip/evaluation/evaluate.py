@@ -11,13 +11,13 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from artclip import checks
-from artclip.evaluation.attacks import CLOSED, NONE, SETS, Chosen, choose, for_model
+from artclip.evaluation.attacks import BLACK, NONE, SETS, AttackConfig, choose, for_model
 from artclip.evaluation.cache import Cache, key_of
-from artclip.evaluation.evaluated_model import Subject, seed_of
-from artclip.evaluation.masking import Sign, signs
+from artclip.evaluation.evaluated_model import EvaluatedModel, seed_of
+from artclip.evaluation.masking import MaskingWarning, signs
 from artclip.evaluation.probe import PROBED, Probe
 from artclip.evaluation.result import Evaluation, Example
-from artclip.evaluation.runner import Arena, Outcome, broken_within
+from artclip.evaluation.runner import AttackRunner, Outcome, broken_within
 from artclip.evaluation.units import too_small
 from artclip.hashing.digests import digest
 from artclip.lipschitz.certificate import certified_radius
@@ -71,7 +71,7 @@ def evaluate(
         attacks: ``"standard"``, ``"quick"``, or names as ``["pgd:max_iter=20", "square"]``; or a dict from names to ART
             attack objects, which are run as they are, targeted ones at the likeliest wrong classes.
             :data:`artclip.evaluation.attacks.ATTACKS` lists the names. Where a model gives no gradients, a set is that
-            of :data:`artclip.evaluation.attacks.CLOSED_SETS`.
+            of :data:`artclip.evaluation.attacks.BLACK_BOX_SETS`.
         lipschitz: whether to bound the Lipschitz constant, and to certify in L2; not where a model gives outputs alone.
         batch_size: samples in one pass, >= 1; ``None`` for one that suits the inputs. It is halved where memory ends.
         seed: of all randomness; ``None`` draws one.
@@ -98,85 +98,87 @@ def evaluate(
     chosen, seed = choose(attacks, norm), seed_of(seed)
     if smaller and not any(c.attack.in_budget and c.given is None for c in chosen):
         raise ValueError(f"eps={eps!r} are several, which asks for attacks within a budget by name, as 'pgd'")
-    kept, subject = Cache(cache), Subject(estimator, x, y, batch_size, name, clip_values, seed)
-    victim, remarks = subject.victim, list(subject.remarks)
-    if victim.f.approximated:
+    kept, evaluated = Cache(cache), EvaluatedModel(estimator, x, y, batch_size, name, clip_values, seed)
+    classifier, remarks = evaluated.classifier, list(evaluated.remarks)
+    if classifier.f.approximated:
         remarks.append(
-            f"Gradients pass {', '.join(victim.f.approximated)} as ART estimates it, by the identity for most defences "
+            f"Gradients pass {', '.join(classifier.f.approximated)} as ART estimates it, by the identity for most defences "
             "(BPDA, Athalye et al. 2018, arXiv 1802.00420); forward passes are the real ones"
         )
     if isinstance(attacks, str) and attacks in SETS:
-        chosen = for_model(attacks, norm, victim)
-        through = victim.f.approximated
-        if not victim.has_gradients or victim.flat or victim.stepped or through:
-            why = "gives no gradients" if not victim.has_gradients else "has gradients of zero"
-            why = "has outputs that are constant in steps, of which gradients tell little" if victim.stepped else why
-            why = f"has the defence {through[0]} in numpy" if through and not victim.flat else why
-            closed = ", ".join(c.title for c in chosen if c.attack.access == CLOSED) or "none"
+        chosen = for_model(attacks, norm, classifier)
+        through = classifier.f.approximated
+        if not classifier.has_gradients or classifier.flat or classifier.stepped or through:
+            why = "gives no gradients" if not classifier.has_gradients else "has gradients of zero"
+            why = (
+                "has outputs that are constant in steps, of which gradients tell little" if classifier.stepped else why
+            )
+            why = f"has the defence {through[0]} in numpy" if through and not classifier.flat else why
+            closed = ", ".join(c.title for c in chosen if c.attack.access == BLACK) or "none"
             remarks.append(f"The model {why}: attacks of the set {attacks!r} by outputs alone are {closed}")
-    remarks += too_small(chosen, norm, largest, subject.x, subject.f.clip_values)
-    if class_names is not None and len(class_names) != subject.nb_classes:
-        raise ValueError(f"class_names has {len(class_names)} names for {subject.nb_classes} classes")
-    about = describe(subject.package)
-    x, labels = subject.x, subject.y
+    remarks += too_small(chosen, norm, largest, evaluated.x, evaluated.f.clip_values)
+    if class_names is not None and len(class_names) != evaluated.nb_classes:
+        raise ValueError(f"class_names has {len(class_names)} names for {evaluated.nb_classes} classes")
+    about = describe(evaluated.package)
+    x, labels = evaluated.x, evaluated.y
     key, not_cached = "", ""
     if cache is not None:
-        where = str(getattr(subject.f, "device", "cpu")), *(subject.f.clip_values or ())
-        key, not_cached = key_of(subject, victim.batch_size, *where, about["versions"])
+        where = str(getattr(evaluated.f, "device", "cpu")), *(evaluated.f.clip_values or ())
+        key, not_cached = key_of(evaluated, classifier.batch_size, *where, about["versions"])
     fell, below = np.zeros(len(x), bool), list[tuple[float, float | None]]()
     for budget in smaller:
-        arena = subject.arena(norm, budget, seed, key=key, cache=kept)
+        runner = evaluated.runner(norm, budget, seed, key=key, cache=kept)
         named = [c for c in chosen if c.attack.in_budget and c.given is None]
-        ran = _attack(arena, named, subject.right & ~fell, False, verbose)
+        ran = _attack(runner, named, evaluated.right & ~fell, False, verbose)
         fell |= broken_within(ran, len(x))
         attacked = any(o.in_budget for o in ran)
-        below.append((budget, float((subject.right & ~fell).mean()) if attacked else None))
-    arena = subject.arena(norm, largest, seed, key=key, cache=kept, nb_examples=_EXAMPLES)
-    outcomes = _attack(arena, chosen, subject.right, full, verbose, fell)
-    if subject.by_batch:
+        below.append((budget, float((evaluated.right & ~fell).mean()) if attacked else None))
+    runner = evaluated.runner(norm, largest, seed, key=key, cache=kept, nb_examples=_EXAMPLES)
+    outcomes = _attack(runner, chosen, evaluated.right, full, verbose, fell)
+    if evaluated.by_batch:
         remarks.append(
             "Outputs depend on the other samples of the batch: figures hold for these samples in this order and "
-            f"batch_size={victim.batch_size}"
+            f"batch_size={classifier.batch_size}"
         )
-    if subject.nb_nan:
-        remarks.append(f"Outputs are NaN for {subject.nb_nan} of {len(x)} samples, which count as wrong")
+    if evaluated.nb_nan:
+        remarks.append(f"Outputs are NaN for {evaluated.nb_nan} of {len(x)} samples, which count as wrong")
     # Nothing from here on may cost the results of the attacks.
-    bounds, radii, why = _lipschitz(subject, norm, seed, verbose) if lipschitz else ({}, None, "")
-    probe, shown = None, list[Sign]()
+    bounds, radii, why = _lipschitz(evaluated, norm, seed, verbose) if lipschitz else ({}, None, "")
+    probe, shown = None, list[MaskingWarning]()
     if masking:
-        few = np.flatnonzero(subject.right)[:PROBED]
-        arena, broken = subject.arena(norm, largest, seed, few), broken_within(outcomes, len(x)) | fell
-        nan = subject.nb_nan, subject.nb_unanswered, len(x)
-        probe = Probe(estimator, arena, outcomes, broken, radii, few, nan, subject.by_batch)
+        few = np.flatnonzero(evaluated.right)[:PROBED]
+        runner, broken = evaluated.runner(norm, largest, seed, few), broken_within(outcomes, len(x)) | fell
+        nan = evaluated.nb_nan, evaluated.nb_unanswered, len(x)
+        probe = Probe(estimator, runner, outcomes, broken, radii, few, nan, evaluated.by_batch)
         shown, failed = signs(probe)
         remarks += failed
     curve = _tried("The curve of the probe", lambda: probe.curve if probe else [], [], remarks)
-    examples = _tried("Adversarial examples", lambda: _examples(subject, outcomes), [], remarks)
+    examples = _tried("Adversarial examples", lambda: _examples(evaluated, outcomes), [], remarks)
     return Evaluation(
         settings={
-            "name": subject.name,
+            "name": evaluated.name,
             "data": data or "arrays",
             "data_sha256": digest(x, labels),
             "nb_samples": len(x),
-            "nb_classes": subject.nb_classes,
+            "nb_classes": evaluated.nb_classes,
             "norm": str(norm),
             "eps": largest,
             "seed": seed,
-            "batch_size": victim.batch_size,
+            "batch_size": classifier.batch_size,
             "full": full,
             "clip_values": None if clip_values is None else [np.asarray(v).tolist() for v in clip_values],
-            "outputs": victim.kind,
-            "access": victim.access,
-            "bpda": list(victim.f.approximated),
-            "nb_draws": victim.nb_draws,
-            "device": str(getattr(subject.f, "device", "cpu")),
+            "outputs": classifier.kind,
+            "access": classifier.access,
+            "bpda": list(classifier.f.approximated),
+            "nb_draws": classifier.nb_draws,
+            "device": str(getattr(evaluated.f, "device", "cpu")),
             "no_upper_bound": why,
             "not_cached": not_cached,
-            "nb_probed": 0 if probe is None else len(probe.arena.x),
+            "nb_probed": 0 if probe is None else len(probe.runner.x),
             **about,
         },
         outcomes=outcomes,
-        right=subject.right,
+        right=evaluated.right,
         warnings=shown,
         lipschitz=bounds,
         certified=None if radii is None else radii >= largest,
@@ -202,23 +204,23 @@ def _budgets(eps: Any) -> list[float]:
 
 
 def _attack(
-    arena: Arena,
-    chosen: list[Chosen],
+    runner: AttackRunner,
+    chosen: list[AttackConfig],
     right: np.ndarray,
     full: bool,
     verbose: bool,
     fell: np.ndarray | None = None,
 ) -> list[Outcome]:
     """Each attack on what stands; ``fell`` are samples that fell before, shape (n,)."""
-    outcomes, standing = [], right.copy() if fell is None else right & ~fell
+    outcomes, remaining = [], right.copy() if fell is None else right & ~fell
     with tqdm(total=len(chosen) * len(right), disable=not verbose, unit="sample") as progress:
         for one in chosen:
             progress.set_description(one.title)
-            tried = np.ones_like(right) if one.attack.access == NONE else right if full or one.alone else standing
-            outcome = arena.attack(one, tried, progress)
+            tried = np.ones_like(right) if one.attack.access == NONE else right if full or one.alone else remaining
+            outcome = runner.attack(one, tried, progress)
             outcomes.append(outcome)
             if one.attack.in_budget:
-                standing &= ~outcome.broken
+                remaining &= ~outcome.broken
     return outcomes
 
 
@@ -232,11 +234,11 @@ def _tried(what: str, make: Callable[[], Any], otherwise: Any, remarks: list[str
 
 
 def _lipschitz(
-    subject: Subject, norm: float, seed: int, verbose: bool
+    evaluated: EvaluatedModel, norm: float, seed: int, verbose: bool
 ) -> tuple[dict[str, Any], np.ndarray | None, str]:
     """Bounds, certified L2 radii where there is an upper bound in L2, and why there is none."""
-    estimator, x, size = subject.estimator, subject.x, subject.victim.batch_size
-    if subject.victim.access == "predict alone":
+    estimator, x, size = evaluated.estimator, evaluated.x, evaluated.classifier.batch_size
+    if evaluated.classifier.access == "predict alone":
         return (
             {},
             None,
@@ -253,7 +255,7 @@ def _lipschitz(
             batch_size=min(128, size),
             seed=seed,
             verbose=verbose,
-            clip_values=subject.clip_values,
+            clip_values=evaluated.clip_values,
         )
     except Exception as error:
         return {}, None, _said(error)
@@ -262,7 +264,7 @@ def _lipschitz(
     except Exception as error:
         return {"lower": lower, "upper": None}, None, _said(error)
     try:
-        radii = certified_radius(estimator, x, subject.y, upper) if norm == 2 else None
+        radii = certified_radius(estimator, x, evaluated.y, upper) if norm == 2 else None
     except Exception as error:
         return {"lower": lower, "upper": upper}, None, f"no certificate: {_said(error)}"
     return {"lower": lower, "upper": upper}, radii, ""
@@ -273,11 +275,11 @@ def _said(error: Exception) -> str:
     return kind + str(error)
 
 
-def _examples(subject: Subject, outcomes: list[Outcome]) -> list[Example]:
+def _examples(evaluated: EvaluatedModel, outcomes: list[Outcome]) -> list[Example]:
     """What the attacks made of the first samples they broke."""
     found = []
     for outcome in outcomes:
         for i, example in outcome.examples.items():
-            outputs = subject.outputs(np.stack([subject.x[i], example]))
-            found.append(Example(outcome.chosen.title, i, subject.x[i], example, int(subject.y[i]), *outputs))
+            outputs = evaluated.outputs(np.stack([evaluated.x[i], example]))
+            found.append(Example(outcome.chosen.title, i, evaluated.x[i], example, int(evaluated.y[i]), *outputs))
     return found

@@ -9,12 +9,12 @@ import numpy as np
 
 from artclip import checks
 from artclip.evaluation.agreement import by_batch, refuse_other_function
-from artclip.evaluation.attack_classifier import Victim
+from artclip.evaluation.attack_classifier import AttackClassifier
 from artclip.evaluation.cache import Cache
 from artclip.evaluation.outputs import labels_of
 from artclip.evaluation.random_outputs import DRAWS, VOTES, is_random, majority, randomness, said
-from artclip.evaluation.runner import Arena
-from artclip.evaluation.threat_model import Task
+from artclip.evaluation.runner import AttackRunner
+from artclip.evaluation.threat_model import ThreatModel
 from artclip.frameworks import FRAMEWORKS, function_of
 from artclip.frameworks.check import give_range, refuse_own_predict
 from artclip.frameworks.class_labels import as_columns
@@ -23,7 +23,7 @@ from artclip.frameworks.one_output import how_read
 _NUMBERS = 1 << 22  # of inputs in one pass
 
 
-class Subject:
+class EvaluatedModel:
     """A model with its samples.
 
     Args:
@@ -85,8 +85,10 @@ class Subject:
         if nb_draws == 1:
             refuse_other_function(self.f, few)
             self.by_batch = by_batch(self.f, self.x, raw, alone)
-        self.victim = Victim(estimator, few, self.nb_classes, size, outputs=outputs, one=self.one, nb_draws=nb_draws)
-        self.victim.give_range(self.f.clip_values if clip_values is not None else None)
+        self.classifier = AttackClassifier(
+            estimator, few, self.nb_classes, size, outputs=outputs, one=self.one, nb_draws=nb_draws
+        )
+        self.classifier.give_range(self.f.clip_values if clip_values is not None else None)
         self._postprocessed = bool(getattr(estimator, "postprocessing_defences", None))
         self.is_random = nb_draws > 1 or (self._postprocessed and is_random(self.outputs, few))
         self.nb_unanswered = 0
@@ -106,7 +108,7 @@ class Subject:
 
     def outputs(self, x: np.ndarray) -> np.ndarray:
         """Outputs (n, nb_classes) as deployed: with what ART does to them, where it does anything."""
-        size = self.victim.batch_size
+        size = self.classifier.batch_size
         if self._postprocessed:
             outputs = np.asarray(self.estimator.predict(x, batch_size=size)).reshape(len(x), -1)
         else:
@@ -125,7 +127,7 @@ class Subject:
         with randomness(self.f, (self._seed, self._calls)):
             return np.stack([labels_of(self.outputs(x)) for _ in range(VOTES)])
 
-    def arena(
+    def runner(
         self,
         norm: float,
         eps: float,
@@ -134,11 +136,13 @@ class Subject:
         key: str = "",
         cache: Cache | None = None,
         nb_examples: int = 0,
-    ) -> Arena:
+    ) -> AttackRunner:
         """Where attacks of a budget are run on all samples, or on those that ``index`` names."""
         chosen = slice(None) if index is None else index
-        task = Task(self.victim, norm, float(eps))
-        return Arena(task, self.decide, self.x[chosen], self.y[chosen], seed, key, cache or Cache(None), nb_examples)
+        threat = ThreatModel(self.classifier, norm, float(eps))
+        return AttackRunner(
+            threat, self.decide, self.x[chosen], self.y[chosen], seed, key, cache or Cache(None), nb_examples
+        )
 
 
 def seed_of(seed: int | None) -> int:

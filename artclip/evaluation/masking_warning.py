@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Sign:
+class MaskingWarning:
     """A sign of gradient masking, or of an attack that is too weak.
 
     Attributes:

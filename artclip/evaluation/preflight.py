@@ -11,7 +11,7 @@ import numpy as np
 
 from artclip import checks
 from artclip.evaluation.outputs import labels_of, output_kind
-from artclip.frameworks import Function, function_of, head_of
+from artclip.frameworks import Function, function_of, output_activation_of
 from artclip.frameworks.class_labels import as_columns
 from artclip.frameworks.one_output import OneOutput, how_read
 
@@ -118,7 +118,7 @@ def _kind(f: Function, x: np.ndarray, outputs: np.ndarray, one: OneOutput | None
     """What outputs (n, k) are; a sigmoid and a ReLU only where the model shows them."""
     if one is not None:
         return one.kind
-    shown = head_of(f, x[:_ROWS])
+    shown = output_activation_of(f, x[:_ROWS])
     if shown is not None:
         return str(shown[0])
     return "probabilities" if output_kind(outputs) == "probabilities" else "logits"

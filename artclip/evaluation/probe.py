@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from artclip.evaluation.attacks import Chosen, choose
-from artclip.evaluation.runner import Arena, Outcome, distances
+from artclip.evaluation.attacks import AttackConfig, choose
+from artclip.evaluation.runner import AttackRunner, Outcome, distances
 
 PROBED = 100  # samples at most
 STEPS = 20
@@ -35,7 +35,7 @@ class Probe:
     """
 
     estimator: Any
-    arena: Arena
+    runner: AttackRunner
     outcomes: list[Outcome]
     broken: np.ndarray
     certified: np.ndarray | None = None
@@ -44,12 +44,12 @@ class Probe:
     by_batch: float = 0.0
 
     def __post_init__(self) -> None:
-        self.fell = np.zeros(len(self.arena.x), bool)
+        self.fell = np.zeros(len(self.runner.x), bool)
 
     @property
     def enough(self) -> bool:
         """Whether there is something to attack by gradients."""
-        return len(self.arena.x) > 0 and self.arena.task.victim.has_gradients
+        return len(self.runner.x) > 0 and self.runner.threat.classifier.has_gradients
 
     @property
     def alone(self) -> np.ndarray:
@@ -60,13 +60,13 @@ class Probe:
 
     def accuracy(self, attack: str, eps: float | None = None) -> float:
         """Accuracy on the samples under an attack by name; ``eps`` as in the evaluation where it is not given."""
-        task = self.arena.task if eps is None else replace(self.arena.task, eps=eps)
-        return self.left_by(choose([attack], task.norm)[0], replace(self.arena, task=task))
+        threat = self.runner.threat if eps is None else replace(self.runner.threat, eps=eps)
+        return self.left_by(choose([attack], threat.norm)[0], replace(self.runner, threat=threat))
 
-    def left_by(self, chosen: Chosen, arena: Arena) -> float:
+    def left_by(self, chosen: AttackConfig, runner: AttackRunner) -> float:
         """Share of an arena's samples that an attack leaves standing."""
-        broken = arena.attack(chosen, np.ones(len(arena.x), bool)).broken
-        if arena.task.eps <= self.arena.task.eps:
+        broken = runner.attack(chosen, np.ones(len(runner.x), bool)).broken
+        if runner.threat.eps <= self.runner.threat.eps:
             self.fell |= broken
         return float(1 - broken.mean())
 
@@ -75,10 +75,10 @@ class Probe:
         """(eps, accuracy) of short PGD attacks, until nothing stands or eps reaches every valid input."""
         if not self.enough:
             return []
-        task, attack = self.arena.task, f"pgd-margin:max_iter={STEPS},nb_restarts=1"
+        threat, attack = self.runner.threat, f"pgd-margin:max_iter={STEPS},nb_restarts=1"
         largest = self.largest
-        below = [m * task.eps for m in (0.25, 0.5) if m * task.eps < largest]
-        found = [(0.0, 1.0), *((eps, self.accuracy(attack, eps)) for eps in below), (task.eps, self.reference)]
+        below = [m * threat.eps for m in (0.25, 0.5) if m * threat.eps < largest]
+        found = [(0.0, 1.0), *((eps, self.accuracy(attack, eps)) for eps in below), (threat.eps, self.reference)]
         while found[-1][1] > 0 and found[-1][0] < largest:
             eps = min(2 * found[-1][0], largest)
             found.append((eps, self.accuracy(attack, eps)))
@@ -90,14 +90,14 @@ class Probe:
 
         It reaches every valid input; without ``clip_values``, from each sample some sample of another label.
         """
-        task, x = self.arena.task, self.arena.x
-        if task.victim.clip_values is not None:
-            wide = float(np.max(np.subtract(task.victim.clip_values[1], task.victim.clip_values[0])))
-            return wide * (1.0 if task.norm == np.inf else x[0].size ** (1 / task.norm))
-        others = [x[self.arena.y != label] for label in self.arena.y]
+        threat, x = self.runner.threat, self.runner.x
+        if threat.classifier.clip_values is not None:
+            wide = float(np.max(np.subtract(threat.classifier.clip_values[1], threat.classifier.clip_values[0])))
+            return wide * (1.0 if threat.norm == np.inf else x[0].size ** (1 / threat.norm))
+        others = [x[self.runner.y != label] for label in self.runner.y]
         if not all(map(len, others)):
             return 0.0
-        return float(max(distances(o, row[None], task.norm).min() for o, row in zip(others, x, strict=True)))
+        return float(max(distances(o, row[None], threat.norm).min() for o, row in zip(others, x, strict=True)))
 
     @cached_property
     def reference(self) -> float:
@@ -112,8 +112,8 @@ class Probe:
     @cached_property
     def flat_margin(self) -> float:
         """Share of samples at which the margin of the logits has a gradient of exactly zero."""
-        a = self.arena
-        return share_of_zeros(a.task.victim.with_loss("margin").loss_gradient(a.x, a.task.labels(a.y)))
+        a = self.runner
+        return share_of_zeros(a.threat.classifier.with_loss("margin").loss_gradient(a.x, a.threat.labels(a.y)))
 
 
 def share_of_zeros(gradients: np.ndarray) -> float:

@@ -7,7 +7,7 @@ from html import escape
 from string import Template
 from typing import Any
 
-from artclip.evaluation.attacks import ATTACKS, Chosen, choose
+from artclip.evaluation.attacks import ATTACKS, AttackConfig, choose
 from artclip.evaluation.result import Evaluation
 from artclip.evaluation.runner import Outcome
 from artclip.reporting.html import card, cell, column, document, head, number, picture, settings, table
@@ -116,7 +116,7 @@ class _Name(str):
     __repr__ = str.__str__
 
 
-def _asked_for(chosen: list[Chosen], norm: float) -> Any:
+def _asked_for(chosen: list[AttackConfig], norm: float) -> Any:
     """Names as a list where they say everything, else a dict from names to what they stood for."""
     asked: dict[str, str] = {}
     for c in chosen:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from artclip.evaluation.attacks import NONE
-from artclip.evaluation.masking import Sign
+from artclip.evaluation.masking import MaskingWarning
 from artclip.evaluation.runner import Outcome, broken_within, distances
 from artclip.reporting.intervals import wilson
 from artclip.reporting.records import as_json, written
@@ -67,7 +67,7 @@ class Evaluation:
     settings: dict[str, Any]
     outcomes: list[Outcome]
     right: np.ndarray
-    warnings: list[Sign] = field(default_factory=list)
+    warnings: list[MaskingWarning] = field(default_factory=list)
     lipschitz: dict[str, Any] = field(default_factory=dict)
     certified: np.ndarray | None = None
     curve: list[tuple[float, float]] = field(default_factory=list)
@@ -86,16 +86,16 @@ class Evaluation:
         After an attack within the budget: after it and those before it, unless ``full`` was set; an attack that a user
         brought, noise, and changes that no norm measures always stand alone.
         """
-        found, standing = {"clean": self.right}, self.right & ~self._fell_before
+        found, remaining = {"clean": self.right}, self.right & ~self._fell_before
         for o in self.outcomes:
             if o.chosen.attack.in_budget:
-                standing = standing & ~o.broken
+                remaining = remaining & ~o.broken
             if o.error:
                 continue
             if o.chosen.attack.access == NONE:  # noise may put a wrong label right
                 found[o.chosen.name] = ~o.broken
             else:
-                found[o.chosen.name] = self.right & ~o.broken if self._alone(o) else standing
+                found[o.chosen.name] = self.right & ~o.broken if self._alone(o) else remaining
         return found
 
     @property

@@ -12,10 +12,10 @@ import numpy as np
 
 from artclip import checks
 from artclip.evaluation.attack_classifier import showable
-from artclip.evaluation.attacks import Chosen
+from artclip.evaluation.attacks import AttackConfig
 from artclip.evaluation.cache import Cache
 from artclip.evaluation.random_outputs import randomness
-from artclip.evaluation.threat_model import Stage, Task
+from artclip.evaluation.threat_model import Stage, ThreatModel
 from artclip.hashing.contents import NotHashable, content_digest
 from artclip.hashing.digests import digest
 from artclip.lipschitz.pairs import lengths
@@ -39,7 +39,7 @@ class Outcome:
         left_out: members of a set that failed, while the others went on, and why.
     """
 
-    chosen: Chosen
+    chosen: AttackConfig
     tried: np.ndarray
     broken: np.ndarray
     examples: dict[int, np.ndarray] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Outcome:
 
 
 @dataclass
-class Arena:
+class AttackRunner:
     """Where attacks are run: the model, the samples, and what counts.
 
     Args:
@@ -70,7 +70,7 @@ class Arena:
         nb_examples: adversarial examples to keep of each attack.
     """
 
-    task: Task
+    threat: ThreatModel
     decide: Callable[[np.ndarray], np.ndarray]
     x: np.ndarray
     y: np.ndarray
@@ -79,18 +79,18 @@ class Arena:
     cache: Cache = field(default_factory=lambda: Cache(None))
     nb_examples: int = 8
 
-    def attack(self, chosen: Chosen, standing: np.ndarray, progress: Any = None) -> Outcome:
+    def attack(self, chosen: AttackConfig, remaining: np.ndarray, progress: Any = None) -> Outcome:
         """Run an attack on the samples that stand, shape (n,) of bool."""
-        outcome = Outcome(chosen, standing.copy(), np.zeros(len(self.x), bool))
+        outcome = Outcome(chosen, remaining.copy(), np.zeros(len(self.x), bool))
         try:
-            stages = chosen.stages(self.task)
+            stages = chosen.stages(self.threat)
         except ValueError as error:
             outcome.error = str(error)
             outcome.tried[:] = False
             return outcome
         size = len(self.x) if chosen.attack.together else BLOCK
         for start in range(0, len(self.x), size):
-            index = start + np.flatnonzero(standing[start : start + size])
+            index = start + np.flatnonzero(remaining[start : start + size])
             if len(index):
                 self._block(outcome, stages, index, start // size)
             if progress is not None:
@@ -118,27 +118,27 @@ class Arena:
             if len(outcome.examples) < self.nb_examples:
                 outcome.examples[int(i)] = example
 
-    def _key(self, c: Chosen, index: np.ndarray, block: int) -> str:
-        task = [c.name, c.attack.title, c.options, str(self.task.norm), self.task.eps, self.seed, block]
+    def _key(self, c: AttackConfig, index: np.ndarray, block: int) -> str:
+        threat = [c.name, c.attack.title, c.options, str(self.threat.norm), self.threat.eps, self.seed, block]
         try:
-            return digest(self.key, content_digest(c.attack.stages), task, index)
+            return digest(self.key, content_digest(c.attack.stages), threat, index)
         except NotHashable:
             return ""
 
-    def _fresh(self, c: Chosen, stages: list[Stage], index: np.ndarray, block: int) -> dict[str, Any]:
-        started, passes = time.perf_counter(), self.task.victim.passes
-        standing, violations, error = np.ones(len(index), bool), np.zeros(len(_REASONS), np.int64), ""
+    def _fresh(self, c: AttackConfig, stages: list[Stage], index: np.ndarray, block: int) -> dict[str, Any]:
+        started, passes = time.perf_counter(), self.threat.classifier.passes
+        remaining, violations, error = np.ones(len(index), bool), np.zeros(len(_REASONS), np.int64), ""
         kept: dict[int, np.ndarray] = {}
         left_out: dict[str, str] = {}
         ran = False
         for number, stage in enumerate(stages):
-            left, member = index[standing], getattr(stage, "member", "")
+            left, member = index[remaining], getattr(stage, "member", "")
             if not len(left):
                 break
             if member in left_out:
                 continue
             try:
-                with randomness(self.task.victim.f, (self.seed, zlib.crc32(c.name.encode()), block, number)):
+                with randomness(self.threat.classifier.f, (self.seed, zlib.crc32(c.name.encode()), block, number)):
                     candidates = self._try(stage, self.x[left], self.y[left])
             except Exception as problem:  # ART's attacks raise whatever they like; the other attacks go on
                 said = f"{type(problem).__name__}: {problem}".splitlines()[0]
@@ -152,16 +152,16 @@ class Arena:
             violations += faults
             for i in np.flatnonzero(broken)[: max(0, self.nb_examples - len(kept))]:
                 kept[int(left[i])] = candidates[i]
-            standing[np.flatnonzero(standing)[broken]] = False
+            remaining[np.flatnonzero(remaining)[broken]] = False
         if left_out and not ran:
             error, left_out = "; ".join(f"{name}: {said}" for name, said in left_out.items()), {}
         return {
-            "broken": ~standing,
+            "broken": ~remaining,
             "violations": violations,
             "error": error,
             "left_out": np.array(list(left_out.items()), str).reshape(-1, 2),
             "seconds": time.perf_counter() - started,
-            "passes": self.task.victim.passes - passes,
+            "passes": self.threat.classifier.passes - passes,
             "kept": np.array(list(kept), np.int64),
             "examples": np.array(list(kept.values()), np.float32).reshape(len(kept), *self.x.shape[1:]),
         }
@@ -171,32 +171,32 @@ class Arena:
             try:
                 candidates = np.asarray(stage(x, y))
             except Exception as error:
-                smaller = self.task.victim.batch_size // 2
+                smaller = self.threat.classifier.batch_size // 2
                 if not smaller or not checks.out_of_memory(error):
                     raise
-                self.task.victim.batch_size = smaller
+                self.threat.classifier.batch_size = smaller
                 continue
             if candidates.shape != x.shape:
                 raise ValueError(f"the attack returned shape {candidates.shape} for inputs of shape {x.shape}")
             return candidates.astype(np.float32)
 
     def _checked(
-        self, c: Chosen, candidates: np.ndarray, x: np.ndarray, y: np.ndarray
+        self, c: AttackConfig, candidates: np.ndarray, x: np.ndarray, y: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Which candidates count as adversarial, and how many would but for each of the reasons."""
         finite, shown = showable(candidates)
         wrong = (self.decide(shown) != y) | ~finite
         inside = np.ones(len(x), bool)
-        if self.task.victim.clip_values is not None:
-            low, high = self.task.victim.clip_values
+        if self.threat.classifier.clip_values is not None:
+            low, high = self.threat.classifier.clip_values
             slack = 1e-6 * np.max(np.subtract(high, low))
             valid = (candidates >= np.subtract(low, slack)) & (candidates <= np.add(high, slack))
             inside = valid.reshape(len(x), -1).all(1)
         near = np.ones(len(x), bool)
         if c.attack.in_budget:
             with np.errstate(invalid="ignore"):
-                lengths = distances(candidates, x, self.task.norm)
-            near = lengths <= self.task.eps * (1 + 1e-4) + rounding(x, self.task.norm)
+                lengths = distances(candidates, x, self.threat.norm)
+            near = lengths <= self.threat.eps * (1 + 1e-4) + rounding(x, self.threat.norm)
         faults = np.array([(wrong & ~finite).sum(), (wrong & finite & ~inside).sum(), (wrong & finite & ~near).sum()])
         return wrong & finite & inside & near, faults
 

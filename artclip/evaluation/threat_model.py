@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from artclip.evaluation.attack_classifier import Victim, image_shape
+from artclip.evaluation.attack_classifier import AttackClassifier, image_shape
 from artclip.lipschitz.pairs import column, lengths
 
 Stage = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -38,26 +38,26 @@ def members(name: str, stages: list[Stage]) -> list[Stage]:
 
 
 @dataclass(frozen=True)
-class Task:
+class ThreatModel:
     """What is attacked, and how far the attacker may go: ‖x' − x‖ <= eps in the norm, within ``clip_values``."""
 
-    victim: Victim
+    classifier: AttackClassifier
     norm: float
     eps: float
 
     def labels(self, y: np.ndarray) -> np.ndarray:
         """One-hot labels of class indices (n,)."""
-        return np.eye(self.victim.nb_classes, dtype=np.float32)[y]
+        return np.eye(self.classifier.nb_classes, dtype=np.float32)[y]
 
     def wrong_class(self, x: np.ndarray, y: np.ndarray, rank: int) -> np.ndarray:
         """Per sample the wrong class that is the likeliest but rank − 1, shape (n,); rank from 1 to nb_classes − 1."""
-        logits = self.victim.predict(x)
+        logits = self.classifier.predict(x)
         logits[np.arange(len(y)), y] = np.inf
         return np.asarray(np.argsort(-logits, axis=1)[:, rank])
 
     def projected_gradient(self, kind: Any, estimator: Any, max_iter: int, **more: Any) -> Any:
         """:func:`projected_gradient` of the budget."""
-        return projected_gradient(kind, estimator, self.norm, self.eps, max_iter, self.victim.batch_size, **more)
+        return projected_gradient(kind, estimator, self.norm, self.eps, max_iter, self.classifier.batch_size, **more)
 
     def into_ball(self, x: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         """The candidates, those too far from x moved towards it until they lie in the ball."""
@@ -67,24 +67,24 @@ class Task:
 
     def into_range(self, candidates: np.ndarray) -> np.ndarray:
         """The candidates, clipped to ``clip_values``."""
-        if self.victim.clip_values is not None:
-            candidates = np.clip(candidates, *self.victim.clip_values)
+        if self.classifier.clip_values is not None:
+            candidates = np.clip(candidates, *self.classifier.clip_values)
         return candidates.astype(np.float32)
 
     def on_images(self, stage: Stage, least: int = 4) -> Stage:
         """The stage for inputs of the model's own shape, where it wants images of some pixels a side."""
-        shape = image_shape(self.victim.true_shape, self.victim.channels_first)
+        shape = image_shape(self.classifier.true_shape, self.classifier.channels_first)
         if shape is None or sorted(shape)[1] < least:
             raise ValueError(
-                f"it needs images of {least}×{least} or more, not inputs of shape {self.victim.true_shape}"
+                f"it needs images of {least}×{least} or more, not inputs of shape {self.classifier.true_shape}"
             )
 
         def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-            self.victim.as_shape(shape)
+            self.classifier.as_shape(shape)
             try:
                 return np.asarray(stage(x.reshape(-1, *shape), y)).reshape(x.shape)
             finally:
-                self.victim.as_shape(self.victim.true_shape)
+                self.classifier.as_shape(self.classifier.true_shape)
 
         return run
 

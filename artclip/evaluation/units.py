@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from artclip.evaluation.attacks import Chosen
+from artclip.evaluation.attacks import AttackConfig
 
 _SMALL = 0.01  # of the inputs' range, which noise and budgets below hardly move
 _SMALL_INF = 0.001  # in L∞, where 1/255 is usual
 
 
-def too_small(chosen: Iterable[Chosen], norm: float, eps: float, x: np.ndarray, clip_values: Any) -> list[str]:
+def too_small(chosen: Iterable[AttackConfig], norm: float, eps: float, x: np.ndarray, clip_values: Any) -> list[str]:
     """A line for noise, and for a budget, that is next to nothing beside the range of the inputs.
 
     Args:

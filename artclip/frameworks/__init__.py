@@ -195,7 +195,7 @@ def graph_of(estimator: Any, x: Any = None, max_seconds: float = math.inf) -> La
     return replace(graph, rounding=rounding)
 
 
-def head_of(f: Function, x: Any) -> Any:
+def output_activation_of(f: Function, x: Any) -> Any:
     """What f ends in, and a maker of contexts in which f ends before it; ``None`` if it ends in no activation.
 
     The first is ``"sigmoid"``, ``"probabilities"`` (a softmax) or ``"rectified"`` (a ReLU).

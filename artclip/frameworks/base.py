@@ -24,7 +24,7 @@ Tensor = Any
 """A tensor of whichever framework is at work."""
 
 
-class Cell(Protocol):
+class StepVariable(Protocol):
     """A value that outlives a step, compiled or not."""
 
     value: Any
@@ -63,7 +63,7 @@ class Function(abc.ABC):
     approximated: tuple[str, ...] = ()
     """Defences in front of the model that work in numpy: gradients pass them as ART estimates it (BPDA)."""
     has_batchnorm = False
-    """Whether :meth:`forward_beside` passes the batch too."""
+    """Whether :meth:`forward_with_batch_statistics` passes the batch too."""
 
     # f
     def predict(self, x: np.ndarray) -> np.ndarray:
@@ -105,7 +105,7 @@ class Function(abc.ABC):
     def forward(self, x: Tensor) -> Tensor:
         """Outputs f(x), flattened to shape (n, k); differentiable in x and in the parameters."""
 
-    def forward_beside(self, x: Tensor, batch: Tensor) -> Tensor:
+    def forward_with_batch_statistics(self, x: Tensor, batch: Tensor) -> Tensor:
         """:meth:`forward`, but BatchNorm layers that are being trained normalise x by mean and variance of the batch.
 
         These carry gradients, so that a penalty on the outputs is one on the function that the loss trains. With the
@@ -126,7 +126,7 @@ class Function(abc.ABC):
         """Inside, BatchNorm layers normalise by the first rows of all; asked for where there are such layers."""
         raise NotImplementedError
 
-    def whole(self, x: Tensor) -> Tensor:
+    def gathered(self, x: Tensor) -> Tensor:
         """The inputs of a batch on all devices, where x has those on this one."""
         return x
 
@@ -227,7 +227,7 @@ class Function(abc.ABC):
         """
 
     @abc.abstractmethod
-    def cell(self, value: Any, resizable: bool = False) -> Cell:
+    def step_variable(self, value: Any, resizable: bool = False) -> StepVariable:
         """A place for a number or a tensor that is read and set from step to step; ``resizable`` in its first axis."""
 
     @abc.abstractmethod
@@ -247,7 +247,7 @@ class Function(abc.ABC):
         """Largest entry."""
 
     @abc.abstractmethod
-    def largest(self, t: Tensor) -> Tensor:
+    def one_hot_argmax(self, t: Tensor) -> Tensor:
         """1 at the first largest entry of each row (n, k), 0 elsewhere, in the dtype of t."""
 
     @abc.abstractmethod

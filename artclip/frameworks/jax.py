@@ -87,7 +87,7 @@ class JaxFunction(Function):
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         return jax.jit(step)
 
-    def cell(self, value: Any, resizable: bool = False) -> Any:
+    def step_variable(self, value: Any, resizable: bool = False) -> Any:
         return SimpleNamespace(value=value)
 
     def concat(self, tensors: Sequence[jax.Array]) -> jax.Array:
@@ -102,7 +102,7 @@ class JaxFunction(Function):
     def max(self, t: jax.Array) -> jax.Array:
         return t.max()
 
-    def largest(self, t: jax.Array) -> jax.Array:
+    def one_hot_argmax(self, t: jax.Array) -> jax.Array:
         return jax.nn.one_hot(t.argmax(1), t.shape[1], dtype=t.dtype)
 
     def sort(self, t: jax.Array) -> jax.Array:

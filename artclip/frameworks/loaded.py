@@ -10,11 +10,11 @@ _LONGEST = 300  # characters of an error of a library
 
 
 @dataclass(frozen=True)
-class Found:
+class LoadedModel:
     """A model with what its file or library knows of it.
 
     Attributes:
-        model: of a framework, with logits or probabilities as outputs; or, as a closed box, a function of a float array
+        model: of a framework, with logits or probabilities as outputs; or, as a black box, a function of a float array
             of inputs that gives an array of outputs.
         input_shape: of one input, or ``None``; a dimension that may be anything is 0.
         preprocessing: (mean, std) for inputs in [0, 1], each a number or of shape (channels,), or ``None``.
@@ -24,7 +24,7 @@ class Found:
     model: Any
     input_shape: tuple[int, ...] | None = None
     preprocessing: Any = None
-    closed_box: bool = False
+    black_box: bool = False
 
 
 def said(error: Exception) -> str:

@@ -148,7 +148,7 @@ class NumpyFunction(Function):
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         return step
 
-    def cell(self, value: Any, resizable: bool = False) -> Any:
+    def step_variable(self, value: Any, resizable: bool = False) -> Any:
         return SimpleNamespace(value=value)
 
     def concat(self, tensors: Sequence[np.ndarray]) -> np.ndarray:
@@ -163,7 +163,7 @@ class NumpyFunction(Function):
     def max(self, t: np.ndarray) -> np.ndarray:
         return t.max()
 
-    def largest(self, t: np.ndarray) -> np.ndarray:
+    def one_hot_argmax(self, t: np.ndarray) -> np.ndarray:
         return np.eye(t.shape[1], dtype=t.dtype)[t.argmax(1)]
 
     def sort(self, t: np.ndarray) -> np.ndarray:

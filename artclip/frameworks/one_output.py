@@ -58,9 +58,9 @@ def how_read(f: Function, x: np.ndarray, outputs: np.ndarray, guess: bool = True
             "the model has one output, and its estimator or its loss is that of a regressor; give a classifier: two "
             "outputs, or one that a binary cross-entropy trains"
         )
-    from artclip.frameworks import head_of  # of the package that this module is in
+    from artclip.frameworks import output_activation_of  # of the package that this module is in
 
-    end: Any = head_of(f, x[:_LOOKED_AT].astype(np.float32))
+    end: Any = output_activation_of(f, x[:_LOOKED_AT].astype(np.float32))
     told = f.told_threshold
     if end is not None and end[0] == "sigmoid":
         but = ", though its loss takes log-odds" if told == 0 else ""

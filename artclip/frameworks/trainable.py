@@ -15,7 +15,7 @@ from artclip.frameworks.base import Function, Tensor
 Objective = Callable[[], tuple[Tensor, tuple[Tensor, ...]]]
 """Computes a scalar to descend, and values to report."""
 
-Raise = Callable[[Tensor, Tensor], Tensor]
+LogitShift = Callable[[Tensor, Tensor], Tensor]
 """Makes of the outputs of a batch and its one-hot labels, both (n, k), the outputs that the loss is to see."""
 
 
@@ -40,7 +40,7 @@ class Trainable(Function):
     estimator: Any
     """The ART estimator."""
 
-    leads = True
+    is_main_process = True
     """Whether this process shows progress and writes to the disk: one of those that train together does."""
 
     @property
@@ -52,7 +52,7 @@ class Trainable(Function):
         """This estimator, to be trained on all devices that work together, where there are several."""
         return self
 
-    def agreed(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """The value that the leading process has."""
         return value
 
@@ -92,7 +92,7 @@ class Trainable(Function):
         """
 
     @abc.abstractmethod
-    def loss(self, x: Tensor, y: Tensor, raised: Raise | None = None) -> tuple[Tensor, Tensor]:
+    def loss(self, x: Tensor, y: Tensor, shift_logits: LogitShift | None = None) -> tuple[Tensor, Tensor]:
         """The estimator's loss on a batch in train mode, and the number of right predictions (NaN for a regressor).
 
         Args:
@@ -140,7 +140,7 @@ class Trainable(Function):
     batch_size = 1
     """Samples of a step: what a loss that is a sum over them grows with."""
 
-    def blind_loss(self, y: np.ndarray) -> float:
+    def chance_loss(self, y: np.ndarray) -> float:
         """What guessing costs, as a scale: log(nb_classes), or a regressor's loss at the mean of the targets y.
 
         Of a loss that is a sum over samples, that of :attr:`batch_size` of them.

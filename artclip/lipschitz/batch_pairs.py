@@ -85,8 +85,8 @@ class FreshRule:
         # Of two classes the difference is the margin; of one output, or labels of their own, there is none.
         if (f.nb_classes or 0) < 3 or f.multi_label:
             return self.rule.slope(at_v - at_u)
-        own = f.largest(at_u)
-        return f.largest(at_v - own * (1 + 2 * f.norm(at_v, math.inf))) - own
+        own = f.one_hot_argmax(at_u)
+        return f.one_hot_argmax(at_v - own * (1 + 2 * f.norm(at_v, math.inf))) - own
 
     def _away(self, u: Tensor, w: Tensor) -> Tensor:
         """The other ends of anchored pairs."""

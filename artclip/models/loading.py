@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from artclip.frameworks import FRAMEWORKS, nets_of, require, trainable_of
-from artclip.frameworks.loaded import Found
+from artclip.frameworks.loaded import LoadedModel
 from artclip.models.request import Request, is_plain, or_say, read_weights, title
 from artclip.safety import Untrusted
 
@@ -156,7 +156,7 @@ def _pair(value: Any) -> Any:
 
 
 def _made(request: Request) -> Any:
-    return request.wrapped(Found(from_module(request.name)))
+    return request.wrapped(LoadedModel(from_module(request.name)))
 
 
 def _hub(request: Request) -> Any:
@@ -173,7 +173,7 @@ def _reader(framework: str | None, room: str, function: str, write: str, weights
     Args:
         framework: that it needs.
         room: the module.
-        function: in it, of a path and of whether the file is trusted; it returns a :class:`Found`.
+        function: in it, of a path and of whether the file is trusted; it returns a :class:`LoadedModel`.
         write: how a user writes such a file, for errors.
         weights: whether weights from another file can go into it.
     """

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from artclip.frameworks import FRAMEWORKS, models_of
-from artclip.frameworks.loaded import Found, said
+from artclip.frameworks.loaded import LoadedModel, said
 from artclip.safety import ModelFileError
 
 _PLAIN = (0.0, 1.0)
@@ -43,10 +43,10 @@ class Request:
         """The name as a path."""
         return Path(self.name)
 
-    def wrapped(self, found: Found) -> Any:
+    def wrapped(self, found: LoadedModel) -> Any:
         """A model as an ART classifier; what its file or library knows of it fills in what the user left open."""
-        if found.closed_box:
-            return self._closed_box(found)
+        if found.black_box:
+            return self._black_box(found)
         kind = next((k for k in FRAMEWORKS if _is_of(found.model, k)), None)
         if kind is None:
             return self._not_a_model(found.model)
@@ -60,10 +60,10 @@ class Request:
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from error
 
-    def _shape(self, found: Found) -> tuple[int, ...] | None:
+    def _shape(self, found: LoadedModel) -> tuple[int, ...] | None:
         return found.input_shape if found.input_shape and all(found.input_shape) else self.input_shape
 
-    def _scaling(self, found: Found) -> Any:
+    def _scaling(self, found: LoadedModel) -> Any:
         if not is_plain(self.preprocessing) or found.preprocessing is None:
             return self.preprocessing
         if self.clip_values is not None and not 0 <= np.min(self.clip_values[0]) < np.max(self.clip_values[1]) <= 1:
@@ -73,7 +73,7 @@ class Request:
             )
         return found.preprocessing
 
-    def _closed_box(self, found: Found) -> Any:
+    def _black_box(self, found: LoadedModel) -> Any:
         from art.estimators.classification import BlackBoxClassifierNeuralNetwork
 
         from artclip.frameworks.preprocessing import fitted_box, fitted_scaling

@@ -61,7 +61,7 @@ class DeployedAccuracy:
         x, y = self._source()
         nb = max(LEAST_SAMPLES, round(SHARE * nb_trained)) * (2 if self.balanced else 1)
         rows = self._drawn(y, np.random.default_rng([self._seed, step]), min(len(x), nb))
-        return float(self._f.agreed(mean_accuracy(self._right(x[rows], y[rows]), y[rows], self._metric)))
+        return float(self._f.broadcast(mean_accuracy(self._right(x[rows], y[rows]), y[rows], self._metric)))
 
     @property
     def balanced(self) -> bool:
@@ -100,7 +100,7 @@ class DeployedAccuracy:
         while len(right) < len(rows):
             part = rows[len(right) : end]
             right, end = np.concatenate([right, self._right(x[part], y[part])]), 2 * end
-            accuracy = float(self._f.agreed(mean_accuracy(right, y[rows[: len(right)]], self._metric)))
+            accuracy = float(self._f.broadcast(mean_accuracy(right, y[rows[: len(right)]], self._metric)))
             if abs(accuracy - self.target) > worst + self.deviation(len(right)):
                 break
         return accuracy

@@ -23,7 +23,7 @@ from artclip.trainers.batches import ArrayBatches, Batches, GeneratorBatches
 from artclip.trainers.controllers import Controller, controller
 from artclip.trainers.fit import Fit
 from artclip.trainers.loop import Record, Regularizer, Sample
-from artclip.trainers.resume import Start
+from artclip.trainers.resume import ResumePlan
 from artclip.trainers.schedule import Schedule
 
 
@@ -180,19 +180,19 @@ class RegularizedTrainer(Trainer, abc.ABC):
         """Predictions of the classifier, as ``classifier.predict(x, **kwargs)``."""
         return self._classifier.predict(x, **kwargs)
 
-    def _start(self, trainable: Trainable, resume: bool) -> Start:
+    def _start(self, trainable: Trainable, resume: bool) -> ResumePlan:
         """Where this fit starts: anew, or from a checkpoint."""
         if resume and self.checkpoint is None:
             raise ValueError(f"resume=True needs a folder: {type(self).__name__}(..., checkpoint=FOLDER)")
         anew = self.checkpoint is not None and not (resume or self._owns_checkpoint)
-        if anew and trainable.agreed(checkpoints.exists(self.checkpoint)):
+        if anew and trainable.broadcast(checkpoints.exists(self.checkpoint)):
             raise ValueError(
                 f"the folder {self.checkpoint} holds the checkpoint of a training, which this fit would overwrite; "
                 "write fit(..., resume=True) to go on with that one, give another folder, or remove this one"
             )
-        self.seed = trainable.agreed(self.seed)
-        found = checkpoints.read(self.checkpoint) if resume and trainable.leads and self.checkpoint else None
-        return Start(self, trainable.agreed(found))
+        self.seed = trainable.broadcast(self.seed)
+        found = checkpoints.read(self.checkpoint) if resume and trainable.is_main_process and self.checkpoint else None
+        return ResumePlan(self, trainable.broadcast(found))
 
     @staticmethod
     def _prepared(trainable: Trainable, scheduler: Any, interval: str | None, max_grad_norm: float | None) -> Schedule:
@@ -222,7 +222,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         nb_epochs: int,
         schedule: Schedule,
         verbose: bool,
-        start: Start,
+        start: ResumePlan,
     ) -> None:
         checks.positive_integer("nb_epochs", nb_epochs, least=0)
         trainable.check_gradients()
@@ -236,7 +236,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         if validation_data is not None:
             validation_data = input_checks.validation(trainable, validation_data)
         nb_steps, is_classifier = nb_epochs * batches.nb_batches, trainable.nb_classes is not None
-        input_checks.rehearse(trainable, *sample)
+        input_checks.dry_run(trainable, *sample)
         remarks = input_checks.remarks(trainable, sample[0], self.checkpoint is not None)
         start.settings |= start.of_fit(schedule, validation_data)
         start.settings |= {"scheduler_interval": schedule.interval, "max_grad_norm": trainable.max_grad_norm}
@@ -244,15 +244,15 @@ class RegularizedTrainer(Trainer, abc.ABC):
         schedule.check(trainable.optimizer, nb_epochs, nb_steps, is_classifier, start.schedule)
         trainable.batch_size = batches.batch_size
         regularizer = self._regularizer(trainable, sample, start.seed, start.plan(nb_steps))
-        guessing = trainable.blind_loss(sample[1])
+        chance_loss = trainable.chance_loss(sample[1])
         accuracy = self._deployed_accuracy(trainable, batches, validation_data, start.seed, nb_steps)
         self._owns_checkpoint = self.checkpoint is not None
-        for remark in remarks if trainable.leads else ():
+        for remark in remarks if trainable.is_main_process else ():
             warnings.warn(remark, RuntimeWarning, stacklevel=3)
-        progress = tqdm(total=nb_steps, disable=not (verbose and trainable.leads), unit="step")
+        progress = tqdm(total=nb_steps, disable=not (verbose and trainable.is_main_process), unit="step")
         with progress, checkpoints.terminable(self.checkpoint is not None), trainable.fitting(start.seed):
             follows = accuracy, validation_data
-            Fit(self, trainable, batches, regularizer, *follows, schedule, start, progress, guessing).run(nb_epochs)
+            Fit(self, trainable, batches, regularizer, *follows, schedule, start, progress, chance_loss).run(nb_epochs)
         if nb_epochs and self.lamda > 0 and self.warmup_epochs >= nb_epochs:
             warnings.warn(
                 f"warmup_epochs={self.warmup_epochs} is no less than nb_epochs={nb_epochs}: no step was penalised",
@@ -260,7 +260,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
                 stacklevel=3,
             )
         if accuracy is not None and nb_epochs:
-            self._say_how_it_ended(accuracy, self.history[start.first :], trainable.leads)
+            self._say_how_it_ended(accuracy, self.history[start.first :], trainable.is_main_process)
         if nb_epochs and all(record["loss"] is None for record in self.history[start.first :]):
             raise FloatingPointError(
                 "every step had a NaN or infinite loss or gradient and was undone, so the model is as it was. Lower "
@@ -281,10 +281,10 @@ class RegularizedTrainer(Trainer, abc.ABC):
         fit = nb_steps, batches.batch_size, not self.restore_best
         return DeployedAccuracy(trainable, self.target_metric, self.target_accuracy, seed, source, *fit)
 
-    def _say_how_it_ended(self, accuracy: DeployedAccuracy, history: list[Record], leads: bool) -> None:
+    def _say_how_it_ended(self, accuracy: DeployedAccuracy, history: list[Record], is_main_process: bool) -> None:
         self.deployed_accuracy = accuracy.now()
         self.notes = faults(self._controller, self.deployed_accuracy, history)
-        for note in self.notes if leads else ():
+        for note in self.notes if is_main_process else ():
             warnings.warn(note, RuntimeWarning, stacklevel=4)
 
     def _score(self, record: Record) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from artclip.frameworks.base import Tensor
-from artclip.frameworks.trainable import Objective, Raise
+from artclip.frameworks.trainable import LogitShift, Objective
 from artclip.lipschitz.smooth_upper import Duals, SmoothBound
 from artclip.trainers.pair_penalty import PairPenalty
 
@@ -29,7 +29,7 @@ class BracketPenalty:
     def __init__(self, pairs: PairPenalty, bound: SmoothBound, weight: float, eps: float, nb_steps: int) -> None:
         self._pairs, self._bound, self._weight, self._eps = pairs, bound, weight, eps
         self._ramp = max(1.0, RAMP * nb_steps)
-        self.most, self.records_as, self.always = pairs.most, pairs.records_as, self
+        self.penalty_cap, self.records_as, self.every_step = pairs.penalty_cap, pairs.records_as, self
         self.state: Any = (pairs.state, bound.duals())
         self.interval, self.gradients = pairs.interval, pairs.gradients
         if eps > 0:
@@ -60,7 +60,7 @@ class BracketPenalty:
         """The bound, with its weight."""
         return [lambda: (self._weight * self._bound.value(state[1]), ())] if self._weight > 0 else []
 
-    def raised(self, state: Any, step: Any) -> Raise | None:
+    def shift_logits(self, state: Any, step: Any) -> LogitShift | None:
         """Each other output rises by what it can gain on the right one within the radius that the sample has.
 
         That is min(ε, radius) times the bound of the margin, and the radius carries no gradient (EMMA: Hu, Zou, Wang,

@@ -14,7 +14,7 @@ from artclip.lipschitz.smooth_upper import SmoothBound
 from artclip.trainers.base import RegularizedTrainer
 from artclip.trainers.certified import BracketPenalty
 from artclip.trainers.loop import Record, Regularizer, Sample
-from artclip.trainers.pair_penalty import MOST_PENALTY, PairOptions, PairPenalty, Units
+from artclip.trainers.pair_penalty import PENALTY_CAP, PairOptions, PairPenalty, Units
 
 
 class CLIPTrainer(RegularizedTrainer):
@@ -162,11 +162,11 @@ class CLIPTrainer(RegularizedTrainer):
         x, y = sample
         if self._first_lamda or self.target_accuracy is not None:
             refuse_unconnected(trainable, x)
-        most = MOST_PENALTY * trainable.blind_loss(y)
-        most = most if most > 0 else math.inf
+        penalty_cap = PENALTY_CAP * trainable.chance_loss(y)
+        penalty_cap = penalty_cap if penalty_cap > 0 else math.inf
         pairs = self.options.pairs(trainable, x, seed)
         units = Units.of(trainable, pairs.rule.side, y)
-        penalty = PairPenalty(pairs, self.options, units, most, nb_steps)
+        penalty = PairPenalty(pairs, self.options, units, penalty_cap, nb_steps)
         if self.upper_penalty == self.certify_eps == 0:
             return penalty
         if self.certify_eps > 0 and trainable.nb_classes is None:

@@ -14,7 +14,7 @@ from artclip.trainers import checkpoint
 from artclip.trainers.accuracy import DeployedAccuracy
 from artclip.trainers.batches import Batches
 from artclip.trainers.loop import Epochs, Record, Regularizer
-from artclip.trainers.resume import Start
+from artclip.trainers.resume import ResumePlan
 from artclip.trainers.schedule import Schedule
 
 logger = logging.getLogger(__name__)
@@ -45,14 +45,14 @@ class Fit:
         accuracy: DeployedAccuracy | None,
         validation: tuple[np.ndarray, np.ndarray] | None,
         schedule: Schedule,
-        start: Start,
+        start: ResumePlan,
         progress: Any,
-        guessing: float,
+        chance_loss: float,
     ) -> None:
         self._trainer, self._f, self._batches, self._validation = trainer, trainable, batches, validation
         self._schedule, self._start, self._progress = schedule, start, progress
         self._accuracy = accuracy
-        self._epochs = Epochs(trainable, batches, regularizer, progress, guessing, accuracy, schedule)
+        self._epochs = Epochs(trainable, batches, regularizer, progress, chance_loss, accuracy, schedule)
         self._point = start.point(trainable, regularizer.state)
 
     def run(self, nb_epochs: int) -> None:
@@ -102,7 +102,7 @@ class Fit:
         epochs.begin(trainer._controller, self._outer(index + 1), best)
         self._save()
         verdicts = [callback(trainer, record) for callback in trainer.callbacks]
-        stopped = bool(self._f.agreed(any(verdicts)))
+        stopped = bool(self._f.broadcast(any(verdicts)))
         if stopped:
             epochs.begin(trainer._controller, self._outer(index + 1, stopped=True), best)
             self._save()
@@ -120,7 +120,7 @@ class Fit:
         return {"epoch": index, "stopped": stopped, **done}
 
     def _save(self) -> None:
-        if self._trainer.checkpoint is not None and self._f.leads:
+        if self._trainer.checkpoint is not None and self._f.is_main_process:
             arrays, record = self._epochs.point.packed(self._f)
             arrays |= self._start.probe(self._f)
             checkpoint.write(self._trainer.checkpoint, arrays, {**self._start.about(self._epochs.point), **record})

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from artclip import checks
-from artclip.frameworks import Trainable, head_of
+from artclip.frameworks import Trainable, output_activation_of
 from artclip.frameworks.check import takes_integers
 
 
@@ -34,7 +34,7 @@ def validation(trainable: Trainable, given: Any) -> tuple[np.ndarray, np.ndarray
     return x, trainable.labels(y)
 
 
-def rehearse(trainable: Trainable, x: np.ndarray, y: np.ndarray) -> None:
+def dry_run(trainable: Trainable, x: np.ndarray, y: np.ndarray) -> None:
     """The loss of two samples, so that a model that does not fit its data fails before it is changed."""
     try:
         trainable.evaluate(x[:2], y[:2], 2)
@@ -78,5 +78,5 @@ def _ends_in_needless_sigmoid(trainable: Trainable, x: np.ndarray) -> bool:
         outputs = trainable.value_alone(trainable.tensor(x[:2]))
         if outputs.shape[1] > 1 and not trainable.multi_label:
             return False
-        end = head_of(trainable, x[:2])
+        end = output_activation_of(trainable, x[:2])
     return end is not None and end[0] == "sigmoid"

@@ -12,21 +12,23 @@ import numpy as np
 
 from artclip.frameworks import Trainable
 from artclip.frameworks.base import Tensor
-from artclip.frameworks.trainable import Objective, Raise
+from artclip.frameworks.trainable import LogitShift, Objective
 from artclip.trainers.accuracy import CLOSE, DeployedAccuracy
 from artclip.trainers.batches import Batches
 from artclip.trainers.controllers import Controller
 from artclip.trainers.schedule import Schedule
-from artclip.trainers.state import Point, Within
+from artclip.trainers.state import EpochProgress, TrainingState
 
 Record = dict[str, Any]
 Sample = tuple[np.ndarray, np.ndarray]
 CHECKS_PER_EPOCH, LEAST_STEPS_PER_CHECK, MOST_FAULTS = 10, 20, 8
-OWN = 4.0  # so many times more may a step carry of its own λ: less, and λ would lose its hold on a steep net
+OWN_LAMBDA_FACTOR = (
+    4.0  # so many times more may a step carry of its own λ: less, and λ would lose its hold on a steep net
+)
 EXPLODED = 1e6  # times the loss of the first step, or of guessing
 
 
-class Always(Protocol):
+class EveryStepTerm(Protocol):
     """What a regularizer does in every step, whatever λ is; it shares the regularizer's state."""
 
     def prepared(self, state: Any, step: Any) -> Any:
@@ -35,7 +37,7 @@ class Always(Protocol):
     def objectives(self, state: Any) -> list[Objective]:
         """Scalars to descend besides the loss, without values to report; none or one."""
 
-    def raised(self, state: Any, step: Any) -> Raise | None:
+    def shift_logits(self, state: Any, step: Any) -> LogitShift | None:
         """What the outputs pass through before they meet the loss; ``None`` for nothing."""
 
 
@@ -64,10 +66,10 @@ class Regularizer(Protocol):
         """Inputs, beyond the samples of the batch, through which a penalised step takes gradients."""
 
     @property
-    def always(self) -> Always | None:
+    def every_step(self) -> EveryStepTerm | None:
         """What there is to every step, if there is anything."""
 
-    most: float
+    penalty_cap: float
     """Largest λ·interval·penalty that a step may carry for those that go without; its own λ it keeps."""
     records_as: str
     """Entry of the history for the mean of the figures: ``"lipschitz"`` or ``"penalty"``."""
@@ -87,11 +89,11 @@ class Epochs:
         batches: Batches,
         regularizer: Regularizer,
         progress: Any,
-        guessing: float = 1.0,
+        chance_loss: float = 1.0,
         accuracy: DeployedAccuracy | None = None,
         schedule: Schedule | None = None,
     ) -> None:
-        self._guessing, self._accuracy, self._schedule = guessing, accuracy, schedule or Schedule(None)
+        self._guessing, self._accuracy, self._schedule = chance_loss, accuracy, schedule or Schedule(None)
         self._f, self._batches, self._regularizer, self._progress = trainable, batches, regularizer, progress
         self._plain_step = trainable.compile(self._plain)
         self._penalised_step = trainable.compile(self._penalised)
@@ -102,17 +104,17 @@ class Epochs:
         self._lately = math.nan  # accuracy of the last third of the batches before a check
         self._warned: set[str] = set()
         self.point: Any = None
-        """A :class:`Point`, where to go back to: the last check at which all was well, or the start of the epoch."""
+        """A :class:`TrainingState`, where to go back to: the last check at which all was well, or the start of the epoch."""
 
     def _fit_to(self, x: Tensor, y: Tensor, state: Any = None, step: Any = 0) -> list[Objective]:
         """The loss, and before it what there is to every step."""
-        always = self._regularizer.always
+        every_step = self._regularizer.every_step
 
         def objective() -> tuple[Tensor, tuple[Tensor, ...]]:
-            loss, correct = self._f.loss(x, y, always.raised(state, step) if always else None)
+            loss, correct = self._f.loss(x, y, every_step.shift_logits(state, step) if every_step else None)
             return loss, (loss, correct)
 
-        return [*(always.objectives(state) if always else ()), objective]
+        return [*(every_step.objectives(state) if every_step else ()), objective]
 
     def _plain(self, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
         return self._f.update(self._fit_to(x, y))
@@ -122,34 +124,34 @@ class Epochs:
         return state, self._f.update(self._fit_to(x, y, state, step))
 
     def _penalised(
-        self, x: Tensor, y: Tensor, state: Any, step: Any, count: Any, lamda: Any, heaviest: Any
+        self, x: Tensor, y: Tensor, state: Any, step: Any, count: Any, lamda: Any, max_step_weight: Any
     ) -> tuple[Any, tuple[Tensor, ...]]:
         state, points = self._regularizer.advance(self._prepared(state, step), x, count)
 
         def weighted() -> tuple[Tensor, tuple[Tensor, ...]]:
             penalty, figures = self._regularizer.penalty(state, x, points)
-            return self._weight(penalty, lamda, heaviest) * penalty, (figures,)
+            return self._weight(penalty, lamda, max_step_weight) * penalty, (figures,)
 
         # The penalty first: before BatchNorm moves its averages.
         return state, self._f.update([weighted, *self._fit_to(x, y, state, step)])
 
     def _prepared(self, state: Any, step: Any) -> Any:
-        always = self._regularizer.always
-        return state if always is None else always.prepared(state, step)
+        every_step = self._regularizer.every_step
+        return state if every_step is None else every_step.prepared(state, step)
 
-    def _weight(self, penalty: Tensor, lamda: Any, heaviest: Any) -> Tensor:
-        """The heaviest weight, λ·interval, but less where the penalty would outweigh ``most``; and less than λ only
+    def _weight(self, penalty: Tensor, lamda: Any, max_step_weight: Any) -> Tensor:
+        """The max_step_weight weight, λ·interval, but less where the penalty would outweigh ``most``; and less than λ only
         where λ·penalty would outweigh it four times."""
         (value,) = self._f.constants([penalty])
-        share = self._regularizer.most / value
-        whole, own = self._f.clip(share, 0.0, heaviest), self._f.clip(OWN * share, 0.0, lamda)
+        share = self._regularizer.penalty_cap / value
+        whole, own = self._f.clip(share, 0.0, max_step_weight), self._f.clip(OWN_LAMBDA_FACTOR * share, 0.0, lamda)
         return self._f.where(whole > own, whole, own)
 
     def begin(self, lamda: Controller, outer: dict[str, Any], best: Any = None) -> None:
         """Set the point to the start of an epoch, with what the loop needs to know of it."""
-        self._mark(lamda, Within(), outer, best)
+        self._mark(lamda, EpochProgress(), outer, best)
 
-    def resume(self, point: Point, lamda: Controller) -> None:
+    def resume(self, point: TrainingState, lamda: Controller) -> None:
         """Set everything to a point of an earlier run."""
         self.point = point
         self.undo()
@@ -181,7 +183,7 @@ class Epochs:
                     measured = (*measured, self._accuracy.at(self._nb_steps, int(new[0])))
                     lamda.check(measured[-1], measured[-1] if self._accuracy.balanced else self._lately)
                 seconds = within.seconds + time.perf_counter() - started
-                so_far = Within(index, sums, figures, measured, skipped, self._gradients, seconds)
+                so_far = EpochProgress(index, sums, figures, measured, skipped, self._gradients, seconds)
                 self._mark(lamda, so_far, self.point.outer, self.point.best)
             self._show(sums, figures, lamda)
         record = self._record(sums, figures)
@@ -197,11 +199,11 @@ class Epochs:
             "cpu_seconds": None if within.batch else time.process_time() - cpu,  # unknown of an epoch that was resumed
         }
 
-    def _mark(self, lamda: Controller, within: Within, outer: dict[str, Any], best: Any) -> None:
+    def _mark(self, lamda: Controller, within: EpochProgress, outer: dict[str, Any], best: Any) -> None:
         f, steps = self._f, (self._nb_steps, self._nb_penalised, self._faults, self._good, self._usual)
         state, outer = self._regularizer.state, {**outer, "scheduler": self._schedule.state()}
         # One assignment, so that an interrupt finds either the old point or the new one.
-        self.point = Point(f.snapshot(), state, f.randomness(), steps, dict(vars(lamda)), within, outer, best)
+        self.point = TrainingState(f.snapshot(), state, f.randomness(), steps, dict(vars(lamda)), within, outer, best)
 
     def _compare(self, accuracy: DeployedAccuracy, lamda: Controller, stretch: list) -> None:
         """Keep the model where none before it, in the last part of the fit, is closer to the target."""
@@ -221,7 +223,7 @@ class Epochs:
         step, self._nb_steps = self._nb_steps, self._nb_steps + 1
         self._gradients += self._f.total(x)
         if lamda == 0 or step % (interval := self._regularizer.interval(lamda)):
-            if self._regularizer.always is None:
+            if self._regularizer.every_step is None:
                 return self._plain_step(x, y)
             self._regularizer.state, values = self._always_step(x, y, self._regularizer.state, float(step))
             return values

@@ -19,13 +19,13 @@ REDUCTIONS = ("mean", "max")
 # Every how many steps; but fresh pairs 60 times a fit at least, since with fewer it ends steep (docs/benchmarks.md).
 INTERVAL, LEAST_PENALISED = 12, 60
 # λ·interval up to which a penalised step was stable on ReLU nets at usual learning rates (benchmarks/pairs.py).
-MOST_STEP_WEIGHT = 1.2
+MAX_STEP_WEIGHT = 1.2
 # Largest penalty of a lazy step, as a share of what guessing costs. It acts while a net is still steep: without it such
 # a step could throw a ReLU net into a state from which it never returns.
-MOST_PENALTY = 0.75
+PENALTY_CAP = 0.75
 # Samples by which BatchNorm normalises in the penalty: 16 did as well as 128 (docs/benchmarks.md), and with so many the
 # default pairs and they are no more than a usual batch, which bounds the memory.
-BESIDE = 32
+NB_BATCHNORM_SAMPLES = 32
 REFRESH_INTERVAL, REFRESH_SHARE = 12, 0.25  # in penalised steps
 
 
@@ -110,7 +110,7 @@ class Units:
         """
         if trainable.nb_classes is not None:
             return Units(side, loss=trainable.batch_size if trainable.sums_loss else 1)
-        spread, loss = float(np.sqrt(np.var(y, axis=0, dtype=np.float64).mean())), trainable.blind_loss(y)
+        spread, loss = float(np.sqrt(np.var(y, axis=0, dtype=np.float64).mean())), trainable.chance_loss(y)
         usable = math.isfinite(spread) and spread > 0 and math.isfinite(loss) and loss > 0
         return Units(side, spread, loss) if usable else Units(side)
 
@@ -130,17 +130,17 @@ class PairPenalty:
     """
 
     records_as = "lipschitz"
-    always: Any = None
+    every_step: Any = None
 
     def __init__(
         self,
         pairs: PairSet,
         options: PairOptions,
         units: Units | None = None,
-        most: float = math.inf,
+        penalty_cap: float = math.inf,
         nb_steps: int = 1,
     ) -> None:
-        self.most, self._units = most, units or Units(pairs.rule.side)
+        self.penalty_cap, self._units = penalty_cap, units or Units(pairs.rule.side)
         self.rule: PairRule = pairs.rule
         self.state: State = pairs.state
         self._start, self._options, self._interval = pairs, options, options.interval(nb_steps)
@@ -148,12 +148,12 @@ class PairPenalty:
 
     def interval(self, lamda: float) -> int:
         """That of the options, or less where a step would carry more weight than training bears."""
-        return max(1, min(self._interval, math.floor(MOST_STEP_WEIGHT / lamda + 1e-9)))
+        return max(1, min(self._interval, math.floor(MAX_STEP_WEIGHT / lamda + 1e-9)))
 
     def gradients(self, batch: int) -> int:
         """Both ends of each pair in the penalty, some of the batch for BatchNorm, and what climbs in each ascent."""
         o = self._options
-        beside = min(batch, BESIDE) if self.rule.f.has_batchnorm else 0
+        beside = min(batch, NB_BATCHNORM_SAMPLES) if self.rule.f.has_batchnorm else 0
         if self._fresh:
             return beside + self._fresh.gradients(batch, o.pair_steps)
         return beside + 2 * o.nb_pairs * (o.pair_steps + 1)
@@ -165,7 +165,7 @@ class PairPenalty:
     def advance(self, state: State, x: Tensor, count: Any) -> tuple[State, Tensor]:
         """Pairs that have climbed on the current weights, and their ends."""
         f, nb_pairs = self.rule.f, self._options.nb_pairs
-        x = f.whole(x)
+        x = f.gathered(x)
         if self._fresh:
             return state, self._fresh.climb(x, state[1], self._options.pair_steps)
         due = (count > 0) & (count % REFRESH_INTERVAL == 0)
@@ -189,7 +189,9 @@ class PairPenalty:
 
     def quotients(self, x: Tensor, points: Tensor) -> Tensor:
         """Q of each pair, with its gradient."""
-        return (self._fresh or self.rule).quotients_of(points, self.rule.f.forward_beside(points, x[:BESIDE]))
+        return (self._fresh or self.rule).quotients_of(
+            points, self.rule.f.forward_with_batch_statistics(points, x[:NB_BATCHNORM_SAMPLES])
+        )
 
     def value(self, quotients: Tensor) -> Tensor:
         """The penalty, as a scalar, in its units."""

@@ -75,9 +75,9 @@ class LipschitzPenalty:
         self._penalty = self._made()
         self._penalty.begin()
         # In cells, so that a call may be part of a compiled step.
-        self._count, self._state = f.cell(0), [f.cell(t) for t in self._penalty.state]
-        self._quotients = f.cell(f.reshape(f.norm(self._penalty.state[1], 2), (-1,)) * 0, resizable=True)
-        self._points = f.cell(f.tensor(self._window()))
+        self._count, self._state = f.step_variable(0), [f.step_variable(t) for t in self._penalty.state]
+        self._quotients = f.step_variable(f.reshape(f.norm(self._penalty.state[1], 2), (-1,)) * 0, resizable=True)
+        self._points = f.step_variable(f.tensor(self._window()))
 
     def _made(self) -> PairPenalty:
         """The penalty as it starts, in the model's device and dtype."""

@@ -13,10 +13,10 @@ from artclip.trainers import resume_check
 from artclip.trainers.batches import Batches
 from artclip.trainers.loop import Epochs, Sample
 from artclip.trainers.schedule import Schedule
-from artclip.trainers.state import Arrays, Point
+from artclip.trainers.state import Arrays, TrainingState
 
 
-class Start:
+class ResumePlan:
     """The start of a fit.
 
     Args:
@@ -73,7 +73,7 @@ class Start:
         if self._trainer._first_optimizer is not None:
             self.settings["optimizer_settings"] = self._trainer._first_optimizer
         self.settings = json.loads(json.dumps(self.settings, default=lambda v: v.item()))  # as it will be read
-        theirs = f.agreed(self.settings)
+        theirs = f.broadcast(self.settings)
         differing = [name for name in self.settings if theirs.get(name) != self.settings[name]]
         if differing:
             raise ValueError(
@@ -91,7 +91,7 @@ class Start:
         """What the model as it is now, and its loss, say of a few samples."""
         return resume_check.probe(f, *self._sample)
 
-    def _check_probe(self, f: Trainable, point: Point) -> None:
+    def _check_probe(self, f: Trainable, point: TrainingState) -> None:
         """Refuse a checkpoint from which model or loss compute something else than they did."""
         assert self._found is not None
         before = f.snapshot()
@@ -114,11 +114,11 @@ class Start:
         """State of the scheduler in the checkpoint, if there is one."""
         return None if self._found is None else self._found[1]["outer"]["scheduler"]
 
-    def point(self, f: Trainable, pairs: Any) -> Point | None:
+    def point(self, f: Trainable, pairs: Any) -> TrainingState | None:
         """That of the checkpoint; ``None`` where the fit starts anew."""
-        return None if self._found is None else Point.unpacked(f, *self._found, pairs)
+        return None if self._found is None else TrainingState.unpacked(f, *self._found, pairs)
 
-    def resume(self, f: Trainable, epoch: Epochs, point: Point, batches: Batches) -> None:
+    def resume(self, f: Trainable, epoch: Epochs, point: TrainingState, batches: Batches) -> None:
         """Put everything to the point.
 
         Raises:
@@ -131,7 +131,7 @@ class Start:
         batches.order = outer["order"]
         self._trainer.seed, self._trainer.history = self._found[1]["seed"], self._found[1]["history"]
 
-    def about(self, point: Point) -> dict[str, Any]:
+    def about(self, point: TrainingState) -> dict[str, Any]:
         """What a checkpoint at a point says of the training."""
         history = self._trainer.history[: point.outer["nb_history"]]
         fit = {"seed": self._trainer.seed, "first": self.first, "nb_steps": self.nb_steps}

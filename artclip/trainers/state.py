@@ -14,7 +14,7 @@ Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Within:
+class EpochProgress:
     """How far an epoch has come.
 
     Attributes:
@@ -37,7 +37,7 @@ class Within:
 
 
 @dataclass(frozen=True)
-class Point:
+class TrainingState:
     """All that the rest of a training depends on, data and settings aside.
 
     Attributes:
@@ -57,7 +57,7 @@ class Point:
     randomness: list[np.ndarray]
     steps: tuple[int, int, int, int, float]
     lamda: dict[str, Any]
-    within: Within
+    within: EpochProgress
     outer: dict[str, Any]
     best: tuple[Any, tuple[float, float]] | None = None
 
@@ -79,7 +79,7 @@ class Point:
         return arrays, record
 
     @staticmethod
-    def unpacked(f: Trainable, arrays: Arrays, record: dict[str, Any], pairs: Any) -> Point:
+    def unpacked(f: Trainable, arrays: Arrays, record: dict[str, Any], pairs: Any) -> TrainingState:
         """From what :meth:`packed` gave.
 
         Args:
@@ -87,13 +87,13 @@ class Point:
         """
         best, within = record.get("best"), dict(record["within"])
         figures = arrays["figures"]
-        return Point(
+        return TrainingState(
             f.unpack(_under(arrays, "now."), record["snapshot"]),
             _rebuilt(pairs, iter(f.tensor(a) for a in _numbered(arrays, "pairs."))),
             _numbered(arrays, "randomness."),
             tuple(record["steps"]),
             record["lamda"],
-            Within(
+            EpochProgress(
                 sums=arrays["sums"],
                 figures=(figures,) if figures.size else (),
                 measured=tuple(within.pop("measured")),

@@ -22,8 +22,8 @@ class _WeightPenalty:
     """What the penalties on weights share: they act at every step, and no limit is set to them."""
 
     records_as = "penalty"
-    always = None
-    most = math.inf
+    every_step = None
+    penalty_cap = math.inf
 
     def __init__(self, trainable: Trainable) -> None:
         self._f = trainable

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from artclip.cli import main
 from artclip.comparison.experiment import Experiment
-from artclip.evaluation.runner import Arena
+from artclip.evaluation.runner import AttackRunner
 from artclip.lipschitz.search import Search
 from tests.nets import FRAMEWORKS
 
@@ -95,7 +95,7 @@ def work(monkeypatch):
     """The work itself is not done."""
     monkeypatch.setattr(Experiment, "train", reached)
     monkeypatch.setattr("artclip.comparison.compare.run", reached)
-    monkeypatch.setattr(Arena, "attack", reached)
+    monkeypatch.setattr(AttackRunner, "attack", reached)
     monkeypatch.setattr(Search, "screen", reached)
 
 

@@ -15,7 +15,7 @@ from scipy.stats import binom
 from artclip import compare, load_data
 from artclip.comparison import defences
 from artclip.comparison.defences import DEFENCES, Defence
-from artclip.comparison.experiment import Cell, Experiment
+from artclip.comparison.experiment import Experiment, RunResult
 from artclip.comparison.paired import holm, mcnemar, over_seeds, sign_flip
 from artclip.comparison.report import comparison_page
 from artclip.comparison.result import Comparison
@@ -148,7 +148,9 @@ def test_markdown_names_attack_and_kind_of_bound(comparison):
 def made(outcomes, **more):
     """A comparison of cells that kept these samples: defence -> one list of outcomes a seed."""
     cells = [
-        Cell(name, "mlp", seed, {"test": 1.0, "worst": float(np.mean(kept))}, arrays={"kept worst": np.array(kept)})
+        RunResult(
+            name, "mlp", seed, {"test": 1.0, "worst": float(np.mean(kept))}, arrays={"kept worst": np.array(kept)}
+        )
         for name, seeds in outcomes.items()
         for seed, kept in enumerate(seeds)
     ]
@@ -402,6 +404,6 @@ def test_nets_may_be_functions_and_several(tmp_path, monkeypatch):
 
 
 def test_columns_without_a_figure_are_left_out():
-    cells = [Cell("a", "mlp", 0, {"train": 1.0, "test": 0.5, "pgd": 0.25, "worst": 0.25, "certified": None})]
+    cells = [RunResult("a", "mlp", 0, {"train": 1.0, "test": 0.5, "pgd": 0.25, "worst": 0.25, "certified": None})]
     found = Comparison({"seeds": [0], "norm": "2"}, Experiment(attacks="quick", masking=False), cells)
     assert {c.metric for c in columns(found)} == {"train", "test", "pgd", "worst"}

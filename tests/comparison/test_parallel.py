@@ -17,7 +17,7 @@ import pytest
 from artclip import compare, load_data
 from artclip.comparison import defences, parallel
 from artclip.comparison.defences import DEFENCES, Defence
-from artclip.comparison.experiment import Cell
+from artclip.comparison.experiment import RunResult
 from tests.nets import FRAMEWORKS
 
 QUICK = {"nb_epochs": 2, "attacks": "quick", "attack_samples": 30, "eps": 0.5, "verbose": False}
@@ -182,7 +182,9 @@ def test_a_run_that_is_killed_loses_what_was_unfinished_only(tmp_path):
 
 def test_a_cell_comes_back_from_the_cache_as_it_was():
     arrays = {"kept worst": np.array([True, False]), "u": np.ones((1, 2, 2), np.float32)}
-    cell = Cell("clip", "mlp", 3, {"test": 0.5, "certified": None}, ["weak attack"], True, [{"epoch": 1}], [(0.0, 1.0)])
+    cell = RunResult(
+        "clip", "mlp", 3, {"test": 0.5, "certified": None}, ["weak attack"], True, [{"epoch": 1}], [(0.0, 1.0)]
+    )
     cell = dataclasses.replace(cell, arrays=arrays, notes=["a"], seconds=1.5)
     back = parallel._unpacked(parallel._packed(cell))
     assert dataclasses.replace(back, arrays={}) == dataclasses.replace(cell, arrays={})

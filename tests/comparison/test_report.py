@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from artclip.comparison.experiment import Cell, Experiment
+from artclip.comparison.experiment import Experiment, RunResult
 from artclip.comparison.report import comparison_page, rerun
 from artclip.comparison.result import Comparison
 
@@ -22,7 +22,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 def cell(defence, net, seed, worst, error=""):
     rng = np.random.default_rng(seed)
     if error:
-        return Cell(defence, net, seed, error=error)
+        return RunResult(defence, net, seed, error=error)
     figures = {"train": 0.99, "test": 0.9, "noise": 0.8, "pgd": worst + 0.05, "worst": worst, "certified": worst / 2}
     figures |= {
         "lipschitz_lower": 1 / worst,
@@ -35,7 +35,7 @@ def cell(defence, net, seed, worst, error=""):
     arrays = {"kept worst": rng.random(50) < worst, "u": x[0], "v": x[1]}
     arrays |= {"samples": x, "adversarial": x[::-1], "labels": np.array([1, 2]), "said": np.array([3, 4])}
     curve = [(0.0, 0.9), (0.5, worst), (1.0, worst / 2)]
-    found = Cell(defence, net, seed, {**figures, "gradients": 1.5}, history=history, curve=curve, arrays=arrays)
+    found = RunResult(defence, net, seed, {**figures, "gradients": 1.5}, history=history, curve=curve, arrays=arrays)
     return replace(found, signs=["saturated loss"] if worst > 0.5 else [], doubtful=worst > 0.5)
 
 

@@ -19,23 +19,23 @@ def double(nets):
 
 def test_each_row_sees_the_batch_and_no_other_row(double):
     _, f, batch, x = double
-    both = f.to_numpy([f.forward_beside(x, batch)])
-    halves = np.concatenate([f.to_numpy([f.forward_beside(part, batch)]) for part in (x[:4], x[4:])])
+    both = f.to_numpy([f.forward_with_batch_statistics(x, batch)])
+    halves = np.concatenate([f.to_numpy([f.forward_with_batch_statistics(part, batch)]) for part in (x[:4], x[4:])])
     np.testing.assert_allclose(both, halves, rtol=1e-12)
-    assert not np.allclose(both, f.to_numpy([f.forward_beside(x, batch[:10])]), rtol=1e-2)
+    assert not np.allclose(both, f.to_numpy([f.forward_with_batch_statistics(x, batch[:10])]), rtol=1e-2)
 
 
 def test_statistics_stay_as_they_are(nets, double):
     classifier, f, batch, x = double
     before = nets.weights(classifier)
-    f.forward_beside(x, batch)
+    f.forward_with_batch_statistics(x, batch)
     assert same_weights(before, nets.weights(classifier))
 
 
 def test_a_batch_by_itself_has_mean_zero_and_variance_one(nets):
     f, (x, _) = function_of(nets.bare_normalisation()), nets.data()
     x = 10 * x  # so that epsilon is next to nothing
-    found = f.to_numpy([f.forward_beside(f.tensor(x), f.tensor(x))]).reshape(x.shape)
+    found = f.to_numpy([f.forward_with_batch_statistics(f.tensor(x), f.tensor(x))]).reshape(x.shape)
     np.testing.assert_allclose(found, (x - x.mean(0)) / x.std(0), atol=1e-3)
 
 
@@ -43,7 +43,7 @@ def test_gradient_equals_finite_differences(nets, double):
     classifier, f, batch, x = double
 
     def value():
-        return f.mean(f.norm(f.forward_beside(x, batch), 2))
+        return f.mean(f.norm(f.forward_with_batch_statistics(x, batch), 2))
 
     gradients, step = nets.gradients(classifier, value), 1e-5
     for index in (0, 2):  # the first kernel, and the scale or shift of the first BatchNorm
@@ -64,7 +64,7 @@ def test_a_strong_penalty_does_not_part_the_deployed_net_from_the_trained_one(ne
     train, test = load_data("digits", channels_first=framework == "torch")
     classifier = nets_of(framework).make_classifier("resnet", train[0].shape[1:], 10)
     if not beside:
-        monkeypatch.setattr(Function, "forward_beside", lambda f, x, batch: f.forward(x))
+        monkeypatch.setattr(Function, "forward_with_batch_statistics", lambda f, x, batch: f.forward(x))
     trainer = CLIPTrainer(classifier, lamda=1.0, seed=0)
     trainer.fit(*train, validation_data=test, batch_size=64, nb_epochs=2)
     accuracy = trainer.history[-1]["val_accuracy"]

@@ -217,7 +217,7 @@ def test_regression_with_one_and_several_targets(nets):
         assert trainer.history[-1]["accuracy"] is None
         assert trainer.history[-1]["val_accuracy"] is None
         assert trainer.history[-1]["val_loss"] < 1e-2
-        assert trainable_of(regressor).blind_loss(y.reshape(40, -1)) == pytest.approx(y.var(axis=0).mean(), rel=1e-4)
+        assert trainable_of(regressor).chance_loss(y.reshape(40, -1)) == pytest.approx(y.var(axis=0).mean(), rel=1e-4)
 
 
 def test_what_guessing_costs_of_a_summed_loss_is_of_one_step(nets):
@@ -225,11 +225,11 @@ def test_what_guessing_costs_of_a_summed_loss_is_of_one_step(nets):
     y = np.linspace(0, 1, 40, dtype=np.float32)[:, None]
     for made, mean in ((nets.regressor(), y.var()), (nets.classifier("mlp"), np.log(3))):
         f = trainable_of(made)
-        assert f.blind_loss(y) == pytest.approx(mean, rel=1e-4)
+        assert f.chance_loss(y) == pytest.approx(mean, rel=1e-4)
         (made.loss if hasattr(made, "loss") else made.loss_object).reduction = "sum"
         f = trainable_of(made)
         f.batch_size = 8
-        assert f.blind_loss(y) == pytest.approx(8 * mean, rel=1e-4)
+        assert f.chance_loss(y) == pytest.approx(8 * mean, rel=1e-4)
 
 
 @pytest.mark.parametrize("net", ["linear", "cnn", "batchnorm", "series", "frozen"])

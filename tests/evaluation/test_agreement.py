@@ -64,7 +64,7 @@ def make(request):
 
 @pytest.mark.parametrize("change", ["mean", "size"])
 def test_outputs_that_depend_on_the_batch_are_a_sign(make, change, monkeypatch):
-    monkeypatch.setattr(masking, "SIGNS", (masking.outputs_by_batch,))  # the others attack
+    monkeypatch.setattr(masking, "MASKING_WARNINGS", (masking.outputs_by_batch,))  # the others attack
     for batch_size in (None, 1):
         found = evaluate(make(change), X[:6], Y[:6], batch_size=batch_size, **OPTIONS)
         assert SIGN in [w.name for w in found.warnings]

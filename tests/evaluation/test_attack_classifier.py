@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from artclip.evaluation.attack_classifier import Victim, image_shape
+from artclip.evaluation.attack_classifier import AttackClassifier, image_shape
 from artclip.evaluation.losses import LOSSES
 from artclip.evaluation.outputs import output_kind
 from artclip.frameworks import function_of
@@ -98,7 +98,7 @@ def test_logits_and_gradients_are_those_of_the_bare_model(framework, make, kind)
     model, bare = make(kind)
     x = np.random.default_rng(0).uniform(0, 1, (6, 4)).astype(np.float32)
     before = model.predict(x)
-    ours, theirs = Victim(model, x, 3, 4), Victim(bare, x, 3, 4)
+    ours, theirs = AttackClassifier(model, x, 3, 4), AttackClassifier(bare, x, 3, 4)
     assert (ours.head is None) == (kind == "out of reach")
     assert theirs.head is None
     logits, expected = ours.predict(x), theirs.predict(x)
@@ -114,15 +114,15 @@ def test_logits_and_gradients_are_those_of_the_bare_model(framework, make, kind)
 
 def test_gradients_are_those_of_the_loss(nets):
     classifier, (x, _) = nets.classifier("sigmoid"), nets.data("sigmoid", n=6)  # without kinks
-    victim = Victim(classifier, x, 3, 4)
+    attacked = AttackClassifier(classifier, x, 3, 4)
     f = function_of(classifier)
     for loss in ("cross-entropy", "margin"):
-        gradient = victim.with_loss(loss).loss_gradient(x, Y)
-        cotangents = LOSSES[loss](f.predict(x) * (victim.scale if loss == "cross-entropy" else 1), Y)[1]
-        scale = np.abs(cotangents).max(1) * (victim.scale if loss == "cross-entropy" else 1)
+        gradient = attacked.with_loss(loss).loss_gradient(x, Y)
+        cotangents = LOSSES[loss](f.predict(x) * (attacked.scale if loss == "cross-entropy" else 1), Y)[1]
+        scale = np.abs(cotangents).max(1) * (attacked.scale if loss == "cross-entropy" else 1)
         direction = np.random.default_rng(0).standard_normal(x.shape).astype(np.float32)
         h = 1e-2
-        values = [victim.compute_loss(x + s * h * direction, Y) for s in (1, -1)]
+        values = [attacked.compute_loss(x + s * h * direction, Y) for s in (1, -1)]
         slopes = (values[0] - values[1]) / (2 * h)
         found = (gradient.astype(np.float64) * direction).reshape(6, -1).sum(1) * scale
         np.testing.assert_allclose(found, slopes, rtol=0.05, atol=0.02)
@@ -130,13 +130,13 @@ def test_gradients_are_those_of_the_loss(nets):
 
 def test_class_gradients_are_the_rows_of_the_jacobian(nets):
     matrix = np.array([[1.0, -2.0, 0.5, 0.0], [0.0, 1.0, 3.0, -1.0], [2.0, 0.0, 0.0, 1.0]])
-    victim = Victim(nets.linear_classifier(matrix), np.full((2, 4), 0.5, np.float32), 3, 2)
+    attacked = AttackClassifier(nets.linear_classifier(matrix), np.full((2, 4), 0.5, np.float32), 3, 2)
     x = np.random.default_rng(0).uniform(0, 1, (5, 4)).astype(np.float32)
-    np.testing.assert_allclose(victim.class_gradient(x), np.broadcast_to(matrix, (5, 3, 4)), atol=1e-6)
-    np.testing.assert_allclose(victim.class_gradient(x, 1), np.broadcast_to(matrix[1:2], (5, 1, 4)), atol=1e-6)
-    picked = victim.class_gradient(x, np.array([0, 1, 2, 1, 0]))
+    np.testing.assert_allclose(attacked.class_gradient(x), np.broadcast_to(matrix, (5, 3, 4)), atol=1e-6)
+    np.testing.assert_allclose(attacked.class_gradient(x, 1), np.broadcast_to(matrix[1:2], (5, 1, 4)), atol=1e-6)
+    picked = attacked.class_gradient(x, np.array([0, 1, 2, 1, 0]))
     np.testing.assert_allclose(picked[:, 0], matrix[[0, 1, 2, 1, 0]], atol=1e-6)
-    assert victim.passes == 5 * 3 + 5 + 5
+    assert attacked.passes == 5 * 3 + 5 + 5
 
 
 def test_kinds_of_outputs():

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from artclip import checks, evaluate, load_data
-from artclip.evaluation.attack_classifier import Victim
+from artclip.evaluation.attack_classifier import AttackClassifier
 from artclip.evaluation.attacks import ATTACKS, SETS, choose
-from artclip.evaluation.runner import Arena, distances
-from artclip.evaluation.threat_model import Task
+from artclip.evaluation.runner import AttackRunner, distances
+from artclip.evaluation.threat_model import ThreatModel
 from artclip.frameworks import nets_of
 from tests.nets import FRAMEWORKS
 from tests.nets import default as nets
@@ -45,9 +45,11 @@ def trained(request):
     return classifier, x_test[right][:40], y_test[right][:40]
 
 
-def arena(classifier, x, y, norm, eps, seed=0):
-    victim = Victim(classifier, x[:4], 10, 64)
-    return Arena(Task(victim, norm, eps), lambda a: classifier.predict(a).argmax(1), x, y, seed, nb_examples=100)
+def attack_runner(classifier, x, y, norm, eps, seed=0):
+    attacked = AttackClassifier(classifier, x[:4], 10, 64)
+    return AttackRunner(
+        ThreatModel(attacked, norm, eps), lambda a: classifier.predict(a).argmax(1), x, y, seed, nb_examples=100
+    )
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -55,7 +57,7 @@ def test_every_attack_finds_examples_within_its_budget(trained, name):
     classifier, x, y = trained
     attack = ATTACKS[name]
     norm = 2 if 2 in attack.norms or not attack.norms else math.inf
-    here = arena(classifier, x, y, norm, EPS[norm])
+    here = attack_runner(classifier, x, y, norm, EPS[norm])
     outcome = here.attack(choose([name + SHORT.get(name, "")], norm)[0], np.ones(len(x), bool))
     assert not outcome.error
     assert outcome.broken.any()
@@ -70,7 +72,7 @@ def test_every_attack_finds_examples_within_its_budget(trained, name):
 @pytest.mark.parametrize("norm", [1, math.inf])
 def test_attacks_work_in_the_other_norms(trained, norm):
     classifier, x, y = trained
-    here, found = arena(classifier, x, y, norm, EPS[norm]), {}
+    here, found = attack_runner(classifier, x, y, norm, EPS[norm]), {}
     for name in ("fgsm", "pgd", "pgd-margin", *(("apgd-ce", "square", "carlini") if norm != 1 else ())):
         some = np.arange(len(x)) < (2 if name == "carlini" else len(x))  # ART's goes sample by sample in Linf
         outcome = here.attack(choose([name + SHORT.get(name, "")], norm)[0], some)
@@ -106,8 +108,13 @@ def test_sparse_steps_in_l1_fill_the_box():
     weights = np.array([4.0, 3.0, 2.0, 1.0, 0.5])
     classifier = nets.linear_classifier(np.stack([weights, -weights]))
     x = np.full((1, 5), 0.8, np.float32)
-    here = Arena(
-        Task(Victim(classifier, x, 2, 8), 1, 2.0), lambda a: np.ones(len(a), int), x, np.zeros(1, int), 0, nb_examples=1
+    here = AttackRunner(
+        ThreatModel(AttackClassifier(classifier, x, 2, 8), 1, 2.0),
+        lambda a: np.ones(len(a), int),
+        x,
+        np.zeros(1, int),
+        0,
+        nb_examples=1,
     )
     outcome = here.attack(choose(["pgd:max_iter=200,nb_restarts=1"], 1)[0], np.ones(1, bool))
     lowered = float((x[0] - outcome.examples[0]) @ weights)
@@ -124,8 +131,8 @@ def test_a_later_stage_sees_only_what_stands():
 
     classifier = nets.linear_classifier(np.array([[1.0, -1.0], [-1.0, 1.0]]))
     x = np.tile([[0.9, 0.1]], (64, 1)).astype(np.float32)
-    here = Arena(
-        Task(Victim(classifier, x[:2], 2, 64), 2, 5.0),
+    here = AttackRunner(
+        ThreatModel(AttackClassifier(classifier, x[:2], 2, 64), 2, 5.0),
         lambda a: classifier.predict(a).argmax(1),
         x,
         np.zeros(64, int),
@@ -150,7 +157,7 @@ def test_examples_that_break_the_rules_do_not_count(change, reason):
     x = np.full((3, 2), [0.001, 0.0], np.float32)
     eps = 5.0 if reason == "outside clip_values" else 0.1
     decide = lambda a: np.where(np.isfinite(a).all(1), classifier.predict(a).argmax(1), 1)  # noqa: E731
-    here = Arena(Task(Victim(classifier, x, 2, 64), 2, eps), decide, x, np.zeros(3, int), 0)
+    here = AttackRunner(ThreatModel(AttackClassifier(classifier, x, 2, 64), 2, eps), decide, x, np.zeros(3, int), 0)
     one = choose(["pgd"], 2)[0]
     found = here._fresh(one, [lambda x, y: change(x)], np.arange(3), 0)
     assert not found["broken"].any()
@@ -162,10 +169,16 @@ def test_examples_that_break_the_rules_do_not_count(change, reason):
 def test_a_smaller_batch_is_taken_where_memory_ends():
     sizes = []
     classifier, (x, y) = nets.classifier(), nets.data(n=20)
-    here = Arena(Task(Victim(classifier, x[:2], 3, 64), 2, 0.1), lambda a: classifier.predict(a).argmax(1), x, y, 0)
+    here = AttackRunner(
+        ThreatModel(AttackClassifier(classifier, x[:2], 3, 64), 2, 0.1),
+        lambda a: classifier.predict(a).argmax(1),
+        x,
+        y,
+        0,
+    )
 
     def greedy(x, y):
-        sizes.append(here.task.victim.batch_size)
+        sizes.append(here.threat.classifier.batch_size)
         if sizes[-1] > 16:
             raise RuntimeError("CUDA out of memory. Tried to allocate 20 GiB")
         return x
@@ -190,9 +203,9 @@ def test_global_random_generators_are_left_as_found():
 
 def test_noise_has_its_standard_deviation_and_range():
     x = np.full((100, 64), 0.5, np.float32)
-    victim = Victim(nets.linear_classifier(np.eye(2, 64)), x[:2], 2, 64)
+    attacked = AttackClassifier(nets.linear_classifier(np.eye(2, 64)), x[:2], 2, 64)
     for sigma, spread in ((0.1, 0.1), (5.0, None)):
-        (stage,) = choose([f"noise:sigma={sigma}"], 2)[0].stages(Task(victim, 2, 1.0))
+        (stage,) = choose([f"noise:sigma={sigma}"], 2)[0].stages(ThreatModel(attacked, 2, 1.0))
         noisy = stage(x, np.zeros(100, int))
         assert noisy.min() >= 0
         assert noisy.max() <= 1

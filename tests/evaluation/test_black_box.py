@@ -8,19 +8,19 @@ import pytest
 from art.estimators.classification import BlackBoxClassifier
 
 from artclip import evaluate
-from artclip.evaluation.attack_classifier import Victim
+from artclip.evaluation.attack_classifier import AttackClassifier
 from artclip.evaluation.attacks import choose
 from artclip.evaluation.black_box import windows
-from artclip.evaluation.evaluated_model import Subject
-from artclip.evaluation.runner import Arena, distances
-from artclip.evaluation.threat_model import Task
+from artclip.evaluation.evaluated_model import EvaluatedModel
+from artclip.evaluation.runner import AttackRunner, distances
+from artclip.evaluation.threat_model import ThreatModel
 
 RNG = np.random.default_rng(0)
 OPTIONS = {"seed": 0, "verbose": False}
 
 
 def linear(shape, nb_classes=3, clip_values=(0.0, 1.0), outputs=lambda z: z):
-    """A closed box around a linear model; what it says of inputs, and how far the nearest other class is in L2."""
+    """A black box around a linear model; what it says of inputs, and how far the nearest other class is in L2."""
     matrix = np.random.default_rng(1).standard_normal((nb_classes, math.prod(shape)))
 
     def said(x):
@@ -43,10 +43,10 @@ def test_square_runs_on_inputs_of_any_shape(shape, clip_values):
     """It breaks what lies near, nothing that no attack can reach, and leaves neither ball nor range."""
     box, x, y, radius = linear(shape, clip_values=clip_values)
     eps = float(np.median(radius))
-    subject = Subject(box, x, y)
+    evaluated = EvaluatedModel(box, x, y)
     for norm, reach in ((2, eps), (np.inf, eps / math.sqrt(x[0].size))):
-        arena = subject.arena(norm, reach, 0)
-        outcome = arena.attack(choose(["square:max_iter=300"], norm)[0], np.ones(len(x), bool))
+        attack_runner = evaluated.runner(norm, reach, 0)
+        outcome = attack_runner.attack(choose(["square:max_iter=300"], norm)[0], np.ones(len(x), bool))
         assert not outcome.error
         assert not outcome.violations
         assert not outcome.broken[radius > eps * (1 + 1e-3)].any()
@@ -56,7 +56,7 @@ def test_square_runs_on_inputs_of_any_shape(shape, clip_values):
 def test_windows_take_what_changes_nothing_in_their_stride():
     """Outputs in steps: the margin is flat nearly everywhere, and no single window crosses a step."""
     box, x, y, radius = linear((6,), outputs=lambda z: np.round(2 * z))
-    here = Task(Victim(box, x, 3, 64), 2, 1.0)
+    here = ThreatModel(AttackClassifier(box, x, 3, 64), 2, 1.0)
     near = radius < 0.4
     np.random.seed(0)  # noqa: NPY002
     found = windows(here, 200)(x, y)
@@ -129,9 +129,9 @@ def test_a_member_that_fails_leaves_the_set():
     )
     x = RNG.uniform(size=(12, 1, 4, 16)).astype(np.float32)
     y = classifier.predict(x).argmax(1)
-    subject, chosen = Subject(classifier, x, y), choose(["autoattack:max_iter=5,square_queries=20"], 2)[0]
-    arena = subject.arena(2, 0.02, 0)
-    stages = chosen.stages(arena.task)
+    evaluated, chosen = EvaluatedModel(classifier, x, y), choose(["autoattack:max_iter=5,square_queries=20"], 2)[0]
+    attack_runner = evaluated.runner(2, 0.02, 0)
+    stages = chosen.stages(attack_runner.threat)
     assert [stage.member for stage in stages] == ["APGD-CE", *["APGD-T"] * 3, "Square"]
 
     def fails(*_):
@@ -139,14 +139,14 @@ def test_a_member_that_fails_leaves_the_set():
 
     for stage in stages[1:]:
         object.__setattr__(stage, "stage", fails)
-    found = arena._fresh(chosen, stages, np.arange(12), 0)
+    found = attack_runner._fresh(chosen, stages, np.arange(12), 0)
     assert not found["error"]
     assert dict(found["left_out"]) == {"APGD-T": "RuntimeError: no luck", "Square": "RuntimeError: no luck"}
     object.__setattr__(stages[0], "stage", fails)
-    found = arena._fresh(chosen, stages, np.arange(12), 0)
+    found = attack_runner._fresh(chosen, stages, np.arange(12), 0)
     assert found["error"].startswith("APGD-CE: RuntimeError: no luck; APGD-T")
     assert not len(found["left_out"])
-    assert isinstance(arena, Arena)
+    assert isinstance(attack_runner, AttackRunner)
     both = ["square:max_iter=30", "autoattack:max_iter=5,square_queries=20"]
     whole = evaluate(classifier, x, y, eps=0.3, attacks=both, lipschitz=False, **OPTIONS)
     assert not any(o.error or o.left_out for o in whole.outcomes)

@@ -6,7 +6,7 @@ import pytest
 from artclip import evaluate, lipschitz_lower_bound
 from artclip.cli.main import main
 from artclip.evaluation.attacks import choose
-from artclip.evaluation.evaluated_model import Subject
+from artclip.evaluation.evaluated_model import EvaluatedModel
 from artclip.evaluation.report import rerun
 from tests.nets import default
 
@@ -51,12 +51,12 @@ def test_a_break_within_a_small_eps_counts_within_the_larger(monkeypatch):
     from artclip.evaluation import runner
 
     x, y, _ = points()
-    there = runner.Arena.attack
+    there = runner.AttackRunner.attack
 
-    def lost(self, chosen, standing, progress=None):
-        return there(self, chosen, standing & (self.task.eps < 0.1), progress)
+    def lost(self, chosen, remaining, progress=None):
+        return there(self, chosen, remaining & (self.threat.eps < 0.1), progress)
 
-    monkeypatch.setattr(runner.Arena, "attack", lost)
+    monkeypatch.setattr(runner.AttackRunner, "attack", lost)
     found = evaluate(default.linear_classifier(W), x, y, eps=(0.05, 0.2), attacks=[PGD], masking=False, **OPTIONS)
     assert found.by_eps[1][1] == found.by_eps[2][1] < 1
 
@@ -121,4 +121,4 @@ def test_range_is_in_the_key(tmp_path):
 
 def test_quick_has_two_losses():
     assert [c.name.partition(":")[0] for c in choose("quick", 2)] == ["noise", "pgd", "pgd-margin"]
-    assert Subject(default.linear_classifier(W), *points()[:2]).clip_values is None
+    assert EvaluatedModel(default.linear_classifier(W), *points()[:2]).clip_values is None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from artclip.evaluation.curves import noise_curve, robustness_curve
-from artclip.evaluation.runner import Arena, Outcome
+from artclip.evaluation.runner import AttackRunner, Outcome
 from tests.nets import default as nets
 
 MATRIX = np.array([[1.0, -2.0, 0.5, 0.1], [0.3, 0.4, -0.5, 0.0]])
@@ -43,12 +43,12 @@ def test_a_sample_that_fell_stays_fallen(linear, monkeypatch):
     classifier, x, y = linear
     tried = []
 
-    def attack(self, chosen, standing):
-        tried.append(int(standing.sum()))
-        broken = standing & (np.arange(len(x)) // 50 == round(self.task.eps) - 1)
-        return Outcome(chosen, standing.copy(), broken)
+    def attack(self, chosen, remaining):
+        tried.append(int(remaining.sum()))
+        broken = remaining & (np.arange(len(x)) // 50 == round(self.threat.eps) - 1)
+        return Outcome(chosen, remaining.copy(), broken)
 
-    monkeypatch.setattr(Arena, "attack", attack)
+    monkeypatch.setattr(AttackRunner, "attack", attack)
     curve = robustness_curve({"a": classifier}, x, y, eps=(1.0, 3.0, 2.0), seed=0, verbose=False)
     assert curve.accuracy["a"] == pytest.approx([0.9, 0.675, 0.45, 0.225])
     assert tried == [180, 135, 90]

@@ -5,7 +5,7 @@ import pytest
 from art.defences.preprocessor import FeatureSqueezing, GaussianAugmentation, ThermometerEncoding
 
 from artclip import CLIPTrainer, LipschitzPenalty, certified_radius, evaluate, lipschitz_lower_bound
-from artclip.evaluation.evaluated_model import Subject
+from artclip.evaluation.evaluated_model import EvaluatedModel
 from artclip.evaluation.random_outputs import DRAWS, VOTES, is_random, majority
 from tests.nets import default
 
@@ -23,10 +23,10 @@ def squeezed(nets, bits=4):
 
 def test_gradients_pass_a_defence_in_numpy(nets):
     classifier = squeezed(nets)
-    victim = Subject(classifier, X, Y).victim
+    attacked = EvaluatedModel(classifier, X, Y).classifier
     outputs = (np.rint(15 * X) / 15) @ W.T  # ART's predict fails here: the defence gives float64
-    np.testing.assert_allclose(victim.predict(X), outputs, atol=1e-6)
-    gradients = victim.with_loss("margin").loss_gradient(X, np.eye(2)[Y])
+    np.testing.assert_allclose(attacked.predict(X), outputs, atol=1e-6)
+    gradients = attacked.with_loss("margin").loss_gradient(X, np.eye(2)[Y])
     np.testing.assert_allclose(gradients, np.where(Y[:, None] == 0, W[1] - W[0], W[0] - W[1]), atol=1e-6)
     right = outputs.argmax(1) == Y
     found = evaluate(classifier, X, Y, attacks=[PGD], lipschitz=True, masking=False, **OPTIONS)
@@ -102,15 +102,15 @@ def noisy(nets, rate=0.5):
 
 def test_random_outputs_are_averaged(nets):
     model = noisy(nets)
-    subject = Subject(model, X, Y, seed=1)
-    victim = subject.victim
-    assert subject.is_random
-    assert victim.nb_draws == DRAWS
+    evaluated = EvaluatedModel(model, X, Y, seed=1)
+    attacked = evaluated.classifier
+    assert evaluated.is_random
+    assert attacked.nb_draws == DRAWS
     spreads = []
-    for call in (lambda: subject.f.outputs(X, 100), lambda: victim.predict(X)):
+    for call in (lambda: evaluated.f.outputs(X, 100), lambda: attacked.predict(X)):
         spreads.append(np.std([call() for _ in range(40)], axis=0).mean())
     assert spreads[1] == pytest.approx(spreads[0] / np.sqrt(DRAWS), rel=0.15)
-    gradients = victim.with_loss("margin").loss_gradient(np.repeat(X[:1], 400, 0), np.eye(2)[np.repeat(Y[:1], 400)])
+    gradients = attacked.with_loss("margin").loss_gradient(np.repeat(X[:1], 400, 0), np.eye(2)[np.repeat(Y[:1], 400)])
     expected = (W[1] - W[0]) * (1 if Y[0] == 0 else -1)
     np.testing.assert_allclose(gradients.mean(0), expected, atol=0.1)
     options = {**OPTIONS, "attacks": [PGD], "clip_values": (0, 1)}
@@ -132,9 +132,9 @@ def test_the_label_that_counts_is_that_of_most_draws():
             return torch.where(torch.rand(len(x), 1) < 0.2, z.flip(1), z)
 
     with torch.random.fork_rng():
-        subject = Subject(Swaps(), np.tile(X, (10, 1)), np.tile(Y, 10), seed=0)
-    assert 0.975 < subject.right.mean() < 0.998
-    assert "a single draw gets 80." in subject.remarks[-1] or "a single draw gets 79." in subject.remarks[-1]
+        evaluated = EvaluatedModel(Swaps(), np.tile(X, (10, 1)), np.tile(Y, 10), seed=0)
+    assert 0.975 < evaluated.right.mean() < 0.998
+    assert "a single draw gets 80." in evaluated.remarks[-1] or "a single draw gets 79." in evaluated.remarks[-1]
     votes = np.array([[0, 1, -1, 2], [0, 1, -1, 1], [1, 0, 2, 0]])
     assert majority(votes).tolist() == [0, 1, -1, 0]
     assert VOTES % 2 == 1
@@ -153,4 +153,4 @@ def test_noise_before_the_model_is_both():
 def test_rounding_is_not_random(nets):
     classifier, (x, y), rng = nets.classifier(), nets.data(), np.random.default_rng(0)
     assert not is_random(lambda a: classifier.predict(a) * (1 + 1e-5 * rng.random()), x)
-    assert Subject(classifier, x, y).victim.nb_draws == 1
+    assert EvaluatedModel(classifier, x, y).classifier.nb_draws == 1

@@ -109,7 +109,7 @@ def test_a_model_without_gradients_is_attacked_through_its_outputs(model):
     names = ["pgd", "nes:max_iter=5,num_basis=30,sigma=0.05"]
     found = evaluate(box, x[:40], y[:40], eps=0.15, attacks=names, seed=0, verbose=False, lipschitz=False)
     assert found.records()[0]["error"] == (
-        "the model gives no gradients; only closed-box attacks apply, as square, nes, hopskipjump"
+        "the model gives no gradients; only black-box attacks apply, as square, nes, hopskipjump"
     )
     assert found.robust_accuracy < found.accuracy["clean"]
     assert [w.name for w in found.warnings] == ["no gradients"]
@@ -151,13 +151,13 @@ class TestCache:
     @pytest.fixture
     def attacked(self, monkeypatch):
         """Names of the attacks that were run, not read."""
-        names, fresh = [], runner.Arena._fresh
+        names, fresh = [], runner.AttackRunner._fresh
 
         def watched(self, c, *rest):
             names.append(c.name)
             return fresh(self, c, *rest)
 
-        monkeypatch.setattr(runner.Arena, "_fresh", watched)
+        monkeypatch.setattr(runner.AttackRunner, "_fresh", watched)
         return names
 
     def options(self, tmp_path, **changes):
@@ -173,7 +173,7 @@ class TestCache:
         np.testing.assert_array_equal(again.examples[0].adversarial, first.examples[0].adversarial)
 
     def test_an_interrupted_one_goes_on(self, model, tmp_path, attacked, monkeypatch):
-        fresh = runner.Arena._fresh
+        fresh = runner.AttackRunner._fresh
 
         def interrupted(self, c, *rest):
             if c.name.startswith("pgd"):
@@ -181,7 +181,7 @@ class TestCache:
             return fresh(self, c, *rest)
 
         with monkeypatch.context() as patch:
-            patch.setattr(runner.Arena, "_fresh", interrupted)
+            patch.setattr(runner.AttackRunner, "_fresh", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 evaluate(*model, **self.options(tmp_path))
         del attacked[:]
@@ -236,7 +236,7 @@ class TestCache:
         elif change == "attack":
             from artclip.evaluation import attacks
 
-            own = dataclasses.replace(attacks.ATTACKS["hopskipjump"], stages=lambda task, **options: [])
+            own = dataclasses.replace(attacks.ATTACKS["hopskipjump"], stages=lambda threat, **options: [])
             monkeypatch.setitem(attacks.ATTACKS, "hopskipjump", own)
         else:
             options["batch_size"] = 16
@@ -295,7 +295,7 @@ class TestCache:
     ],
 )
 def test_bad_input_fails_before_any_attack(model, change, message, monkeypatch):
-    monkeypatch.setattr(runner.Arena, "attack", None)
+    monkeypatch.setattr(runner.AttackRunner, "attack", None)
     classifier, x, y = model
     arguments = {"x": x, "y": y, **QUICK, **change}
     with pytest.raises((ValueError, TypeError), match=message):

@@ -12,7 +12,7 @@ from torch import nn
 
 from artclip import CLIPTrainer, evaluate, load_data
 from artclip.evaluation import masking
-from artclip.evaluation.evaluated_model import Subject
+from artclip.evaluation.evaluated_model import EvaluatedModel
 from artclip.frameworks import nets_of
 
 EPS = 0.6
@@ -107,7 +107,7 @@ def test_steps_without_gradients_are_reported(plain):
     found = evaluate(
         rounded, X_TEST, Y_TEST, attacks=["pgd:max_iter=20,nb_restarts=1", "square:max_iter=300"], **OPTIONS
     )
-    assert {"zero gradients", "closed box beats white box", "a large budget does not suffice"} <= set(names(found))
+    assert {"zero gradients", "black box beats white box", "a large budget does not suffice"} <= set(names(found))
     assert found.doubtful
     assert json_of(found)["unreliable"] is True
 
@@ -166,7 +166,7 @@ def probe(**answers):
 
         enough = True
 
-        def accuracy(self, attack, eps=None, standing=None):
+        def accuracy(self, attack, eps=None, remaining=None):
             return answers[attack.split(":")[0] if "restarts" not in attack else attack]
 
     return Told()
@@ -178,10 +178,10 @@ def test_signs_of_attacks_that_get_lost():
     assert masking.more_steps(probe(**{long: 0.5, again: 0.3})).name == "restarts still find more"
     assert masking.more_steps(probe(**{long: 0.48, again: 0.47})) is None
     told = probe(fgsm=0.3)
-    told.arena = type("Arena", (), {"x": np.zeros((100, 2))})
+    told.runner = type("AttackRunner", (), {"x": np.zeros((100, 2))})
     assert masking.single_step_beats_many(told).name == "one step beats many"
     told = probe(fgsm=0.5)
-    told.arena = type("Arena", (), {"x": np.zeros((100, 2))})
+    told.runner = type("AttackRunner", (), {"x": np.zeros((100, 2))})
     assert masking.single_step_beats_many(told) is None
 
 
@@ -189,7 +189,7 @@ def test_a_broken_certificate_is_our_error(plain):
     found = evaluate(plain, X_TEST[:50], Y_TEST[:50], attacks=["pgd"], **OPTIONS)
     told = probe()
     told.broken, told.certified = found.outcomes[0].broken, np.full(50, 10.0)
-    told.arena = type("Arena", (), {"task": type("Task", (), {"eps": EPS})})
+    told.runner = type("AttackRunner", (), {"task": type("Task", (), {"eps": EPS})})
     assert masking.contradiction(told).name == "contradiction, an error of artclip's"
     told.certified = np.where(told.broken, 0.0, 10.0)
     assert masking.contradiction(told) is None
@@ -200,8 +200,8 @@ def test_a_margin_that_finds_more_is_no_saturation(own, saturated, plain, monkey
     """What counts is how far the model's own loss lags behind the same loss without saturation."""
     monkeypatch.setattr(masking, "_through_own_loss", lambda p: own)
     told = probe(reference=0.45, **{"pgd:max_iter=20,nb_restarts=1": 0.58})
-    subject = Subject(plain, X_TEST[:20], Y_TEST[:20])
-    told.estimator, told.arena, told.flat_margin = plain, subject.arena(2, EPS, 0), 0.0
+    evaluated = EvaluatedModel(plain, X_TEST[:20], Y_TEST[:20])
+    told.estimator, told.runner, told.flat_margin = plain, evaluated.runner(2, EPS, 0), 0.0
     sign = masking.saturated_loss(told)
     assert (sign is not None) == saturated
     if sign is not None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from artclip import evaluate
-from artclip.evaluation.attack_classifier import Victim
+from artclip.evaluation.attack_classifier import AttackClassifier
 from tests import nets as registries
 
 OPTIONS = {"seed": 0, "verbose": False, "lipschitz": False}
@@ -73,7 +73,7 @@ def test_attacks_step_off_points_without_a_gradient(made):
     (sign,) = [w for w in logs.warnings if w.name == "gradients that are not finite"]
     assert f"at {int(logs.right.sum())} of" in sign.finding
     assert not [w for w in plain.warnings if "finite" in w.name]
-    here, there = (Victim(made[name], X, 3, 64).with_loss("margin") for name in ("plain", "logarithms"))
+    here, there = (AttackClassifier(made[name], X, 3, 64).with_loss("margin") for name in ("plain", "logarithms"))
     labels = np.eye(3)[y]
     np.testing.assert_allclose(here.loss_gradient(X, labels), there.loss_gradient(X, labels), rtol=2e-2, atol=2e-2)
     assert there.nb_astray == 60

@@ -14,12 +14,12 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from artclip import evaluate
-from artclip.evaluation.masking import Sign
+from artclip.evaluation.masking import MaskingWarning
 from artclip.evaluation.report import evaluation_page, rerun
 from tests.nets import default as nets
 
 EVIL = """<script>alert(1)</script>"'&amp;<img src=x onerror=alert(2)> $title """ + 80 * "long"
-SIGN = Sign("saturated loss", f"the loss is flat at 12% of {EVIL}", "Do not trust it")
+SIGN = MaskingWarning("saturated loss", f"the loss is flat at 12% of {EVIL}", "Do not trust it")
 # "noise" is no attack, "apgd-t" needs four classes, and "mine" has a name of the user's own.
 ATTACKS = {"noise": "noise", "mine": "pgd:max_iter=5,nb_restarts=1", "apgd-t": "apgd-t"}
 
@@ -167,7 +167,7 @@ def test_an_attack_that_was_not_run_says_why(ev):
 
 @pytest.mark.usefixtures("bare")
 def test_signs_stand_beside_the_figure(ev):
-    warned = evaluation_page(replace(ev, warnings=[SIGN, Sign("zero gradients", "there", "Look")]))
+    warned = evaluation_page(replace(ev, warnings=[SIGN, MaskingWarning("zero gradients", "there", "Look")]))
     assert warned.count('class="sign"') == 2
     assert warned.index('class="sign"') < warned.index("<h2>")
     assert "May be too high" in warned

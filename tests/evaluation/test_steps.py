@@ -8,9 +8,9 @@ from art.estimators.classification import SklearnClassifier
 from sklearn.svm import LinearSVC
 
 from artclip import evaluate
-from artclip.evaluation.attack_classifier import Victim
+from artclip.evaluation.attack_classifier import AttackClassifier
 from artclip.evaluation.attacks import for_model
-from artclip.evaluation.evaluated_model import Subject
+from artclip.evaluation.evaluated_model import EvaluatedModel
 from artclip.evaluation.losses import LOSSES
 from tests import nets as registries
 
@@ -73,11 +73,11 @@ def tensorflow_rounded(digits):
 def test_rounded_outputs_are_seen_and_honest_ones_are_not(framework):
     make = {"torch": torch_rounded, "tensorflow": tensorflow_rounded}[framework]
     for digits, stepped in ((0, True), (None, False)):
-        victim = Subject(make(digits), X, Y).victim
-        assert victim.has_gradients
-        assert not victim.flat
-        assert victim.stepped is stepped
-        names = [c.attack.title for c in for_model("standard", 2, victim)]
+        attacked = EvaluatedModel(make(digits), X, Y).classifier
+        assert attacked.has_gradients
+        assert not attacked.flat
+        assert attacked.stepped is stepped
+        names = [c.attack.title for c in for_model("standard", 2, attacked)]
         assert ("HopSkipJump" in names) is stepped
 
 
@@ -101,5 +101,5 @@ def test_gradients_of_any_size_lead_somewhere(scale):
         )
     assert found.robust_accuracy == pytest.approx(wanted.robust_accuracy, abs=0.02)
     assert wanted.robust_accuracy < 0.9
-    gradient = Victim(scaled, X, 4, 64).with_loss("margin").loss_gradient(X, np.eye(4)[Y])
+    gradient = AttackClassifier(scaled, X, 4, 64).with_loss("margin").loss_gradient(X, np.eye(4)[Y])
     assert np.abs(gradient).max() == pytest.approx(1, rel=1e-6)

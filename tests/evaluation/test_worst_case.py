@@ -41,9 +41,9 @@ def test_noise_is_no_attack(model):
 
 
 def test_a_set_whose_members_failed_is_no_attack(model, monkeypatch):
-    from artclip.evaluation.runner import Arena
+    from artclip.evaluation.runner import AttackRunner
 
-    monkeypatch.setattr(Arena, "_try", lambda *_: 1 / 0)
+    monkeypatch.setattr(AttackRunner, "_try", lambda *_: 1 / 0)
     found = evaluate(*model, attacks=["autoattack", "pgd"], **OPTIONS)
     assert all("ZeroDivisionError" in o.error for o in found.outcomes)
     assert found.robust_accuracy is None
@@ -106,7 +106,7 @@ def test_nothing_behind_the_attacks_costs_their_results(model, monkeypatch):
     plain = evaluate(*model, attacks=["fgsm"], **OPTIONS)
     monkeypatch.setattr(module, "lipschitz_lower_bound", broken)
     monkeypatch.setattr(module, "_examples", broken)
-    monkeypatch.setattr(masking, "SIGNS", (broken, *masking.SIGNS))
+    monkeypatch.setattr(masking, "MASKING_WARNINGS", (broken, *masking.MASKING_WARNINGS))
     broken.__name__ = "sign_that_fails"
     found = evaluate(*model, attacks=["fgsm"], **{**OPTIONS, "lipschitz": True})
     assert found.accuracy == plain.accuracy

@@ -138,7 +138,7 @@ def test_every_pair_returned_is_a_proof(classifier):
 
 def test_the_largest_entry_of_each_row_is_marked():
     f = function_of(logistic()[0])
-    marked = f.host(f.largest(f.tensor([[1, 3, 2], [5, 5, 0], [-3, -2, -1]])))
+    marked = f.host(f.one_hot_argmax(f.tensor([[1, 3, 2], [5, 5, 0], [-3, -2, -1]])))
     np.testing.assert_array_equal(marked, [[0, 1, 0], [1, 0, 0], [0, 0, 1]])
 
 

@@ -142,7 +142,7 @@ def test_a_model_far_from_the_target_is_dropped_after_few_samples():
         def compile(self, step):
             return step
 
-        def agreed(self, value):
+        def broadcast(self, value):
             return value
 
         def tensor(self, a):

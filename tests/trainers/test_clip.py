@@ -11,7 +11,7 @@ from artclip import CLIPTrainer, lipschitz_lower_bound, load_data
 from artclip.frameworks import nets_of, trainable_of
 from artclip.lipschitz.pairs import DOMAINS, INITS, PairRule
 from artclip.trainers import loop
-from artclip.trainers.pair_penalty import INTERVAL, LEAST_PENALISED, MOST_STEP_WEIGHT, PENALTIES, REDUCTIONS
+from artclip.trainers.pair_penalty import INTERVAL, LEAST_PENALISED, MAX_STEP_WEIGHT, PENALTIES, REDUCTIONS
 from tests.nets import FRAMEWORKS
 from tests.nets import default as nets
 
@@ -81,16 +81,16 @@ def test_penalised_every_kth_step_with_k_times_the_weight(monkeypatch):
     monkeypatch.setattr(type(trainable_of(classifier)), "compile", compiled)
     CLIPTrainer(classifier, lamda=0.01, pair_interval=5).fit(*nets.data(n=40), batch_size=4, nb_epochs=1)
     assert [name for name, *_ in calls] == ["_penalised", *["_plain"] * 4] * 2
-    assert [heaviest for name, *_, heaviest in calls[::5]] == [pytest.approx(0.05)] * 2
+    assert [max_step_weight for name, *_, max_step_weight in calls[::5]] == [pytest.approx(0.05)] * 2
 
 
 def test_guard_lowers_the_interval_where_a_step_would_carry_too_much():
     trainer = CLIPTrainer(nets.classifier(), lamda=0.01, pair_interval=8)
     penalty = trainer._regularizer(trainable_of(trainer.classifier), nets.data(), 0, 1)
     assert penalty.interval(0.01) == 8
-    assert penalty.interval(MOST_STEP_WEIGHT / 4) == 4
+    assert penalty.interval(MAX_STEP_WEIGHT / 4) == 4
     assert penalty.interval(1.0) == 1
-    assert all(v * penalty.interval(v) <= max(MOST_STEP_WEIGHT, v) for v in np.geomspace(1e-4, 10, 50))
+    assert all(v * penalty.interval(v) <= max(MAX_STEP_WEIGHT, v) for v in np.geomspace(1e-4, 10, 50))
 
 
 def test_a_short_fit_has_as_many_penalised_steps_as_it_needs():
@@ -153,11 +153,11 @@ def test_a_lazy_step_weighs_less_where_its_penalty_outweighs_guessing():
     classifier = nets.classifier()
     trainer, f = CLIPTrainer(classifier), trainable_of(classifier)
     regularizer = trainer._regularizer(f, nets.data(), 0, 1)
-    assert regularizer.most == pytest.approx(0.75 * math.log(nets.NB_CLASSES))
+    assert regularizer.penalty_cap == pytest.approx(0.75 * math.log(nets.NB_CLASSES))
     weigh = loop.Epochs(f, None, regularizer, None)._weight
     for penalty in (0.0, 0.1, 10.0, 50.0, 1e6):
         value = f.tensor(np.array(penalty))
-        share = regularizer.most / max(penalty, 1e-9)
+        share = regularizer.penalty_cap / max(penalty, 1e-9)
         own = min(0.05, 4 * share)  # a step's own λ is its own, up to four times the limit
         assert float(weigh(value, 0.05, 0.05)) == pytest.approx(own)
         expected = min(0.3, max(own, share))
@@ -170,7 +170,7 @@ def test_the_limit_keeps_a_lazy_penalty_from_wrecking_a_steep_net(limited, monke
     classifier = nets.classifier(lr=0.3)
     nets.scale_weights(classifier, 3)
     if not limited:
-        monkeypatch.setattr("artclip.trainers.clip.MOST_PENALTY", math.inf)
+        monkeypatch.setattr("artclip.trainers.clip.PENALTY_CAP", math.inf)
     trainer = CLIPTrainer(classifier, lamda=0.03, pair_interval=12, seed=0)
     trainer.fit(x, y, batch_size=20, nb_epochs=30)
     assert (trainer.history[-1]["accuracy"] > 0.88) is limited

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from artclip.frameworks.keras.estimator import TensorFlowEstimator
-from artclip.frameworks.trainable import Raise
+from artclip.frameworks.trainable import LogitShift
 
 
 def strategy_of(model: Any) -> Any:
@@ -38,7 +38,7 @@ class TensorFlowReplicas(TensorFlowEstimator):
         self._nb_replicas = self._strategy.num_replicas_in_sync
         resolver: Any = getattr(self._strategy, "cluster_resolver", None)
         self._nb_workers = max(1, len(resolver.cluster_spec().as_dict().get("worker", ()))) if resolver else 1
-        self.leads = self._nb_workers == 1 or resolver.task_id == 0
+        self.is_main_process = self._nb_workers == 1 or resolver.task_id == 0
         self._in_cond = False
         keras_loss = "mean" if self._compiled else None
         self._reduction = getattr(self._loss, "reduction", keras_loss)
@@ -76,7 +76,7 @@ class TensorFlowReplicas(TensorFlowEstimator):
         with super().fitting(seed):
             yield
 
-    def agreed(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         if self._nb_workers == 1:
             return value
         message = np.frombuffer(pickle.dumps(value), np.uint8).astype(np.int32)  # between processes of one training
@@ -88,7 +88,7 @@ class TensorFlowReplicas(TensorFlowEstimator):
 
         def first() -> tf.Tensor:
             context = tf.distribute.get_replica_context()
-            speaks = self.leads and int(context.replica_id_in_sync_group) == 0
+            speaks = self.is_main_process and int(context.replica_id_in_sync_group) == 0
             return context.all_reduce(
                 tf.distribute.ReduceOp.SUM, tf.constant(own) if speaks else tf.zeros(length, tf.int32)
             )
@@ -143,12 +143,12 @@ class TensorFlowReplicas(TensorFlowEstimator):
         first, last, _ = self._share(x)
         return self._joined(super().forward(x[first:last]), x)
 
-    def forward_beside(self, x: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
+    def forward_with_batch_statistics(self, x: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
         if not self._is_shared:
-            return super().forward_beside(x, batch)
+            return super().forward_with_batch_statistics(x, batch)
         first, last, _ = self._share(x)
         start, end, _ = self._share(batch)
-        return self._joined(super().forward_beside(x[first:last], batch[start:end]), x)
+        return self._joined(super().forward_with_batch_statistics(x[first:last], batch[start:end]), x)
 
     def pullback(self, x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
         if not self._is_shared:
@@ -164,9 +164,9 @@ class TensorFlowReplicas(TensorFlowEstimator):
         finally:
             self._in_cond = before
 
-    def loss(self, x: tf.Tensor, y: tf.Tensor, raised: Raise | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+    def loss(self, x: tf.Tensor, y: tf.Tensor, shift_logits: LogitShift | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         first, last, parts = self._share(x)
-        loss, correct = super().loss(x[first:last], y[first:last], raised)
+        loss, correct = super().loss(x[first:last], y[first:last], shift_logits)
         parts = tf.cast(parts, loss.dtype)
         if self._reduction == "sum":
             return loss * parts, correct * parts

@@ -18,7 +18,7 @@ from artclip.frameworks.keras import defences, layers, settings
 from artclip.frameworks.keras.custom_train_step import own_step
 from artclip.frameworks.keras.function import TensorFlowFunction
 from artclip.frameworks.preprocessing import Preprocessing
-from artclip.frameworks.trainable import Objective, Raise, Trainable
+from artclip.frameworks.trainable import LogitShift, Objective, Trainable
 
 
 def _added(a: list[Any], b: list[Any]) -> list[Any]:
@@ -163,24 +163,26 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         labels = tf.convert_to_tensor(np.ascontiguousarray(y)) if y.dtype == np.int64 else self.tensor(y)
         return self.tensor(x), labels
 
-    def loss(self, x: tf.Tensor, y: tf.Tensor, raised: Raise | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+    def loss(self, x: tf.Tensor, y: tf.Tensor, shift_logits: LogitShift | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         inputs = self._preprocessing.standardised(x)
         if self._train_step is not None:  # it makes its own pass in train mode; this one is for the record
-            if raised is not None:
+            if shift_logits is not None:
                 raise ValueError(
                     "a train_step of your own computes the loss where nothing can be put before it; give the "
                     "classifier loss_object and optimizer"
                 )
             self._batch = inputs, y
             return self._loss_of(x, self._deployed(x), y, False)
-        return self._loss_of(inputs, self.model(inputs, training=True), y, True, raised)
+        return self._loss_of(inputs, self.model(inputs, training=True), y, True, shift_logits)
 
     def _loss_of(
-        self, x: Any, outputs: tf.Tensor, y: tf.Tensor, training: bool, raised: Raise | None = None
+        self, x: Any, outputs: tf.Tensor, y: tf.Tensor, training: bool, shift_logits: LogitShift | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         if self.nb_classes is None:
             outputs = tf.reshape(outputs, tf.shape(y))
-        seen = outputs if raised is None else raised(tf.cast(outputs, self.dtype), self._one_hot(y, outputs))
+        seen = (
+            outputs if shift_logits is None else shift_logits(tf.cast(outputs, self.dtype), self._one_hot(y, outputs))
+        )
         if self._compiled:  # with the losses that layers add
             loss = self.model.compute_loss(x=x, y=y, y_pred=seen, training=training)
         else:

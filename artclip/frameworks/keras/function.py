@@ -109,9 +109,9 @@ class TensorFlowFunction(Function):
         learning = self._batchnorm if self._learning is None else self._learning
         return batchnorm.normalised_by(learning, rows, total)
 
-    def forward_beside(self, x: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
+    def forward_with_batch_statistics(self, x: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
         self._find_learning(tuple(batch.shape[1:]))
-        return super().forward_beside(x, batch)
+        return super().forward_with_batch_statistics(x, batch)
 
     def _find_learning(self, input_shape: tuple[int, ...]) -> None:
         """The BatchNormalization layers that are trained, once."""
@@ -249,7 +249,7 @@ class TensorFlowFunction(Function):
             return value
         return tf.constant(value, tf.int32 if isinstance(value, int) else self.dtype)
 
-    def cell(self, value: Any, resizable: bool = False) -> _Cell:
+    def step_variable(self, value: Any, resizable: bool = False) -> _Cell:
         return _Cell(value, resizable)
 
     def concat(self, tensors: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -264,7 +264,7 @@ class TensorFlowFunction(Function):
     def max(self, t: tf.Tensor) -> tf.Tensor:
         return tf.reduce_max(t)
 
-    def largest(self, t: tf.Tensor) -> tf.Tensor:
+    def one_hot_argmax(self, t: tf.Tensor) -> tf.Tensor:
         return tf.one_hot(tf.argmax(t, 1), t.shape[1], dtype=t.dtype)
 
     def sort(self, t: tf.Tensor) -> tf.Tensor:

@@ -14,7 +14,7 @@ from art.estimators.classification import KerasClassifier, TensorFlowV2Classifie
 
 from artclip import safety
 from artclip.frameworks.keras import layers, settings
-from artclip.frameworks.loaded import Found, said
+from artclip.frameworks.loaded import LoadedModel, said
 from artclip.frameworks.preprocessing import fitted_box, fitted_scaling
 
 
@@ -56,11 +56,11 @@ KIND = (keras.Model, SavedModel)
 FILE = "model.keras"  # that `save` writes
 
 
-def load(path: str, trust: bool) -> Found:
+def load(path: str, trust: bool) -> LoadedModel:
     """A model from a ``.keras`` or ``.h5`` file; layers of pickled code only if it is trusted."""
     if not trust:
         safety.check_keras(Path(path), lambda name: keras.saving.get_registered_object(name) is not None)
-    return Found(keras.saving.load_model(path, compile=False, safe_mode=not trust))
+    return LoadedModel(keras.saving.load_model(path, compile=False, safe_mode=not trust))
 
 
 def save(model: keras.Model, path: str, input_shape: tuple[int, ...]) -> None:
@@ -72,11 +72,11 @@ def save(model: keras.Model, path: str, input_shape: tuple[int, ...]) -> None:
     model.save(path)
 
 
-def load_saved(path: str, trust: bool) -> Found:
+def load_saved(path: str, trust: bool) -> LoadedModel:
     """A SavedModel: a program of TensorFlow's operators, some of which read and write files."""
     if not trust:
         raise safety.Untrusted(path, "is a SavedModel, a program that may read and write files")
-    return Found(SavedModel(path))
+    return LoadedModel(SavedModel(path))
 
 
 def load_weights(model: keras.Model, path: str) -> None:

@@ -20,7 +20,7 @@ from torch import nn
 
 from artclip.frameworks import global_random
 from artclip.frameworks.pytorch.estimator import TorchEstimator
-from artclip.frameworks.trainable import Raise
+from artclip.frameworks.trainable import LogitShift
 
 
 def several() -> bool:
@@ -54,7 +54,7 @@ class TorchRanks(TorchEstimator):
                 "gradients of all processes"
             )
         self._rank, self._nb_ranks = dist.get_rank(), dist.get_world_size()
-        self.leads = self._rank == 0
+        self.is_main_process = self._rank == 0
         averages = [(m.running_mean, m.running_var) for m in self._batchnorm]
         self._buffers: list[Any] = [b for pair in averages for b in pair if b is not None]
         self._sharing, self._total, self._own = False, 0, slice(0, 0)
@@ -74,7 +74,7 @@ class TorchRanks(TorchEstimator):
                 dist.broadcast(dense, 0)
                 tensor.copy_(dense)
         # Dropout and the like must not drop the same on all.
-        own = seed if self.leads else int(np.random.SeedSequence([seed, self._rank]).generate_state(1)[0])
+        own = seed if self.is_main_process else int(np.random.SeedSequence([seed, self._rank]).generate_state(1)[0])
         with super().fitting(own):
             self._sharing = True
             try:
@@ -82,7 +82,7 @@ class TorchRanks(TorchEstimator):
             finally:
                 self._sharing = False
 
-    def agreed(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         box = [value]
         dist.broadcast_object_list(box, 0, device=self.device if dist.get_backend() == "nccl" else None)
         return box[0]
@@ -102,11 +102,13 @@ class TorchRanks(TorchEstimator):
     def total(self, x: torch.Tensor) -> int:
         return self._total
 
-    def whole(self, x: torch.Tensor) -> torch.Tensor:
+    def gathered(self, x: torch.Tensor) -> torch.Tensor:
         return x if len(x) == self._total else self._joined(x, self._own, self._total)
 
-    def loss(self, x: torch.Tensor, y: torch.Tensor, raised: Raise | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        loss, correct = super().loss(x, y, raised)
+    def loss(
+        self, x: torch.Tensor, y: torch.Tensor, shift_logits: LogitShift | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        loss, correct = super().loss(x, y, shift_logits)
         if len(x) == self._total:  # all have all
             return loss, correct
         is_sum = getattr(self.estimator.loss, "reduction", "mean") == "sum"
@@ -158,11 +160,11 @@ class TorchRanks(TorchEstimator):
         rows = self._share(len(x))
         return self._with_gradient(super().forward(x[rows]), rows, len(x))
 
-    def forward_beside(self, x: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
+    def forward_with_batch_statistics(self, x: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
         if not self._is_shared(x):
-            return super().forward_beside(x, batch)
+            return super().forward_with_batch_statistics(x, batch)
         rows = self._share(len(x))
-        return self._with_gradient(super().forward_beside(x[rows], batch), rows, len(x))
+        return self._with_gradient(super().forward_with_batch_statistics(x[rows], batch), rows, len(x))
 
     def pullback(self, x: torch.Tensor) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
         if not self._is_shared(x):
@@ -183,7 +185,7 @@ class TorchRanks(TorchEstimator):
 
     # randomness: a checkpoint has that of the leading process
     def set_randomness(self, states: list[np.ndarray]) -> None:
-        if self.leads:
+        if self.is_main_process:
             super().set_randomness(states)
             return
         words = [self._rank, *np.concatenate([s.reshape(-1).view(np.uint8) for s in states]).tolist()]

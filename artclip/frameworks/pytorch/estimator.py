@@ -21,7 +21,7 @@ from artclip.frameworks.preprocessing import Preprocessing
 from artclip.frameworks.pytorch import losses, optimizers, settings
 from artclip.frameworks.pytorch.function import TorchFunction, as_tensor, rows_of
 from artclip.frameworks.pytorch.random import Stream
-from artclip.frameworks.trainable import Objective, Raise, Trainable
+from artclip.frameworks.trainable import LogitShift, Objective, Trainable
 
 
 def _without_cache(device_type: str) -> AbstractContextManager[Any]:
@@ -159,18 +159,20 @@ class TorchEstimator(TorchFunction, Trainable):
             labels = labels.to(self.dtype)
         return inputs.to(self.device, self.dtype, non_blocking=True), labels.to(self.device, non_blocking=True)
 
-    def loss(self, x: torch.Tensor, y: torch.Tensor, raised: Raise | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        return self._loss_of(self.module(self._preprocessing.standardised(x))[-1], y, raised)
+    def loss(
+        self, x: torch.Tensor, y: torch.Tensor, shift_logits: LogitShift | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._loss_of(self.module(self._preprocessing.standardised(x))[-1], y, shift_logits)
 
     def _loss_of(
-        self, outputs: torch.Tensor, y: torch.Tensor, raised: Raise | None = None
+        self, outputs: torch.Tensor, y: torch.Tensor, shift_logits: LogitShift | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if self.nb_classes is None:
             loss = losses.one_number(self.estimator.loss(outputs.reshape(y.shape), y))
             return loss, torch.full_like(loss, math.nan)
         if outputs.ndim == 1 and y.ndim == 2:  # as ART gives labels of two classes
             outputs = outputs[:, None]
-        seen = outputs if raised is None else raised(outputs.to(self.dtype), self._one_hot(y, outputs))
+        seen = outputs if shift_logits is None else shift_logits(outputs.to(self.dtype), self._one_hot(y, outputs))
         return losses.one_number(self.estimator.loss(seen, y)), self._correct(outputs.detach(), y)
 
     def _one_hot(self, y: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from artclip.frameworks.loaded import Found
+from artclip.frameworks.loaded import LoadedModel
 from artclip.frameworks.pytorch.programs import Program, for_any_batch, loosened
 from artclip.safety import ModelFileError, Untrusted, archive
 
@@ -72,7 +72,7 @@ _KEYS = re.compile(r'null|\[("\w+"(, ?)?)*\]')
 _TRAIN_FLAGS = {"aten.dropout": 2, "aten.batch_norm": 5}
 
 
-def load(path: str, trust: bool) -> Found:
+def load(path: str, trust: bool) -> LoadedModel:
     """A program of ``torch.export.save``, and the shape of one of its inputs."""
     source: Any = path if trust else checked(Path(path))
     program = _quietly(lambda: torch.export.load(source))
@@ -98,7 +98,7 @@ def load(path: str, trust: bool) -> Found:
             "dynamic_shapes=({0: torch.export.Dim('n')},) it is faster",
             stacklevel=2,
         )
-    return Found(found, shape)
+    return LoadedModel(found, shape)
 
 
 def _most(program: Any, batch: Any) -> int | None:

@@ -238,7 +238,7 @@ class TorchFunction(Function):
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         return step  # torch.compile was measured slower on small nets, and takes minutes on large ones
 
-    def cell(self, value: Any, resizable: bool = False) -> Any:
+    def step_variable(self, value: Any, resizable: bool = False) -> Any:
         return SimpleNamespace(value=value)
 
     def concat(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -253,7 +253,7 @@ class TorchFunction(Function):
     def max(self, t: torch.Tensor) -> torch.Tensor:
         return t.max()
 
-    def largest(self, t: torch.Tensor) -> torch.Tensor:
+    def one_hot_argmax(self, t: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(t).scatter_(1, t.argmax(1, keepdim=True), 1.0)
 
     def sort(self, t: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from artclip.frameworks.loaded import Found, library
+from artclip.frameworks.loaded import LoadedModel, library
 from artclip.safety import Untrusted
 
 
@@ -34,32 +34,32 @@ def _scaling(mean: Any, std: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.array(mean, np.float32), np.array(std, np.float32)
 
 
-def torchvision(name: str, pretrained: bool, nb_classes: int | None, trust: bool) -> Found:
+def torchvision(name: str, pretrained: bool, nb_classes: int | None, trust: bool) -> LoadedModel:
     """``torchvision:resnet18``: its default weights, and their crop, mean and std."""
     models = library("torchvision.models", "torchvision")
     if not pretrained:
-        return Found(models.get_model(name, weights=None, **_given("num_classes", nb_classes)))
+        return LoadedModel(models.get_model(name, weights=None, **_given("num_classes", nb_classes)))
     weights = models.get_model_weights(name).DEFAULT
     like = weights.transforms()
     size = like.crop_size[0]
-    return Found(models.get_model(name, weights=weights), (3, size, size), _scaling(like.mean, like.std))
+    return LoadedModel(models.get_model(name, weights=weights), (3, size, size), _scaling(like.mean, like.std))
 
 
-def timm(name: str, pretrained: bool, nb_classes: int | None, trust: bool) -> Found:
+def timm(name: str, pretrained: bool, nb_classes: int | None, trust: bool) -> LoadedModel:
     """``timm:NAME``: its pretrained weights, and their input size, mean and std."""
     models = library("timm", "timm")
     if not pretrained:
-        return Found(models.create_model(name, pretrained=False, **_given("num_classes", nb_classes)))
+        return LoadedModel(models.create_model(name, pretrained=False, **_given("num_classes", nb_classes)))
     model = models.create_model(name, pretrained=True)
     config = model.pretrained_cfg
-    return Found(model, tuple(config["input_size"]), _scaling(config["mean"], config["std"]))
+    return LoadedModel(model, tuple(config["input_size"]), _scaling(config["mean"], config["std"]))
 
 
 def _given(name: str, value: Any) -> dict[str, Any]:
     return {} if value is None else {name: value}
 
 
-def huggingface(name: str, pretrained: bool, nb_classes: int | None, trust: bool) -> Found:
+def huggingface(name: str, pretrained: bool, nb_classes: int | None, trust: bool) -> LoadedModel:
     """``hf:ORG/NAME``: an image classifier of transformers, from its cache if it is there, else from the hub."""
     try:
         return _huggingface(library("transformers", "huggingface"), name, pretrained, nb_classes, trust)
@@ -71,12 +71,12 @@ def huggingface(name: str, pretrained: bool, nb_classes: int | None, trust: bool
         raise
 
 
-def _huggingface(hub: Any, name: str, pretrained: bool, nb_classes: int | None, trust: bool) -> Found:
+def _huggingface(hub: Any, name: str, pretrained: bool, nb_classes: int | None, trust: bool) -> LoadedModel:
     classifiers, options = hub.AutoModelForImageClassification, {"trust_remote_code": trust}
     if not pretrained:
         options.update(_given("num_labels", nb_classes))
         config = _cached_first(hub.AutoConfig.from_pretrained, name, **options)
-        return Found(Logits(classifiers.from_config(config, trust_remote_code=trust)))
+        return LoadedModel(Logits(classifiers.from_config(config, trust_remote_code=trust)))
     if not trust:
         options["use_safetensors"] = True
     model = _cached_first(classifiers.from_pretrained, name, **options)
@@ -84,9 +84,9 @@ def _huggingface(hub: Any, name: str, pretrained: bool, nb_classes: int | None, 
         # Only its numbers are wanted: the processor itself may need torchvision.
         processor, _ = _cached_first(hub.ImageProcessingMixin.get_image_processor_dict, name)
     except OSError:
-        return Found(Logits(model))
+        return LoadedModel(Logits(model))
     reverse = bool(processor.get("do_flip_channel_order"))
-    return Found(Logits(model, reverse), _shape(model, processor), _processing(processor))
+    return LoadedModel(Logits(model, reverse), _shape(model, processor), _processing(processor))
 
 
 def _cached_first(load: Callable[..., Any], name: str, **options: Any) -> Any:
@@ -118,7 +118,7 @@ def _processing(processor: dict[str, Any]) -> Any:
     return _scaling((np.array(mean) + shift) / scale, np.array(std) * again / scale)
 
 
-HUBS: dict[str, Callable[[str, bool, int | None, bool], Found]] = {
+HUBS: dict[str, Callable[[str, bool, int | None, bool], LoadedModel]] = {
     "torchvision": torchvision,
     "timm": timm,
     "hf": huggingface,

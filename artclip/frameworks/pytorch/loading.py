@@ -12,7 +12,7 @@ from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
 from artclip import safety
-from artclip.frameworks.loaded import Found, said
+from artclip.frameworks.loaded import LoadedModel, said
 from artclip.frameworks.preprocessing import fitted_box, fitted_scaling
 from artclip.frameworks.pytorch import settings
 
@@ -66,12 +66,12 @@ def _program(path: str) -> bool:
     return "constants.pkl" in names or any(name.startswith("code/") for name in names)
 
 
-def load_script(path: str, trust: bool) -> Found:
+def load_script(path: str, trust: bool) -> LoadedModel:
     """A TorchScript program, or a whole pickled module: both are code."""
     if _program(path):
         if not trust:
             raise safety.Untrusted(path, "is a TorchScript program, which may read and write files")
-        return Found(torch.jit.load(path, map_location="cpu").eval())
+        return LoadedModel(torch.jit.load(path, map_location="cpu").eval())
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
@@ -84,7 +84,7 @@ def load_script(path: str, trust: bool) -> Found:
         raise safety.ModelFileError(
             f"{path} holds {what}; give package.module:factory as the model, and the file of its state dict as weights"
         )
-    return Found(found)
+    return LoadedModel(found)
 
 
 def save(model: nn.Module, path: str, input_shape: tuple[int, ...]) -> None:

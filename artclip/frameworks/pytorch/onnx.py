@@ -1,4 +1,4 @@
-"""ONNX files: as PyTorch modules where onnx2torch can convert them, else as closed boxes of onnxruntime."""
+"""ONNX files: as PyTorch modules where onnx2torch can convert them, else as black boxes of onnxruntime."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from artclip.frameworks.loaded import Found, library, said
+from artclip.frameworks.loaded import LoadedModel, library, said
 from artclip.safety import ModelFileError
 
 _DTYPES = {1: np.float32, 10: np.float16, 11: np.float64}  # elem_type of ONNX
@@ -17,7 +17,7 @@ _OPSET = 17  # the newest that onnx2torch has most rules for
 _CLOSE = 1e-3  # of outputs by both libraries, relative to the largest
 
 
-def load(path: str, trust: bool) -> Found:
+def load(path: str, trust: bool) -> LoadedModel:
     """The model in an ONNX file; with gradients if onnx2torch is there and agrees with onnxruntime."""
     graph = library("onnx", "onnx").load(path)
     library("onnx", "onnx").checker.check_model(graph)
@@ -30,19 +30,19 @@ def load(path: str, trust: bool) -> Found:
         )
     batch, *shape = (d.dim_value for d in kind.shape.dim)
     dtype = np.dtype(_DTYPES[kind.elem_type])
-    box = _closed_box(path, batch, dtype)
+    box = _black_box(path, batch, dtype)
     try:
-        return Found(_converted(graph, batch, tuple(shape), dtype, box), tuple(shape))
+        return LoadedModel(_converted(graph, batch, tuple(shape), dtype, box), tuple(shape))
     except Exception as error:  # a converter that is missing, has no rule, or needs a torchvision that does not fit
         warnings.warn(
-            f"{path} runs in onnxruntime, without gradients, so only closed-box attacks apply; onnx2torch cannot "
+            f"{path} runs in onnxruntime, without gradients, so only black-box attacks apply; onnx2torch cannot "
             f"convert it ({said(error)}). torch.onnx.export(..., opset_version={_OPSET}) may fare better",
             stacklevel=2,
         )
-    return Found(box, tuple(shape), closed_box=True)
+    return LoadedModel(box, tuple(shape), black_box=True)
 
 
-def _closed_box(path: str, batch: int, dtype: Any) -> Callable[[np.ndarray], np.ndarray]:
+def _black_box(path: str, batch: int, dtype: Any) -> Callable[[np.ndarray], np.ndarray]:
     session = library("onnxruntime", "onnx").InferenceSession(path, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
@@ -56,7 +56,7 @@ def _closed_box(path: str, batch: int, dtype: Any) -> Callable[[np.ndarray], np.
 
 
 def _converted(graph: Any, batch: int, shape: tuple[int, ...], dtype: Any, box: Callable[..., np.ndarray]) -> Any:
-    """The graph as a module, if it does what the closed box does."""
+    """The graph as a module, if it does what the black box does."""
     convert = import_module("onnx2torch").convert
     torch, programs = import_module("torch"), import_module("artclip.frameworks.pytorch.programs")
     converted = convert(_plain(graph)).eval()

@@ -94,7 +94,7 @@ def test_batchnorm_that_is_frozen_stays_so_in_loss_and_penalty():
     model.by_flag.moving_variance.assign(np.full(6, 2.0))
     f, batch = function_of(classifier), x[:16]
     before = [layer.moving_mean.numpy() for layer in (model.by_call, model.by_flag, model.trained)]
-    outputs = f.forward_beside(f.tensor(batch), f.tensor(batch))
+    outputs = f.forward_with_batch_statistics(f.tensor(batch), f.tensor(batch))
     np.testing.assert_allclose(outputs, model(batch, training=True), atol=1e-4)
     CLIPTrainer(classifier, seed=0).fit(x, y, batch_size=20, nb_epochs=2)
     after = [layer.moving_mean.numpy() for layer in (model.by_call, model.by_flag, model.trained)]

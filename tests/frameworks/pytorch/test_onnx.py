@@ -1,4 +1,4 @@
-"""ONNX files: closed boxes where nothing converts them, modules with gradients where onnx2torch does."""
+"""ONNX files: black boxes where nothing converts them, modules with gradients where onnx2torch does."""
 
 import re
 import sys
@@ -115,12 +115,12 @@ def test_what_is_no_classifier_of_images_is_said(tmp_path, alone):
     with pytest.raises(ValueError, match=r"net\.onnx takes 2 inputs \(x0, x1\); expected one batch of floats"):
         load_model(onnx_file(path, inputs=2))
     with (
-        pytest.warns(UserWarning, match="closed-box"),
+        pytest.warns(UserWarning, match="black-box"),
         pytest.raises(ValueError, match=r"net\.onnx does not tell the shape of one input; give input_shape"),
     ):
         load_model(onnx_file(path, side="w"))
     with (
-        pytest.warns(UserWarning, match="closed-box"),
+        pytest.warns(UserWarning, match="black-box"),
         pytest.raises(ValueError, match=r"gives outputs of shape \(1, 5\) for 1 input; expected \(1, 7\)"),
     ):
         load_model(onnx_file(path), nb_classes=7)
