@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from artclip import __version__, checks
+from artclip import checks
+from artclip._version import __version__
 from artclip.cli import compare, models
 
 DONE, FAILURE, BAD_INPUT = 0, 1, 2

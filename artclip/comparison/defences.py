@@ -120,8 +120,8 @@ def register(
     Args:
         name: without ``@``, ``:`` and ``,``.
         make: makes a trainer from (classifier, plan, *, option=default, ...), as :class:`Defence` says. ``plan`` is a
-            :class:`~artclip.comparison.training_config.TrainingConfig`. :class:`~artclip.comparison.art_trainers.EpochTrainer` makes such a
-            trainer of any of ART's.
+            :class:`~artclip.comparison.training_config.TrainingConfig`.
+            :class:`~artclip.comparison.art_trainers.EpochTrainer` makes such a trainer of any of ART's.
         paper: where it comes from.
         frameworks: those on which it works.
 

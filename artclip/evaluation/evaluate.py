@@ -102,8 +102,8 @@ def evaluate(
     classifier, remarks = evaluated.classifier, list(evaluated.remarks)
     if classifier.f.approximated:
         remarks.append(
-            f"Gradients pass {', '.join(classifier.f.approximated)} as ART estimates it, by the identity for most defences "
-            "(BPDA, Athalye et al. 2018, arXiv 1802.00420); forward passes are the real ones"
+            f"Gradients pass {', '.join(classifier.f.approximated)} as ART estimates it, by the identity for most "
+            "defences (BPDA, Athalye et al. 2018, arXiv 1802.00420); forward passes are the real ones"
         )
     if isinstance(attacks, str) and attacks in SETS:
         chosen = for_model(attacks, norm, classifier)

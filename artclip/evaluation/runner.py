@@ -119,9 +119,9 @@ class AttackRunner:
                 outcome.examples[int(i)] = example
 
     def _key(self, c: AttackConfig, index: np.ndarray, block: int) -> str:
-        threat = [c.name, c.attack.title, c.options, str(self.threat.norm), self.threat.eps, self.seed, block]
+        attack = [c.name, c.attack.title, c.options, str(self.threat.norm), self.threat.eps, self.seed, block]
         try:
-            return digest(self.key, content_digest(c.attack.stages), threat, index)
+            return digest(self.key, content_digest(c.attack.stages), attack, index)
         except NotHashable:
             return ""
 

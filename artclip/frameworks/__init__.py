@@ -207,8 +207,12 @@ def output_activation_of(f: Function, x: Any) -> Any:
     return import_module(_HEADS[f.name]).find(f, x) if f.name in _HEADS else None
 
 
-def trainable_of(estimator: Any) -> Trainable:
+def trainable_of(estimator: Any, distributed: bool = False) -> Trainable:
     """The adapter of an ART estimator that can be trained.
+
+    Args:
+        estimator: ART PyTorch or TensorFlow estimator.
+        distributed: train it on all devices that work together, where there are several.
 
     Raises:
         TypeError: the object is not such an estimator.
@@ -224,6 +228,8 @@ def trainable_of(estimator: Any) -> Trainable:
         raise TypeError(f"classifier is a {_bases(estimator)[0]}, which artclip cannot train; {hint}")
     f: Trainable = adapter(estimator)
     refuse_approximated(f)
+    if distributed:
+        f = import_module(f"{FRAMEWORKS[f.name][2]}.distributed").on_all_devices(f)
     return f
 
 

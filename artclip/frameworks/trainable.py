@@ -44,13 +44,9 @@ class Trainable(Function):
     """Whether this process shows progress and writes to the disk: one of those that train together does."""
 
     @property
-    def alone(self) -> bool:
+    def is_single_process(self) -> bool:
         """Whether no other process trains with this one."""
         return True
-
-    def spread(self) -> Trainable:
-        """This estimator, to be trained on all devices that work together, where there are several."""
-        return self
 
     def broadcast(self, value: Any) -> Any:
         """The value that the leading process has."""

@@ -135,7 +135,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         """
         checks.positive_integer("batch_size", batch_size)
         verbose, drop_last, resume = self._fit_options(kwargs, ("verbose", "drop_last", "resume"))
-        trainable = trainable_of(self._classifier).spread()
+        trainable = trainable_of(self._classifier, distributed=True)
         schedule = self._prepared(trainable, scheduler, scheduler_interval, max_grad_norm)
         start = self._start(trainable, resume)
         x, y = checks.data(x, y, trainable.input_shape, trainable.nb_classes, box=trainable.clip_values)
@@ -168,7 +168,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
             ValueError, TypeError, FloatingPointError: as :meth:`fit`.
         """
         verbose, resume = self._fit_options(kwargs, ("verbose", "resume"))
-        trainable = trainable_of(self._classifier).spread()
+        trainable = trainable_of(self._classifier, distributed=True)
         schedule = self._prepared(trainable, scheduler, scheduler_interval, max_grad_norm)
         start = self._start(trainable, resume)
         batches = GeneratorBatches(trainable, generator, keep=self.target_accuracy is not None)

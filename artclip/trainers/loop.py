@@ -104,7 +104,7 @@ class Epochs:
         self._lately = math.nan  # accuracy of the last third of the batches before a check
         self._warned: set[str] = set()
         self.point: Any = None
-        """A :class:`TrainingState`, where to go back to: the last check at which all was well, or the start of the epoch."""
+        """The :class:`TrainingState` to go back to: the last check at which all was well, or the start of the epoch."""
 
     def _fit_to(self, x: Tensor, y: Tensor, state: Any = None, step: Any = 0) -> list[Objective]:
         """The loss, and before it what there is to every step."""
@@ -140,7 +140,7 @@ class Epochs:
         return state if every_step is None else every_step.prepared(state, step)
 
     def _weight(self, penalty: Tensor, lamda: Any, max_step_weight: Any) -> Tensor:
-        """The max_step_weight weight, λ·interval, but less where the penalty would outweigh ``most``; and less than λ only
+        """The weight of a step: λ·interval, but less where the penalty would outweigh its cap, and less than λ only
         where λ·penalty would outweigh it four times."""
         (value,) = self._f.constants([penalty])
         share = self._regularizer.penalty_cap / value

@@ -70,7 +70,7 @@ def probe(f: Trainable, x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
 
     Nothing at all where several processes train together: one of them alone cannot ask.
     """
-    if not f.alone:
+    if not f.is_single_process:
         return {}
     x, y = np.asarray(x[:_SAMPLES]), np.asarray(y[:_SAMPLES])
     with f.seeded(0), f.unchanged():

@@ -12,8 +12,8 @@ from torch import nn
 
 from artclip import CLIPTrainer, lipschitz_lower_bound
 from artclip.frameworks import trainable_of
-from artclip.frameworks.keras import nets
-from artclip.frameworks.pytorch import nets
+from artclip.frameworks.keras import nets as keras_nets
+from artclip.frameworks.pytorch import nets as torch_nets
 from artclip.trainers.loop import Epochs
 
 NB_STEPS, BATCH_SIZE, NB_CLASSES = 20, 32, 4
@@ -168,11 +168,11 @@ def test_same_lower_bound():
     )  # the random starts differ: axes are in another order
 
 
-@pytest.mark.parametrize("name", nets.NETS)
+@pytest.mark.parametrize("name", torch_nets.NETS)
 def test_nets_by_name_have_the_same_shapes(name):
-    assert nets.NETS.keys() == nets.NETS.keys()
-    one = nets.make_classifier(name, (1, 8, 8), 10).model
-    other = nets.make_classifier(name, (8, 8, 1), 10).model
+    assert torch_nets.NETS.keys() == keras_nets.NETS.keys()
+    one = torch_nets.make_classifier(name, (1, 8, 8), 10).model
+    other = keras_nets.make_classifier(name, (8, 8, 1), 10).model
     sizes = sorted(p.numel() for p in one.parameters()), sorted(int(np.prod(w.shape)) for w in other.trainable_weights)
     assert sizes[0] == sizes[1]
     with torch.no_grad():

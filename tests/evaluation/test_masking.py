@@ -189,7 +189,7 @@ def test_a_broken_certificate_is_our_error(plain):
     found = evaluate(plain, X_TEST[:50], Y_TEST[:50], attacks=["pgd"], **OPTIONS)
     told = probe()
     told.broken, told.certified = found.outcomes[0].broken, np.full(50, 10.0)
-    told.runner = type("AttackRunner", (), {"task": type("Task", (), {"eps": EPS})})
+    told.runner = type("AttackRunner", (), {"threat": type("ThreatModel", (), {"eps": EPS})})
     assert masking.contradiction(told).name == "contradiction, an error of artclip's"
     told.certified = np.where(told.broken, 0.0, 10.0)
     assert masking.contradiction(told) is None

@@ -10,12 +10,12 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from artclip.frameworks.keras import layers
+from artclip.frameworks.keras.layers import layers_of as all_layers_of
 
 
 def layers_of(model: Any) -> list[Any]:
     """The BatchNormalization layers of a model."""
-    return [m for m in layers.layers_of(model) if isinstance(m, keras.layers.BatchNormalization)]
+    return [m for m in all_layers_of(model) if isinstance(m, keras.layers.BatchNormalization)]
 
 
 def learning(model: Any, layers: list[Any], spec: tf.TensorSpec) -> list[Any]:
@@ -29,7 +29,7 @@ def learning(model: Any, layers: list[Any], spec: tf.TensorSpec) -> list[Any]:
         layers: its BatchNormalization layers.
         spec: of its inputs.
     """
-    if all(type(layer).__module__.startswith("keras.") for layer in layers.layers_of(model)):
+    if all(type(layer).__module__.startswith("keras.") for layer in all_layers_of(model)):
         return layers
     called, by_batch = set(), set()
 

@@ -25,7 +25,12 @@ def strategy_of(model: Any) -> Any:
     return found if found is not None and found.num_replicas_in_sync > 1 else None
 
 
-class TensorFlowReplicas(TensorFlowEstimator):
+def on_all_devices(f: TensorFlowEstimator) -> TensorFlowEstimator:
+    """The estimator, to be trained on all replicas of the strategy its model was made under, where there are several."""
+    return DistributedTensorFlowEstimator(f.estimator) if strategy_of(f.model) is not None else f
+
+
+class DistributedTensorFlowEstimator(TensorFlowEstimator):
     """An ART TensorFlow or Keras classifier, trained on all replicas of the strategy its model was made under.
 
     The batch size is that of all replicas together. BatchNorm normalises by the rows of its replica. Where the strategy
@@ -45,11 +50,8 @@ class TensorFlowReplicas(TensorFlowEstimator):
         self._reduction = None if self._reduction == "none" else self._reduction
 
     @property
-    def alone(self) -> bool:
+    def is_single_process(self) -> bool:
         return self._nb_workers == 1
-
-    def spread(self) -> TensorFlowReplicas:
-        return self
 
     def check_trainable(self) -> None:
         super().check_trainable()

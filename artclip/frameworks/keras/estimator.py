@@ -72,12 +72,6 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         self.told_threshold, self.told_shares = layers.threshold_of(self._loss)
         self.threshold = 0.5 if self.told_threshold is None else self.told_threshold
 
-    def spread(self) -> TensorFlowEstimator:
-        from artclip.frameworks.keras import distributed
-
-        several = distributed.strategy_of(self.model) is not None
-        return distributed.TensorFlowReplicas(self.estimator) if several else self
-
     def _deployed(self, x: tf.Tensor) -> tf.Tensor:
         return self.model(self._preprocessing.deployed(x), training=False)
 

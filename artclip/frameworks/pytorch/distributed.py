@@ -32,12 +32,17 @@ def several() -> bool:
             f"torchrun started {os.environ['WORLD_SIZE']} processes, but they have no process group, so each trains a "
             "model of its own; call torch.distributed.init_process_group() first",
             RuntimeWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
     return False
 
 
-class TorchRanks(TorchEstimator):
+def on_all_devices(f: TorchEstimator) -> TorchEstimator:
+    """The estimator, to be trained by all processes that work together, where there are several."""
+    return DistributedTorchEstimator(f.estimator) if several() else f
+
+
+class DistributedTorchEstimator(TorchEstimator):
     """An ART PyTorch estimator, trained by all processes of the process group.
 
     BatchNorm normalises by the rows of its process, as in DistributedDataParallel; running averages are averaged. Every
@@ -60,11 +65,8 @@ class TorchRanks(TorchEstimator):
         self._sharing, self._total, self._own = False, 0, slice(0, 0)
 
     @property
-    def alone(self) -> bool:
+    def is_single_process(self) -> bool:
         return False
-
-    def spread(self) -> TorchRanks:
-        return self
 
     @contextmanager
     def fitting(self, seed: int) -> Iterator[None]:

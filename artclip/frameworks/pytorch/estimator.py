@@ -74,11 +74,6 @@ class TorchEstimator(TorchFunction, Trainable):
         self._preprocessing = Preprocessing(self.estimator, self.tensor, PreprocessorPyTorch, through)
         self.scaling = self._preprocessing.scaling
 
-    def spread(self) -> TorchEstimator:
-        from artclip.frameworks.pytorch import distributed
-
-        return distributed.TorchRanks(self.estimator) if distributed.several() else self
-
     def _deployed(self, x: torch.Tensor) -> torch.Tensor:
         return self.module(self._preprocessing.deployed(x))[-1]
 

@@ -16,7 +16,7 @@ from tests.frameworks.several import assert_same
 from tests.nets import tensorflow_nets as nets
 
 SAME = ("default", "persistent", "bracket", "weight", "keras")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")

@@ -108,7 +108,7 @@ def test_lamda_zero_is_keras_own_fit():
 def test_steps_are_compiled_once_whatever_the_epoch_the_batch_or_lamda(make, monkeypatch):
     seen = []
     original = base.trainable_of
-    monkeypatch.setattr(base, "trainable_of", lambda c: (seen.append(original(c)), seen[-1])[1])
+    monkeypatch.setattr(base, "trainable_of", lambda c, **k: (seen.append(original(c, **k)), seen[-1])[1])
     trainer = make(nets.classifier("batchnorm"), target_accuracy=0.7, warmup_epochs=1, seed=0)
     trainer.fit(*nets.data("batchnorm", n=203), batch_size=20, nb_epochs=8)  # the last batch holds 3
     assert len({r["lamda"] for r in trainer.history}) > 2

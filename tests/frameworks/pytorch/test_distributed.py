@@ -15,7 +15,7 @@ from torch import nn
 
 from artclip import CLIPTrainer
 from artclip.frameworks import trainable_of
-from artclip.frameworks.pytorch.distributed import TorchRanks
+from artclip.frameworks.pytorch.distributed import DistributedTorchEstimator, on_all_devices
 from tests.frameworks.several import assert_same
 from tests.nets import torch_nets as nets
 
@@ -28,7 +28,7 @@ def run(launcher, path, names, *more):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, *launcher, ",".join(names), str(path), *map(str, more)],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         env=environment,
         capture_output=True,
         text=True,
@@ -80,14 +80,14 @@ def group(tmp_path):
 
 def test_a_group_of_one_is_no_group(group):
     f = trainable_of(nets.classifier())
-    assert f.spread() is f
+    assert on_all_devices(f) is f
 
 
 def test_data_of_another_kind_on_another_process_is_refused(group, monkeypatch):
     classifier = nets.classifier()
     monkeypatch.setattr("artclip.frameworks.pytorch.distributed.several", lambda: True)
     monkeypatch.setattr(
-        TorchRanks, "agreed", lambda self, value: {**value, "data": "other"} if isinstance(value, dict) else value
+        DistributedTorchEstimator, "broadcast", lambda self, value: {**value, "data": "other"} if isinstance(value, dict) else value
     )
     before = nets.weights(classifier)
     with pytest.raises(ValueError, match="this process and the first one were given different data; all processes"):
