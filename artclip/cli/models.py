@@ -239,7 +239,7 @@ def _lipschitz(arguments: argparse.Namespace) -> None:
     checks.positive("max_seconds", arguments.max_seconds)
     output = writable(arguments.output)
     if output is not None:
-        from artclip.evaluation.plots import plot_bracket
+        from artclip.lipschitz.plot import plot_bracket
     classifier, ((x, _), _) = _load(arguments)
     norms = {"norm": arguments.norm, "output_norm": arguments.output_norm}
     verbose = sys.stderr.isatty()

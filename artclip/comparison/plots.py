@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from artclip.evaluation.examples import draw_input, short
-from artclip.evaluation.plots import new_figure
-
-if TYPE_CHECKING:
-    from artclip.comparison.experiment import RunResult
-    from artclip.comparison.result import Comparison
+from artclip.comparison.data import ComparisonData
+from artclip.comparison.experiment import RunResult
+from artclip.reporting.figures import draw_input, new_figure, short
 
 _COLOURS = (
     "#6b7280",
@@ -31,7 +28,7 @@ _MARKERS = "osD^vP*X<>"
 _MOST_PAIRS = 6
 
 
-def plot_comparison(comparison: Comparison) -> Any:
+def plot_comparison(comparison: ComparisonData) -> Any:
     """Security curves with a band over the seeds, and the trade of clean against robust accuracy.
 
     Args:
@@ -47,12 +44,12 @@ def plot_comparison(comparison: Comparison) -> Any:
     return _panels(comparison, [_draw_curves, _draw_trade])
 
 
-def plot_steepness(comparison: Comparison) -> Any:
+def plot_steepness(comparison: ComparisonData) -> Any:
     """Accuracy against the Lipschitz bracket, and λ and the pairs' mean quotient over the epochs."""
     return _panels(comparison, [_draw_lipschitz, _draw_quotients, _draw_lamda])
 
 
-def plot_pairs(comparison: Comparison) -> Any:
+def plot_pairs(comparison: ComparisonData) -> Any:
     """The steepest pair found of each defence: u, v and their difference; of the first seed."""
     chosen = [c for c in _first_cells(comparison) if "u" in c.arrays][:_MOST_PAIRS]
     if not chosen:
@@ -74,7 +71,7 @@ def plot_pairs(comparison: Comparison) -> Any:
     return figure
 
 
-def plot_examples(comparison: Comparison) -> Any:
+def plot_examples(comparison: ComparisonData) -> Any:
     """Adversarial examples of each defence, within the budget; of the first seed."""
     chosen = [c for c in _first_cells(comparison) if "samples" in c.arrays][:_MOST_PAIRS]
     if not chosen:
@@ -95,7 +92,7 @@ def plot_examples(comparison: Comparison) -> Any:
     return figure
 
 
-def _panels(comparison: Comparison, draw: list[Callable[[Any, Comparison], None]]) -> Any:
+def _panels(comparison: ComparisonData, draw: list[Callable[[Any, ComparisonData], None]]) -> Any:
     rows = [row for row in comparison.rows if not row["error"]]
     if not rows:
         raise ValueError("no training succeeded, so there is nothing to show")
@@ -113,7 +110,7 @@ def _panels(comparison: Comparison, draw: list[Callable[[Any, Comparison], None]
     return figure
 
 
-def _draw_curves(axes: Any, comparison: Comparison) -> None:
+def _draw_curves(axes: Any, comparison: ComparisonData) -> None:
     for cells, colour, marker in _rows(comparison):
         curves = [c.curve for c in cells if c.curve]
         if not curves:
@@ -129,7 +126,7 @@ def _draw_curves(axes: Any, comparison: Comparison) -> None:
     axes.set_title(f"Short PGD on {e.curve_samples} samples, band: ± std over seeds", fontsize=10)
 
 
-def _draw_trade(axes: Any, comparison: Comparison) -> None:
+def _draw_trade(axes: Any, comparison: ComparisonData) -> None:
     means = []
     for cells, colour, marker in _rows(comparison):
         points = 100 * np.array(
@@ -147,7 +144,7 @@ def _draw_trade(axes: Any, comparison: Comparison) -> None:
     axes.set_title("What robustness costs; each dot a seed, dotted: the front of means", fontsize=10)
 
 
-def _draw_lipschitz(axes: Any, comparison: Comparison) -> None:
+def _draw_lipschitz(axes: Any, comparison: ComparisonData) -> None:
     for cells, colour, marker in _rows(comparison):
         for c in cells:
             low, high = c.figures.get("lipschitz_lower"), c.figures.get("lipschitz_upper")
@@ -162,18 +159,18 @@ def _draw_lipschitz(axes: Any, comparison: Comparison) -> None:
     axes.set_title("Accuracy against steepness", fontsize=10)
 
 
-def _draw_quotients(axes: Any, comparison: Comparison) -> None:
+def _draw_quotients(axes: Any, comparison: ComparisonData) -> None:
     _over_epochs(axes, comparison, "lipschitz")
     axes.set_ylabel("mean quotient of the training pairs")
     axes.set_title("Steepness while training (no bound)", fontsize=10)
 
 
-def _draw_lamda(axes: Any, comparison: Comparison) -> None:
+def _draw_lamda(axes: Any, comparison: ComparisonData) -> None:
     _over_epochs(axes, comparison, "lamda")
     axes.set_ylabel("λ"), axes.set_title("λ while training", fontsize=10)
 
 
-def _over_epochs(axes: Any, comparison: Comparison, key: str) -> None:
+def _over_epochs(axes: Any, comparison: ComparisonData, key: str) -> None:
     drawn = False
     for cells, colour, _ in _rows(comparison):
         for c in cells:
@@ -193,7 +190,7 @@ def _of(cell: RunResult, metric: str) -> float:
     return math.nan if value is None else value  # which is not drawn
 
 
-def _rows(comparison: Comparison) -> list[tuple[list[RunResult], str, str]]:
+def _rows(comparison: ComparisonData) -> list[tuple[list[RunResult], str, str]]:
     """The cells of each row that have figures, with colour and marker."""
     found = []
     for row in comparison.rows:
@@ -203,7 +200,7 @@ def _rows(comparison: Comparison) -> list[tuple[list[RunResult], str, str]]:
     return found
 
 
-def _look(comparison: Comparison, net: str, defence: str) -> tuple[str, str]:
+def _look(comparison: ComparisonData, net: str, defence: str) -> tuple[str, str]:
     """A colour for each defence, a marker for each net, or for each defence where there is one net."""
     defences = list(dict.fromkeys(c.defence for c in comparison.cells))
     place = defences.index(defence)
@@ -211,13 +208,13 @@ def _look(comparison: Comparison, net: str, defence: str) -> tuple[str, str]:
     return _COLOURS[place % len(_COLOURS)], _MARKERS[(nets.index(net) if len(nets) > 1 else place) % len(_MARKERS)]
 
 
-def _first_cells(comparison: Comparison) -> list[RunResult]:
+def _first_cells(comparison: ComparisonData) -> list[RunResult]:
     return [cells[0] for cells, *_ in _rows(comparison)]
 
 
-def _name(comparison: Comparison, row: dict[str, Any]) -> str:
+def _name(comparison: ComparisonData, row: dict[str, Any]) -> str:
     return f"{row['net']}, {row['defence']}" if comparison.many_nets else str(row["defence"])
 
 
-def _label(comparison: Comparison, cell: RunResult) -> str:
+def _label(comparison: ComparisonData, cell: RunResult) -> str:
     return short(_name(comparison, {"net": cell.net, "defence": cell.defence}), 24)

@@ -2,9 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
-from artclip.comparison.reproduce import Figures, Table
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """A published table, and the setting in which it is measured again.
+
+    Attributes:
+        name: of the table.
+        source: where it was published.
+        data: name of the data.
+        nb_training: how many training samples are used, the first ones; ``None`` for all.
+        options: of :func:`artclip.compare`.
+        rows: published name -> defence.
+        columns: published title -> metric of a row, as ``pgd``.
+        published: published name -> title -> figure, in % but for λ.
+        setting: what is known of the published setting, and what is assumed here.
+        claims: text -> whether it holds, from the mean figures by published name and metric, in % but for λ.
+    """
+
+    name: str
+    source: str
+    data: str
+    nb_training: int | None
+    options: dict[str, Any]
+    rows: dict[str, str]
+    columns: dict[str, str]
+    published: dict[str, Figures]
+    setting: str
+    claims: dict[str, Callable[[dict[str, Figures]], bool]] = field(default_factory=dict)
+
 
 _TITLES = ("train", "test", "noise", "PGD", "λ")
 
@@ -13,7 +45,7 @@ def _rows(figures: dict[str, tuple[float, ...]], titles: tuple[str, ...]) -> dic
     return {name: dict(zip(titles, values, strict=True)) for name, values in figures.items()}
 
 
-README = Table(
+README = PublishedTable(
     name="README",
     source="README of github.com/TimRoith/CLIP, mean of 3 runs",
     data="mnist",
@@ -63,8 +95,8 @@ _TALK_ROWS = {
 _ATTACKS = ("noise", "pgd", "pgd-margin", "square", "autoattack-set")
 
 
-def _talk(name: str, figures: tuple[tuple[float, ...], ...], options: dict[str, Any], **more: Any) -> Table:
-    return Table(
+def _talk(name: str, figures: tuple[tuple[float, ...], ...], options: dict[str, Any], **more: Any) -> PublishedTable:
+    return PublishedTable(
         options={**options, "attack_samples": 500, "attacks": _ATTACKS},
         name=name,
         source="T. Roith, talk of 31 October 2025",
@@ -148,4 +180,4 @@ FASHION = _talk(
     claims={**_CLAIMS, "noise best at Weight Reg. 0.85": lambda r: _best("noise", r) == "Weight Reg. 0.85"},
 )
 
-TABLES: dict[str, tuple[Table, ...]] = {"readme": (README,), "talk": (MNIST, FASHION)}
+TABLES: dict[str, tuple[PublishedTable, ...]] = {"readme": (README,), "talk": (MNIST, FASHION)}

@@ -7,14 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from html import escape
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from artclip.comparison import table
+from artclip.comparison import plots, table
+from artclip.comparison.data import ComparisonData
+from artclip.comparison.significance import best
 from artclip.reporting.html import card, cell, column, document, head, number, picture, settings
 from artclip.reporting.html import table as html_table
-
-if TYPE_CHECKING:
-    from artclip.comparison.result import Comparison
 
 _BODY = Template("""<header>
 <p class="quiet">Comparison of defences, attacks within $budget</p>
@@ -74,7 +73,7 @@ document.querySelectorAll("table.sortable th button").forEach(function (button) 
 """
 
 
-def comparison_page(comparison: Comparison) -> str:
+def comparison_page(comparison: ComparisonData) -> str:
     """The report of a comparison.
 
     Args:
@@ -104,7 +103,7 @@ def comparison_page(comparison: Comparison) -> str:
     return document(title, body, _SORT)
 
 
-def rerun(comparison: Comparison) -> str:
+def rerun(comparison: ComparisonData) -> str:
     """Python code that compares in the same way; data and nets that are no names are left to fill in."""
     s, e = comparison.settings, comparison.experiment
     defaults = type(e)(framework=e.framework)
@@ -119,13 +118,13 @@ def rerun(comparison: Comparison) -> str:
     return "\n".join(["from artclip import compare", "", "comparison = compare(", *lines, ")"])
 
 
-def _good(comparison: Comparison) -> list[dict[str, Any]]:
+def _good(comparison: ComparisonData) -> list[dict[str, Any]]:
     """The rows that did not fail, the most robust first; those without a worst case last."""
     good = [row for row in comparison.rows if not row["error"]]
     return sorted(good, key=lambda row: -(-1.0 if row["worst"]["mean"] is None else row["worst"]["mean"]))
 
 
-def _cards(comparison: Comparison) -> str:
+def _cards(comparison: ComparisonData) -> str:
     good = _good(comparison)
     if not good:
         return '<div class="sign"><h3>No training succeeded</h3></div>'
@@ -142,7 +141,7 @@ def _cards(comparison: Comparison) -> str:
     return f'<div class="cards">{"".join(cards)}</div>'
 
 
-def _cautions(comparison: Comparison, row: dict[str, Any], nb_rows: int) -> list[str]:
+def _cautions(comparison: ComparisonData, row: dict[str, Any], nb_rows: int) -> list[str]:
     """What must be said of the row whose worst case is highest."""
     said = []
     interval = row["worst"].get("interval")
@@ -150,7 +149,7 @@ def _cautions(comparison: Comparison, row: dict[str, Any], nb_rows: int) -> list
         said.append(f"95 % interval {100 * interval[0]:.1f} to {100 * interval[1]:.1f} %.")
     if nb_rows > 1:
         said.append("Chosen as the highest on these very samples, so it flatters a little.")
-        found = comparison.best("worst")
+        found = best(comparison, "worst")
         alike = [] if found is None else [_name(comparison, r.row) for r in found.rivals if not r.behind]
         if alike:
             said.append(f"These samples and seeds do not tell it from {', '.join(alike)}.")
@@ -159,16 +158,16 @@ def _cautions(comparison: Comparison, row: dict[str, Any], nb_rows: int) -> list
     return said
 
 
-def _table(comparison: Comparison) -> str:
+def _table(comparison: ComparisonData) -> str:
     titles, lines = table.cells(comparison)
     chosen = table.columns(comparison)
     first = 1 + comparison.many_nets
     rows = []
     for row, line in zip(comparison.rows, lines, strict=True):
         cells = [_sorted(head(text), text) for text, _ in line[:first]]
-        for c, (text, best) in zip(chosen, line[first:-1], strict=True):
+        for c, (text, is_best) in zip(chosen, line[first:-1], strict=True):
             said = number(text)
-            if best:
+            if is_best:
                 said = said.replace(">", "><b>", 1).replace("</td>", "</b></td>")
             interval = (row.get(c.metric) or {}).get("interval")
             if interval is not None:
@@ -194,8 +193,7 @@ def _button(tag: str, title: str) -> str:
     return tag.replace(f">{said}<", f'><button type="button">{said}</button><')
 
 
-def _figures(comparison: Comparison) -> str:
-    from artclip.comparison import plots
+def _figures(comparison: ComparisonData) -> str:
 
     shown: list[tuple[str, Callable[[Any], Any], str, str]] = [
         (
@@ -219,9 +217,9 @@ def _figures(comparison: Comparison) -> str:
     return found
 
 
-def _paired(comparison: Comparison) -> str:
+def _paired(comparison: ComparisonData) -> str:
     """The row with the highest worst case against each other: seed by seed, and over all seeds."""
-    found = comparison.best("worst")
+    found = best(comparison, "worst")
     if found is None:
         return ""
     first, rows = found.row, []
@@ -239,5 +237,5 @@ def _paired(comparison: Comparison) -> str:
     return f"<h2>{escape(_name(comparison, first))}, sample by sample</h2>{html_table(heads, rows, 'middle')}"
 
 
-def _name(comparison: Comparison, row: dict[str, Any]) -> str:
+def _name(comparison: ComparisonData, row: dict[str, Any]) -> str:
     return f"{row['defence']} ({row['net']})" if comparison.many_nets else str(row["defence"])

@@ -3,46 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from artclip import checks
 from artclip.comparison.compare import compare
 from artclip.comparison.experiment import Experiment
+from artclip.comparison.published import TABLES, Figures, PublishedTable
 from artclip.comparison.result import Comparison
 from artclip.reporting.records import as_json
-
-Figures = dict[str, float]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A published table, and the setting in which it is measured again.
-
-    Attributes:
-        name: of the table.
-        source: where it was published.
-        data: name of the data.
-        nb_training: how many training samples are used, the first ones; ``None`` for all.
-        options: of :func:`artclip.compare`.
-        rows: published name -> defence.
-        columns: published title -> metric of a row, as ``pgd``.
-        published: published name -> title -> figure, in % but for λ.
-        setting: what is known of the published setting, and what is assumed here.
-        claims: text -> whether it holds, from the mean figures by published name and metric, in % but for λ.
-    """
-
-    name: str
-    source: str
-    data: str
-    nb_training: int | None
-    options: dict[str, Any]
-    rows: dict[str, str]
-    columns: dict[str, str]
-    published: dict[str, Figures]
-    setting: str
-    claims: dict[str, Callable[[dict[str, Figures]], bool]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,7 +23,7 @@ class Reproduction:
         comparison: what was found.
     """
 
-    table: Table
+    table: PublishedTable
     comparison: Comparison
 
     @property
@@ -121,8 +90,6 @@ def reproduce(
         ValueError: an unknown name.
         FileNotFoundError: the data are not at hand.
     """
-    from artclip.comparison.published import TABLES
-
     checks.one_of("name", name, TABLES)
     load, found = Experiment(framework=framework).load, []
     for table in TABLES[name]:
@@ -159,7 +126,7 @@ def beside(
     """Published / ours as the lines of a Markdown table.
 
     Args:
-        name, columns, published: of a :class:`Table`.
+        name, columns, published: of a :class:`PublishedTable`.
         ours: published name -> metric -> figure.
         more: title -> metric of columns that have no published figures.
     """

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from artclip.comparison.data import ComparisonData
 from artclip.comparison.paired import holm, over_seeds, sign_flip
-
-if TYPE_CHECKING:
-    from artclip.comparison.result import Comparison
 
 ALPHA = 0.05
 
@@ -51,7 +49,7 @@ class Best:
         return bool(self.rivals) and all(rival.behind for rival in self.rivals)
 
 
-def best(comparison: Comparison, metric: str) -> Best | None:
+def best(comparison: ComparisonData, metric: str) -> Best | None:
     """The row with the highest mean of an accuracy, and what tells it from the others.
 
     Args:
@@ -72,7 +70,7 @@ def best(comparison: Comparison, metric: str) -> Best | None:
     return Best(first, [Rival(row, p) for row, p in zip(others, holm(found), strict=True)])
 
 
-def _p_value(comparison: Comparison, metric: str, row: dict[str, Any], other: dict[str, Any]) -> float | None:
+def _p_value(comparison: ComparisonData, metric: str, row: dict[str, Any], other: dict[str, Any]) -> float | None:
     """The larger p-value of two tests: of the samples, exactly, and of samples and seeds where there are seeds."""
     name = "clean" if metric == "test" else metric
     kept, others = (

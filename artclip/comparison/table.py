@@ -5,16 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
+from artclip.comparison.data import ComparisonData
 from artclip.comparison.significance import best
 from artclip.evaluation.attacks import NONE
-from artclip.reporting.intervals import wilson
-
-if TYPE_CHECKING:
-    from artclip.comparison.result import Comparison
 
 
 @dataclass(frozen=True)
@@ -49,27 +44,7 @@ class Column:
         return format(figure * self.scale, self.form)
 
 
-def summary(values: list[float | None], nb_samples: int | None = None) -> dict[str, Any]:
-    """Mean, standard deviation (n - 1) and values over the seeds, and the 95 % interval of a mean share.
-
-    A mean of ``None`` where a seed has none, a deviation of ``None`` where there are not two seeds, and an interval
-    only where ``nb_samples``, from which the share is, is known.
-    """
-    found: dict[str, Any] = {"mean": None, "std": None, "values": values}
-    if nb_samples is not None:
-        found |= {"nb_samples": nb_samples, "interval": None}
-    if not values or any(v is None for v in values):
-        return found
-    numbers = np.array(values, float)
-    found["mean"] = float(numbers.mean())
-    if len(numbers) > 1:
-        found["std"] = float(numbers.std(ddof=1))
-    if nb_samples:
-        found["interval"] = list(wilson(found["mean"], nb_samples))
-    return found
-
-
-def columns(comparison: Comparison) -> list[Column]:
+def columns(comparison: ComparisonData) -> list[Column]:
     """The columns that have figures, from left to right."""
     e = comparison.experiment
     norm = comparison.settings["norm"]
@@ -97,11 +72,11 @@ def columns(comparison: Comparison) -> list[Column]:
     return [c for c in found if c.metric == "worst" or _has(comparison, c.metric)]
 
 
-def _has(comparison: Comparison, metric: str) -> bool:
+def _has(comparison: ComparisonData, metric: str) -> bool:
     return any((row.get(metric) or {}).get("mean") is not None for row in comparison.rows)
 
 
-def cells(comparison: Comparison, intervals: bool = False) -> tuple[list[str], list[list[tuple[str, bool]]]]:
+def cells(comparison: ComparisonData, intervals: bool = False) -> tuple[list[str], list[list[tuple[str, bool]]]]:
     """Titles; and for each row its cells, each with whether it is told from all others of its column as the best."""
     chosen, many = columns(comparison), comparison.many_nets
     found = {c.metric: best(comparison, c.metric) if c.best else None for c in chosen}
@@ -125,7 +100,7 @@ def signs(row: dict[str, Any]) -> str:
     return ("! " if row["doubtful"] else "") + (said or ("none" if row["probed"] else "not looked for"))
 
 
-def markdown(comparison: Comparison, intervals: bool = False) -> str:
+def markdown(comparison: ComparisonData, intervals: bool = False) -> str:
     """A table of equal widths; bold is what :func:`cells` tells from all others."""
     titles, lines = cells(comparison, intervals)
     texts = [[f"**{text}**" if best else text.replace("|", "\\|") for text, best in line] for line in lines]
@@ -149,7 +124,7 @@ _LATEX |= {"^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "±": r"$\pm$"
 _LATEX |= {"×": r"$\times$", "λ": r"$\lambda$", "–": "--", "σ": r"$\sigma$", "ε": r"$\varepsilon$"}
 
 
-def latex(comparison: Comparison, intervals: bool = False) -> str:
+def latex(comparison: ComparisonData, intervals: bool = False) -> str:
     """A ``tabular`` with the rules of the package booktabs; bold is what :func:`cells` tells from all others."""
     titles, lines = cells(comparison, intervals)
     first = 1 + comparison.many_nets
@@ -167,7 +142,7 @@ def _latex(text: str) -> str:
     return "".join(_LATEX.get(sign, sign) for sign in text)
 
 
-def records(comparison: Comparison) -> list[dict[str, Any]]:
+def records(comparison: ComparisonData) -> list[dict[str, Any]]:
     """One flat dict a row: net, defence, and for each metric its mean and, with more seeds, its standard deviation.
 
     Accuracies come with the ends of their 95 % interval, as ``worst_low`` and ``worst_high``.
@@ -187,7 +162,7 @@ def records(comparison: Comparison) -> list[dict[str, Any]]:
     return found
 
 
-def as_csv(comparison: Comparison) -> str:
+def as_csv(comparison: ComparisonData) -> str:
     """:func:`records` as comma-separated values; shares in [0, 1]."""
     rows, file = records(comparison), io.StringIO()
     writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")

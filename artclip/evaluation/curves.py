@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from artclip import checks
 from artclip.evaluation.attacks import AttackConfig, choose
 from artclip.evaluation.evaluated_model import EvaluatedModel, seed_of
+from artclip.evaluation.plots import plot_curves
 from artclip.hashing.digests import digest
 from artclip.reporting.records import as_json, describe
 
@@ -52,8 +53,6 @@ class Curve:
 
     def plot(self) -> Any:
         """One line a model, as a ``matplotlib.figure.Figure``."""
-        from artclip.evaluation.plots import plot_curves
-
         return plot_curves(self)
 
 

@@ -1,58 +1,19 @@
-"""Inputs, adversarial examples and names, drawn into axes of matplotlib."""
+"""Adversarial examples, drawn into axes of matplotlib."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:  # it is drawn by this module
-    from artclip.evaluation.result import Evaluation, Example
+from artclip.evaluation.data import EvaluationData, Example
+from artclip.reporting.figures import as_image, draw_input, short
 
-_LINE = "#1b6ca8"
-_LONGEST = 26  # letters of a name
 _BESIDE = 12  # letters that leave room for a figure on their line
 
 
-def short(text: object, longest: int = _LONGEST) -> str:
-    """Short enough, and never read as a formula."""
-    line = " ".join(str(text).split())
-    line = line if len(line) <= longest else line[: longest - 1] + "…"
-    return line.replace("$", r"\$")
-
-
-def draw_input(axes: Any, x: np.ndarray, title: str, low: float, high: float, colours: str = "gray") -> None:
-    """An input as an image, shades from low to high; as a line where it is none."""
-    axes.set_title(title)
-    image = _image(x)
-    if image is None:
-        axes.plot(np.ravel(x), color=_LINE, linewidth=1, marker="o" if x.size <= 40 else None, markersize=3)
-        axes.set_xlabel("feature")
-        return
-    if image.ndim == 3 and colours != "gray":
-        image = image.mean(axis=2)
-    if image.ndim == 3:
-        image = (image - low) / ((high - low) or 1.0)
-    shown = axes.imshow(image, cmap=colours, vmin=low, vmax=high)
-    axes.set_xticks([]), axes.set_yticks([])
-    if colours != "gray":
-        axes.figure.colorbar(shown, ax=axes, shrink=0.8)
-
-
-def _image(x: np.ndarray) -> np.ndarray | None:
-    """Grey (h, w) or coloured (h, w, 3), whichever axis the channels are on; ``None`` for what is no image."""
-    if x.ndim == 3 and x.shape[0] in (1, 3):
-        x = np.moveaxis(x, 0, -1)
-    if x.ndim == 3 and x.shape[2] in (1, 3):
-        return x[:, :, 0] if x.shape[2] == 1 else x
-    side = round(np.sqrt(x.size))
-    if x.ndim == 1 and side > 4 and side * side == x.size:
-        return x.reshape(side, side)
-    return x if x.ndim == 2 and min(x.shape) > 3 else None
-
-
-def varied(ev: Evaluation, nb: int) -> list[Example]:
+def varied(ev: EvaluationData, nb: int) -> list[Example]:
     """Examples of different samples: of all attacks within the budget first, then more of those, then others."""
     inside = {o.chosen.title for o in ev.outcomes if o.chosen.attack.in_budget}
     within = [e for e in ev.examples if e.attack in inside]
@@ -66,12 +27,12 @@ def varied(ev: Evaluation, nb: int) -> list[Example]:
     return sorted(chosen, key=lambda e: titles.index(e.attack))
 
 
-def draw_example(row: Any, ev: Evaluation, e: Example) -> None:
+def draw_example(row: Any, ev: EvaluationData, e: Example) -> None:
     """Sample, difference and adversarial example into three axes."""
     low, high = float(min(e.x.min(), e.adversarial.min())), float(max(e.x.max(), e.adversarial.max()))
     draw_input(row[0], e.x, f"label: {_class(ev, e.label)}\n{_answer(ev, e.before)}", low, high)
     difference = np.subtract(e.adversarial, e.x, dtype=np.float64)
-    if _image(e.x) is None:
+    if as_image(e.x) is None:
         draw_input(row[1], difference, "difference", 0, 0)
         row[2].plot(np.ravel(e.x), color="#bbbbbb", linewidth=1)
         row[2].sharey(row[0])
@@ -88,7 +49,7 @@ def _draw_difference(axes: Any, difference: np.ndarray, width: float) -> None:
     """Magnified until the largest change is half the range, the most that fits beside a middle grey."""
     largest = float(np.abs(difference).max())
     factor = _two_digits(width / 2 / largest) if largest else 1.0
-    image = np.asarray(_image(difference)) * factor / width
+    image = np.asarray(as_image(difference)) * factor / width
     if image.ndim == 3:
         axes.imshow(np.clip(image + 0.5, 0, 1))
     else:
@@ -103,11 +64,11 @@ def _two_digits(value: float) -> float:
     return float(f"{math.floor(value / unit + 1e-3) * unit:.2g}")
 
 
-def _class(ev: Evaluation, index: int) -> str:
+def _class(ev: EvaluationData, index: int) -> str:
     return str(index) if ev.class_names is None else short(ev.class_names[index], 20)
 
 
-def _answer(ev: Evaluation, outputs: np.ndarray) -> str:
+def _answer(ev: EvaluationData, outputs: np.ndarray) -> str:
     """The model's class and how sure it is, by a softmax where its outputs are no shares."""
     shares = np.asarray(outputs, np.float64)
     if ev.settings["outputs"] not in ("probabilities", "sigmoid"):

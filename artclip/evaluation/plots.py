@@ -1,19 +1,16 @@
-"""Figures, by matplotlib."""
+"""Figures of evaluations and curves, by matplotlib."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from artclip import checks
 from artclip.evaluation.attacks import NONE
-from artclip.evaluation.examples import draw_example, draw_input, short, varied
-from artclip.lipschitz.estimate import LipschitzEstimate
-
-if TYPE_CHECKING:  # both modules draw by this one
-    from artclip.evaluation.curves import Curve
-    from artclip.evaluation.result import Evaluation
+from artclip.evaluation.data import EvaluationData
+from artclip.evaluation.examples import draw_example, varied
+from artclip.reporting.figures import new_figure, short
 
 _LOWER, _UPPER = "#1b6ca8", "#b5482a"
 _COLOURS = {
@@ -27,40 +24,17 @@ _LINES = (_LOWER, _UPPER, "#2a8c7d", "#d9a441", "#7d5ba6", "#6b7280")
 _MARKERS = "osD^vP"
 
 
-def plot_bracket(classifier: Any, lower: LipschitzEstimate, upper: LipschitzEstimate | None = None) -> Any:
-    """The steepest pair found, what the model says of its two points, and how the bounds came to be.
+class Accuracies(Protocol):
+    """What :func:`plot_curves` draws of a curve, which documents them: :class:`~artclip.evaluation.curves.Curve`."""
 
-    Args:
-        classifier: the estimator that was measured.
-        lower: a lower bound of it, with its pair.
-        upper: an upper bound or the exact constant, or ``None``.
-
-    Returns:
-        A ``matplotlib.figure.Figure``.
-
-    Raises:
-        ImportError: matplotlib is not installed.
-    """
-    if lower.u is None or lower.v is None:
-        raise ValueError("a figure needs a lower bound with its pair, from lipschitz_lower_bound")
-    figure = new_figure(11, 6)
-    axes: Any = figure.subplot_mosaic([["u", "v", "difference"], ["outputs", "bounds", "bounds"]])
-    difference = lower.v.astype(np.float64) - lower.u
-    low, high = min(lower.u.min(), lower.v.min()), max(lower.u.max(), lower.v.max())
-    draw_input(axes["u"], lower.u, "u", low, high)
-    draw_input(axes["v"], lower.v, "v", low, high)
-    largest = float(np.abs(difference).max())
-    distance = np.linalg.norm(difference.ravel(), lower.norm)
-    draw_input(
-        axes["difference"], difference, f"v - u, L{lower.norm} length {distance:.3g}", -largest, largest, "RdBu_r"
-    )
-    outputs = np.asarray(classifier.predict(np.stack([lower.u, lower.v]))).reshape(2, -1)
-    _outputs(axes["outputs"], outputs)
-    _bounds(axes["bounds"], lower, upper)
-    return figure
+    title: str
+    label: str
+    values: list[float]
+    accuracy: dict[str, list[float]]
+    spread: dict[str, list[float]]
 
 
-def plot_evaluation(ev: Evaluation) -> Any:
+def plot_evaluation(ev: EvaluationData) -> Any:
     """Accuracy by attack, the worst case over eps where there were several, and short attacks over eps of the probe.
 
     Args:
@@ -91,7 +65,7 @@ def plot_evaluation(ev: Evaluation) -> Any:
     return figure
 
 
-def plot_examples(ev: Evaluation, nb: int = 4) -> Any:
+def plot_examples(ev: EvaluationData, nb: int = 4) -> Any:
     """Samples, what an attack added, and the adversarial examples, with the model's answers; a sample in each row.
 
     Args:
@@ -115,7 +89,7 @@ def plot_examples(ev: Evaluation, nb: int = 4) -> Any:
     return figure
 
 
-def plot_curves(*curves: Curve) -> Any:
+def plot_curves(*curves: Accuracies) -> Any:
     """Accuracy over eps or sigma: one axes a curve, one line a model; a band of ± one standard deviation for noise.
 
     Args:
@@ -147,16 +121,7 @@ def plot_curves(*curves: Curve) -> Any:
     return figure
 
 
-def new_figure(width: float, height: float) -> Any:
-    """An empty ``matplotlib.figure.Figure`` of so many inches, or ``ImportError``."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError("matplotlib is not installed; pip install 'artclip[report]'") from None
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _bars(ev: Evaluation) -> list[tuple[str, float | None, str, str]]:
+def _bars(ev: EvaluationData) -> list[tuple[str, float | None, str, str]]:
     """Title, accuracy in % or ``None``, class, and what stands before the figure or for it, from top to bottom."""
     accuracy = ev.accuracy
     bars: list[tuple[str, float | None, str, str]] = [("clean", 100 * accuracy["clean"], "no attack", "")]
@@ -188,7 +153,7 @@ def _draw_bars(axes: Any, bars: list[tuple[str, float | None, str, str]]) -> Non
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_by_eps(axes: Any, ev: Evaluation) -> None:
+def _draw_by_eps(axes: Any, ev: EvaluationData) -> None:
     points = [(eps, 100 * accuracy) for eps, accuracy in ev.by_eps if accuracy is not None]
     axes.plot(*zip(*points, strict=True), "o-", color=_COLOURS["worst case"], markersize=4)
     axes.set_ylim(-3, 112), axes.grid(alpha=0.3)
@@ -196,7 +161,7 @@ def _draw_by_eps(axes: Any, ev: Evaluation) -> None:
     axes.set_xlabel(f"eps, L{ev.settings['norm']}"), axes.set_ylabel("accuracy in %")
 
 
-def _draw_probe(axes: Any, ev: Evaluation) -> None:
+def _draw_probe(axes: Any, ev: EvaluationData) -> None:
     eps, accuracy = np.array(ev.curve).T
     budget = ev.settings["eps"]
     if eps[-1] > 4 * budget:  # it doubles from step to step, and 0 has no place on such an axis
@@ -213,32 +178,3 @@ def _draw_probe(axes: Any, ev: Evaluation) -> None:
     few = ev.settings["nb_probed"]
     axes.set_title(f"Probe: short PGD on {few} samples\nthat the model gets right", fontsize=11)
     axes.set_xlabel(f"eps, L{ev.settings['norm']}"), axes.set_ylabel("accuracy in %")
-
-
-def _outputs(axes: Any, outputs: np.ndarray) -> None:
-    places = np.arange(outputs.shape[1])
-    for row, name, colour in ((outputs[0], "f(u)", _LOWER), (outputs[1], "f(v)", _UPPER)):
-        axes.bar(places + (0.2 if name == "f(v)" else -0.2), row, 0.4, label=name, color=colour)
-    axes.axhline(0, color="black", linewidth=0.5)
-    axes.set_title("outputs"), axes.set_xlabel("output")
-    if len(places) <= 20:
-        axes.set_xticks(places)
-    axes.legend(frameon=False)
-
-
-def _bounds(axes: Any, lower: LipschitzEstimate, upper: LipschitzEstimate | None) -> None:
-    for estimate, colour, sign in ((lower, _LOWER, "≥"), (upper, _UPPER, "≤")):
-        if estimate is None:
-            continue
-        sign = "=" if estimate.kind == "exact" else sign
-        seconds, values = zip(*estimate.history, (estimate.seconds, estimate.value), strict=True)
-        best = np.maximum.accumulate(values) if estimate.kind == "lower" else np.minimum.accumulate(values)
-        name = estimate.method.split(",")[0]
-        axes.plot(seconds, best, color=colour, drawstyle="steps-post", label=f"{sign} {estimate.value:.4g}  {name}")
-        axes.plot(seconds[-1], best[-1], "o", color=colour)
-    if upper is not None and upper.history and max(v for _, v in upper.history) > 3 * lower.value:
-        axes.set_yscale("log")
-    axes.set_title(f"Lipschitz constant, L{lower.norm} to L{lower.output_norm}, while it was bounded")
-    axes.set_xlabel("seconds"), axes.set_ylabel("bound")
-    axes.legend(frameon=False)
-    axes.grid(alpha=0.3)

@@ -8,7 +8,8 @@ from string import Template
 from typing import Any
 
 from artclip.evaluation.attacks import ATTACKS, AttackConfig, choose
-from artclip.evaluation.result import Evaluation
+from artclip.evaluation.data import EvaluationData
+from artclip.evaluation.plots import plot_evaluation, plot_examples
 from artclip.evaluation.runner import Outcome
 from artclip.reporting.html import card, cell, column, document, head, number, picture, settings, table
 from artclip.reporting.intervals import wilson
@@ -60,7 +61,7 @@ $settings
 _ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")
 
 
-def evaluation_page(ev: Evaluation) -> str:
+def evaluation_page(ev: EvaluationData) -> str:
     """The report of an evaluation.
 
     Args:
@@ -86,7 +87,7 @@ def evaluation_page(ev: Evaluation) -> str:
     return document(f"Robustness of {s['name']}", body)
 
 
-def rerun(ev: Evaluation) -> str:
+def rerun(ev: EvaluationData) -> str:
     """Python code that evaluates in the same way; attack objects that the user brought are left to fill in."""
     s, given = ev.settings, [o.chosen for o in ev.outcomes if o.chosen.given is not None]
     arguments: dict[str, Any] = {
@@ -134,11 +135,11 @@ def _asked_for(chosen: list[AttackConfig], norm: float) -> Any:
     return list(asked) if same else asked
 
 
-def _budget(ev: Evaluation) -> str:
+def _budget(ev: EvaluationData) -> str:
     return f"L{ev.settings['norm']} ≤ {ev.settings['eps']:g}"
 
 
-def _headline(ev: Evaluation) -> str:
+def _headline(ev: EvaluationData) -> str:
     ran, robust = sum(o.in_budget for o in ev.outcomes), ev.robust_accuracy
     worst = f"Robust accuracy: the worst case of {ran} attack{'s' * (ran != 1)} within the budget"
     worst += f" and of artclip's probe ({ev.nb_fell_to_probe} samples fell to it alone)" if ev.nb_fell_to_probe else ""
@@ -157,7 +158,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _signs(ev: Evaluation) -> str:
+def _signs(ev: EvaluationData) -> str:
     if not ev.warnings:
         return "".join(f'<div class="calm"><p>{escape(line)}</p></div>' for line in ev.verdict())
     return "".join(
@@ -167,7 +168,7 @@ def _signs(ev: Evaluation) -> str:
     )
 
 
-def _attacks(ev: Evaluation) -> str:
+def _attacks(ev: EvaluationData) -> str:
     nb = len(ev.right)
     rows = [_sum("clean", float(ev.right.mean()), "no attack", nb)]
     rows += [_attack(o, record, nb) for o, record in zip(ev.outcomes, ev.records(), strict=True)]
@@ -220,7 +221,7 @@ def _attack(o: Outcome, record: dict[str, Any], nb_samples: int) -> str:
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def _lipschitz(ev: Evaluation) -> str:
+def _lipschitz(ev: EvaluationData) -> str:
     bounds = [b for b in ev.lipschitz.values() if b is not None]
     if not bounds:
         return '<p class="quiet">Not bounded.</p>'
@@ -236,9 +237,7 @@ def _lipschitz(ev: Evaluation) -> str:
     return table(heads, rows, "middle") + missing
 
 
-def _figures(ev: Evaluation) -> str:
-    from artclip.evaluation.plots import plot_evaluation, plot_examples
-
+def _figures(ev: EvaluationData) -> str:
     said = (f"{name} {'not run' if value is None else f'{value:.1f} %'}" for name, value in ev.columns().items())
     try:
         found = picture(lambda: plot_evaluation(ev), f"Accuracy by attack: {', '.join(said)}", "")

@@ -1,48 +1,18 @@
-"""What an evaluation found: figures that say what they are, as text, JSON, HTML and pictures."""
+"""An evaluation with its pictures and its page."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from artclip.evaluation.attacks import NONE
-from artclip.evaluation.masking import MaskingWarning
-from artclip.evaluation.runner import Outcome, broken_within, distances
-from artclip.reporting.intervals import wilson
-from artclip.reporting.records import as_json, written
-
-if TYPE_CHECKING:  # which draws on this module
-    from artclip.evaluation.curves import Curve
+from artclip.evaluation.curves import Curve
+from artclip.evaluation.data import EvaluationData
+from artclip.evaluation.plots import plot_evaluation
+from artclip.evaluation.report import evaluation_page
+from artclip.reporting.records import written
 
 
-@dataclass(frozen=True)
-class Example:
-    """An adversarial example.
-
-    Attributes:
-        attack: title of the attack that made it.
-        index: of the sample.
-        x: the sample.
-        adversarial: what the attack made of it.
-        label: its class index.
-        before: the model's outputs for the sample, shape (k,).
-        after: its outputs for the adversarial example.
-    """
-
-    attack: str
-    index: int
-    x: np.ndarray
-    adversarial: np.ndarray
-    label: int
-    before: np.ndarray
-    after: np.ndarray
-
-
-@dataclass
-class Evaluation:
+class Evaluation(EvaluationData):
     """How robust a model is.
 
     Attributes:
@@ -64,79 +34,12 @@ class Evaluation:
         fell_below: which samples the attacks broke within these, shape (n,); ``None`` where there was one budget.
     """
 
-    settings: dict[str, Any]
-    outcomes: list[Outcome]
-    right: np.ndarray
-    warnings: list[MaskingWarning] = field(default_factory=list)
-    lipschitz: dict[str, Any] = field(default_factory=dict)
-    certified: np.ndarray | None = None
-    curve: list[tuple[float, float]] = field(default_factory=list)
-    seconds: float = 0.0
-    examples: list[Example] = field(default_factory=list)
-    class_names: list[str] | None = None
-    fell_to_probe: np.ndarray | None = None
-    remarks: list[str] = field(default_factory=list)
-    below: list[tuple[float, float | None]] = field(default_factory=list)
-    fell_below: np.ndarray | None = None
-
-    @property
-    def per_sample(self) -> dict[str, np.ndarray]:
-        """Which samples kept their right label, shape (n,), clean and by attack.
-
-        After an attack within the budget: after it and those before it, unless ``full`` was set; an attack that a user
-        brought, noise, and changes that no norm measures always stand alone.
-        """
-        found, remaining = {"clean": self.right}, self.right & ~self._fell_before
-        for o in self.outcomes:
-            if o.chosen.attack.in_budget:
-                remaining = remaining & ~o.broken
-            if o.error:
-                continue
-            if o.chosen.attack.access == NONE:  # noise may put a wrong label right
-                found[o.chosen.name] = ~o.broken
-            else:
-                found[o.chosen.name] = self.right & ~o.broken if self._alone(o) else remaining
-        return found
-
-    @property
-    def _fell_before(self) -> np.ndarray:
-        return np.zeros(len(self.right), bool) if self.fell_below is None else self.fell_below
-
-    def _alone(self, o: Outcome) -> bool:
-        return bool(self.settings["full"]) or o.chosen.alone
-
-    @property
-    def survivors(self) -> np.ndarray:
-        """Which samples kept their right label under every attack within the budget, the probe's too, shape (n,)."""
-        fell = broken_within(self.outcomes, len(self.right)) | self._fell_before
-        return self.right & ~(fell if self.fell_to_probe is None else fell | self.fell_to_probe)
-
-    @property
-    def accuracy(self) -> dict[str, float]:
-        """Shares in [0, 1] of :attr:`per_sample`."""
-        return {name: float(kept.mean()) for name, kept in self.per_sample.items()}
-
-    @property
-    def robust_accuracy(self) -> float | None:
-        """Share of samples that survive every attack within the budget: an upper bound of what is true.
-
-        ``None`` where no attack within the budget ran.
-        """
-        return float(self.survivors.mean()) if any(o.in_budget for o in self.outcomes) else None
-
-    @property
-    def by_eps(self) -> list[tuple[float, float | None]]:
-        """(eps, robust accuracy), from eps = 0, the clean samples, to the largest budget; it never rises."""
-        return [(0.0, float(self.right.mean())), *self.below, (float(self.settings["eps"]), self.robust_accuracy)]
-
     def robustness_curve(self) -> Curve:
         """:attr:`by_eps` as a :class:`~artclip.evaluation.curves.Curve`, of the worst case of all attacks.
 
         Raises:
             ValueError: no attack within the budget ran.
         """
-        from artclip.evaluation.curves import Curve
-
         values, accuracy = zip(*self.by_eps, strict=True)
         if None in accuracy:
             raise ValueError("no attack within the budget ran, so there is no curve")
@@ -144,197 +47,10 @@ class Evaluation:
         title = f"worst case of all attacks on {n} samples"
         return Curve(s, title, f"eps, L{s['norm']}", list(values), n, {s["name"]: list(accuracy)}, seconds=self.seconds)
 
-    @property
-    def nb_fell_to_probe(self) -> int:
-        """Samples that count as broken because of the short attacks behind the signs alone."""
-        return 0 if self.fell_to_probe is None else int(self.fell_to_probe.sum())
-
-    @property
-    def intervals(self) -> dict[str, tuple[float, float]]:
-        """95 % intervals, by Wilson, of :attr:`accuracy`, of ``worst`` and of ``certified``."""
-        shares = {**self.accuracy, "worst": self.robust_accuracy, "certified": self.certified_accuracy}
-        return {name: wilson(share, len(self.right)) for name, share in shares.items() if share is not None}
-
-    @property
-    def doubtful(self) -> bool:
-        """Whether a sign says that :attr:`robust_accuracy` may be too high."""
-        return any(sign.doubtful for sign in self.warnings)
-
-    @property
-    def certified_accuracy(self) -> float | None:
-        """Share of samples that provably survive within eps: a lower bound; ``None`` where nothing was proved."""
-        return None if self.certified is None else float(self.certified.mean())
-
-    def records(self) -> list[dict[str, Any]]:
-        """What each attack was and did, for JSON."""
-        accuracy = self.accuracy
-        return [
-            {
-                "name": o.chosen.name,
-                "title": o.chosen.title,
-                "access": o.chosen.attack.access,
-                "paper": o.chosen.attack.paper,
-                "budget": f"L{self.settings['norm']} {self.settings['eps']:g}" if o.chosen.attack.in_budget else None,
-                "parameters": {k: v for k, v in o.chosen.options.items() if v is not None},
-                "accuracy": accuracy.get(o.chosen.name),
-                "of": "this attack alone" if self._alone(o) else "this attack and those before it",
-                "nb_tried": int(o.tried.sum()),
-                "nb_broken": int(o.broken.sum()),
-                "not_counted": o.violations,
-                "seconds": o.seconds,
-                "forward_passes": o.passes,
-                "error": o.error or None,
-                "left_out": o.left_out,
-            }
-            for o in self.outcomes
-        ]
-
-    def to_dict(self) -> dict[str, Any]:
-        """All but the arrays, with the fields of a RobustBench record; accuracies there are in %, as numbers."""
-        s, accuracy, robust = self.settings, self.accuracy, self.robust_accuracy
-        auto = next((n for n in accuracy if n.partition(":")[0] in ("autoattack-set", "autoattack-art")), None)
-        return {
-            # RobustBench
-            "name": s["name"],
-            "dataset": s["data"],
-            "threat_model": f"L{s['norm']}",
-            "eps": s["eps"],
-            "clean_acc": 100 * accuracy["clean"],
-            "autoattack_acc": None,  # of the standard AutoAttack, which is not run: ART has no FAB
-            "reported": None if robust is None else 100 * robust,
-            "unreliable": self.doubtful,
-            "architecture": s["name"],
-            "number_forward_passes": sum(o.passes for o in self.outcomes),
-            "additional_data": None,
-            "authors": None,
-            "venue": None,
-            "link": None,
-            # artclip
-            "autoattack_set_of_art_acc": None if auto is None else 100 * accuracy[auto],
-            "accuracy": accuracy,
-            "robust_accuracy": robust,
-            "fell_to_probe": self.nb_fell_to_probe,
-            "certified_accuracy": self.certified_accuracy,
-            "intervals": self.intervals,
-            "attacks": self.records(),
-            "warnings": [vars(w) for w in self.warnings],
-            "lipschitz": {k: v and v.to_dict() for k, v in self.lipschitz.items()},
-            "by_eps": [{"eps": e, "accuracy": a} for e, a in self.by_eps],
-            "curve": [{"eps": e, "accuracy": a} for e, a in self.curve],
-            "per_sample": {k: v.astype(int).tolist() for k, v in self.per_sample.items()},
-            "survivors": None if robust is None else self.survivors.astype(int).tolist(),
-            "remarks": self.remarks,
-            "seconds": self.seconds,
-            "settings": s,
-        }
-
-    def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
-        """:meth:`to_dict` as JSON; also written to ``path`` where given."""
-        return as_json(self.to_dict(), path)
-
-    def columns(self) -> dict[str, float | None]:
-        """Titles and figures of the table, in %."""
-        accuracy = self.accuracy
-        titles = [o.chosen.title for o in self.outcomes] + ["clean", "worst case", "certified"]
-        found: dict[str, float | None] = {"clean": 100 * accuracy["clean"]}
-        for o in self.outcomes:
-            title = o.chosen.title if titles.count(o.chosen.title) == 1 else o.chosen.name
-            found[title] = 100 * accuracy[o.chosen.name] if o.chosen.name in accuracy else None
-        robust = self.robust_accuracy
-        found["worst case"] = None if robust is None else 100 * robust
-        if self.certified_accuracy is not None:
-            found["certified"] = 100 * self.certified_accuracy
-        return found
-
-    def notes(self) -> list[str]:
-        """What must be said beside the table, one line each."""
-        s = self.settings
-        worst = (
-            "There is no worst case: no attack within the budget ran"
-            if self.robust_accuracy is None
-            else "The worst case is an upper bound of the robust accuracy"
-        )
-        lines = [
-            f"Accuracy in % on {s['nb_samples']} samples of {s['data']}; attacks keep to L{s['norm']} <= {s['eps']:g}. "
-            + worst
-            + (", the certified share a lower one." if self.certified is not None else ".")
-        ]
-        if self.nb_fell_to_probe and self.robust_accuracy is not None:
-            share = 100 * self.nb_fell_to_probe / len(self.right)
-            lines.append(
-                f"The worst case counts {self.nb_fell_to_probe} samples, {share:.1f} points, that fell to the short "
-                f"attacks of artclip's own probe of {s['nb_probed']} samples alone."
-            )
-        chain = [o for o in self.outcomes if not self._alone(o)]
-        if len(chain) > 1:
-            lines.append("Each attack ran on what those before it left standing; its column counts theirs too.")
-        if self.below:
-            shares = (f"{e:g}: {'–' if a is None else f'{100 * a:.1f}'}" for e, a in self.by_eps)
-            lines.append(
-                f"Worst case in % by eps: {', '.join(shares)}. A sample that fell within a smaller budget counts as "
-                "fallen within the larger, in the columns of attacks too."
-            )
-        if s["outputs"] != "logits":
-            lines.append(f"Outputs are {s['outputs']}; attacks ran on the logits behind them.")
-        outside = [o.chosen.title for o in self.outcomes if not o.chosen.attack.in_budget]
-        if outside:
-            lines.append(f"Outside the budget, and not in the worst case: {', '.join(outside)}.")
-        for o in self.outcomes:
-            if o.error and o.tried.any():
-                lines.append(f"{o.chosen.title} failed midway, {o.broken.sum()} samples broken: {o.error}.")
-            elif o.error:
-                lines.append(f"{o.chosen.title} was not run: {o.error}.")
-        lines += [
-            f"{member} was left out of {o.chosen.title}: {said}."
-            for o in self.outcomes
-            for member, said in o.left_out.items()
-        ]
-        lines += [f"{remark}." for remark in self.remarks]
-        lines += [str(v) for v in self.lipschitz.values() if v is not None]
-        if s.get("not_cached"):
-            lines.append(f"Nothing was kept in the cache: what the model computes has no hash ({s['not_cached']}).")
-        if s["no_upper_bound"]:
-            none = "Nothing is said" if not self.lipschitz else "No upper bound"
-            lines.append(f"{none} of the Lipschitz constant, and no certificate: {s['no_upper_bound']}.")
-        return lines
-
-    def verdict(self) -> list[str]:
-        """The signs of gradient masking, one line each; or that there are none."""
-        if self.warnings:
-            return [str(w) for w in self.warnings]
-        return ["No signs of gradient masking." if self.settings["nb_probed"] else "Signs were not looked for."]
-
-    def to_markdown(self, intervals: bool = False) -> str:
-        """The table, what it means, and the signs of gradient masking.
-
-        Args:
-            intervals: add to each accuracy its 95 % interval for the number of samples, by Wilson.
-        """
-        columns = self.columns()
-        head = f"| {' | '.join(('model', *columns))} |"
-        figures = ("–" if v is None else f"{v:.1f}{self._interval(v) * intervals}" for v in columns.values())
-        rows = [head, f"| --- |{' --: |' * len(columns)}", f"| {' | '.join((self.settings['name'], *figures))} |"]
-        return "\n".join([*rows, "", *(f"- {line}" for line in (*self.notes(), *self.verdict()))])
-
-    def __str__(self) -> str:
-        return self.to_markdown()
-
-    def _interval(self, percent: float) -> str:
-        return " [{:.1f}, {:.1f}]".format(*(100 * end for end in wilson(percent / 100, len(self.right))))
-
-    def distances(self, example: Example) -> float:
-        """How far an adversarial example lies from its sample, in the norm of the budget."""
-        norm = float(self.settings["norm"])
-        return float(distances(example.adversarial[None], example.x[None], norm)[0])
-
     def plot(self) -> Any:
         """Accuracy by attack and over eps, as a ``matplotlib.figure.Figure``."""
-        from artclip.evaluation.plots import plot_evaluation
-
         return plot_evaluation(self)
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
         """A report in one file that needs no network; also written to ``path`` where given."""
-        from artclip.evaluation.report import evaluation_page
-
         return written(evaluation_page(self), path)

@@ -26,7 +26,7 @@ def strategy_of(model: Any) -> Any:
 
 
 def on_all_devices(f: TensorFlowEstimator) -> TensorFlowEstimator:
-    """The estimator, to be trained on all replicas of the strategy its model was made under, where there are several."""
+    """The estimator, to be trained on all replicas where its model was made under a strategy of several."""
     return DistributedTensorFlowEstimator(f.estimator) if strategy_of(f.model) is not None else f
 
 

@@ -12,14 +12,14 @@ import keras
 import numpy as np
 
 from artclip import graph as G
-from artclip.frameworks.keras import (
-    activations,  # noqa: F401  (each registers its rules)
-    convolutions,  # noqa: F401  (each registers its rules)
-    reshaping,  # noqa: F401  (each registers its rules)
-    rules,  # noqa: F401  (each registers its rules)
-    sums,  # noqa: F401  (each registers its rules)
-    windows,  # noqa: F401  (each registers its rules)
-    wrappers,  # noqa: F401  (each registers its rules)
+from artclip.frameworks.keras import (  # noqa: F401  each registers its rules
+    activations,
+    convolutions,
+    reshaping,
+    rules,
+    sums,
+    windows,
+    wrappers,
 )
 from artclip.frameworks.keras.activations import STEEP
 from artclip.frameworks.keras.calls import RULES, Call, Net, Refusal, Rule, arguments_of, is_common

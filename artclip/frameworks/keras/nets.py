@@ -1,7 +1,7 @@
 """Nets by name for TensorFlow, wrapped as ART classifiers with an optimizer: what the command line trains.
 
-The functions are those of ``frameworks/pytorch/nets.py``: same layers, same padding, same distribution of first weights, same
-Adam.
+The functions are those of ``frameworks/pytorch/nets.py``: same layers, same padding, same distribution of
+first weights, same Adam.
 """
 
 from __future__ import annotations

@@ -22,10 +22,10 @@ from torch.utils import _pytree as pytree
 
 from artclip import graph as G
 from artclip.frameworks.preprocessing import graph_with_scaling
-from artclip.frameworks.pytorch import (
-    normalisations,  # noqa: F401  they register rules
-    reshaping,  # noqa: F401  they register rules
-    weights,  # noqa: F401  they register rules
+from artclip.frameworks.pytorch import (  # noqa: F401  each registers its rules
+    normalisations,
+    reshaping,
+    weights,
     windows,
 )
 from artclip.frameworks.pytorch.calls import BATCH, RULES, Call, Held, Refused, arguments_of, as_array

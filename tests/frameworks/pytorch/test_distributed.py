@@ -87,7 +87,9 @@ def test_data_of_another_kind_on_another_process_is_refused(group, monkeypatch):
     classifier = nets.classifier()
     monkeypatch.setattr("artclip.frameworks.pytorch.distributed.several", lambda: True)
     monkeypatch.setattr(
-        DistributedTorchEstimator, "broadcast", lambda self, value: {**value, "data": "other"} if isinstance(value, dict) else value
+        DistributedTorchEstimator,
+        "broadcast",
+        lambda self, value: {**value, "data": "other"} if isinstance(value, dict) else value,
     )
     before = nets.weights(classifier)
     with pytest.raises(ValueError, match="this process and the first one were given different data; all processes"):

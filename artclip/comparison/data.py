@@ -1,0 +1,171 @@
+"""What a comparison found: rows and cells, and what must be said beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from artclip.comparison.experiment import Experiment, RunResult
+from artclip.comparison.paired import Paired, mcnemar
+from artclip.reporting.intervals import wilson
+
+
+class ComparisonData:
+    """The fields and figures of :class:`artclip.Comparison`, which documents them."""
+
+    def __init__(self, settings: dict[str, Any], experiment: Experiment, cells: Sequence[RunResult]) -> None:
+        self.settings, self.experiment, self.cells = settings, experiment, list(cells)
+        pairs = dict.fromkeys((cell.net, cell.defence) for cell in self.cells)
+        self.rows = [self._row(*pair) for pair in pairs]
+
+    def of(self, defence: str, net: str | None = None) -> list[RunResult]:
+        """The cells of a defence, one a seed; ``net=None`` where there is one net only.
+
+        Raises:
+            ValueError: there is no such row, or more than one.
+        """
+        nets = [n for n in dict.fromkeys(c.net for c in self.cells) if net in (None, n)]
+        found = [c for c in self.cells if c.defence == defence and c.net in nets]
+        if not found:
+            names = ", ".join(dict.fromkeys(c.defence for c in self.cells))
+            raise ValueError(f"there is no row of defence {defence!r} and net {net!r}; defences are {names}")
+        if len({c.net for c in found}) > 1:
+            raise ValueError(f"net is not given; choose one of {', '.join(nets)}")
+        return found
+
+    def _row(self, net: str, defence: str) -> dict[str, Any]:
+        cells = self.of(defence, net)
+        good = [c for c in cells if not c.error]
+        errors = [cells[0].error]
+        if len({c.error for c in cells}) > 1:
+            errors = [f"seed {c.seed}: {c.error}" for c in cells if c.error]
+        metrics = dict.fromkeys(m for c in good for m in c.figures)
+        signs = [name for c in good for name in dict.fromkeys(c.signs)]
+        row: dict[str, Any] = {
+            "net": net,
+            "defence": defence,
+            "error": "; ".join(errors),
+            "signs": {name: signs.count(name) for name in dict.fromkeys(signs)},
+            "doubtful": any(c.doubtful for c in good),
+            "probed": self.experiment.masking,
+            "notes": self._notes(good),
+        }
+        row |= {m: summary([c.figures.get(m) for c in good], self.samples.get(m)) for m in metrics}
+        plain = {(c.seed, c.machine): c.figures.get("cpu_seconds_per_epoch") for c in self._plain(net)}
+        times = [(c.figures.get("cpu_seconds_per_epoch"), plain.get((c.seed, c.machine))) for c in good]
+        row["cpu_cost"] = summary([a / b if a is not None and b else None for a, b in times])
+        return row
+
+    def _notes(self, cells: list[RunResult]) -> list[str]:
+        """What cells of a row noted, with the seeds where it was not all."""
+        found: dict[str, list[int]] = {}
+        for c in cells:
+            for note in dict.fromkeys(c.notes):
+                found.setdefault(note, []).append(c.seed)
+        some = {note: f" (seed{'s' * (len(s) > 1)} {', '.join(map(str, s))})" for note, s in found.items()}
+        return [note if len(seeds) == len(cells) else note + some[note] for note, seeds in found.items()]
+
+    @property
+    def samples(self) -> dict[str, int]:
+        """How many samples each accuracy is of, by metric."""
+        return {metric: n for c in self.cells for metric, n in c.samples.items()}
+
+    def _plain(self, net: str) -> list[RunResult]:
+        return [c for c in self.cells if c.net == net and c.defence == "standard" and not c.error]
+
+    @property
+    def nb_seeds(self) -> int:
+        """Trainings per row."""
+        return len(self.settings["seeds"])
+
+    @property
+    def many_nets(self) -> bool:
+        """Whether there is more than one net."""
+        return len({c.net for c in self.cells}) > 1
+
+    def paired(
+        self, first: str, second: str, attack: str = "worst", net: str | None = None, other_net: str | None = None
+    ) -> list[Paired]:
+        """McNemar's test of two defences on the same samples, for each seed.
+
+        Args:
+            first, second: defences of this comparison.
+            attack: after which the samples count: an attack's name, ``"clean"``, ``"worst"`` or ``"certified"``.
+            net: which net, where there is more than one.
+            other_net: that of the second; ``None`` for the same one.
+
+        Raises:
+            ValueError: no such row or attack.
+        """
+        found = []
+        others = {c.seed: c for c in self.of(second, other_net or net)}
+        for cell in self.of(first, net):
+            other = others[cell.seed]
+            if cell.error or other.error:
+                continue
+            if attack not in cell.kept or attack not in other.kept:
+                raise ValueError(f"attack={attack!r} was not run; known are {', '.join(cell.kept)}")
+            kept = cell.kept[attack]
+            found.append(Paired(first, second, cell.seed, *mcnemar(kept, other.kept[attack]), len(kept)))
+        return found
+
+    def notes(self) -> list[str]:
+        """What must be said beside the table, one line each."""
+        e, s = self.experiment, self.settings
+        lines = [
+            f"{s['data']}, {self.nb_seeds} seed{'s' * (self.nb_seeds > 1)}"
+            + (", mean ± standard deviation (n − 1)" if self.nb_seeds > 1 else "")
+            + f"; {e.nb_epochs} epochs, batch {e.batch_size}. Attacks on {s['nb_attacked']} test samples; each ran on "
+            "what those before it left standing, so its column counts theirs too.",
+        ]
+        if self._has("worst"):
+            certified = ", the certified share a lower one." if self._has("certified") else "."
+            lines.append(f"The worst case is an upper bound of the robust accuracy{certified}")
+        elif any(not row["error"] for row in self.rows):
+            lines.append("There is no worst case: no attack ran within the budget.")
+        if len(self.rows) > 1:
+            lines.append(
+                "Bold: above every other row, by a paired test on the same samples and seeds (p < 0.05 after Holm's "
+                "adjustment for the number of rows). No bold: these samples and seeds do not tell."
+            )
+        lines.append(
+            "Gradients ×: inputs through which gradients were taken, for each sample and epoch. CPU ×: CPU seconds of "
+            "an epoch, over all threads of the process, over those of standard; other work on the machine does not "
+            "count, nor does a GPU's. s/epoch: by the clock, other work included. MiB ≤: the most that the process "
+            "held until the training ended, frameworks, data and earlier trainings in it included."
+        )
+        failed = [c for c in self.cells if c.error]
+        if failed:
+            lines.append(f"{len(failed)} of {len(self.cells)} trainings failed.")
+        lines += [f"{row['defence']} failed: {row['error']}." for row in self.rows if row["error"]]
+        lines += dict.fromkeys(f"{row['defence']}: {note.rstrip('.')}." for row in self.rows for note in row["notes"])
+        lines += [f"Not cached, since it has no hash: {why}." for why in s.get("not_cached", ())]
+        doubt = [row["defence"] for row in self.rows if row["doubtful"]]
+        if doubt:
+            lines.append(f"! The worst case of {', '.join(doubt)} may be too high: see its signs of gradient masking.")
+        return lines
+
+    def _has(self, metric: str) -> bool:
+        return any((row.get(metric) or {}).get("mean") is not None for row in self.rows)
+
+
+def summary(values: list[float | None], nb_samples: int | None = None) -> dict[str, Any]:
+    """Mean, standard deviation (n - 1) and values over the seeds, and the 95 % interval of a mean share.
+
+    A mean of ``None`` where a seed has none, a deviation of ``None`` where there are not two seeds, and an interval
+    only where ``nb_samples``, from which the share is, is known.
+    """
+    found: dict[str, Any] = {"mean": None, "std": None, "values": values}
+    if nb_samples is not None:
+        found |= {"nb_samples": nb_samples, "interval": None}
+    if not values or any(v is None for v in values):
+        return found
+    numbers = np.array(values, float)
+    found["mean"] = float(numbers.mean())
+    if len(numbers) > 1:
+        found["std"] = float(numbers.std(ddof=1))
+    if nb_samples:
+        found["interval"] = list(wilson(found["mean"], nb_samples))
+    return found
