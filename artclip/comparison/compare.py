@@ -10,10 +10,11 @@ from tqdm.auto import tqdm
 
 from artclip import checks
 from artclip.comparison.defences import parse, split
-from artclip.comparison.experiment import Data, Experiment, RunResult
+from artclip.comparison.experiment import Data, Experiment
 from artclip.comparison.input_checks import checked_data, named_nets, try_nets
 from artclip.comparison.parallel import Job, nb_workers, run
 from artclip.comparison.result import Comparison
+from artclip.comparison.run_result import RunResult
 from artclip.hashing.digests import digest
 
 

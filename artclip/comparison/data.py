@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from artclip.comparison.experiment import Experiment, RunResult
+from artclip.comparison.experiment import Experiment
 from artclip.comparison.paired import Paired, mcnemar
+from artclip.comparison.run_result import RunResult
 from artclip.reporting.intervals import wilson
 
 

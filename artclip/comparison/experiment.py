@@ -6,7 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from artclip import checks
 from artclip.comparison.cost import Cost, watched
 from artclip.comparison.defences import DefenceConfig
+from artclip.comparison.run_result import _KEPT, RunResult
 from artclip.comparison.training_config import TrainingConfig
 from artclip.data import load_data
 from artclip.evaluation.attacks import NONE, SETS, AttackConfig, canonical, choose
@@ -31,56 +32,6 @@ Data = tuple[Arrays, Arrays]
 CURVE = "pgd-margin:max_iter=20,nb_restarts=1"
 _GRID = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)  # of the curve, times eps
 _EXAMPLES = 3  # kept of each cell
-_KEPT = "kept "  # before the name of an attack
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What came of one training.
-
-    Attributes:
-        defence, net, seed: which training.
-        figures: accuracies in [0, 1] (``train``, ``test``, one for each attack by name, ``worst``, ``certified``),
-            ``lipschitz_lower``, ``lipschitz_upper``, ``lamda``, ``seconds_per_epoch``, ``cpu_seconds`` (of the whole
-            training) and ``cpu_seconds_per_epoch`` (of the process, over all its threads), ``peak_memory`` (of the
-            process until the training ended, in MiB: an upper bound), ``gradients`` (for each sample and epoch);
-            ``None`` where there is none.
-        signs: of gradient masking, by name; those about the worst case first.
-        doubtful: whether one of them is about the worst case.
-        history: of the training.
-        curve: (eps, accuracy).
-        notes: what the training warned of, and what an attack or a bound could not do.
-        error: why there are no figures, or "".
-        arrays: outcomes of each sample by attack ("kept NAME", bool), the steepest pair ("u", "v"), and a few
-            adversarial examples ("samples", "adversarial", "labels", "said").
-        seconds: in all, measuring included.
-        samples: how many samples each accuracy is of.
-        machine: hash of the machine that it ran on; times of two machines are not compared.
-    """
-
-    defence: str
-    net: str
-    seed: int
-    figures: dict[str, float | None] = field(default_factory=dict)
-    signs: list[str] = field(default_factory=list)
-    doubtful: bool = False
-    history: list[dict[str, Any]] = field(default_factory=list)
-    curve: list[tuple[float, float]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    error: str = ""
-    arrays: dict[str, np.ndarray] = field(default_factory=dict)
-    seconds: float = 0.0
-    samples: dict[str, int] = field(default_factory=dict)
-    machine: str = ""
-
-    @property
-    def kept(self) -> dict[str, np.ndarray]:
-        """Which samples kept their right label, bool, by attack; ``clean``, ``worst``, ``certified`` among them."""
-        return {k.removeprefix(_KEPT): a.astype(bool) for k, a in self.arrays.items() if k.startswith(_KEPT)}
-
-    def record(self) -> dict[str, Any]:
-        """All but the arrays."""
-        return {k: v for k, v in vars(self).items() if k != "arrays"}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import joblib
 import numpy as np
 
 from artclip.comparison.defences import DefenceConfig
-from artclip.comparison.experiment import Data, Experiment, RunResult
+from artclip.comparison.experiment import Data, Experiment
+from artclip.comparison.run_result import RunResult
 from artclip.evaluation.cache import Cache
 from artclip.frameworks import trainers_of
 from artclip.frameworks.keras.startup import start_tensorflow

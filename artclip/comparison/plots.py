@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from artclip.comparison.data import ComparisonData
-from artclip.comparison.experiment import RunResult
+from artclip.comparison.run_result import RunResult
 from artclip.reporting.figures import draw_input, new_figure, short
 
 _COLOURS = (

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from artclip.evaluation.attack_classifier import image_shape
 from artclip.evaluation.black_box import square
+from artclip.evaluation.images import image_shape
 from artclip.evaluation.threat_model import Stage, ThreatModel, members, numpy_pgd
 
 _PATCH_SAMPLES = 64  # that a patch is made on

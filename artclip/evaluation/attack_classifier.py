@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import nullcontext
 from typing import Any
 
@@ -12,12 +11,13 @@ from art.estimators import BaseEstimator, LossGradientsMixin, NeuralNetworkMixin
 from art.estimators.classification import BlackBoxClassifierNeuralNetwork
 from art.estimators.classification.classifier import ClassGradientsMixin, ClassifierMixin
 
+from artclip.evaluation.images import showable
 from artclip.evaluation.losses import LOSSES
 from artclip.evaluation.outputs import bounded, few_values, keeps_labels, output_kind
 from artclip.frameworks import function_of, output_activation_of
 from artclip.frameworks.one_output import OneOutput
-from artclip.lipschitz.pairs import column
 from artclip.lipschitz.precision import has_gradient
+from artclip.norms import column
 
 _LEAST = 1e-37  # probabilities that attacks tell from zero: float32 has none that are much smaller
 ASIDE = 1e-3  # how far gradients are taken from where they are not finite, as a share of the inputs' range
@@ -287,22 +287,6 @@ class AttackClassifier(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin,
     def save(self, filename: str, path: str | None = None) -> None:
         """Refused."""
         raise NotImplementedError("save the estimator itself, not the view that attacks have of it")
-
-
-def showable(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which inputs are finite, shape (n,); and the inputs, zeros in the place of those that are not."""
-    finite = np.isfinite(x.reshape(len(x), -1)).all(1)
-    return finite, np.where(column(finite, x), x, 0)
-
-
-def image_shape(shape: tuple[int, ...], channels_first: bool) -> tuple[int, ...] | None:
-    """Inputs of that shape as images: themselves, or a square of grey pixels; ``None`` where they are neither."""
-    if len(shape) == 3:
-        return shape
-    size, side = math.prod(shape), math.isqrt(math.prod(shape))
-    if side * side != size or side < 4:
-        return None
-    return (1, side, side) if channels_first else (side, side, 1)
 
 
 def _held(rows: np.ndarray) -> np.ndarray:

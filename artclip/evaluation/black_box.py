@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from artclip.evaluation.attack_classifier import image_shape
+from artclip.evaluation.images import image_shape
 from artclip.evaluation.losses import LOSSES
 from artclip.evaluation.threat_model import Stage, ThreatModel, numpy_pgd
-from artclip.lipschitz.pairs import column, lengths
+from artclip.norms import column, lengths
 
 _FIRST = 0.8  # share of an input that the first windows take, as in ART
 _HALVED = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)  # shares of the queries at which windows halve

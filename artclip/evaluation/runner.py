@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from artclip import checks
-from artclip.evaluation.attack_classifier import showable
 from artclip.evaluation.attacks import AttackConfig
 from artclip.evaluation.cache import Cache
+from artclip.evaluation.images import showable
 from artclip.evaluation.random_outputs import randomness
 from artclip.evaluation.threat_model import Stage, ThreatModel
 from artclip.hashing.contents import NotHashable, content_digest
 from artclip.hashing.digests import digest
-from artclip.lipschitz.pairs import lengths
+from artclip.norms import lengths
 
 BLOCK = 2000  # samples attacked between two visits to the cache
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from artclip.evaluation.attack_classifier import AttackClassifier, image_shape
-from artclip.lipschitz.pairs import column, lengths
+from artclip.evaluation.attack_classifier import AttackClassifier
+from artclip.evaluation.images import image_shape
+from artclip.norms import column, lengths
 
 Stage = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Adversarial candidates from samples x (n, *shape) and class indices y (n,)."""

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from artclip.frameworks.base import Tensor
-from artclip.lipschitz.pairs import PairRule
+from artclip.lipschitz.pair_rule import PairRule
 
 ANCHORED = 2 / 3  # share of the pairs that stay at a sample: they make the net robust, the others keep it flat beyond
 REACH = 2.0  # length of an anchored pair, in separations: that of the perturbations that one trains against

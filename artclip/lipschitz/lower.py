@@ -14,10 +14,11 @@ from artclip import checks
 from artclip.frameworks import Function, function_of
 from artclip.frameworks.check import check, give_range, refuse_defences
 from artclip.lipschitz.estimate import LipschitzEstimate
-from artclip.lipschitz.pairs import PairRule, lengths, make_rule, unit
+from artclip.lipschitz.pair_rule import PairRule, make_rule
 from artclip.lipschitz.precision import Precision, has_gradient, held, precision_of
 from artclip.lipschitz.refine import Finish
 from artclip.lipschitz.search import STARTS, STEPS_OF_A_GENERATION, Clock, Search, shortest
+from artclip.norms import lengths, unit
 
 _CANDIDATES, _NUMBERS = (16, 128), 1 << 14  # points looked at per restart, before the best climb, and their numbers
 _ROUNDS = 6  # later climbs
@@ -48,8 +49,8 @@ def lipschitz_lower_bound(
 
     Many points, data and places far from it, are looked at with a few steps of the power iteration. From half of the
     restarts' worth of the steepest, and as many chosen by chance, pairs climb while their distance shrinks, from
-    several distances; :class:`artclip.lipschitz.pairs.PairRule` is the step. Copies of the best, moved a little, climb
-    again, a few times. The steepest are finished by power iteration on the Jacobian where they are. With up to 64
+    several distances (:class:`artclip.lipschitz.pair_rule.PairRule` is the step). Copies of the best, moved a little,
+    climb again, a few times. The steepest are finished by power iteration on the Jacobian where they are. With up to 64
     inputs the best places then move on to steeper ones near them, nearer and nearer, into linear pieces that are as
     thin as inputs are rounded. A search on a free domain searches among valid inputs first. The search knows nothing
     of training.

@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 
-from artclip.lipschitz.pairs import PairRule, column, lengths
+from artclip.lipschitz.pair_rule import PairRule
 from artclip.lipschitz.precision import Precision, held, values
 from artclip.lipschitz.search import Clock, Pairs
+from artclip.norms import column, lengths
 
 _DOUBT = 4.0  # units of rounding that an output may be off by
 _PLACES, _LINES, _MOVES = 16, 12, 16  # pairs that are stretched, stretched ones that are moved, and how often

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from artclip.frameworks.base import Tensor
-from artclip.lipschitz.pairs import PairRule, State, column, lengths, unit
+from artclip.lipschitz.pair_rule import PairRule, State
+from artclip.norms import column, lengths, unit
 
 # Distances to start from, in units of the default separation, and the distance to end at: far starts see over the
 # flat spots of sigmoids and the kinks of ReLUs, close ends see the Jacobian.

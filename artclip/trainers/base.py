@@ -22,7 +22,7 @@ from artclip.trainers.accuracy import METRICS, DeployedAccuracy, faults
 from artclip.trainers.batches import ArrayBatches, Batches, GeneratorBatches
 from artclip.trainers.controllers import Controller, controller
 from artclip.trainers.fit import Fit
-from artclip.trainers.loop import Record, Regularizer, Sample
+from artclip.trainers.protocols import Record, Regularizer, Sample
 from artclip.trainers.resume import ResumePlan
 from artclip.trainers.schedule import Schedule
 

@@ -13,8 +13,8 @@ from artclip.frameworks import Trainable, refuse_unconnected
 from artclip.lipschitz.smooth_upper import SmoothBound
 from artclip.trainers.base import RegularizedTrainer
 from artclip.trainers.certified import BracketPenalty
-from artclip.trainers.loop import Record, Regularizer, Sample
 from artclip.trainers.pair_penalty import PENALTY_CAP, PairOptions, PairPenalty, Units
+from artclip.trainers.protocols import Record, Regularizer, Sample
 
 
 class CLIPTrainer(RegularizedTrainer):

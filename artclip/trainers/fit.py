@@ -13,7 +13,8 @@ from artclip.frameworks import Trainable
 from artclip.trainers import checkpoint
 from artclip.trainers.accuracy import DeployedAccuracy
 from artclip.trainers.batches import Batches
-from artclip.trainers.loop import Epochs, Record, Regularizer
+from artclip.trainers.loop import Epochs
+from artclip.trainers.protocols import Record, Regularizer
 from artclip.trainers.resume import ResumePlan
 from artclip.trainers.schedule import Schedule
 

@@ -6,73 +6,25 @@ import math
 import time
 import warnings
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from artclip.frameworks import Trainable
 from artclip.frameworks.base import Tensor
-from artclip.frameworks.trainable import LogitShift, Objective
+from artclip.frameworks.trainable import Objective
 from artclip.trainers.accuracy import CLOSE, DeployedAccuracy
 from artclip.trainers.batches import Batches
 from artclip.trainers.controllers import Controller
+from artclip.trainers.protocols import Record, Regularizer
 from artclip.trainers.schedule import Schedule
 from artclip.trainers.state import EpochProgress, TrainingState
 
-Record = dict[str, Any]
-Sample = tuple[np.ndarray, np.ndarray]
 CHECKS_PER_EPOCH, LEAST_STEPS_PER_CHECK, MOST_FAULTS = 10, 20, 8
 OWN_LAMBDA_FACTOR = (
     4.0  # so many times more may a step carry of its own λ: less, and λ would lose its hold on a steep net
 )
 EXPLODED = 1e6  # times the loss of the first step, or of guessing
-
-
-class EveryStepTerm(Protocol):
-    """What a regularizer does in every step, whatever λ is; it shares the regularizer's state."""
-
-    def prepared(self, state: Any, step: Any) -> Any:
-        """The state before step ``step`` of the fit, a float from 0."""
-
-    def objectives(self, state: Any) -> list[Objective]:
-        """Scalars to descend besides the loss, without values to report; none or one."""
-
-    def shift_logits(self, state: Any, step: Any) -> LogitShift | None:
-        """What the outputs pass through before they meet the loss; ``None`` for nothing."""
-
-
-class Regularizer(Protocol):
-    """A penalty on the model: what differs from one trainer to the next."""
-
-    state: Any
-    """What is carried from step to step: tensors."""
-
-    def interval(self, lamda: float) -> int:
-        """Every how many steps to penalise, with weight ``lamda · interval``."""
-
-    def begin(self) -> None:
-        """Called once, before the first penalised step."""
-
-    def advance(self, state: Any, x: Tensor, count: Any) -> tuple[Any, Tensor | None]:
-        """Before the update, on batch x: the state to carry on, and points for :meth:`penalty`.
-
-        ``count`` is the number of penalised steps so far.
-        """
-
-    def penalty(self, state: Any, x: Tensor, points: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The penalty on batch x as a scalar with a gradient in the parameters, and figures to record."""
-
-    def gradients(self, batch: int) -> int:
-        """Inputs, beyond the samples of the batch, through which a penalised step takes gradients."""
-
-    @property
-    def every_step(self) -> EveryStepTerm | None:
-        """What there is to every step, if there is anything."""
-
-    penalty_cap: float
-    """Largest λ·interval·penalty that a step may carry for those that go without; its own λ it keeps."""
-    records_as: str
-    """Entry of the history for the mean of the figures: ``"lipschitz"`` or ``"penalty"``."""
 
 
 class Epochs:

@@ -12,7 +12,8 @@ from artclip import checks
 from artclip.frameworks import Function, Trainable
 from artclip.frameworks.base import Tensor
 from artclip.lipschitz.batch_pairs import FreshRule
-from artclip.lipschitz.pairs import DOMAINS, INITS, PairRule, PairSet, State
+from artclip.lipschitz.pair_rule import DOMAINS, INITS, PairRule, State
+from artclip.lipschitz.pairs import PairSet
 
 PENALTIES = ("squared", "linear")
 REDUCTIONS = ("mean", "max")
@@ -125,7 +126,7 @@ class PairPenalty:
         pairs: at their start.
         options: how they climb and are penalised.
         units: of what is penalised.
-        most: see :class:`~artclip.trainers.loop.Regularizer`.
+        most: see :class:`~artclip.trainers.protocols.Regularizer`.
         nb_steps: of the fit.
     """
 

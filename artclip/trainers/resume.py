@@ -11,7 +11,8 @@ from artclip.frameworks import Trainable
 from artclip.hashing.digests import digest
 from artclip.trainers import resume_check
 from artclip.trainers.batches import Batches
-from artclip.trainers.loop import Epochs, Sample
+from artclip.trainers.loop import Epochs
+from artclip.trainers.protocols import Sample
 from artclip.trainers.schedule import Schedule
 from artclip.trainers.state import Arrays, TrainingState
 

@@ -13,7 +13,7 @@ from artclip import checks
 from artclip.frameworks import Trainable
 from artclip.frameworks.base import Tensor
 from artclip.trainers.base import RegularizedTrainer
-from artclip.trainers.loop import Record, Regularizer, Sample
+from artclip.trainers.protocols import Record, Regularizer, Sample
 
 KINDS = ("l2", "spectral")
 

@@ -15,10 +15,11 @@ from scipy.stats import binom
 from artclip import compare, load_data
 from artclip.comparison import defences
 from artclip.comparison.defences import DEFENCES, Defence
-from artclip.comparison.experiment import Experiment, RunResult
+from artclip.comparison.experiment import Experiment
 from artclip.comparison.paired import holm, mcnemar, over_seeds, sign_flip
 from artclip.comparison.report import comparison_page
 from artclip.comparison.result import Comparison
+from artclip.comparison.run_result import RunResult
 from artclip.comparison.table import columns
 from artclip.reporting.intervals import wilson
 from tests.nets import FRAMEWORKS

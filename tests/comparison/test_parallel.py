@@ -17,7 +17,7 @@ import pytest
 from artclip import compare, load_data
 from artclip.comparison import defences, parallel
 from artclip.comparison.defences import DEFENCES, Defence
-from artclip.comparison.experiment import RunResult
+from artclip.comparison.run_result import RunResult
 from tests.nets import FRAMEWORKS
 
 QUICK = {"nb_epochs": 2, "attacks": "quick", "attack_samples": 30, "eps": 0.5, "verbose": False}

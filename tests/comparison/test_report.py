@@ -11,9 +11,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from artclip.comparison.experiment import Experiment, RunResult
+from artclip.comparison.experiment import Experiment
 from artclip.comparison.report import comparison_page, rerun
 from artclip.comparison.result import Comparison
+from artclip.comparison.run_result import RunResult
 
 HOSTILE = "<script>alert(1)</script>&\"'"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -7,7 +7,7 @@ import pytest
 
 from artclip import CLIPTrainer, LipschitzPenalty, WeightRegularizationTrainer, lipschitz_lower_bound
 from artclip.frameworks import function_of
-from artclip.lipschitz.pairs import INITS
+from artclip.lipschitz.pair_rule import INITS
 from tests.nets import FRAMEWORKS
 from tests.nets.common import NB_CLASSES, same_weights
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from artclip.evaluation.attack_classifier import AttackClassifier, image_shape
+from artclip.evaluation.attack_classifier import AttackClassifier
+from artclip.evaluation.images import image_shape
 from artclip.evaluation.losses import LOSSES
 from artclip.evaluation.outputs import output_kind
 from artclip.frameworks import function_of

@@ -7,7 +7,7 @@ import pytest
 
 from artclip.frameworks import function_of
 from artclip.lipschitz.batch_pairs import LEAST, REACH, FreshRule
-from artclip.lipschitz.pairs import make_rule
+from artclip.lipschitz.pair_rule import make_rule
 from tests.lipschitz.test_pairs import operator_norm
 from tests.nets.common import NB_CLASSES
 

@@ -8,7 +8,7 @@ import pytest
 
 from artclip import PairSet
 from artclip.frameworks import function_of
-from artclip.lipschitz.pairs import DOMAINS, INITS
+from artclip.lipschitz.pair_rule import DOMAINS, INITS
 from tests.nets import NAMES
 from tests.nets import default as nets
 

@@ -9,7 +9,7 @@ from art.defences.trainer import Trainer
 
 from artclip import CLIPTrainer, lipschitz_lower_bound, load_data
 from artclip.frameworks import nets_of, trainable_of
-from artclip.lipschitz.pairs import DOMAINS, INITS, PairRule
+from artclip.lipschitz.pair_rule import DOMAINS, INITS, PairRule
 from artclip.trainers import loop
 from artclip.trainers.pair_penalty import INTERVAL, LEAST_PENALISED, MAX_STEP_WEIGHT, PENALTIES, REDUCTIONS
 from tests.nets import FRAMEWORKS

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from artclip import CLIPTrainer, LipschitzPenalty, PairSet, WeightRegularizationTrainer
 from artclip.frameworks import function_of, trainable_of
-from artclip.lipschitz.pairs import PairRule
+from artclip.lipschitz.pair_rule import PairRule
 from artclip.trainers.loop import Epochs
 from tests.contract.test_training import every_net, every_trainer
 from tests.lipschitz.test_pairs import operator_norm

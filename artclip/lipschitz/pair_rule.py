@@ -1,0 +1,191 @@
+"""How a pair of points climbs the difference quotient Q(u, v) = ‖f(u) - f(v)‖ / ‖u - v‖ (algorithm 1)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from artclip import checks
+from artclip.frameworks.base import Function, Tensor
+from artclip.norms import lengths
+
+INITS = ("near", "data", "noise", "batch")
+DOMAINS = ("clip_values", "free")
+State = tuple[Tensor, Tensor]
+LEAST_BEND = 0.01  # relative difference of gradients at u and v that is well above the rounding of float32
+# Far below any gradient that means something, far above the least number: in float32 and float64, and in 16 bits.
+TINY, TINY_IN_HALF = 1e-12, 1e-4
+
+
+@dataclass(frozen=True)
+class PairRule:
+    """How pairs are placed, climb, and are measured: functions of (c, w), without a state of their own.
+
+    Args:
+        f: the function whose quotient is climbed.
+        norm, output_norm: 1, 2 or ``math.inf``, on flattened inputs and outputs.
+        separation: distance h = ‖u - v‖ in ``norm``, > 0.
+        least: separation below which quotients would be rounding noise.
+        low, high: box that holds u and v, numbers or broadcastable to one input; ``None`` for no box.
+        narrow: whether some side of the box may be shorter than h, so that h has to be limited to it.
+        side: length > 0 that counts as one where quotients are penalised: the mean side of the box, in ``norm``.
+        centre_step: how far a centre moves along its own gradient in one ascent, as a share of h, >= 0.
+    """
+
+    f: Function
+    norm: float
+    output_norm: float
+    separation: float
+    least: float = 0.0
+    low: Tensor | None = None
+    high: Tensor | None = None
+    narrow: bool = False
+    side: float = 1.0
+    centre_step: float = 0.5
+
+    def ends(self, state: State) -> Tensor:
+        """u and v stacked, shape (2P, *input_shape), inside the box."""
+        c, half = self.inside(state)
+        return self.f.concat([c - half, c + half])
+
+    def inside(self, state: State) -> State:
+        """Centres and half differences of pairs whose ends lie in the box."""
+        c, w = state
+        half = w * (self.separation / 2)
+        if self.low is None:
+            return c, half
+        if self.narrow:
+            limit = (self.high - self.low) / 2
+            half = self.f.clip(half, -limit, limit)
+        margin = abs(half)
+        return self.f.clip(c, self.low + margin, self.high - margin), half
+
+    def start(self, x: Tensor, w: Tensor) -> State:
+        """Pairs anchored at x, each pointing to its neighbour in x, or along w (P or more) where that is equal."""
+        neighbour = self.f.concat([x[1:], x[:1]]) - x
+        length = self.f.norm(neighbour, self.norm)
+        return x, self.f.where(length > 0, neighbour / (length + self.tiny), w[: self.f.rows(x)])
+
+    def ascend(self, state: State) -> State:
+        """One step of all pairs up their quotients. A pair in a flat spot keeps its direction."""
+        f, nb_pairs = self.f, self.f.rows(state[1])
+        c, half = self.inside(state)
+        outputs, pull = f.pullback(f.concat([c - half, c + half]))
+        cotangent = self.slope(outputs[nb_pairs:] - outputs[:nb_pairs])
+        gradient = pull(f.concat([-cotangent, cotangent]))
+        return self.moved((c, state[1]), gradient[:nb_pairs], gradient[nb_pairs:])
+
+    def slope(self, difference: Tensor) -> Tensor:
+        """Gradient of the output norm at differences (n, k), up to a factor, whatever the units of f."""
+        return self._norm_gradient(difference / (self.f.norm(difference, 2) + self.tiny), self.output_norm)
+
+    def towards(self, gradient: Tensor, w: Tensor) -> Tensor:
+        """Unit directions of steepest ascent; the old ones, as good as weightless, remain where the gradient is 0."""
+        steepest, length = self._direction(gradient + w * self.tiny)
+        return steepest / length
+
+    def moved(self, state: State, at_u: Tensor, at_v: Tensor) -> State:
+        """Pairs after a step along the gradients of ‖f(v) - f(u)‖ in u and in v."""
+        f, (c, w) = self.f, state
+        bend, stretch = at_v + at_u, at_v - at_u
+        steepest, length = self._direction(bend)
+        # Where f is straight between u and v, what the two gradients differ by is rounding: no place to go to.
+        size = length if self.norm == 2 else f.norm(bend, 2)
+        sure = size / (size + f.norm(stretch, 2) * LEAST_BEND + self.tiny)
+        c = c + steepest * (sure * (self.centre_step * self.separation) / (length + self.tiny))
+        return c, self.towards(stretch, w)
+
+    @property
+    def tiny(self) -> float:
+        """What keeps a division by a gradient finite."""
+        return TINY if self.f.precision < 1e-5 else TINY_IN_HALF
+
+    def quotients(self, state: State) -> Tensor:
+        """Q of each pair, shape (P,); differentiable in the parameters."""
+        ends = self.ends(state)
+        return self.quotients_of(ends, self.f.forward(ends))
+
+    def quotients_of(self, ends: Tensor, outputs: Tensor, least: float = 0.0) -> Tensor:
+        """Q of each pair from :meth:`ends` and f of them, shape (P,), with distances of ``least`` at least."""
+        f, nb_pairs = self.f, self.f.rows(ends) // 2
+        distance = f.norm(ends[nb_pairs:] - ends[:nb_pairs], self.norm)
+        if least:
+            distance = f.clip(distance, least, math.inf)
+        difference = f.norm(outputs[nb_pairs:] - outputs[:nb_pairs], self.output_norm)
+        return f.reshape(difference, (-1,)) / f.reshape(distance, (-1,))
+
+    def refresh(self, state: State, x: Tensor, share: float) -> State:
+        """The flattest share of the P pairs starts anew from x, shape (P, *input_shape)."""
+        f, (c, w) = self.f, state
+        quotients = self.quotients(state)
+        threshold = f.sort(quotients)[max(1, math.ceil(share * w.shape[0])) - 1]
+        flat = f.reshape(quotients <= threshold, (-1, *[1] * (len(w.shape) - 1)))
+        fresh, towards = self.start(x, w)
+        return f.where(flat, fresh, c), f.where(flat, towards, w)
+
+    def _direction(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """Direction of steepest ascent in ``norm`` (the gradient of the dual norm), and its length."""
+        steepest = self._norm_gradient(gradient, checks.dual_norm(self.norm))
+        return steepest, self.f.norm(steepest, self.norm)
+
+    def _norm_gradient(self, t: Tensor, p: float) -> Tensor:
+        """Gradient of the p-norm, per sample, up to a positive factor."""
+        if p == 2:
+            return t
+        if p == 1:
+            return self.f.sign(t)
+        return self.f.where(abs(t) >= self.f.norm(t, p), self.f.sign(t), t * 0)
+
+
+def make_rule(
+    f: Function,
+    x: np.ndarray,
+    norm: float | str = 2,
+    output_norm: float | str = 2,
+    domain: str = "clip_values",
+    separation: float | None = None,
+    widen: bool = False,
+) -> tuple[PairRule, np.ndarray, np.ndarray]:
+    """A :class:`PairRule` for data like x, and the box (low, high) that x or the domain spans.
+
+    Args are those of :class:`PairSet`, and ``widen``: whether the default separation is made as large as rounding asks
+    for, up to half the diagonal. Raises ``ValueError`` as :class:`PairSet` does.
+    """
+    p, q = checks.norm("norm", norm), checks.norm("output_norm", output_norm)
+    checks.one_of("domain", domain, DOMAINS)
+    x = np.asarray(x)
+    bounded = domain == "clip_values" and f.clip_values is not None
+    bounds = f.clip_values if f.clip_values is not None else (np.float64(x.min()), np.float64(x.max()))
+    low, high = (np.broadcast_to(b, x.shape[1:]).astype(np.float64) for b in bounds)
+    given = separation is not None
+    width = np.maximum(high - low, 0)
+    diagonal = float(lengths(width[None], p)[0]) or 1.0
+    ones = float(lengths(np.ones((1, *x.shape[1:])), p)[0])  # the diagonal of a box whose sides are one
+    if separation is None:
+        separation = min(diagonal / 28, float(width.max()) or 1.0)
+    checks.positive("separation", separation)
+    # Outputs are rounded to about eps·‖x‖, times the slope; a difference over h must stand well above that.
+    scale = max(float(np.abs(low).max()), float(np.abs(high).max()), 1e-30)
+    least = 16 * f.precision * scale * ones
+    if widen and not given and separation < least <= diagonal / 2:
+        separation = least
+    if separation < least:
+        if not given:
+            raise ValueError(
+                f"inputs from {low.min():g} to {high.max():g} lie so close together, for the rounding of a model whose "
+                f"dtype has {f.precision:.1g} for its unit, that quotients would be noise; give more digits "
+                "(model.float(), model.double()), or inputs less their mean"
+            )
+        raise ValueError(
+            f"separation={separation:g} is so small that quotients would be rounding noise; use at least {least:.2g}, "
+            "or a model in float64"
+        )
+    side = diagonal / ones if width.any() else 1.0
+    if not bounded:
+        return PairRule(f, p, q, separation, least, side=side), low, high
+    # Numbers where all sides are alike: frameworks clip to them several times faster than to tensors.
+    least_in, most_in = (float(b.flat[0]) if (b == b.flat[0]).all() else f.tensor(b) for b in (low, high))
+    narrow = separation > float((high - low).min())
+    return PairRule(f, p, q, separation, least, least_in, most_in, narrow, side), low, high
