@@ -29,7 +29,7 @@ from torch import nn
 
 from artclip import CLIPTrainer, lipschitz_lower_bound
 from artclip.frameworks.pytorch.nets import cosine_scheduler, make_classifier
-from artclip.trainers.pair_penalty import INTERVAL, LEAST_PENALISED
+from artclip.trainers.options import INTERVAL, LEAST_PENALISED
 
 NB_ATTACKED, LAMDA = 500, 0.1
 LAMDAS = (0.001, 0.01, 0.1, 0.3, 1.0)

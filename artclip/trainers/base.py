@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import abc
 import math
-import os
 import warnings
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -18,10 +16,11 @@ from artclip.frameworks import Trainable, trainable_of
 from artclip.hashing.digests import digest
 from artclip.trainers import checkpoint as checkpoints
 from artclip.trainers import input_checks
-from artclip.trainers.accuracy import METRICS, DeployedAccuracy, faults
+from artclip.trainers.accuracy import DeployedAccuracy, faults
 from artclip.trainers.batches import ArrayBatches, Batches, GeneratorBatches
 from artclip.trainers.controllers import Controller, controller
 from artclip.trainers.fit import Fit
+from artclip.trainers.options import TrainingOptions
 from artclip.trainers.protocols import Record, Regularizer, Sample
 from artclip.trainers.resume import ResumePlan
 from artclip.trainers.schedule import Schedule
@@ -33,42 +32,22 @@ class RegularizedTrainer(Trainer, abc.ABC):
     Args: see :class:`artclip.CLIPTrainer`, which documents those that all trainers share.
     """
 
-    def __init__(
-        self,
-        classifier: Any,
-        lamda: float,
-        target_accuracy: float | None = None,
-        lamda_increment: float | None = None,
-        warmup_epochs: int = 0,
-        restore_best: bool = False,
-        checkpoint: str | os.PathLike[str] | None = None,
-        callbacks: Iterable[Callable[[Any, Record], Any]] = (),
-        seed: int | None = None,
-        verbose: bool = False,
-        target_metric: str = "accuracy",
-    ) -> None:
-        self._controller: Controller = controller(lamda, target_accuracy, lamda_increment)
-        checks.one_of("target_metric", target_metric, METRICS)
-        checks.positive_integer("warmup_epochs", warmup_epochs, least=0)
-        checks.switches(restore_best=restore_best, verbose=verbose)
-        functions = input_checks.functions(callbacks)
-        seed = checks.seed(seed)
+    def __init__(self, classifier: Any, options: TrainingOptions) -> None:
         trainable = trainable_of(classifier)
         trainable.check_trainable()
-        if target_accuracy is not None and trainable.nb_classes is None:
-            raise ValueError(f"target_accuracy={target_accuracy!r} needs a classifier: a regressor has no accuracy")
+        o = self._options = options
+        if o.target_accuracy is not None and trainable.nb_classes is None:
+            raise ValueError(f"target_accuracy={o.target_accuracy!r} needs a classifier: a regressor has no accuracy")
         super().__init__(classifier)
-        self.target_accuracy, self.target_metric = target_accuracy, target_metric
-        self.warmup_epochs = warmup_epochs
-        self.restore_best = restore_best
-        self.checkpoint = None if checkpoint is None else checks.folder(checkpoint, "checkpoint")
-        self.callbacks = functions
-        self.seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
-        self.verbose = verbose
+        self._controller: Controller = controller(o.lamda, o.target_accuracy, o.lamda_increment)
+        self.target_accuracy, self.target_metric = o.target_accuracy, o.target_metric
+        self.warmup_epochs, self.restore_best, self.verbose = o.warmup_epochs, o.restore_best, o.verbose
+        self.checkpoint = None if o.checkpoint is None else checks.folder(o.checkpoint, "checkpoint")
+        self.callbacks = tuple(o.callbacks)
+        self.seed = int(np.random.SeedSequence().generate_state(1)[0]) if o.seed is None else int(o.seed)
         self.history: list[Record] = []
         self.deployed_accuracy: float | None = None
         self.notes: list[str] = []
-        self._first_lamda, self._lamda_increment, self._own_seed = lamda, lamda_increment, seed is not None
         self._owns_checkpoint = False
         self._first_optimizer: Any = None  # its settings before the first fit, as schedulers move them
 
@@ -79,14 +58,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
 
     def settings(self) -> dict[str, Any]:
         """What decides how it trains, but for what ``fit`` is given."""
-        return {
-            "lamda": self._first_lamda,
-            "lamda_increment": self._lamda_increment,
-            "target_accuracy": self.target_accuracy,
-            "target_metric": self.target_metric,
-            "warmup_epochs": self.warmup_epochs,
-            "restore_best": self.restore_best,
-        }
+        return self._options.decisive
 
     @abc.abstractmethod
     def _regularizer(self, trainable: Trainable, sample: Sample, seed: int, nb_steps: int) -> Regularizer:

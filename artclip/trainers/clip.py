@@ -13,7 +13,8 @@ from artclip.frameworks import Trainable, refuse_unconnected
 from artclip.lipschitz.smooth_upper import SmoothBound
 from artclip.trainers.base import RegularizedTrainer
 from artclip.trainers.certified import BracketPenalty
-from artclip.trainers.pair_penalty import PENALTY_CAP, PairOptions, PairPenalty, Units
+from artclip.trainers.options import PairOptions, TrainingOptions
+from artclip.trainers.pair_penalty import PENALTY_CAP, PairPenalty, Units
 from artclip.trainers.protocols import Record, Regularizer, Sample
 
 
@@ -128,30 +129,30 @@ class CLIPTrainer(RegularizedTrainer):
         checks.non_negative("certify_eps", certify_eps)
         self.upper_penalty, self.certify_eps = upper_penalty, certify_eps
         self.options = PairOptions(
-            nb_pairs,
-            pair_interval,
-            pair_steps,
-            pair_init,
-            norm,
-            output_norm,
-            penalty,
-            reduction,
-            domain,
-            separation,
+            nb_pairs=nb_pairs,
+            pair_interval=pair_interval,
+            pair_steps=pair_steps,
+            pair_init=pair_init,
+            norm=norm,
+            output_norm=output_norm,
+            penalty=penalty,
+            reduction=reduction,
+            domain=domain,
+            separation=separation,
         )
-        super().__init__(
-            classifier,
-            lamda,
-            target_accuracy,
-            lamda_increment,
-            warmup_epochs,
-            restore_best,
-            checkpoint,
-            callbacks,
-            seed,
-            verbose,
-            target_metric,
+        training = TrainingOptions(
+            lamda=lamda,
+            target_accuracy=target_accuracy,
+            lamda_increment=lamda_increment,
+            warmup_epochs=warmup_epochs,
+            restore_best=restore_best,
+            checkpoint=checkpoint,
+            callbacks=callbacks,
+            seed=seed,
+            verbose=verbose,
+            target_metric=target_metric,
         )
+        super().__init__(classifier, training)
 
     def settings(self) -> dict[str, Any]:
         """What decides how it trains, but for what ``fit`` is given."""
@@ -160,7 +161,7 @@ class CLIPTrainer(RegularizedTrainer):
 
     def _regularizer(self, trainable: Trainable, sample: Sample, seed: int, nb_steps: int) -> Regularizer:
         x, y = sample
-        if self._first_lamda or self.target_accuracy is not None:
+        if self._options.lamda or self.target_accuracy is not None:
             refuse_unconnected(trainable, x)
         penalty_cap = PENALTY_CAP * trainable.chance_loss(y)
         penalty_cap = penalty_cap if penalty_cap > 0 else math.inf

@@ -8,17 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from artclip import checks
-from artclip.frameworks import Function, Trainable
+from artclip.frameworks import Trainable
 from artclip.frameworks.base import Tensor
 from artclip.lipschitz.batch_pairs import FreshRule
-from artclip.lipschitz.pair_rule import DOMAINS, INITS, PairRule, State
+from artclip.lipschitz.pair_rule import PairRule, State
 from artclip.lipschitz.pairs import PairSet
+from artclip.trainers.options import PairOptions
 
-PENALTIES = ("squared", "linear")
-REDUCTIONS = ("mean", "max")
-# Every how many steps; but fresh pairs 60 times a fit at least, since with fewer it ends steep (docs/benchmarks.md).
-INTERVAL, LEAST_PENALISED = 12, 60
 # λ·interval up to which a penalised step was stable on ReLU nets at usual learning rates (benchmarks/pairs.py).
 MAX_STEP_WEIGHT = 1.2
 # Largest penalty of a lazy step, as a share of what guessing costs. It acts while a net is still steep: without it such
@@ -28,59 +24,6 @@ PENALTY_CAP = 0.75
 # default pairs and they are no more than a usual batch, which bounds the memory.
 NB_BATCHNORM_SAMPLES = 32
 REFRESH_INTERVAL, REFRESH_SHARE = 12, 0.25  # in penalised steps
-
-
-@dataclass(frozen=True)
-class PairOptions:
-    """The arguments that say how pairs are placed, climb and are penalised; see :class:`CLIPTrainer`.
-
-    Raises:
-        ValueError: one of them is out of its range.
-    """
-
-    nb_pairs: int
-    pair_interval: int | None
-    pair_steps: int
-    pair_init: str
-    norm: float | str
-    output_norm: float | str
-    penalty: str
-    reduction: str
-    domain: str
-    separation: float | None
-
-    def __post_init__(self) -> None:
-        checks.positive_integer("nb_pairs", self.nb_pairs)
-        if self.pair_interval is not None:
-            checks.positive_integer("pair_interval", self.pair_interval)
-        checks.positive_integer("pair_steps", self.pair_steps, least=0)
-        checks.one_of("pair_init", self.pair_init, INITS)
-        checks.norm("norm", self.norm)
-        checks.norm("output_norm", self.output_norm)
-        checks.one_of("penalty", self.penalty, PENALTIES)
-        checks.one_of("reduction", self.reduction, REDUCTIONS)
-        checks.one_of("domain", self.domain, DOMAINS)
-        if self.separation is not None:
-            checks.positive("separation", self.separation)
-
-    def interval(self, nb_steps: int) -> int:
-        """``pair_interval``, or what suits a fit of so many steps."""
-        often = nb_steps // LEAST_PENALISED if self.pair_init == "batch" else INTERVAL
-        return self.pair_interval or max(1, min(INTERVAL, often))
-
-    def pairs(self, f: Function, x: np.ndarray, seed: int | None) -> PairSet:
-        """The first X_Lip, around points x of shape (n, *input_shape)."""
-        return PairSet(
-            f,
-            x,
-            self.nb_pairs,
-            init=self.pair_init,
-            norm=self.norm,
-            output_norm=self.output_norm,
-            domain=self.domain,
-            separation=self.separation,
-            seed=seed,
-        )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import numpy as np
 from artclip import checks
 from artclip.frameworks import Trainable, function_in_loop, refuse_unconnected
 from artclip.frameworks.base import Tensor
-from artclip.trainers.pair_penalty import PairOptions, PairPenalty
+from artclip.trainers.options import PairOptions
+from artclip.trainers.pair_penalty import PairPenalty
 
 
 class LipschitzPenalty:
@@ -59,7 +60,16 @@ class LipschitzPenalty:
     ) -> None:
         seed = checks.seed(seed)
         options = PairOptions(
-            nb_pairs, 1, pair_steps, pair_init, norm, output_norm, penalty, reduction, domain, separation
+            nb_pairs=nb_pairs,
+            pair_interval=1,
+            pair_steps=pair_steps,
+            pair_init=pair_init,
+            norm=norm,
+            output_norm=output_norm,
+            penalty=penalty,
+            reduction=reduction,
+            domain=domain,
+            separation=separation,
         )
         f = function_in_loop(model)
         if clip_values is not None:

@@ -39,7 +39,7 @@ class ResumePlan:
         seed, self.first = trainer.seed, len(trainer.history)
         if found is not None:
             seed, self.first = found[1]["seed"], found[1]["first"]
-            if trainer._own_seed and seed != trainer.seed:
+            if trainer._options.seed is not None and seed != trainer.seed:
                 self._refuse("seed", seed, trainer.seed)
         self.seed = int(np.random.SeedSequence([seed, self.first]).generate_state(1)[0])
         self.nb_steps = 0

@@ -13,6 +13,7 @@ from artclip import checks
 from artclip.frameworks import Trainable
 from artclip.frameworks.base import Tensor
 from artclip.trainers.base import RegularizedTrainer
+from artclip.trainers.options import TrainingOptions
 from artclip.trainers.protocols import Record, Regularizer, Sample
 
 KINDS = ("l2", "spectral")
@@ -119,19 +120,19 @@ class WeightRegularizationTrainer(RegularizedTrainer):
     ) -> None:
         checks.one_of("kind", kind, KINDS)
         self.kind = kind
-        super().__init__(
-            classifier,
-            lamda,
-            target_accuracy,
-            lamda_increment,
-            warmup_epochs,
-            restore_best,
-            checkpoint,
-            callbacks,
-            seed,
-            verbose,
-            target_metric,
+        training = TrainingOptions(
+            lamda=lamda,
+            target_accuracy=target_accuracy,
+            lamda_increment=lamda_increment,
+            warmup_epochs=warmup_epochs,
+            restore_best=restore_best,
+            checkpoint=checkpoint,
+            callbacks=callbacks,
+            seed=seed,
+            verbose=verbose,
+            target_metric=target_metric,
         )
+        super().__init__(classifier, training)
 
     def settings(self) -> dict[str, Any]:
         """What decides how it trains, but for what ``fit`` is given."""

@@ -136,7 +136,7 @@ def test_an_interrupted_model_is_that_of_the_last_check(nets, monkeypatch):
 
 def test_a_longer_fit_keeps_the_schedule_of_the_first(nets, tmp_path, monkeypatch):
     """Every 5th of 10 steps an epoch was penalised; planned for 40 steps it would have been every 12th."""
-    monkeypatch.setattr("artclip.trainers.pair_penalty.LEAST_PENALISED", 2)
+    monkeypatch.setattr("artclip.trainers.options.LEAST_PENALISED", 2)
     trainer = CLIPTrainer(nets.classifier(), lamda=0.01, checkpoint=tmp_path, seed=0)
     fit(trainer, nets, "mlp", n=40, nb_epochs=1)
     fit(trainer, nets, "mlp", n=40, nb_epochs=4, resume=True)

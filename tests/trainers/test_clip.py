@@ -11,7 +11,8 @@ from artclip import CLIPTrainer, lipschitz_lower_bound, load_data
 from artclip.frameworks import nets_of, trainable_of
 from artclip.lipschitz.pair_rule import DOMAINS, INITS, PairRule
 from artclip.trainers import loop
-from artclip.trainers.pair_penalty import INTERVAL, LEAST_PENALISED, MAX_STEP_WEIGHT, PENALTIES, REDUCTIONS
+from artclip.trainers.options import INTERVAL, LEAST_PENALISED, PENALTIES, REDUCTIONS
+from artclip.trainers.pair_penalty import MAX_STEP_WEIGHT
 from tests.nets import FRAMEWORKS
 from tests.nets import default as nets
 
