@@ -201,7 +201,8 @@ class Epochs:
             self._faults, self._good = 0, self._good + 1
             late = slice(-math.ceil(len(stretch) / 3), None)
             self._lately = float(correct[late].sum() / sizes[late].sum())
-            return np.array([sizes.sum(), (losses * sizes).sum(), correct.sum()]), host_figures
+            whole = losses if self._f.sums_loss else losses * sizes
+            return np.array([sizes.sum(), whole.sum(), correct.sum()]), host_figures
         self.undo()
         again, self._faults, self._good = self._good < CHECKS_PER_EPOCH, self._faults + 1, 0
         nb, first = len(stretch), int(np.argmin(fine))  # the first that is not fine, or 0

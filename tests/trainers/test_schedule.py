@@ -13,6 +13,9 @@ torch = pytest.importorskip("torch")
 from torch.optim import lr_scheduler
 
 from artclip import CLIPTrainer
+from artclip.frameworks import trainable_of
+from artclip.trainers.loop import Epochs
+from artclip.trainers.pair_penalty import REFRESH_INTERVAL, PairPenalty
 from artclip.trainers.schedule import Schedule, _plain, _rebuilt
 from tests.contract.test_resume import Interruption, control_c
 from tests.nets import torch_nets as nets
@@ -174,3 +177,31 @@ def test_steps_that_are_undone_are_undone_in_the_schedule():
         CLIPTrainer(classifier, seed=0).fit(*nets.data(n=60), batch_size=10, nb_epochs=NB_EPOCHS, scheduler=scheduler)
     assert scheduler.last_epoch == NB_STEPS - 6
     assert classifier.optimizer.param_groups[0]["lr"] == pytest.approx(scheduler.get_last_lr()[0])
+
+
+def test_an_undone_stretch_takes_pairs_and_schedule_back_with_the_model(monkeypatch):
+    seen, original = [], Epochs.undo
+
+    def undo(epochs):
+        changed = epochs._regularizer.state is not epochs.point.pairs
+        original(epochs)
+        seen.append((changed, epochs._regularizer.state is epochs.point.pairs, epochs._schedule.state()))
+        assert seen[-1][2] == epochs.point.outer["scheduler"]
+
+    monkeypatch.setattr(Epochs, "undo", undo)
+    classifier = nets.faulty({25})
+    scheduler = lr_scheduler.LambdaLR(classifier.optimizer, lambda step: 1 / (1 + step))
+    trainer = CLIPTrainer(classifier, lamda=0.08, pair_init="near", pair_interval=1, seed=0)
+    with pytest.warns(RuntimeWarning, match="20 steps are undone"):
+        trainer.fit(*nets.data(n=200), batch_size=4, nb_epochs=1, scheduler=scheduler, scheduler_interval="step")
+    assert [s[:2] for s in seen] == [(True, True)]
+
+
+def test_a_batch_shorter_than_the_pairs_renews_as_many_as_it_has():
+    f, x = trainable_of(nets.classifier()), nets.data()[0]
+    options = CLIPTrainer(nets.classifier(), pair_init="near", nb_pairs=8, pair_steps=0).options
+    penalty = PairPenalty(options.pairs(f, x, 0), options)
+    penalty.begin()
+    state, ends = penalty.advance(penalty.state, f.tensor(x[:3]), REFRESH_INTERVAL)
+    assert [len(t) for t in state] == [8, 8]
+    assert len(ends) == 16
