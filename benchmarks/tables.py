@@ -1,15 +1,24 @@
-"""The tables of the docs, from ``results/*.json``. Run: ``python benchmarks/tables.py [NAME ...]``."""
+"""The tables of README and docs, from ``results/*.json``.
+
+``python benchmarks/tables.py`` writes them where they belong: between the lines ``<!-- table NAME -->`` and
+``<!-- end of table -->`` of README.md and ``docs/``. ``python benchmarks/tables.py NAME ...`` prints some of them.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from common import RESULTS
 
 from artclip.comparison.reproduce import beside
+
+ROOT = Path(__file__).parents[1]
 
 
 def table(rows: list[list[str]]) -> str:
@@ -73,42 +82,43 @@ def defences(results: dict[str, Any]) -> str:
     return "\n\n".join(shown)
 
 
-HEADLINE = (
-    "standard",
-    "clip",
-    "clip, dense",
-    "clip, longer",
-    "clip, equal seconds",
-    "clip, longest",
-    "adversarial, 1 step",
-    "adversarial, 1 step, as attacked",
-    "adversarial, 1 step, shorter",
-    "adversarial, 1 step, longer",
-    "adversarial, 3 steps",
-    "adversarial, 7 steps",
-    "adversarial, 7 steps, as attacked",
-    "trades",
-)
+def against(results: dict[str, Any], net: tuple[str, str, str], names: Iterable[str]) -> str:
+    """Some rows of one table of :func:`defences`, without settings."""
+    rows = groups(results["test"], "data", "net", "activation")[net]
+    radii = [k for k in rows[0] if k.startswith("AutoAttack set of ART")]
+    lines = [["training", "clean", *(f"ε = {r.rsplit(' ', 1)[1]}" for r in radii), "Lip ≥", "gradients ×"]]
+    plain = plain_gradients(rows)
+    for name in names:
+        seeds = [row for row in rows if row["training"] == name]
+        cells = [spread(seeds, k, ".1f") for k in ("clean", *radii)]
+        cost = np.mean([r["gradients"] for r in seeds]) / plain
+        lines.append([name, *cells, spread(seeds, "Lip ≥", ".1f"), f"{cost:.1f}"])
+    return table(lines)
 
 
-def headline(results: dict[str, Any]) -> str:
-    """What the README shows of :func:`defences`."""
-    rows = [["net", "training", "clean", "small ε", "large ε", "Lip ≥", "gradients ×"]]
-    for (data, net, activation), of in groups(results["test"], "data", "net", "activation").items():
-        radii = [k for k in of[0] if k.startswith("AutoAttack set of ART")]
-        plain = plain_gradients(of)
-        for (name,), seeds in groups(of, "training").items():
-            if name not in HEADLINE:
-                continue
-            budget = "/".join(r.removeprefix("AutoAttack set of ART ") for r in radii)
-            title = f"{data.replace('mnist', 'MNIST').replace('fashion', 'Fashion')}, {net}, {activation}, ε = {budget}"
-            cells = [f"{np.mean([r[k] for r in seeds]):.1f}" for k in ("clean", *radii)]
-            cells += [f"{np.mean([r['Lip ≥'] for r in seeds]):.1f}"]
-            rows.append([title, name, *cells, f"{np.mean([r['gradients'] for r in seeds]) / plain:.1f}"])
+DEMO = {
+    "standard": "standard",
+    "weight@0.98": "small weights, 98 %",
+    "clip@0.98": "CLIP, 98 %",
+    "clip@0.95": "CLIP, 95 %",
+    "madry": "adversarial (Madry)",
+}
+
+
+def demo(results: list[dict[str, Any]]) -> str:
+    """What ``make demo`` measures, in six columns."""
+    rows = [["training", "clean", "worst case", "Lip ≥", "Lip ≤", "gradients ×"]]
+    shown = {"test": (100, ".1f"), "worst": (100, ".1f"), "lipschitz_lower": (1, ".1f"), "lipschitz_upper": (1, ".1f")}
+    for row in results:
+        cells = [
+            f"{format(scale * row[key]['mean'], form)} ± {format(scale * row[key]['std'], form)}"
+            for key, (scale, form) in shown.items()
+        ]
+        rows.append([DEMO[row["defence"]], *cells, f"{row['gradients']['mean']:.1f}"])
     return table(rows)
 
 
-def pairs(results: dict[str, Any]) -> str:
+def pairs(results: dict[str, Any]) -> tuple[str, str]:
     """Fresh and persistent pairs under one protocol; then where training broke."""
     rows = [
         ["net", "pairs", "clean", "PGD margin", "Lip ≥", "plain / Lip", "shown / mean Jacobian", "quick / whole search"]
@@ -133,7 +143,7 @@ def pairs(results: dict[str, Any]) -> str:
             some = [r for r in runs if r["lamda"] == lamda]
             cells.append(f"{sum(r['broken'] for r in some)} of {len(some)}")
         broken.append([net, *cells])
-    return f"{table(rows)}\n\nBroken trainings:\n\n{table(broken)}"
+    return table(rows), table(broken)
 
 
 STEPS = {
@@ -284,42 +294,133 @@ def masking(results: list[dict[str, Any]]) -> str:
     return table(rows)
 
 
-def reproduced(results: list[dict[str, Any]]) -> str:
-    """Published / ours of each table of ``artclip reproduce``, and what holds of what was claimed."""
+def reproduced(results: list[dict[str, Any]]) -> list[str]:
+    """Published / ours, for each table of ``artclip reproduce``."""
     shown = []
     for t in results:
         more = {"worst case, ours": "worst", "Lip ≥, ours": "lipschitz_lower"}
         rows = beside(t["name"], t["columns"], t["published"], t["ours"], more)
-        held = "\n".join(f"- {text}: **{'holds' if ok else 'does not hold'}**." for text, ok in t["claims"].items())
-        shown.append("\n".join(rows) + f"\n\n{t['setting']}\n\n{held}")
-    return "\n\n".join(shown)
+        shown.append("\n".join(rows))
+    return shown
 
 
-SHOWN = {
-    "defences": lambda results: f"{headline(results)}\n\n{defences(results)}",
-    "pairs": pairs,
-    "step_cost": cost,
-    "step_cost_gpu": cost,
-    "step_cost_tensorflow": cost_tensorflow,
-    "both_frameworks": both,
-    "targets": targets,
-    "evaluate_speed": evaluate_speed,
-    "masking": masking,
-    "estimators": estimators,
-    "certificates": certificates,
-    "bounds": lambda results: f"{bounds(results)}\n\n{clever(results)}",
+def part(whole: str, first: Iterable[str] = (), columns: Iterable[str] = ()) -> str:
+    """Of a table: the rows whose first cells begin with one of ``first``, and the columns of these titles."""
+    head, _, *body = ([cell.strip() for cell in line[1:-1].split(" | ")] for line in whole.splitlines())
+    first = tuple(first)
+    rows = [row for row in body if not first or any(" | ".join(row).startswith(f) for f in first)]
+    kept = [i for i, title in enumerate(head) if not i or not columns or title in columns]
+    return table([[row[i] for i in kept] for row in (head, *rows)])
+
+
+def flatter(results: dict[str, Any]) -> str:
+    """Of :func:`pairs` a row for each net: attack and constant of the three trainings side by side."""
+    kinds = ("plain", "fresh", "persistent")
+    rows = [["net", *(f"PGD margin, {k}" for k in kinds), *(f"Lip ≥, {k}" for k in kinds)]]
+    for (net,), runs in groups(results["one protocol"], "net").items():
+        if net not in ("MLP ReLU, SGD", "CNN, 5,000 images"):
+            of = {k: [r for r in runs if r["pairs"] == k] for k in kinds}
+            attack = next(k for k in runs[0] if k.startswith("PGD"))
+            cells = [f"{np.mean([r[key] for r in of[k]]):.1f}" for key in (attack, "Lip ≥") for k in kinds]
+            rows.append([net, *cells])
+    return table(rows)
+
+
+MLP = ("mnist", "mlp-200-80", "relu")
+PROVED = ("setting", "clean", "certified, ε = 1", "certified, ε = 1.58", "Lip ≤")
+CERTIFIED = (
+    "standard",
+    "clip | λ = 0.1",
+    "gloro | ε = 1.58",
+    "one_lipschitz | scale = 1",
+    "clip, certify_eps | λ = 0, ε = 1.75",
+    "clip, certify_eps | λ = 0.01",
+    "clip, certify_eps, Muon | λ = 0.01",
+    "clip, certify_eps, Muon, wide",
+)
+ESTIMATORS = (
+    "artclip, box",
+    "artclip, free",
+    "published pair ascent",
+    "Jacobian norm",
+    "deel-torchlip",
+    "artclip, lipsdp",
+    "eclipse-nn, ECLipsE_Fast",
+    "eclipse-nn, ECLipsE (",
+)
+TARGETS = ("digits, ten classes |", "digits, ten classes, Dropout", "digits, ten classes, BatchNorm |")
+TARGETS += ("digits, ten classes, held", "mnist, ten classes |", "mnist, ten classes, Dropout")
+TARGETS += ("mnist, ten classes, BatchNorm |", "mnist, ten classes, held")
+DEFENCES = ("standard", "clip", "clip, dense", "clip, longest", "adversarial, 1 step", "adversarial, 7 steps")
+STEP = ("default", "`pair_interval=2`", "published CLIP", "memory, default", "epoch, default, over ART `fit`")
+
+# Name of a table: the file of results behind it, and what makes the table of its entry "results" (or "tables").
+TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "demo": ("demo", demo),
+    "against": ("defences", lambda r: against(r, MLP, (*DEFENCES, "adversarial, 7 steps, as attacked", "trades"))),
+    "defences": ("defences", defences),
+    "flatter": ("pairs", flatter),
+    "pairs": ("pairs", lambda r: pairs(r)[0]),
+    "stability": ("pairs", lambda r: pairs(r)[1]),
+    "cost": ("step_cost", lambda r: part(cost(r), columns=STEP)),
+    "cost_all": ("step_cost", cost),
+    "cost_gpu": ("step_cost_gpu", lambda r: part(cost(r), columns=STEP)),
+    "cost_gpu_all": ("step_cost_gpu", cost),
+    "cost_tensorflow": ("step_cost_tensorflow", cost_tensorflow),
+    "both_frameworks": ("both_frameworks", both),
+    "targets": ("targets", lambda r: part(targets(r), TARGETS)),
+    "targets_all": ("targets", targets),
+    "evaluate_speed": ("evaluate_speed", evaluate_speed),
+    "masking": ("masking", masking),
+    "estimators": ("estimators", lambda r: part(estimators(r), ESTIMATORS)),
+    "estimators_all": ("estimators", estimators),
+    "certificates": (
+        "certificates",
+        lambda r: part(
+            certificates(r), CERTIFIED, ("setting", "clean", "certified, ε = 1", "certified, ε = 1.58", "Lip ≤")
+        ),
+    ),
+    "certificates_all": ("certificates", certificates),
+    "bounds": (
+        "bounds",
+        lambda r: part(bounds(r), columns=("Jacobian ≥", "Lip ≥, free", "LipSDP ≤", "product ≤", "LipSDP / lower")),
+    ),
+    "bounds_all": ("bounds", bounds),
+    "clever": ("bounds", clever),
+    "reproduce_readme": ("reproduce_readme", lambda r: reproduced(r)[0]),
+    "reproduce_talk_mnist": ("reproduce_talk", lambda r: reproduced(r)[0]),
+    "reproduce_talk_fashion": ("reproduce_talk", lambda r: reproduced(r)[1]),
 }
 
 
+def made(name: str) -> str:
+    """A table by its name, in Markdown."""
+    file, make = TABLES[name]
+    record = json.loads((RESULTS / f"{file}.json").read_text())
+    return make(record["results"] if "results" in record else record["tables"])
+
+
+def pages() -> list[Path]:
+    """README and docs."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def filled(text: str) -> str:
+    """A page with its tables as the results have them."""
+    return re.sub(
+        r"(<!-- table (\w+) -->\n).*?(<!-- end of table -->)",
+        lambda m: f"{m[1]}\n{made(m[2])}\n\n{m[3]}",
+        text,
+        flags=re.DOTALL,
+    )
+
+
 def main() -> None:
-    for name in ("reproduce_readme", "reproduce_talk"):
-        if sys.argv[1:] and name not in sys.argv[1:]:
-            continue
-        print(f"\n{name}\n\n{reproduced(json.loads((RESULTS / f'{name}.json').read_text())['tables'])}")
-    for name, show in SHOWN.items():
-        if (sys.argv[1:] and name not in sys.argv[1:]) or not (RESULTS / f"{name}.json").exists():
-            continue
-        print(f"\n{name}\n\n{show(json.loads((RESULTS / f'{name}.json').read_text())['results'])}")
+    for name in sys.argv[1:]:
+        print(f"\n{name}\n\n{made(name)}")
+    if not sys.argv[1:]:
+        for page in pages():
+            page.write_text(filled(page.read_text()))
 
 
 if __name__ == "__main__":
