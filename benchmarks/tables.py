@@ -175,6 +175,10 @@ def cost_tensorflow(results: list[dict[str, Any]]) -> str:
     return table(rows)
 
 
+def short_fits(results: dict[str, float]) -> str:
+    return table([["steps of the fit", *results], ["gradients ×", *(f"{v:.1f}" for v in results.values())]])
+
+
 FRAMEWORKS = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
 METRICS = {"test": ("test", 100, ".1f"), "pgd": ("PGD-100 ×5", 100, ".1f"), "lipschitz_lower": ("Lip ≥", 1, ".2f")}
 
@@ -364,6 +368,7 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "stability": ("pairs", lambda r: pairs(r)[1]),
     "cost": ("step_cost", lambda r: part(cost(r), columns=STEP)),
     "cost_all": ("step_cost", cost),
+    "short_fits": ("short_fits", short_fits),
     "cost_gpu": ("step_cost_gpu", lambda r: part(cost(r), columns=STEP)),
     "cost_gpu_all": ("step_cost_gpu", cost),
     "cost_tensorflow": ("step_cost_tensorflow", cost_tensorflow),

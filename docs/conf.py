@@ -1,22 +1,40 @@
-"""Sphinx configuration: MyST pages, API pages from docstrings, the furo theme. Builds without network access."""
+"""Sphinx configuration: MyST pages, notebooks that are run, API pages from docstrings, the furo theme.
 
+Neither the build nor the pages need the network: formulas become MathML, which browsers draw by themselves.
+"""
+
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
+
+from docutils import nodes
+from latex2mathml.converter import convert
 
 import artclip
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what runs in notebooks says no more than it must
+
 project = "artclip"
-author = "The artclip developers"
+author = "artclip contributors"
 copyright = author
 release = version = artclip.__version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
 ]
 exclude_patterns = ["_build"]
+html_math_renderer = "mathml"
+
+nb_execution_mode = "force"
+nb_execution_timeout = 300
+nb_execution_raise_on_error = True
+nb_execution_show_tb = True
+nb_output_stderr = "remove"  # progress bars, and what TensorFlow says of itself
 
 html_theme = "furo"
 html_title = f"artclip {release}"
@@ -39,5 +57,28 @@ def _escape_stars(_app: Any, _what: str, _name: str, _obj: Any, _options: Any, l
         lines[i] = "``".join(parts)
 
 
+def _inline(writer: Any, node: nodes.math) -> None:
+    writer.body.append(convert(node.astext()))
+    raise nodes.SkipNode
+
+
+def _block(writer: Any, node: nodes.math_block) -> None:
+    writer.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>')
+    raise nodes.SkipNode
+
+
+def _help(app: Any) -> None:
+    """What the commands say of themselves, for the pages that include it."""
+    folder = Path(app.srcdir) / "_build" / "help"
+    folder.mkdir(parents=True, exist_ok=True)
+    commands = {name: (name, "--help") for name in ("train", "compare", "reproduce", "evaluate", "lipschitz")}
+    for name, words in {**commands, "attacks": ("attacks",)}.items():
+        run = [sys.executable, "-m", "artclip", *words]
+        text = subprocess.run(run, env={**os.environ, "COLUMNS": "100"}, capture_output=True, text=True, check=True)
+        (folder / f"{name}.txt").write_text(text.stdout)
+
+
 def setup(app: Any) -> None:
+    app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
+    app.connect("builder-inited", _help)
     app.connect("autodoc-process-docstring", _escape_stars)
