@@ -30,7 +30,7 @@ photos-keras: $(VENV)/.photos
 	    --norm inf --eps 2/255 --no-lipschitz --attacks noise:sigma=0.1+fgsm+pgd+pgd-margin+square \
 	    --html out/cifar10.html -o out/cifar10.json
 
-# The pictures of docs/gallery.md, four minutes.
+# The pictures of docs/results/gallery.md, four minutes.
 FIGURES := pairs_1d regression_1d pairs_fashion bounds patch_and_spatial
 figures: $(VENV)/.dev
 	set -e; for name in $(FIGURES); do OMP_NUM_THREADS=1 $(BIN)/python examples/$$name.py -o docs/figures; done
@@ -49,11 +49,12 @@ test-only-%:
 	OMP_NUM_THREADS=1 .venv-$*/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 docs: $(VENV)/.docs
-	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+	OMP_NUM_THREADS=1 $(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 benchmark: $(VENV)/.dev
 	$(BIN)/python benchmarks/step_cost.py
 	$(BIN)/python benchmarks/step_cost_tensorflow.py
+	$(BIN)/python benchmarks/short_fits.py
 	$(BIN)/python benchmarks/pairs.py
 	$(BIN)/python benchmarks/defences.py
 	$(BIN)/python benchmarks/both_frameworks.py

@@ -62,7 +62,7 @@ def gradient_ascent(net: torch.nn.Module, u: torch.Tensor, v: torch.Tensor, nb_s
 
 
 def power_ascent(pairs: artclip.PairSet, nb_steps: int) -> Path:
-    """artclip's: a centre that moves and a distance that halves until it is h; see docs/method.md."""
+    """artclip's: a centre that moves and a distance that halves until it is h; see docs/explanation/method.md."""
     path = [(pairs.u.numpy(), pairs.v.numpy(), pairs.quotients())]
     for _ in range(nb_steps):
         pairs.ascend()

@@ -20,7 +20,7 @@ from artclip.trainers.protocols import Record
 
 PENALTIES = ("squared", "linear")
 REDUCTIONS = ("mean", "max")
-# Every how many steps; but fresh pairs 60 times a fit at least, since with fewer it ends steep (docs/benchmarks.md).
+# Every how many steps; but fresh pairs 60 times a fit at least, since with fewer it ends steep (docs/results/pairs.md).
 INTERVAL, LEAST_PENALISED = 12, 60
 
 

@@ -20,8 +20,8 @@ MAX_STEP_WEIGHT = 1.2
 # Largest penalty of a lazy step, as a share of what guessing costs. It acts while a net is still steep: without it such
 # a step could throw a ReLU net into a state from which it never returns.
 PENALTY_CAP = 0.75
-# Samples by which BatchNorm normalises in the penalty: 16 did as well as 128 (docs/benchmarks.md), and with so many the
-# default pairs and they are no more than a usual batch, which bounds the memory.
+# Samples by which BatchNorm normalises in the penalty: 16 did as well as 128 (docs/development/research-log.md), and
+# with so many the default pairs and they are no more than a usual batch, which bounds the memory.
 NB_BATCHNORM_SAMPLES = 32
 REFRESH_INTERVAL, REFRESH_SHARE = 12, 0.25  # in penalised steps
 
