@@ -138,7 +138,7 @@ class TensorFlowFunction(Function):
 
     def linearise(self) -> Callable[[np.ndarray], tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]]:
         # Two compiled functions, of which the second repeats the forward pass, are faster than one eager pass.
-        forward = self.compile(lambda x, _: self.forward(x))
+        forward = self.compile(lambda x, cotangents: self.forward(x))
         backward = self.compile(lambda x, cotangents: self.pullback(x)[1](cotangents))
 
         def at(x: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
