@@ -40,7 +40,7 @@ nb_output_stderr = "remove"  # progress bars, and what TensorFlow says of itself
 html_theme = "furo"
 html_title = f"artclip {release}"
 html_static_path = ["static"]
-html_css_files = ["formula.css"]
+html_css_files = ["style.css"]
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
