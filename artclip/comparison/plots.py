@@ -10,24 +10,12 @@ import numpy as np
 
 from artclip.comparison.data import ComparisonData
 from artclip.comparison.run_result import RunResult
-from artclip.reporting.figures import draw_input, new_figure, short
+from artclip.reporting.figures import FAINT, MARKERS, SERIES, draw_input, new_figure, short, styled
 
-_COLOURS = (
-    "#6b7280",
-    "#1b6ca8",
-    "#b5482a",
-    "#2a8c7d",
-    "#d9a441",
-    "#7d5ba6",
-    "#3f7d20",
-    "#a83279",
-    "#4c9be8",
-    "#8c6d46",
-)
-_MARKERS = "osD^vP*X<>"
 _MOST_PAIRS = 6
 
 
+@styled
 def plot_comparison(comparison: ComparisonData) -> Any:
     """Security curves with a band over the seeds, and the trade of clean against robust accuracy.
 
@@ -44,11 +32,13 @@ def plot_comparison(comparison: ComparisonData) -> Any:
     return _panels(comparison, [_draw_curves, _draw_trade])
 
 
+@styled
 def plot_steepness(comparison: ComparisonData) -> Any:
     """Accuracy against the Lipschitz bracket, and λ and the pairs' mean quotient over the epochs."""
     return _panels(comparison, [_draw_lipschitz, _draw_quotients, _draw_lamda])
 
 
+@styled
 def plot_pairs(comparison: ComparisonData) -> Any:
     """The steepest pair found of each defence: u, v and their difference; of the first seed."""
     chosen = [c for c in _first_cells(comparison) if "u" in c.arrays][:_MOST_PAIRS]
@@ -71,6 +61,7 @@ def plot_pairs(comparison: ComparisonData) -> Any:
     return figure
 
 
+@styled
 def plot_examples(comparison: ComparisonData) -> Any:
     """Adversarial examples of each defence, within the budget; of the first seed."""
     chosen = [c for c in _first_cells(comparison) if "samples" in c.arrays][:_MOST_PAIRS]
@@ -106,7 +97,7 @@ def _panels(comparison: ComparisonData, draw: list[Callable[[Any, ComparisonData
     for row in rows:
         colour, marker = _look(comparison, row["net"], row["defence"])
         handles.append(Line2D([], [], color=colour, marker=marker, label=short(_name(comparison, row), 34)))
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False, fontsize=9)
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
     return figure
 
 
@@ -121,7 +112,7 @@ def _draw_curves(axes: Any, comparison: ComparisonData) -> None:
         axes.plot(eps, mean, color=colour, marker=marker, markersize=4)
         axes.fill_between(eps, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
     e = comparison.experiment
-    axes.axvline(e.eps, color="#9aa0a8", linestyle="--", linewidth=1)
+    axes.axvline(e.eps, color=FAINT, linestyle="--", linewidth=1)
     axes.set_ylim(-3, 103), axes.set_xlabel(f"eps, L{comparison.settings['norm']}"), axes.set_ylabel("accuracy in %")
     axes.set_title(f"Short PGD on {e.curve_samples} samples, band: ± std over seeds", fontsize=10)
 
@@ -139,7 +130,7 @@ def _draw_trade(axes: Any, comparison: ComparisonData) -> None:
         axes.plot(*means[-1], marker, color=colour, markersize=8)
     front = sorted((p for p in means if not any((q >= p).all() and (q > p).any() for q in means)), key=tuple)
     if front:
-        axes.plot(*np.array(front).T, color="#9aa0a8", linewidth=1, linestyle=":", zorder=0)
+        axes.plot(*np.array(front).T, color=FAINT, linewidth=1, linestyle=":", zorder=0)
     axes.set_xlabel("clean accuracy on test data in %"), axes.set_ylabel("worst case in %, an upper bound")
     axes.set_title("What robustness costs; each dot a seed, dotted: the front of means", fontsize=10)
 
@@ -205,7 +196,7 @@ def _look(comparison: ComparisonData, net: str, defence: str) -> tuple[str, str]
     defences = list(dict.fromkeys(c.defence for c in comparison.cells))
     place = defences.index(defence)
     nets = list(dict.fromkeys(c.net for c in comparison.cells))
-    return _COLOURS[place % len(_COLOURS)], _MARKERS[(nets.index(net) if len(nets) > 1 else place) % len(_MARKERS)]
+    return SERIES[place % len(SERIES)], MARKERS[(nets.index(net) if len(nets) > 1 else place) % len(MARKERS)]
 
 
 def _first_cells(comparison: ComparisonData) -> list[RunResult]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from artclip.evaluation.data import EvaluationData, Example
-from artclip.reporting.figures import as_image, draw_input, short
+from artclip.reporting.figures import FAINT, as_image, draw_input, short
 
 _BESIDE = 12  # letters that leave room for a figure on their line
 
@@ -34,7 +34,7 @@ def draw_example(row: Any, ev: EvaluationData, e: Example) -> None:
     difference = np.subtract(e.adversarial, e.x, dtype=np.float64)
     if as_image(e.x) is None:
         draw_input(row[1], difference, "difference", 0, 0)
-        row[2].plot(np.ravel(e.x), color="#bbbbbb", linewidth=1)
+        row[2].plot(np.ravel(e.x), color=FAINT, linewidth=1)
         row[2].sharey(row[0])
     else:
         _draw_difference(row[1], difference, (high - low) or 1.0)

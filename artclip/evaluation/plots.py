@@ -10,18 +10,16 @@ from artclip import checks
 from artclip.evaluation.attacks import NONE
 from artclip.evaluation.data import EvaluationData
 from artclip.evaluation.examples import draw_example, varied
-from artclip.reporting.figures import new_figure, short
+from artclip.reporting.figures import BLUE, FAINT, GREEN, MARKERS, ORANGE, SERIES, VERMILLION, new_figure, short, styled
 
-_LOWER, _UPPER = "#1b6ca8", "#b5482a"
 _COLOURS = {
-    "no attack": "#8a8f98",
-    "within the budget": _LOWER,
-    "outside the budget": "#d9a441",
-    "worst case": _UPPER,
-    "certified": "#2a8c7d",
+    "no attack": FAINT,
+    "within the budget": BLUE,
+    "outside the budget": ORANGE,
+    "worst case": VERMILLION,
+    "certified": GREEN,
 }
-_LINES = (_LOWER, _UPPER, "#2a8c7d", "#d9a441", "#7d5ba6", "#6b7280")
-_MARKERS = "osD^vP"
+_LINES = SERIES[1:]
 
 
 class Accuracies(Protocol):
@@ -34,6 +32,7 @@ class Accuracies(Protocol):
     spread: dict[str, list[float]]
 
 
+@styled
 def plot_evaluation(ev: EvaluationData) -> Any:
     """Accuracy by attack, the worst case over eps where there were several, and short attacks over eps of the probe.
 
@@ -57,7 +56,7 @@ def plot_evaluation(ev: EvaluationData) -> Any:
     axes[0].set_xlabel(f"accuracy in %, budget L{ev.settings['norm']} ≤ {ev.settings['eps']:g}")
     present = [kind for kind in _COLOURS if any(bar[2] == kind for bar in bars)]
     handles = [Patch(color=_COLOURS[kind]) for kind in present]
-    figure.legend(handles, present, loc="outside lower center", ncols=len(present), frameon=False, fontsize=9)
+    figure.legend(handles, present, loc="outside lower center", ncols=len(present))
     if ev.below:
         _draw_by_eps(axes[1], ev)
     if ev.curve:
@@ -65,6 +64,7 @@ def plot_evaluation(ev: EvaluationData) -> Any:
     return figure
 
 
+@styled
 def plot_examples(ev: EvaluationData, nb: int = 4) -> Any:
     """Samples, what an attack added, and the adversarial examples, with the model's answers; a sample in each row.
 
@@ -89,6 +89,7 @@ def plot_examples(ev: EvaluationData, nb: int = 4) -> Any:
     return figure
 
 
+@styled
 def plot_curves(*curves: Accuracies) -> Any:
     """Accuracy over eps or sigma: one axes a curve, one line a model; a band of ± one standard deviation for noise.
 
@@ -110,14 +111,14 @@ def plot_curves(*curves: Accuracies) -> Any:
     for axes, curve in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
         for name, accuracy in curve.accuracy.items():
             place = names.index(name)  # a model looks the same in every axes
-            colour, marker = _LINES[place % len(_LINES)], _MARKERS[place % len(_MARKERS)]
+            colour, marker = _LINES[place % len(_LINES)], MARKERS[place % len(MARKERS)]
             percent = 100 * np.array(accuracy)
             axes.plot(curve.values, percent, marker=marker, markersize=4, color=colour, label=short(name))
             if name in curve.spread:
                 band = 100 * np.array(curve.spread[name])
                 axes.fill_between(curve.values, percent - band, percent + band, color=colour, alpha=0.2, linewidth=0)
         axes.set_title(short(curve.title, 60)), axes.set_xlabel(curve.label), axes.set_ylabel("accuracy in %")
-        axes.set_ylim(-3, 103), axes.grid(alpha=0.3), axes.legend(frameon=False)
+        axes.set_ylim(-3, 103), axes.grid(alpha=0.3), axes.legend()
     return figure
 
 
@@ -150,7 +151,6 @@ def _draw_bars(axes: Any, bars: list[tuple[str, float | None, str, str]]) -> Non
         axes.text((accuracy or 0) + 1, place, said, va="center", fontsize=9, style=style)
     axes.set_yticks(range(len(bars)), [title for title, *_ in bars])
     axes.set_xlim(0, 114), axes.set_xticks(range(0, 101, 20)), axes.set_ylim(len(bars) - 0.4, -0.6)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _draw_by_eps(axes: Any, ev: EvaluationData) -> None:
@@ -171,9 +171,9 @@ def _draw_probe(axes: Any, ev: EvaluationData) -> None:
         axes.set_xticks(apart, [f"{e:.3g}" for e in apart]), axes.set_xticks([], minor=True)
     else:
         axes.locator_params(axis="x", nbins=5)
-    axes.plot(eps, 100 * accuracy, "o-", color=_LOWER, markersize=4)
-    axes.axvline(budget, color=_UPPER, linestyle="--", linewidth=1)
-    axes.annotate(f"budget {budget:g}", (budget, 112), (4, -4), textcoords="offset points", color=_UPPER, va="top")
+    axes.plot(eps, 100 * accuracy, "o-", color=BLUE, markersize=4)
+    axes.axvline(budget, color=VERMILLION, linestyle="--", linewidth=1)
+    axes.annotate(f"budget {budget:g}", (budget, 112), (4, -4), textcoords="offset points", color=VERMILLION, va="top")
     axes.set_ylim(-3, 112), axes.grid(alpha=0.3)
     few = ev.settings["nb_probed"]
     axes.set_title(f"Probe: short PGD on {few} samples\nthat the model gets right", fontsize=11)

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from artclip.lipschitz.estimate import LipschitzEstimate
-from artclip.reporting.figures import draw_input, new_figure
-
-_LOWER, _UPPER = "#1b6ca8", "#b5482a"
+from artclip.reporting.figures import BLUE, VERMILLION, draw_input, new_figure, styled
 
 
+@styled
 def plot_bracket(classifier: Any, lower: LipschitzEstimate, upper: LipschitzEstimate | None = None) -> Any:
     """The steepest pair found, what the model says of its two points, and how the bounds came to be.
 
@@ -47,17 +46,17 @@ def plot_bracket(classifier: Any, lower: LipschitzEstimate, upper: LipschitzEsti
 
 def _outputs(axes: Any, outputs: np.ndarray) -> None:
     places = np.arange(outputs.shape[1])
-    for row, name, colour in ((outputs[0], "f(u)", _LOWER), (outputs[1], "f(v)", _UPPER)):
+    for row, name, colour in ((outputs[0], "f(u)", BLUE), (outputs[1], "f(v)", VERMILLION)):
         axes.bar(places + (0.2 if name == "f(v)" else -0.2), row, 0.4, label=name, color=colour)
     axes.axhline(0, color="black", linewidth=0.5)
     axes.set_title("outputs"), axes.set_xlabel("output")
     if len(places) <= 20:
         axes.set_xticks(places)
-    axes.legend(frameon=False)
+    axes.legend()
 
 
 def _bounds(axes: Any, lower: LipschitzEstimate, upper: LipschitzEstimate | None) -> None:
-    for estimate, colour, sign in ((lower, _LOWER, "≥"), (upper, _UPPER, "≤")):
+    for estimate, colour, sign in ((lower, BLUE, "≥"), (upper, VERMILLION, "≤")):
         if estimate is None:
             continue
         sign = "=" if estimate.kind == "exact" else sign
@@ -70,5 +69,5 @@ def _bounds(axes: Any, lower: LipschitzEstimate, upper: LipschitzEstimate | None
         axes.set_yscale("log")
     axes.set_title(f"Lipschitz constant, L{lower.norm} to L{lower.output_norm}, while it was bounded")
     axes.set_xlabel("seconds"), axes.set_ylabel("bound")
-    axes.legend(frameon=False)
+    axes.legend()
     axes.grid(alpha=0.3)
