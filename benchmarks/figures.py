@@ -1,59 +1,52 @@
-"""The figures of the docs, from ``results/defences.json``: robustness against accuracy and cost, and brackets.
+"""The figures of README and docs that show committed results: robustness against cost, and Lipschitz brackets.
 
-Run: ``python benchmarks/figures.py [FOLDER]``; they go to ``docs/figures`` otherwise.
+``front.png`` is of ``results/demo.json``, the others of ``results/defences.json``. What a title says in figures is
+computed from them. Run: ``python benchmarks/figures.py [FOLDER]``; they go to ``docs/figures`` otherwise.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from common import RESULTS
 from tables import groups, plain_gradients
 
-matplotlib.use("Agg")
-from matplotlib import pyplot
-from matplotlib.colors import LogNorm
+from artclip.reporting.figures import BLUE, GREEN, GREY, VERMILLION, new_figure, styled
 
 ROWS = list[dict[str, Any]]
-
-
-RIGHT, LEFT = {"xytext": (8, -3), "ha": "left"}, {"xytext": (-9, -3), "ha": "right"}
-ABOVE, BELOW = {"xytext": (0, 9), "ha": "center"}, {"xytext": (0, -16), "ha": "center"}
-LABELS: dict[str, dict[str, Any]] = {  # where they stand, for those that have others beside them
-    "clip": LEFT,
-    "clip, dense": BELOW,
-    "clip, longest": ABOVE,
-    "adversarial, 3 steps": LEFT,
-    "adversarial, 7 steps": LEFT,
-    "adversarial, 1 step, shorter": BELOW,
+DPI = 200  # 1,280 pixels wide: sharp on a page, and its letters still read at 390
+# Of the demo's defences: what they are, colour, marker, and where the label stands (points from the mark).
+DEMO: dict[str, tuple[str, str, str, tuple[int, int], str]] = {
+    "standard": ("Standard training", GREY, "o", (10, -4), "left"),
+    "weight@0.98": ("Weight decay", GREEN, "s", (26, -4), "left"),
+    "clip@0.98": ("CLIP", BLUE, "D", (2, -24), "left"),
+    "clip@0.95": ("CLIP, larger λ", BLUE, "d", (43, 2), "left"),
+    "madry": ("Adversarial training", VERMILLION, "s", (12, 24), "right"),
 }
-IN_PANEL: dict[tuple[str, ...], dict[str, dict[str, Any]]] = {  # where that is not their place
-    ("mnist", "mlp-200-80", "relu"): {
-        "clip": {"xytext": (-2, -16), "ha": "right"},
-        "clip, dense": LEFT,
-        "clip, equal seconds": {"xytext": (-7, 5), "ha": "right"},
-        "adversarial, 7 steps": ABOVE,
-        "adversarial, 7 steps, as attacked": {"xytext": (-4, 7), "ha": "right"},
-        "adversarial, 1 step, longer": {"xytext": (5, -13), "ha": "left"},
-    },
-    ("mnist", "mlp-200-80", "gelu"): {
-        "clip, longer": LEFT,
-        "adversarial, 7 steps": ABOVE,
-    },
-    ("fashion-mnist", "mlp-200-80", "relu"): {
-        "clip, dense": LEFT,
-        "clip, longest": RIGHT,
-        "adversarial, 1 step": BELOW,
-        "adversarial, 1 step, as attacked": {"xytext": (0, -14), "ha": "right"},
-        "adversarial, 7 steps": {"xytext": (5, 7), "ha": "left"},
-        "adversarial, 7 steps, as attacked": ABOVE,
-    },
+NAMED = {"clip": (BLUE, "D", "CLIP"), "adversarial": (VERMILLION, "s", "adversarial training")}
+NAMED |= {"": (GREY, "o", "other defences")}
+KINDS = {"trades": NAMED["adversarial"], **NAMED}
+PANELS = {  # of defences.json
+    ("mnist", "mlp-200-80", "relu"): "MNIST, MLP, ReLU",
+    ("mnist", "mlp-200-80", "gelu"): "MNIST, MLP, GELU",
+    ("mnist", "cnn", "relu"): "MNIST, CNN, ReLU",
+    ("fashion-mnist", "mlp-200-80", "relu"): "Fashion-MNIST, MLP, ReLU",
+}
+BRACKETS = {  # one setting of each defence
+    "standard": "standard training",
+    "gaussian": "Gaussian noise",
+    "adversarial, 1 step": "adversarial, 1 step",
+    "trades": "TRADES",
+    "weight": "weight decay",
+    "adversarial, 7 steps": "adversarial, 7 steps",
+    "spectral product": "spectral norms",
+    "jacobian": "Jacobian",
+    "clip": "CLIP",
+    "one_lipschitz": "1-Lipschitz net",
 }
 
 
@@ -61,69 +54,110 @@ def mean(rows: ROWS, key: str) -> float:
     return float(np.mean([row[key] for row in rows]))
 
 
-def called(name: str) -> str:
-    """Short enough for a label; AT is adversarial training, with its number of steps."""
-    short = re.sub(r"adversarial, (\d) steps?", r"AT-\1", name)
-    return {"one_lipschitz": "1-Lipschitz net", "trades": "TRADES"}.get(name, short.replace("clip", "CLIP"))
+def deviation(rows: ROWS, key: str) -> float:
+    return float(np.std([row[key] for row in rows], ddof=1))
 
 
-def front(axes: Any, net: tuple[str, ...], rows: ROWS, cost: Any) -> Any:
-    """Clean accuracy against the AutoAttack set of ART at the larger radius; CLIP as diamonds; colour is the cost."""
-    radius = [k for k in rows[0] if k.startswith("AutoAttack set of ART")][-1]
-    plain, points = plain_gradients(rows), None
-    labels = LABELS | IN_PANEL.get(net, {})
-    for (name,), seeds in groups(rows, "training").items():
-        x, y = mean(seeds, "clean"), mean(seeds, radius)
-        ours = name.startswith("clip")
-        marker = {"marker": "D", "s": 90} if ours else {"marker": "o", "s": 70}
-        colour = {"c": [mean(seeds, "gradients") / plain], "cmap": "viridis_r", "norm": cost}
-        points = axes.scatter(x, y, **marker, **colour, edgecolors="black" if ours else "none", zorder=3)
-        axes.annotate(called(name), (x, y), textcoords="offset points", fontsize=8, **labels.get(name, RIGHT))
-    ylabel = f"AutoAttack set of ART, ε = {radius.split()[-1]}, %"
-    axes.set(title=", ".join(net), xlabel="clean, %", ylabel=ylabel, ylim=(-8, 80))
-    axes.margins(x=0.4)
-    axes.grid(alpha=0.25)
-    return points
+def of(training: str) -> tuple[str, str, str]:
+    """Colour, marker and name of a kind of training."""
+    return next(look for kind, look in KINDS.items() if training.startswith(kind))
 
 
-def bracket(axes: Any, title: str, rows: ROWS) -> None:
-    """From the lower to the upper bound of the Lipschitz constant, a bar for each training."""
-    trainings = groups(rows, "training")
-    for height, ((name,), seeds) in enumerate(reversed(trainings.items())):
-        low = mean(seeds, "Lip ≥")
+@styled
+def front(record: dict[str, Any]) -> Any:
+    """The demo: worst-case accuracy against training cost, with a bar of ± one standard deviation each way."""
+    rows, settings = {row["defence"]: row for row in record["results"]}, record["settings"]
+    accuracy = {name: 100 * rows[name]["worst"]["mean"] for name in DEMO}
+    cost = {name: rows[name]["cpu_cost"]["mean"] for name in DEMO}
+    gains = [round(accuracy[name] - accuracy["standard"]) for name in ("clip@0.98", "madry")]
+    figure = new_figure(
+        6.4,
+        4.5,
+        f"CLIP gains {gains[0]} points under attack for {cost['clip@0.98']:.1f} × the training cost,\n"
+        f"adversarial training {gains[1]} points for {cost['madry']:.0f} ×",
+    )
+    axes = figure.subplots()
+    for name, (title, colour, marker, (x, y), side) in DEMO.items():
+        bars = {"xerr": rows[name]["cpu_cost"]["std"], "yerr": 100 * rows[name]["worst"]["std"]}
+        axes.errorbar(cost[name], accuracy[name], **bars, fmt=marker, color=colour, markersize=9, capsize=3)
+        at = {"xy": (cost[name], accuracy[name]), "textcoords": "offset points", "ha": side}
+        axes.annotate(title, xytext=(x, y), color=colour, fontsize=11, weight="bold", **at)
+        clean = f"{accuracy[name]:.0f} %, clean {100 * rows[name]['test']['mean']:.0f} %"
+        axes.annotate(clean, xytext=(x, y - 13), color=GREY, fontsize=10, **at)
+    axes.set_xscale("log"), axes.set_xlim(0.8, 16), axes.set_ylim(33, 78), axes.minorticks_off()
+    axes.set_xticks([1, 2, 4, 8, 12], ["1 ×", "2 ×", "4 ×", "8 ×", "12 ×"]), axes.grid(alpha=0.3)
+    axes.set_xlabel("CPU time of an epoch, standard training = 1 (log axis)")
+    axes.set_ylabel(f"accuracy under attack, in %\n(worst case within L{settings['norm']} ≤ {settings['eps']:g})")
+    note = f"{settings['data']}, MLP, {len(settings['seeds'])} seeds; bars: ± 1 standard deviation"
+    axes.text(0.99, 0.02, note, transform=axes.transAxes, ha="right", color=GREY, fontsize=9)
+    return figure
+
+
+@styled
+def defences(rows: ROWS) -> Any:
+    """The AutoAttack set of ART at the larger radius against the cost in gradients, one panel a net."""
+    message = (
+        "On MNIST, CLIP is more robust at ε = 2 than adversarial training\n"
+        "of equal cost; on Fashion-MNIST, at ε = 1, neither leads"
+    )
+    figure = new_figure(6.4, 6.2, message)
+    for axes, (net, title) in zip(figure.subplots(2, 2, sharex=True, sharey=True).flat, PANELS.items(), strict=True):
+        some = [row for row in rows if (row["data"], row["net"], row["activation"]) == net]
+        radius, plain = [k for k in some[0] if k.startswith("AutoAttack set of ART")][-1], plain_gradients(some)
+        for (name,), seeds in groups(some, "training").items():
+            colour, marker, _ = of(name)
+            cost = mean(seeds, "gradients") / plain
+            bar = {"yerr": deviation(seeds, radius), "elinewidth": 1, "capsize": 2}
+            axes.errorbar(cost, mean(seeds, radius), fmt=marker, color=colour, **bar, zorder=3 if colour == BLUE else 2)
+        axes.set_title(f"{title}, ε = {radius.split()[-1]}", fontsize=10, loc="left")
+        axes.set_xscale("log"), axes.set_xlim(0.8, 12), axes.set_ylim(-3, 80), axes.grid(alpha=0.3)
+        axes.minorticks_off(), axes.set_xticks([1, 2, 4, 8], ["1 ×", "2 ×", "4 ×", "8 ×"])
+    for at, (colour, _, name) in zip(((0.95, 60), (2.2, 27), (1.1, 12)), (of(n) for n in NAMED), strict=True):
+        figure.axes[0].annotate(name, at, color=colour, weight="bold", fontsize=10)
+    for axes, height in zip(figure.axes[1:], (-1, 0, 14), strict=True):
+        axes.annotate("standard training", (1.1, height), color=GREY, fontsize=10)
+    figure.supxlabel("gradients taken, standard training = 1 (log axis)", fontsize=10)
+    figure.supylabel("accuracy under the AutoAttack set of ART, in %", fontsize=10)
+    return figure
+
+
+@styled
+def brackets(rows: ROWS) -> Any:
+    """From the lower to the upper bound of the Lipschitz constant, a bar for each defence, the steepest on top."""
+    net, title = next(iter(PANELS.items()))
+    some = [row for row in rows if (row["data"], row["net"], row["activation"]) == net]
+    bounds = {}
+    for (name,), seeds in groups(some, "training").items():
         by_construction = name == "one_lipschitz"  # times the scale of its outputs
         high = seeds[0]["options"]["scale"] if by_construction else mean(seeds, "Lip ≤")
-        colour = "#c2541b" if name.startswith("clip") else "#1b5e96"
-        axes.plot(low, height, "|", ms=6, mew=3, color=colour)  # a bracket that is closed has no length
-        axes.plot([low, high], [height, height], color=colour, lw=6, solid_capstyle="butt")
-        for end, sign, side in ((low, "≥", "right"), (high, "≤", "left")):
-            at, shift = (end, height), (-5 if side == "right" else 5, 0)
-            text = {"ha": side, "va": "center", "fontsize": 8}
-            axes.annotate(f"{sign} {end:.2g}", at, xytext=shift, textcoords="offset points", **text)
-    axes.set_yticks(range(len(trainings)), [called(n) for (n,) in reversed(trainings)])
-    axes.set(xscale="log", title=title, xlabel="Lipschitz constant, L2 to L2")
-    axes.set_xlim(1, 250)
+        bounds[name] = mean(seeds, "Lip ≥"), high
+    plain, ours = ("{:.0f} to {:.0f}".format(*bounds[name]) for name in ("standard", "clip"))
+    message = f"Standard training ends with a Lipschitz constant\nof {plain}, CLIP with one of {ours}"
+    figure = new_figure(6.4, 4.6, message)
+    axes = figure.subplots()
+    order = sorted(BRACKETS, key=lambda name: bounds[name][0])
+    for height, name in enumerate(order):
+        low, high = bounds[name]
+        colour, said = of(name)[0], dict.fromkeys((f"{low:.2g}", f"{high:.2g}"))
+        axes.plot(low, height, "|", ms=8, mew=3, color=colour)  # a bracket that is closed has no length
+        axes.plot([low, high], [height, height], color=colour, lw=8, solid_capstyle="butt")
+        axes.annotate("–".join(said), (high, height), (7, 0), textcoords="offset points", va="center")
+    axes.set_yticks(range(len(order)), [BRACKETS[name] for name in order], fontsize=10)
+    for label, name in zip(axes.get_yticklabels(), order, strict=True):
+        if name == "clip":
+            label.set(color=BLUE, weight="bold")
+    axes.set_xscale("log"), axes.set_xlim(1, 200), axes.minorticks_off(), axes.grid(axis="x", alpha=0.3)
     axes.set_xticks([1, 3, 10, 30, 100], ["1", "3", "10", "30", "100"])
-    axes.minorticks_off()
-    axes.grid(axis="x", alpha=0.25)
+    axes.set_xlabel(f"from the lower to the upper bound, L2 to L2 (log axis)\n{title}; means of 3 seeds")
+    return figure
 
 
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1] / "docs" / "figures"
     rows = json.loads((RESULTS / "defences.json").read_text())["results"]["test"]
-    nets = groups(rows, "data", "net", "activation")
-    figure, grid = pyplot.subplots(2, 2, figsize=(11, 8.4), layout="constrained")
-    cost, points = LogNorm(0.95, 9), None
-    for axes, (net, some) in zip(grid.flat, nets.items(), strict=True):
-        points = front(axes, net, some, cost)
-    bar = figure.colorbar(points, ax=grid, shrink=0.6, label="gradients, over plain training", ticks=[1, 2, 4, 8])
-    bar.ax.set_yticklabels(["1", "2", "4", "8"])
-    bar.ax.minorticks_off()
-    figure.savefig(folder / "front.png", dpi=110)
-    (key, some), *_ = nets.items()
-    figure, axes = pyplot.subplots(figsize=(8, 4.6), layout="constrained")
-    bracket(axes, ", ".join(key), some)
-    figure.savefig(folder / "brackets.png", dpi=110)
+    drawn = {"front": front(json.loads((RESULTS / "demo.json").read_text()))}
+    for name, figure in {**drawn, "defences": defences(rows), "brackets": brackets(rows)}.items():
+        figure.savefig(folder / f"{name}.png", dpi=DPI)
 
 
 if __name__ == "__main__":

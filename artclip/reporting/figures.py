@@ -87,8 +87,11 @@ def as_image(x: np.ndarray) -> np.ndarray | None:
     return x if x.ndim == 2 and min(x.shape) > 3 else None
 
 
-def new_figure(width: float, height: float) -> Any:
-    """An empty ``matplotlib.figure.Figure`` of so many inches."""
+def new_figure(width: float, height: float, message: str = "") -> Any:
+    """An empty ``matplotlib.figure.Figure`` of so many inches, with what it says as a sentence above."""
     from matplotlib.figure import Figure  # not pyplot: no window, no global state
 
-    return Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
+    if message:
+        figure.suptitle(message, x=0.02, ha="left", weight="bold")
+    return figure
