@@ -6,7 +6,7 @@ DATA   := $(wildcard ../shared/data)
 # MNIST and Fashion-MNIST for tests and benchmarks, where they are at hand; scikit-learn's digits otherwise.
 export ARTCLIP_DATA ?= $(abspath $(DATA))
 
-.PHONY: demo photos photos-torch photos-keras figures test test-frameworks docs benchmark clean
+.PHONY: demo photos photos-torch photos-keras figures lint test test-quick test-frameworks wheel-test docs benchmark clean
 
 demo: $(VENV)/.demo
 	mkdir -p out
@@ -30,16 +30,26 @@ photos-keras: $(VENV)/.photos
 	    --norm inf --eps 2/255 --no-lipschitz --attacks noise:sigma=0.1+fgsm+pgd+pgd-margin+square \
 	    --html out/cifar10.html -o out/cifar10.json
 
-# The pictures of docs/results/gallery.md, four minutes.
+# The pictures of the docs: those of committed results, and those that an example makes, in five minutes.
 FIGURES := pairs_1d regression_1d pairs_fashion bounds patch_and_spatial
 figures: $(VENV)/.dev
+	$(BIN)/python benchmarks/figures.py
 	set -e; for name in $(FIGURES); do OMP_NUM_THREADS=1 $(BIN)/python examples/$$name.py -o docs/figures; done
 
-test: $(VENV)/.dev
+lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Tests of every room that train little.
+QUICK := tests/test_layout.py tests/test_import.py tests/test_packaging.py tests/test_safety.py tests/hashing \
+    tests/graph tests/lipschitz/test_product.py tests/lipschitz/test_pairs.py tests/trainers/test_base.py \
+    tests/trainers/test_schedule.py tests/evaluation/test_budgets.py tests/evaluation/test_plots.py tests/cli/test_main.py
+test-quick: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(QUICK)
 
 # The same tests where only one framework is installed; each has an environment of its own.
 test-frameworks: test-only-torch test-only-tensorflow
@@ -47,6 +57,19 @@ test-frameworks: test-only-torch test-only-tensorflow
 test-only-%:
 	$(MAKE) VENV=.venv-$* .venv-$*/.only-$*
 	OMP_NUM_THREADS=1 .venv-$*/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# The quick tests on the oldest versions that pyproject.toml allows, which uv finds.
+test-oldest-%:
+	$(MAKE) VENV=.venv-oldest-$* .venv-oldest-$*/bin/python
+	.venv-oldest-$*/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.venv-oldest-$*/bin/uv pip install --quiet --python .venv-oldest-$*/bin/python --resolution lowest-direct -e '.[$*,test]'
+	OMP_NUM_THREADS=1 .venv-oldest-$*/bin/pytest -n 2 --dist loadfile $(QUICK)
+
+# The wheel: built, installed in a fresh environment, run there.
+wheel-test: wheel-test-torch
+
+wheel-test-%:
+	$(PYTHON) tests/packaging/check_wheel.py $*
 
 docs: $(VENV)/.docs
 	OMP_NUM_THREADS=1 $(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html

@@ -1,4 +1,4 @@
-"""What the examples that draw share: their arguments, data, a small CNN, colours, and how figures are saved."""
+"""What the examples that draw share: their arguments, data, a small CNN, and how figures are saved."""
 
 from __future__ import annotations
 
@@ -11,11 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 from art.estimators.classification import PyTorchClassifier
-from matplotlib.figure import Figure  # not pyplot: no window, no global state
 
 import artclip
-
-LOWER, UPPER, OTHER, WARM, GREY = "#1b6ca8", "#b5482a", "#2a8c7d", "#d9a441", "#6b7280"
 
 
 def arguments(doc: str | None, argv: list[str] | None, seed: int = 0) -> argparse.Namespace:
@@ -31,12 +28,8 @@ def arguments(doc: str | None, argv: list[str] | None, seed: int = 0) -> argpars
     return options
 
 
-def new_figure(width: float, height: float) -> Figure:
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def save(figure: Figure, path: Path, dpi: int = 110) -> None:
-    figure.savefig(path, dpi=dpi)
+def save(figure: Any, path: Path) -> None:
+    figure.savefig(path, dpi=200)
     print(path)
 
 
@@ -92,4 +85,5 @@ def show(axes: Any, image: np.ndarray, title: str = "", span: float | None = Non
         axes.imshow(image[0], cmap="gray", vmin=0, vmax=1)
     else:
         axes.imshow(image[0], cmap="RdBu_r", vmin=-span, vmax=span)
-    axes.set_title(title, fontsize=8), axes.set_xticks([]), axes.set_yticks([])
+    axes.set_title(title, fontsize=10), axes.set_xticks([]), axes.set_yticks([])
+    axes.spines[:].set_visible(False)

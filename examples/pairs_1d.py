@@ -1,8 +1,8 @@
 """Pairs (u, v) on a function of one variable, climbing to its steepest slope: a still picture and an animation.
 
-f is a small net fitted to a wiggly function; the band marks where it is steepest, on a fine grid. Above, the gradient
-ascent of the paper's algorithm 1 on Q(u, v) = |f(u) - f(v)| / |u - v|; below, artclip's ascent, from the same pairs.
-Beside them Q and the distance of each pair over the iterations.
+f is a small net fitted to a wiggly function; the band marks where it is steepest, on a fine grid. The gradient ascent
+of the paper's algorithm 1 on Q(u, v) = |f(u) - f(v)| / |u - v| and artclip's ascent start from the same pairs. The
+still picture has three moments of artclip's, and Q and the distances of both; the animation has both from start to end.
 
 Run: ``python examples/pairs_1d.py``. A quarter of a minute on a CPU; writes ``pairs_1d.png`` and ``pairs_1d.gif`` to
 ``out``.
@@ -14,15 +14,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from drawing import GREY, UPPER, WARM, arguments, few_colours, new_figure, save
-from matplotlib import colormaps
+from drawing import arguments, few_colours, save
 from matplotlib.animation import PillowWriter
 
 import artclip
 from artclip.frameworks import function_of
+from artclip.reporting.figures import BLUE, GREY, ORANGE, VERMILLION, new_figure, styled
 
 LOW, HIGH, NB_PAIRS, SEPARATION = -2.5, 2.5, 8, 0.1
-FRAMES = (0, 1, 3, 10)
+FRAMES = (0, 3, 10)
+LOOKS = {"artclip": BLUE, "algorithm 1": VERMILLION}
 Path = list[tuple[np.ndarray, np.ndarray, np.ndarray]]  # u, v and Q of the pairs, by iteration
 
 
@@ -78,34 +79,72 @@ def steepest_slope(net: torch.nn.Module, low: float, high: float) -> tuple[float
     return x[place].item(), slopes[place].abs().item()
 
 
-def draw_pairs(axes: Any, net: torch.nn.Module, at: tuple[np.ndarray, ...], title: str, steepest: float) -> None:
-    grid = torch.linspace(LOW - 1.5, HIGH + 1.5, 400, dtype=torch.float64)[:, None]
-    axes.axvline(steepest, color=WARM, linewidth=5, alpha=0.35)
+def draw_pairs(axes: Any, net: torch.nn.Module, path: Path, i: int, colour: str, steepest: float) -> None:
+    """The pairs at iteration i; the one that ends with the largest quotient stands out."""
+    grid, best = torch.linspace(LOW - 1.5, HIGH + 1.5, 400, dtype=torch.float64)[:, None], path[-1][2].argmax()
+    axes.axvline(steepest, color=ORANGE, linewidth=6, alpha=0.35)
     axes.plot(grid, net(grid), color=GREY, linewidth=1)
-    for i, ends in enumerate(torch.as_tensor(np.stack(at[:2], axis=1))):
-        axes.plot(ends, net(ends), "o-", color=colour(i), markersize=3.5, linewidth=1.6)
-    axes.set_title(title, fontsize=9), axes.set_xticks((-2, 0, 2))
+    for pair, ends in enumerate(torch.as_tensor(np.stack(path[i][:2], axis=1))):
+        strong = {"zorder": 4} if pair == best else {"alpha": 0.35, "markersize": 3.5}
+        axes.plot(ends, net(ends), "o-", color=colour, **strong)
+    axes.set_title(f"iteration {i}", fontsize=10), axes.set_xticks((-2, 0, 2)), axes.set_yticks((-1, 0, 1))
     axes.set_xlim(LOW - 1.5, HIGH + 1.5), axes.set_ylim(-1.4, 1.6)
 
 
-def draw_quotients(axes: Any, path: Path, slope: float, upto: int) -> None:
-    for i in range(NB_PAIRS):
-        axes.plot([q[i] for _, _, q in path[: upto + 1]], color=colour(i), linewidth=1.2)
-    axes.axhline(slope, color=UPPER, linestyle="--", linewidth=1)
-    axes.text(len(path) - 1.3, 1.035 * slope, f"steepest slope {slope:.3f}", ha="right", color=UPPER, fontsize=8)
-    axes.set_xlim(0, len(path) - 1), axes.set_ylim(0, 1.2 * slope)
-    axes.set_title("Q(u, v) of each pair", fontsize=9), axes.set_xlabel("iteration", fontsize=9)
+def draw_quotients(axes: Any, path: Path, slope: float, upto: int, colour: str) -> None:
+    best = path[-1][2].argmax()
+    for pair in range(NB_PAIRS):
+        strong = {"linewidth": 2.2} if pair == best else {"alpha": 0.35, "linewidth": 1.2}
+        axes.plot([q[pair] for _, _, q in path[: upto + 1]], color=colour, **strong)
+    axes.axhline(slope, color=GREY, linestyle="--", linewidth=1)
+    axes.text(0.3, 1.04 * slope, f"steepest slope {slope:.2f}", color=GREY, fontsize=9)
+    axes.set_xlim(0, len(path) - 1), axes.set_ylim(0, 1.25 * slope)
+    axes.set_title("Q of each pair", fontsize=10), axes.set_xlabel("iteration")
 
 
-def draw_distances(axes: Any, path: Path) -> None:
-    for i in range(NB_PAIRS):
-        axes.plot([abs(u[i] - v[i]) for u, v, _ in path], color=colour(i), linewidth=1.2)
-    axes.set_yscale("log"), axes.set_ylim(1e-9, 10), axes.set_xlim(0, len(path) - 1)
-    axes.set_title("|u - v| of each pair", fontsize=9), axes.set_xlabel("iteration", fontsize=9)
+def draw_distances(axes: Any, path: Path, colour: str) -> None:
+    for pair in range(NB_PAIRS):
+        axes.plot([abs(u[pair] - v[pair]) for u, v, _ in path], color=colour, linewidth=1.2, alpha=0.5)
+    axes.set_yscale("log"), axes.set_ylim(1e-7, 20), axes.set_xlim(0, len(path) - 1)
+    axes.set_title("|u - v| of each pair", fontsize=10), axes.set_xlabel("iteration")
 
 
-def colour(i: int) -> Any:
-    return colormaps["viridis"](i / (NB_PAIRS - 1) * 0.95)
+@styled
+def draw(net: torch.nn.Module, paths: dict[str, Path], where: float, slope: float) -> Any:
+    message = (
+        "Pairs climb to where the function is steepest (orange):\n"
+        f"artclip holds them {SEPARATION} apart, algorithm 1 lets them collide"
+    )
+    figure = new_figure(6.4, 5.2, message)
+    axes = figure.subplot_mosaic([["0"] * 2 + ["1"] * 2 + ["2"] * 2, ["Q"] * 3 + ["distance"] * 3])
+    for place, i in enumerate(FRAMES):
+        draw_pairs(axes[str(place)], net, paths["artclip"], i, BLUE, where)
+        axes[str(place)].set_title(f"artclip, iteration {i}", fontsize=10)
+    for name, colour in LOOKS.items():
+        draw_quotients(axes["Q"], paths[name], slope, len(paths[name]), colour)
+        draw_distances(axes["distance"], paths[name], colour)
+    for (name, colour), height in zip(LOOKS.items(), (2e-2, 3e-6), strict=True):
+        axes["distance"].text(1, height, name, color=colour, weight="bold", fontsize=10)
+    return figure
+
+
+@styled
+def animate(file: Any, net: torch.nn.Module, paths: dict[str, Path], where: float, slope: float) -> None:
+    figure = new_figure(6.4, 4.8)
+    grid = figure.subplots(2, 2)
+    writer = PillowWriter(fps=3)
+    with writer.saving(figure, file, dpi=100):
+        for i in range(len(paths["artclip"])):
+            for row, (name, colour) in zip(grid, LOOKS.items(), strict=True):
+                row[0].clear(), row[1].clear()
+                draw_pairs(row[0], net, paths[name], i, colour, where)
+                draw_quotients(row[1], paths[name], slope, i, colour)
+                row[0].set_title(f"{name}, iteration {i}", fontsize=11, color=colour, weight="bold")
+            grid[0, 1].set_xlabel("")
+            if i == 1:
+                figure.set_layout_engine("none")  # it stays where it is, and need not be found again
+            writer.grab_frame()
+    few_colours(file)
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
@@ -122,36 +161,10 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     for name, path in paths.items():
         (u, v, q), best = path[-1], path[-1][2].argmax()
         print(f"{name:12} Q = {q[best]:.5f} at |u - v| = {abs(u - v)[best, 0]:.2g}; steepest slope {slope:.5f}")
-
-    still = new_figure(14, 5)
-    still.suptitle("Pairs on a function of one variable; the band marks where it is steepest", fontsize=11)
-    grid = still.subplots(2, len(FRAMES) + 2, width_ratios=[1] * len(FRAMES) + [1.3, 1.3])
-    for row, (name, path) in zip(grid, paths.items(), strict=True):
-        for axes, i in zip(row, FRAMES, strict=False):
-            draw_pairs(axes, net, path[i], f"iteration {i}", where)
-        draw_quotients(row[-2], path, slope, nb_steps)
-        draw_distances(row[-1], path)
-        row[0].set_ylabel(name, fontsize=11)
-    save(still, options.out / "pairs_1d.png")
+    save(draw(net, paths, where, slope), options.out / "pairs_1d.png")
     moving = {name: path[:4] for name, path in paths.items()} if options.quick else paths
     animate(options.out / "pairs_1d.gif", net, moving, where, slope)
     return {"paths": paths, "slope": slope, "separation": SEPARATION}
-
-
-def animate(file: Any, net: torch.nn.Module, paths: dict[str, Path], where: float, slope: float) -> None:
-    figure = new_figure(7.6, 4.4)
-    grid = figure.subplots(2, 2)
-    writer = PillowWriter(fps=3)
-    with writer.saving(figure, file, dpi=80):
-        for i in range(len(paths["artclip"])):
-            for row, (name, path) in zip(grid, paths.items(), strict=True):
-                row[0].clear(), row[1].clear()
-                draw_pairs(row[0], net, path[i], f"{name}, iteration {i}", where)
-                draw_quotients(row[1], path, slope, i)
-            if i == 1:
-                figure.set_layout_engine("none")  # it stays where it is, and need not be found again
-            writer.grab_frame()
-    few_colours(file)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Regression in one variable with CLIP: what λ does to the fit, to its steepness and to the test error.
 
-Above, the values λ = 10, 1, 1e-10 and 0; below, λ = 0.1 to 1e-4, between which the fit changes from too flat to too
-steep. The Lipschitz constant is the largest |f'| on a fine grid; behind ≥ stands what
-``artclip.lipschitz_lower_bound`` finds. The test error is the root mean square distance to the true function.
+Above, the fit without a penalty, with the λ of the least test error, and with λ = 1; below, all of them. The Lipschitz
+constant is the largest |f'| on a fine grid; crosses are what ``artclip.lipschitz_lower_bound`` finds. The test error is
+the root mean square distance to the true function.
 
 The pairs are the paper's: a set that is carried from step to step, of which the steepest is penalised. artclip's
 default, pairs that start from the batch, may leave steep what lies between 24 samples on a line.
@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 from art.estimators.regression.pytorch import PyTorchRegressor
-from drawing import GREY, LOWER, UPPER, arguments, new_figure, save
+from drawing import arguments, save
 
 import artclip
+from artclip.reporting.figures import BLUE, GREY, VERMILLION, new_figure, styled
 
 LOW, HIGH = -2.0, 2.0
-ROWS = ((10, 1, 1e-10, 0), (1e-1, 1e-2, 1e-3, 1e-4))
+LAMDAS = (0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1)
 
 
 def truth(x: np.ndarray) -> np.ndarray:
@@ -65,46 +66,52 @@ def measure(regressor: PyTorchRegressor, x: np.ndarray, seed: int) -> dict[str, 
 
 
 def name(lamda: float) -> str:
-    return f"{lamda:g}" if lamda in (0, 1, 10) else f"$10^{{{round(np.log10(lamda))}}}$"
+    return f"{lamda:g}" if lamda in (0, 1) else f"$10^{{{round(np.log10(lamda))}}}$"
 
 
 def draw_fit(axes: Any, x: np.ndarray, y: np.ndarray, lamda: float, fit: dict[str, Any]) -> None:
-    axes.plot(fit["x"], truth(fit["x"]), color=GREY, linewidth=1, linestyle="--", label="true function")
-    axes.plot(x, y, "o", color=UPPER, markersize=3, label="samples")
-    axes.plot(fit["x"], fit["f"], color=LOWER, linewidth=1.5, label="fit")
-    axes.set_title(
-        f"λ = {name(lamda)}\nLip {fit['slope']:.3g} (≥ {fit['lower']:.3g}), error {fit['error']:.2f}", fontsize=9
+    axes.plot(fit["x"], truth(fit["x"]), color=GREY, linewidth=1.2, linestyle="--")
+    axes.plot(x, y, "o", color=VERMILLION, markersize=3.5)
+    axes.plot(fit["x"], fit["f"], color=BLUE, linewidth=2)
+    axes.set_title(f"λ = {name(lamda)}\nerror {fit['error']:.2f}, Lip {fit['slope']:.2g}", fontsize=10)
+    axes.set_xlim(LOW, HIGH), axes.set_ylim(-1.9, 1.9), axes.set_xticks((-1, 0, 1)), axes.set_yticks((-1, 0, 1))
+
+
+def draw_over_lamda(axes: Any, fits: dict[float, dict[str, Any]], key: str, title: str) -> None:
+    axes.plot([fit[key] for fit in fits.values()], "o-", color=BLUE)
+    axes.set_xticks(range(len(fits)), [name(lamda) for lamda in fits], fontsize=9)
+    axes.set_title(title, fontsize=10), axes.grid(alpha=0.3), axes.set_xlabel("λ (not to scale)")
+
+
+@styled
+def draw(x: np.ndarray, y: np.ndarray, fits: dict[float, dict[str, Any]]) -> Any:
+    best, errors = min(fits, key=lambda lamda: fits[lamda]["error"]), {k: fit["error"] for k, fit in fits.items()}
+    message = (
+        f"The penalty takes the test error from {errors[0]:.2f} to {errors[best]:.2f};\ntoo large a λ flattens the fit"
     )
-    axes.set_ylim(-1.9, 1.9)
-
-
-def draw_over_lamda(axes: Any, fits: dict[float, dict[str, Any]]) -> None:
-    lamdas = sorted(fits)
-    for ax, key, title in ((axes[0], "slope", "Lipschitz constant"), (axes[1], "error", "test error")):
-        ax.plot(range(len(lamdas)), [fits[lamda][key] for lamda in lamdas], "o-", color=LOWER, label="by a fine grid")
-        ax.set_xticks(range(len(lamdas)), [name(lamda) for lamda in lamdas], fontsize=8)
-        ax.set_title(title, fontsize=9), ax.grid(alpha=0.3), ax.set_xlabel("λ, not to scale", fontsize=9)
-    axes[0].plot([fits[lamda]["lower"] for lamda in lamdas], "x", color=UPPER, label="artclip's lower bound")
-    axes[0].set_yscale("log"), axes[0].legend(frameon=False, fontsize=8), axes[1].set_ylim(0)
+    figure = new_figure(6.4, 5.6, message)
+    axes = figure.subplot_mosaic([["0"] * 2 + ["best"] * 2 + ["1"] * 2, ["error"] * 3 + ["slope"] * 3])
+    for place, lamda in (("0", 0), ("best", best), ("1", 1)):
+        draw_fit(axes[place], x, y, lamda, fits[lamda])
+    for height, label, colour in ((-1.1, "truth", GREY), (-1.4, "samples", VERMILLION), (-1.7, "fit", BLUE)):
+        axes["0"].text(0.5, height, label, color=colour, fontsize=10)
+    draw_over_lamda(axes["error"], fits, "error", "test error")
+    draw_over_lamda(axes["slope"], fits, "slope", "Lipschitz constant")
+    axes["slope"].plot([fit["lower"] for fit in fits.values()], "x", color=VERMILLION, markersize=7)
+    axes["slope"].annotate("× found by artclip", (0.1, 0.1), xycoords="axes fraction", color=VERMILLION, fontsize=10)
+    axes["slope"].set_yscale("log"), axes["error"].set_ylim(0)
+    return figure
 
 
 def main(argv: list[str] | None = None) -> dict[float, dict[str, Any]]:
     options = arguments(__doc__, argv, seed=1)
     x, y = samples(options.seed)
-    rows = ((1, 0),) if options.quick else ROWS
     fits: dict[float, dict[str, Any]] = {}
-    figure = new_figure(15, 5.6)
-    left, right = figure.subfigures(1, 2, width_ratios=[3, 1])
-    for axes, lamdas in zip(left.subplots(len(rows), len(rows[0]), squeeze=False, sharey=True), rows, strict=True):
-        for ax, lamda in zip(axes, lamdas, strict=True):
-            regressor = fit(x, y, lamda, 200 if options.quick else 1500, options.seed)
-            fits[lamda] = measure(regressor, x, options.seed)
-            draw_fit(ax, x, y, lamda, fits[lamda])
-            print(f"λ = {lamda:<8g}", "  ".join(f"{k} {fits[lamda][k]:.4f}" for k in ("slope", "lower", "error")))
-    handles, labels = left.axes[0].get_legend_handles_labels()
-    left.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
-    draw_over_lamda(right.subplots(2, 1), fits)
-    save(figure, options.out / "regression_1d.png", dpi=95)
+    for lamda in (0, 1) if options.quick else LAMDAS:
+        regressor = fit(x, y, lamda, 200 if options.quick else 1500, options.seed)
+        fits[lamda] = measure(regressor, x, options.seed)
+        print(f"λ = {lamda:<8g}", "  ".join(f"{k} {fits[lamda][k]:.4f}" for k in ("slope", "lower", "error")))
+    save(draw(x, y, fits), options.out / "regression_1d.png")
     return fits
 
 
