@@ -1,7 +1,7 @@
 """Build the wheel, install it in a fresh environment, and run it there; too slow for CI's tests, so no test file.
 
-Run: ``python tests/packaging/check_wheel.py [torch | tensorflow]`` (or ``make wheel-test``), from anywhere. Some minutes,
-most of them to install the framework. Needs the package index.
+Run: ``python tests/packaging/check_wheel.py [torch | tensorflow]``, from anywhere, or ``make wheel-test``. Some minutes,
+most of them to install the framework; needs the package index.
 """
 
 import subprocess
@@ -17,7 +17,8 @@ COMPARE = ["compare", "--data", "digits", "--defences", "standard,clip", "--nb-e
 
 def run(*command, cwd):
     print("$", *command, flush=True)
-    return subprocess.run([str(word) for word in command], cwd=cwd, check=True, text=True, stdout=subprocess.PIPE).stdout
+    words = [str(word) for word in command]
+    return subprocess.run(words, cwd=cwd, check=True, text=True, stdout=subprocess.PIPE).stdout
 
 
 def build(folder):
