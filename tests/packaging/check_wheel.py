@@ -1,6 +1,6 @@
 """Build the wheel, install it in a fresh environment, and run it there; too slow for CI's tests, so no test file.
 
-Run: ``python tests/packaging/check_wheel.py [torch | tensorflow]``, from anywhere, or ``make wheel-test``. Some minutes,
+Run: ``python tests/packaging/check_wheel.py [torch | tensorflow]``, from anywhere, or ``make wheel-test``. Minutes,
 most of them to install the framework; needs the package index.
 """
 
