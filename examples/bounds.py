@@ -85,7 +85,8 @@ def draw_run(axes: Any, rows: list[dict[str, float]], name: str) -> None:
         f"{name}: {last['lower']:.3g} ≤ Lip ≤ {last['upper']:.3g}\n{100 * last['test']:.0f} % of test images right",
         fontsize=10,
     )
-    axes.set_yscale("log"), axes.set_xlabel("epoch"), axes.grid(alpha=0.3)
+    axes.locator_params(axis="x", nbins=5, integer=True), axes.set_xlabel("epoch")
+    axes.set_yscale("log"), axes.grid(alpha=0.3)
     ticks = (0.5, 1, 2, 5, 10, 20, 50, 100, 200)
     axes.set_yticks(ticks, [f"{t:g}" for t in ticks]), axes.set_yticks([], minor=True)
 
@@ -102,16 +103,14 @@ def draw(runs: dict[str, list[dict[str, float]]]) -> Any:
     values = [row[key] for rows in runs.values() for row in rows for key in ("pairs", "product")]
     left.set_ylim(0.8 * min(values), 1.25 * max(values))
     left.set_ylabel("L2 to L2, all inputs (log axis)")
-    last = {name: rows[-1] for name, rows in runs.items()}
-    for axes, key, label, colour, above in (
-        (left, "pairs", "training pairs: no bound", GREY, False),
-        (right, "product", "product of layers' norms", VERMILLION, True),
-        (right, "upper", "upper bound", GREEN, True),
-        (right, "pairs", "training pairs", GREY, False),
+    last = runs["CLIP"][-1]
+    for key, label, colour, factor in (
+        ("product", "product of layers' norms", VERMILLION, 1.28),
+        ("upper", "upper bound", GREEN, 1.28),
+        ("lower", "lower bound", BLUE, 0.8),
+        ("pairs", "training pairs: no bound", GREY, 0.8),
     ):
-        height = last["plain" if axes is left else "CLIP"][key] * (1.15 if above else 0.87)
-        at = {"va": "bottom" if above else "top", "ha": "right"}
-        axes.text(last["CLIP"]["epoch"], height, label, color=colour, fontsize=10, **at)
+        right.text(last["epoch"], factor * last[key], label, color=colour, fontsize=10, ha="right", va="center")
     return figure
 
 
