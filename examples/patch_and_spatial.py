@@ -35,7 +35,7 @@ def draw(found: dict[str, artclip.Evaluation]) -> Any:
     shares = [100 * accuracy[next(iter(ATTACKS.values()))] for accuracy in (plain, ours)]
     message = (
         f"Under small changes (PGD in L2) {shares[1]:.0f} % stay right with CLIP,\n"
-        f"{shares[0]:.0f} % without; against a shift or a patch it does not help"
+        f"{shares[0]:.0f} % without; shifts and patches break both alike"
     )
     figure = new_figure(6.4, 5.4, message)
     above, below = figure.subfigures(2, 1, height_ratios=[1.7, 1])
