@@ -40,11 +40,7 @@ def styled(draw: Callable[P, Any]) -> Callable[P, Any]:
 
     @functools.wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Any:
-        try:
-            from matplotlib import rc_context
-        except ImportError:
-            raise ImportError("matplotlib is not installed; pip install 'artclip[report]'") from None
-        with rc_context(STYLE):
+        with matplotlib().rc_context(STYLE):
             return draw(*args, **kwargs)
 
     return drawn
@@ -87,8 +83,18 @@ def as_image(x: np.ndarray) -> np.ndarray | None:
     return x if x.ndim == 2 and min(x.shape) > 3 else None
 
 
+def matplotlib() -> Any:
+    """The package, or an ``ImportError`` that says what to install."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise ImportError("matplotlib is not installed; pip install 'artclip[report]'") from None
+    return matplotlib
+
+
 def new_figure(width: float, height: float, message: str = "") -> Any:
     """An empty ``matplotlib.figure.Figure`` of so many inches, with what it says as a sentence above."""
+    matplotlib()
     from matplotlib.figure import Figure  # not pyplot: no window, no global state
 
     figure = Figure(figsize=(width, height), layout="constrained")
