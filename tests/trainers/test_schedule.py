@@ -29,6 +29,7 @@ def fit(classifier, scheduler, trainer=None, **options):
     settings = {"batch_size": 10, "nb_epochs": NB_EPOCHS, "scheduler": scheduler, **options}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "The epoch parameter in")  # PyTorch 2.4's, of its own SequentialLR
         trainer.fit(*nets.data(n=60), **settings)
     return trainer
 
