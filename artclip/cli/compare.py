@@ -8,9 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from artclip import checks
-from artclip.cli.models import add_ranges, scaling, writable
+from artclip.cli.models import add_common, add_ranges, command, scaling, writable
 
-TRAINING = ("train", "compare", "reproduce")
 _SETTINGS = (
     "activation",
     "nb_epochs",
@@ -25,71 +24,114 @@ _SETTINGS = (
 )
 
 
+COMMANDS = {
+    "train": (
+        "train one net with one defence, then attack it and bound its Lipschitz constant",
+        "artclip train --data digits --defence clip --target-accuracy 0.95 -o out",
+        "artclip train --data mnist --model cnn --lamda 0.1 --nb-epochs 10 -o out",
+    ),
+    "compare": (
+        "train nets with several defences and compare how robust they are, and at what cost",
+        "artclip compare --data digits --defences standard,clip@0.95,madry --html report.html",
+        "artclip compare --data data.npz --model package.module:factory --norm inf --eps 8/255",
+    ),
+    "reproduce": (
+        "measure a published table of CLIP again, beside its figures",
+        "artclip reproduce talk --seeds 3 --jobs -1 --html report.html",
+    ),
+}
+
+
 def add(commands: Any, number: Any) -> None:
     """Add the parsers of these commands; ``number`` reads an argument as ``8/255``."""
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument(
-        "--data", required=True, help="digits, mnist, fashion-mnist, FILE.npz, a folder of IDX files, module:function"
-    )
-    shared.add_argument("--activation", default="relu", help="relu, sigmoid, softplus or gelu (default: relu)")
-    shared.add_argument("--nb-epochs", type=int, default=20, metavar="N", help="passes over the data (default: 20)")
-    shared.add_argument("--batch-size", type=int, default=128, metavar="N", help="samples a step (default: 128)")
-    shared.add_argument("--learning-rate", type=float, default=2e-3, metavar="LR", help="of Adam (default: 0.002)")
-    shared.add_argument("--norm", default="2", help="norm of the attack and of the inputs: 1, 2 or inf (default: 2)")
-    shared.add_argument("--eps", type=number, default=1.0, help="budget of the attack, as 0.5 or 8/255 (default: 1)")
-    shared.add_argument("--noise", type=number, default=0.5, help="standard deviation of the noise (default: 0.5)")
-    shared.add_argument("--attack-samples", type=int, default=1000, metavar="N", help="test samples to attack")
-    shared.add_argument(
-        "--attacks", help="standard, quick, or names split by +; default: noise, PGD, PGD on the margin"
-    )
-    shared.add_argument("--framework", choices=("torch", "tensorflow"), help="default: torch, where it is installed")
-    shared.add_argument("--json", action="store_true", help="print JSON, and nothing else, on stdout")
+    train, compare, again = (command(commands, name, *texts) for name, texts in COMMANDS.items())
     nets = "mlp, mlp-200-80, cnn, resnet or package.module:factory"
 
-    train = commands.add_parser("train", parents=[shared], help="train one net with one defence, then measure it")
-    train.add_argument("--model", default="mlp", help=f"{nets} (default: mlp)")
-    train.add_argument("--defence", default="clip", help="a name, with settings as clip:nb_pairs=32 (default: clip)")
-    train.add_argument(
-        "--target-accuracy", type=number, help="accuracy in (0, 1] on the training data to hold by adapting λ"
+    _data(train, f"{nets} (default: mlp)")
+    option = train.add_argument_group("defence and training").add_argument
+    option("--defence", default="clip", help="a name, with settings as clip:nb_pairs=32 (default: clip)")
+    option(
+        "--target-accuracy",
+        type=number,
+        metavar="SHARE",
+        help="accuracy in (0, 1] on the training data to hold by adapting λ",
     )
-    train.add_argument("--lamda", type=number, help="λ, fixed, or the first one with --target-accuracy")
-    add_ranges(train, number)
-    train.add_argument("--seed", type=int, default=0, help="of weights, order and pairs (default: 0)")
-    train.add_argument("-o", "--output", metavar="FOLDER", help="where to write weights and training.json")
+    option("--lamda", type=number, help="λ, fixed, or the first one with --target-accuracy")
+    option("--seed", type=int, default=0, help="of weights, order and pairs (default: 0)")
+    _training(option)
+    _attacks(train, number)
+    option = train.add_argument_group("output").add_argument
+    option("-o", "--output", metavar="FOLDER", help="where to write weights and training.json")
+    add_common(option)
+    add_ranges(train.add_argument_group("range of the inputs").add_argument, number)
     train.set_defaults(run=_train)
 
-    compare = commands.add_parser("compare", parents=[shared], help="train nets with several defences; one table")
-    compare.add_argument("--model", default="mlp", help=f"{nets}; more than one with commas (default: mlp)")
-    compare.add_argument(
+    _data(compare, f"{nets}; several with commas (default: mlp)")
+    option = compare.add_argument_group("defences and training").add_argument
+    option(
         "--defences",
         default="standard,weight@0.95,clip@0.95",
-        help="standard, weight, spectral, clip, certified, gaussian, adversarial, madry, fbf, trades, awp, or "
-        "module:function; as clip@0.95 (accuracy held), clip:lamda=0.03, adversarial:eps=1,max_iter=7 "
-        "(default: the first three)",
+        help="standard, weight, spectral, clip, certified, gaussian, adversarial, madry, fbf, trades, awp, "
+        "module:function; as clip@0.95 (accuracy held), clip:lamda=0.03, adversarial:eps=1,max_iter=7",
     )
-    compare.add_argument("--seeds", type=int, default=3, metavar="N", help="trainings per defence (default: 3)")
-    _add_running(compare)
-    compare.add_argument("--csv", metavar="FILE", help="write the table here")
-    compare.add_argument("--intervals", action="store_true", help="add to each accuracy its 95%% interval (Wilson)")
-    compare.add_argument("--latex", action="store_true", help="print the table for LaTeX")
+    option("--seeds", type=int, default=3, metavar="N", help="trainings per defence (default: 3)")
+    _training(option)
+    _attacks(compare, number)
+    option = compare.add_argument_group("output").add_argument
+    _reports(option)
+    option("--csv", metavar="FILE", help="write the figures here as comma-separated values")
+    option("--full-table", action="store_true", help="print all columns, however wide")
+    option("--latex", action="store_true", help="print all columns for LaTeX")
+    option("--intervals", action="store_true", help="add to each accuracy its 95%% interval (Wilson)")
+    add_common(option)
+    _running(compare.add_argument_group("advanced").add_argument)
     compare.set_defaults(run=_compare)
 
-    again = commands.add_parser("reproduce", help="a published table of CLIP, measured again beside its figures")
-    again.add_argument("table", help="readme (of the published code) or talk (MNIST and Fashion-MNIST)")
-    again.add_argument("--seeds", type=int, default=3, metavar="N", help="trainings for each row (default: 3)")
-    again.add_argument("--quick", action="store_true", help="a dry run of seconds, whose figures mean nothing")
-    again.add_argument("--framework", choices=("torch", "tensorflow"), help="default: torch, where it is installed")
-    again.add_argument("--json", action="store_true", help="print JSON, and nothing else, on stdout")
-    _add_running(again)
+    option = again.add_argument_group("what to measure").add_argument
+    option("table", help="readme (of the published code) or talk (MNIST and Fashion-MNIST)")
+    option("--seeds", type=int, default=3, metavar="N", help="trainings for each row (default: 3)")
+    option("--quick", action="store_true", help="a dry run of seconds, whose figures mean nothing")
+    option = again.add_argument_group("output").add_argument
+    _reports(option)
+    add_common(option)
+    _running(again.add_argument_group("advanced").add_argument)
     again.set_defaults(run=_reproduce)
 
 
-def _add_running(parser: Any) -> None:
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trainings at a time; -1: one a core")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of each training (default: 1)")
-    parser.add_argument("--cache", metavar="FOLDER", help="keep finished trainings here, and resume from them")
-    parser.add_argument("--html", metavar="FILE", help="write a report here")
-    parser.add_argument("-o", "--output", metavar="FILE", help="also write the JSON here")
+def _data(parser: Any, nets: str) -> None:
+    option = parser.add_argument_group("data and net").add_argument
+    option(
+        "--data", required=True, help="digits, mnist, fashion-mnist, FILE.npz, a folder of IDX files, module:function"
+    )
+    option("--model", default="mlp", help=nets)
+    option("--activation", default="relu", help="relu, sigmoid, softplus or gelu (default: relu)")
+    option("--framework", choices=("torch", "tensorflow"), help="default: torch, where it is installed")
+
+
+def _training(option: Any) -> None:
+    option("--nb-epochs", type=int, default=20, metavar="N", help="passes over the data (default: 20)")
+    option("--batch-size", type=int, default=128, metavar="N", help="samples a step (default: 128)")
+    option("--learning-rate", type=float, default=2e-3, metavar="LR", help="of Adam (default: 0.002)")
+
+
+def _attacks(parser: Any, number: Any) -> None:
+    option = parser.add_argument_group("attacks").add_argument
+    option("--norm", default="2", help="of the attack and of the Lipschitz bounds: 1, 2 or inf (default: 2)")
+    option("--eps", type=number, default=1.0, help="budget of the attack, as 0.5 or 8/255 (default: 1)")
+    option("--noise", type=number, default=0.5, help="standard deviation of the noise (default: 0.5)")
+    option("--attacks", help="standard, quick, or names split by +; default: noise, PGD, PGD on the margin")
+    option("--attack-samples", type=int, default=1000, metavar="N", help="test samples to attack (default: 1000)")
+
+
+def _reports(option: Any) -> None:
+    option("--html", metavar="FILE", help="write a report with figures here")
+    option("-o", "--output", metavar="FILE", help="write the JSON here")
+
+
+def _running(option: Any) -> None:
+    option("--jobs", type=int, default=1, metavar="N", help="trainings at a time; -1: one a core")
+    option("--threads", type=int, default=1, metavar="N", help="of each training (default: 1)")
+    option("--cache", metavar="FOLDER", help="keep finished trainings here, and resume from them")
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -101,6 +143,7 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _compare(arguments: argparse.Namespace) -> int:
     from artclip.comparison.compare import compare
+    from artclip.comparison.table import text as as_text
 
     output, html, table = (writable(path) for path in (arguments.output, arguments.html, arguments.csv))
     result = compare(
@@ -114,6 +157,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         cache=arguments.cache,
         **_settings(arguments),
     )
+    result.settings["command"] = arguments.typed
     text = result.to_json(output)
     if html is not None:
         result.to_html(html)
@@ -121,8 +165,11 @@ def _compare(arguments: argparse.Namespace) -> int:
         result.to_csv(table)
     if arguments.latex:
         shown = result.to_latex(arguments.intervals)
-    else:
+    elif arguments.full_table:
         shown = "\n".join([result.to_markdown(arguments.intervals), "", *(f"- {line}" for line in result.notes())])
+    else:
+        written = [str(path) for path in (html, table, output) if path is not None]
+        shown = as_text(result, arguments.intervals, ", ".join(["--full-table", *(written or ["--html FILE"])]))
     print(text if arguments.json else shown)
     return _failures([result])
 
@@ -150,6 +197,8 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         sys.stderr.isatty(),
         arguments.threads,
     )
+    for one in found:
+        one.comparison.settings["command"] = arguments.typed
     text = write(found, output)
     for number, one in enumerate(found, 1):
         if html is not None:  # a report for each table
@@ -164,6 +213,7 @@ def _train(arguments: argparse.Namespace) -> None:
     from artclip.comparison.experiment import Experiment
     from artclip.comparison.input_checks import checked_data, try_nets
     from artclip.comparison.result import Comparison
+    from artclip.comparison.table import text as as_text
     from artclip.models.saving import save_named
     from artclip.reporting.records import as_json
 
@@ -190,6 +240,6 @@ def _train(arguments: argparse.Namespace) -> None:
         report = {"settings": result.settings, "rows": result.rows, "history": trainer.history}
         print(as_json(report))
     else:
-        print(result.to_markdown())
+        print(as_text(result, more="--json"))
         if files:
             print(f"\nwritten: {files[0]} (weights), {files[1]}")

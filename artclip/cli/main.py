@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -21,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after ``artclip``; ``None`` takes those of the process.
     """
     arguments = _parser().parse_args(argv)
+    arguments.typed = shlex.join(["artclip", *(sys.argv[1:] if argv is None else argv)])
     try:
         _start(arguments)
         code: int | None = arguments.run(arguments)
@@ -47,13 +49,28 @@ def _failed(what: object, code: int) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="artclip", description="Cheap Lipschitz training for ART classifiers.")
+    parser = _Parser(
+        prog="artclip",
+        usage="artclip COMMAND [options]",
+        description="\n\n".join(["Train models that are hard to fool, and measure how hard.", *map(_listed, _GROUPS)]),
+        epilog="artclip COMMAND --help says what a command takes.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"artclip {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command", help=argparse.SUPPRESS)
 
     compare.add(commands, _number)
     models.add(commands, _number)
     return parser
+
+
+_GROUPS = ("train", compare.COMMANDS), ("measure a model", models.COMMANDS)
+
+
+def _listed(group: tuple[str, dict[str, tuple[str, ...]]]) -> str:
+    """Commands, each with its first example."""
+    lines = [f"  {name:<11}{texts[0]}\n{'':13}{texts[1]}" for name, texts in group[1].items()]
+    return "\n".join([f"{group[0]}:", *lines])
 
 
 def _number(text: str) -> float:
@@ -68,7 +85,7 @@ def _start(arguments: argparse.Namespace) -> None:
     from artclip.frameworks import default_framework, require
     from artclip.frameworks.keras.startup import start_tensorflow
 
-    if arguments.command in compare.TRAINING:
+    if arguments.command in compare.COMMANDS:
         arguments.framework = arguments.framework or default_framework()
     elif models.of_keras(arguments):
         arguments.framework = "tensorflow"

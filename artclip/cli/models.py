@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any
 
 import numpy as np
@@ -16,69 +17,107 @@ from artclip import checks
 _KERAS_FILES = ("model.weights.h5", "saved_model.pb")
 
 
+COMMANDS = {
+    "evaluate": (
+        "how robust is this model, and is that to be believed?",
+        "artclip evaluate out --data digits --eps 0.5 --html report.html",
+        "artclip evaluate model.keras --data data.npz --norm inf --eps 8/255 --attacks quick",
+        "artclip evaluate package.module:factory --weights w.pt --data package.module:function",
+    ),
+    "lipschitz": (
+        "how strongly can its outputs change? bounds of its Lipschitz constant",
+        "artclip lipschitz out --data digits",
+        "artclip lipschitz model.onnx --data data.npz --norm inf --method lipsdp --max-seconds 300",
+    ),
+    "attacks": ("list the attacks by name, with their settings and papers", "artclip attacks"),
+}
+
+
+def command(commands: Any, name: str, summary: str, *examples: str) -> Any:
+    """The parser of a command, with examples below its options."""
+    wide = min(100, get_terminal_size((100, 50)).columns)
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}",
+        epilog="\n  ".join(["examples:" if len(examples) > 1 else "example:", *examples]),
+        usage=f"artclip {name}{_FIRST.get(name, ' --data DATA')} [options]",
+        add_help=False,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=wide),
+    )
+
+
+_FIRST = {"evaluate": " MODEL --data DATA", "lipschitz": " MODEL --data DATA", "reproduce": " TABLE", "attacks": ""}
+
+
+def add_common(option: Any) -> None:
+    """Add what every command has."""
+    option("--json", action="store_true", help="print JSON, and nothing else, on stdout")
+    option("-h", "--help", action="help", help="print this, and stop")
+
+
 def add(commands: Any, number: Any) -> None:
     """Add the parsers of these commands; ``number`` reads an argument as ``8/255``."""
-    model = argparse.ArgumentParser(add_help=False)
-    model.add_argument(
-        "model", help="folder of artclip train, FILE.keras, .h5, .pt2, .onnx, package.module:factory, hf:ORG/NAME, ..."
-    )
-    model.add_argument(
-        "--data", required=True, help="digits, mnist, fashion-mnist, FILE.npz, a folder, module:function"
-    )
-    model.add_argument("--weights", metavar="FILE", help="for package.module:factory and architectures by name")
-    model.add_argument("--framework", choices=("torch", "tensorflow"), help="of the model, where it must be that")
-    add_ranges(model, number)
-    model.add_argument("--trust", action="store_true", help="let code inside the model file run")
-    model.add_argument("--norm", default="2", help="of the inputs: 1, 2 or inf (default: 2)")
-    model.add_argument("--seed", type=int, default=0, help="of all randomness (default: 0)")
-    model.add_argument("--json", action="store_true", help="print JSON, and nothing else, on stdout")
+    evaluate, lipschitz, attacks = (command(commands, name, *texts) for name, texts in COMMANDS.items())
 
-    evaluate = commands.add_parser(
-        "evaluate", parents=[model], help="how robust is this model, and is that to be believed?"
-    )
-    evaluate.add_argument(
-        "--eps", type=_list(number), default=[2.0], help="budget of the attacks, as 0.5, 8/255 or 0.5,1,2 (default: 2)"
-    )
-    evaluate.add_argument(
-        "--attacks", default="standard", help="standard, quick, or names split by + as pgd:max_iter=20+square"
-    )
-    evaluate.add_argument("--samples", type=int, default=1000, metavar="N", help="first test samples (default: 1000)")
-    evaluate.add_argument(
-        "--batch-size", type=int, metavar="N", help="samples in one pass (default: to suit the inputs)"
-    )
-    evaluate.add_argument(
-        "--full", action="store_true", help="run each attack on all samples, not on those left standing"
-    )
-    evaluate.add_argument("--intervals", action="store_true", help="add to each accuracy its 95%% interval (Wilson)")
-    evaluate.add_argument("--no-lipschitz", action="store_true", help="skip the Lipschitz bounds and the certificate")
-    evaluate.add_argument("--cache", metavar="FOLDER", help="keep outcomes here, and resume from them")
-    evaluate.add_argument("--class-names", metavar="FILE", help="one name a line, or module:function; for the report")
-    evaluate.add_argument("--html", metavar="FILE", help="write a report here")
-    evaluate.add_argument("-o", "--output", metavar="FILE", help="also write the JSON here")
+    _model(evaluate, number)
+    option = evaluate.add_argument_group("attacks").add_argument
+    option("--norm", default="2", help="of the budget: 1, 2 or inf (default: 2)")
+    option("--eps", type=_list(number), default=[2.0], help="budget, as 0.5, 8/255 or 0.5,1,2 (default: 2)")
+    option("--attacks", default="standard", help="standard, quick, or names split by + as pgd:max_iter=20+square")
+    option("--samples", type=int, default=1000, metavar="N", help="first test samples (default: 1000)")
+    option("--full", action="store_true", help="run each attack on all samples, not on those left standing")
+    option("--no-lipschitz", action="store_true", help="skip the Lipschitz bounds and the certificate")
+    option("--no-masking", action="store_true", help="skip the search for signs of gradient masking")
+    option = evaluate.add_argument_group("output").add_argument
+    option("--html", metavar="FILE", help="write a report with figures here")
+    option("-o", "--output", metavar="FILE", help="write the JSON here")
+    option("--class-names", metavar="FILE", help="one name a line, or module:function; for the report")
+    option("--intervals", action="store_true", help="add to each accuracy its 95%% interval (Wilson)")
+    add_common(option)
+    option = _advanced(evaluate)
+    option("--batch-size", type=int, metavar="N", help="samples in one pass (default: to suit the inputs)")
+    option("--cache", metavar="FOLDER", help="keep outcomes here, and resume from them")
     evaluate.set_defaults(run=_evaluate)
 
-    lipschitz = commands.add_parser(
-        "lipschitz", parents=[model], help="how steep is this model? a lower and an upper bound"
-    )
-    lipschitz.add_argument("--output-norm", default="2", help="of the outputs: 1, 2 or inf (default: 2)")
-    lipschitz.add_argument(
-        "--domain", default="clip_values", help="of the search: clip_values or free (default: first)"
-    )
-    lipschitz.add_argument("--method", default="auto", help="auto, product, eclipse, lipsdp or exact (default: auto)")
-    lipschitz.add_argument("--max-seconds", type=number, default=60.0, help="for the upper bound (default: 60)")
-    lipschitz.add_argument("-o", "--output", metavar="FIGURE", help="also draw the steepest pair and the bounds here")
+    _model(lipschitz, number)
+    option = lipschitz.add_argument_group("bounds").add_argument
+    option("--norm", default="2", help="of the inputs: 1, 2 or inf (default: 2)")
+    option("--output-norm", default="2", help="of the outputs: 1, 2 or inf (default: 2)")
+    option("--domain", default="clip_values", help="of the search: clip_values or free (default: first)")
+    option("--method", default="auto", help="auto, product, eclipse, lipsdp or exact (default: auto)")
+    option("--max-seconds", type=number, default=60.0, help="for the upper bound (default: 60)")
+    option = lipschitz.add_argument_group("output").add_argument
+    option("-o", "--output", metavar="FIGURE", help="draw the steepest pair and the bounds here")
+    add_common(option)
+    _advanced(lipschitz)
     lipschitz.set_defaults(run=_lipschitz)
 
-    attacks = commands.add_parser("attacks", help="list the attacks by name")
-    attacks.add_argument("--json", action="store_true", help="print JSON, and nothing else, on stdout")
+    add_common(attacks.add_argument_group("output").add_argument)
     attacks.set_defaults(run=_attacks, framework=None)
 
 
-def add_ranges(parser: Any, number: Any) -> None:
+def _model(parser: Any, number: Any) -> None:
+    option = parser.add_argument_group("model and data").add_argument
+    option("model", help="folder of artclip train, FILE.keras, .h5, .pt2, .onnx, module:factory, hf:ORG/NAME, ...")
+    option("--data", required=True, help="digits, mnist, fashion-mnist, FILE.npz, a folder, module:function")
+    option("--weights", metavar="FILE", help="for package.module:factory and architectures by name")
+    add_ranges(option, number)
+
+
+def _advanced(parser: Any) -> Any:
+    option = parser.add_argument_group("advanced").add_argument
+    option("--framework", choices=("torch", "tensorflow"), help="of the model, where it must be that")
+    option("--trust", action="store_true", help="let code inside the model file run")
+    option("--seed", type=int, default=0, help="of all randomness (default: 0)")
+    return option
+
+
+def add_ranges(option: Any, number: Any) -> None:
     """Add what says in which range inputs are, and how the model wants them scaled."""
-    parser.add_argument("--clip-values", type=_pair(number), default=(0.0, 1.0), metavar="LOW,HIGH", help="of inputs")
-    parser.add_argument("--mean", type=_list(number), help="that the model wants subtracted, as 0.5 or one per channel")
-    parser.add_argument("--std", type=_list(number), help="that the model wants its inputs divided by")
+    option("--clip-values", type=_pair(number), default=(0.0, 1.0), metavar="LOW,HIGH", help="of inputs (default: 0,1)")
+    option("--mean", type=_list(number), help="that the model wants subtracted, as 0.5 or one per channel")
+    option("--std", type=_list(number), help="that the model wants its inputs divided by")
 
 
 def scaling(arguments: argparse.Namespace) -> tuple[Any, Any]:
@@ -169,6 +208,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         eps=arguments.eps,
         attacks=attacks,
         lipschitz=not arguments.no_lipschitz,
+        masking=not arguments.no_masking,
         batch_size=arguments.batch_size,
         seed=arguments.seed,
         verbose=sys.stderr.isatty(),
@@ -178,10 +218,11 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         data=arguments.data,
         class_names=names,
     )
+    found.settings["command"] = arguments.typed
     record = as_json({**found.to_dict(), "preflight": look.to_dict()}, output)
     if html is not None:
         found.to_html(html)
-    print(record if arguments.json else found.to_markdown(arguments.intervals))
+    print(record if arguments.json else found.to_text(arguments.intervals))
     if html is not None and not arguments.json:
         print(f"\nwritten: {html}")
 

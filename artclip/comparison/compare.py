@@ -60,7 +60,7 @@ def compare(
         activation: ``relu``, ``sigmoid``, ``softplus``, ``gelu``; of nets by name.
         learning_rate: of Adam, > 0.
         attack_samples: how many test samples are attacked, >= 1; the first ones. Noise meets all of them.
-        verbose: show progress.
+        verbose: show progress, on a terminal or in a notebook.
         framework: ``"torch"`` or ``"tensorflow"``; ``None`` for the one installed, PyTorch where both are. Images have
             their channels first for PyTorch, last for TensorFlow.
         attacks: names as for :func:`artclip.evaluate`; ``None`` for noise, PGD and PGD on the margin, of 100 steps and
@@ -118,7 +118,7 @@ def compare(
     cells: dict[int, RunResult] = {}
     content = digest(*(a for part in splits for a in part))
     keys = [job.key(content, nb_threads) if cache is not None else ("", "") for job in jobs]
-    with tqdm(total=len(jobs), disable=not verbose, desc="compare", unit="training") as progress:
+    with tqdm(total=len(jobs), disable=None if verbose else True, desc="compare", unit="training") as progress:
         for index, cell in run(jobs, splits, n_jobs, nb_threads, cache, [key for key, _ in keys]):
             cells[index] = cell
             progress.set_postfix_str(f"{cell.net}, {cell.defence}, seed {cell.seed}")

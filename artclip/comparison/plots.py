@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,14 @@ import numpy as np
 from artclip.comparison.data import ComparisonData
 from artclip.comparison.run_result import RunResult
 from artclip.reporting.figures import FAINT, MARKERS, SERIES, draw_input, new_figure, short, styled
+from artclip.reporting.text import in_255ths, norm_name
 
 _MOST_PAIRS = 6
+_WIDTH = 5.2  # inches, of a figure that is read on a phone too
 
 
-@styled
 def plot_comparison(comparison: ComparisonData) -> Any:
-    """Security curves with a band over the seeds, and the trade of clean against robust accuracy.
+    """Worst case over the cost of training, security curves, and clean against robust accuracy.
 
     Args:
         comparison: what :func:`artclip.compare` returned.
@@ -29,13 +30,7 @@ def plot_comparison(comparison: ComparisonData) -> Any:
         ImportError: matplotlib is not installed.
         ValueError: no training succeeded.
     """
-    return _panels(comparison, [_draw_curves, _draw_trade])
-
-
-@styled
-def plot_steepness(comparison: ComparisonData) -> Any:
-    """Accuracy against the Lipschitz bracket, and λ and the pairs' mean quotient over the epochs."""
-    return _panels(comparison, [_draw_lipschitz, _draw_quotients, _draw_lamda])
+    return _panels(comparison, _draw_cost, _draw_curves, _draw_trade)
 
 
 @styled
@@ -44,20 +39,14 @@ def plot_pairs(comparison: ComparisonData) -> Any:
     chosen = [c for c in _first_cells(comparison) if "u" in c.arrays][:_MOST_PAIRS]
     if not chosen:
         raise ValueError("there is no steepest pair to show; compare with lipschitz=True")
-    figure = new_figure(2.0 * len(chosen) + 0.6, 6.4)
-    for column, cell in zip(figure.subplots(3, len(chosen), squeeze=False).T, chosen, strict=True):
+    for row, cell in _image_rows(comparison, figure := new_figure(_WIDTH, 1.9 * len(chosen)), chosen, 3):
         u, v = cell.arrays["u"].astype(np.float64), cell.arrays["v"].astype(np.float64)
         low, high = float(min(u.min(), v.min())), float(max(u.max(), v.max()))
         largest = float(np.abs(v - u).max()) or 1.0
-        draw_input(
-            column[0], u, f"{_label(comparison, cell)}\nquotient {cell.figures['lipschitz_lower']:.3g}", low, high
-        )
-        draw_input(column[1], v, "", low, high)
-        draw_input(column[2], v - u, "", -largest, largest, "RdBu_r")
-        for axes, name in zip(column, ("u", "v", "v − u"), strict=True):
-            axes.title.set_fontsize(9)
-            if cell is chosen[0]:
-                axes.set_ylabel(name)
+        draw_input(row[0], u, f"u, quotient {cell.figures['lipschitz_lower']:.3g}", low, high)
+        draw_input(row[1], v, "v", low, high)
+        draw_input(row[2], v - u, "v − u", -largest, largest, "RdBu_r")
+        _small_titles(row)
     return figure
 
 
@@ -68,26 +57,42 @@ def plot_examples(comparison: ComparisonData) -> Any:
     if not chosen:
         raise ValueError("no attack found an adversarial example, so there is none to show")
     nb = max(len(c.arrays["samples"]) for c in chosen)
-    figure = new_figure(2.0 * 2 * nb, 1.9 * len(chosen) + 0.2)
-    for row, cell in zip(figure.subplots(len(chosen), 2 * nb, squeeze=False), chosen, strict=True):
+    for row, cell in _image_rows(comparison, figure := new_figure(_WIDTH, 1.35 * len(chosen)), chosen, 2 * nb):
         a = cell.arrays
         for axes in row[2 * len(a["samples"]) :]:
             axes.set_axis_off()
         for i, (x, adversarial) in enumerate(zip(a["samples"], a["adversarial"], strict=True)):
             low, high = float(min(x.min(), adversarial.min())), float(max(x.max(), adversarial.max()))
-            draw_input(row[2 * i], x, f"label {a['labels'][i]}", low, high)
+            draw_input(row[2 * i], x, f"a {a['labels'][i]}", low, high)
             draw_input(row[2 * i + 1], adversarial, f"taken for {a['said'][i]}", low, high)
-        for axes in row:
-            axes.title.set_fontsize(9)
-        row[0].set_ylabel(_label(comparison, cell), fontsize=9)
+        _small_titles(row)
     return figure
 
 
-def _panels(comparison: ComparisonData, draw: list[Callable[[Any, ComparisonData], None]]) -> Any:
+def _image_rows(comparison: ComparisonData, figure: Any, cells: list[RunResult], columns: int) -> Iterator[Any]:
+    """For each cell its axes, below its name, and the cell."""
+    parts = figure.subfigures(len(cells), 1, squeeze=False)[:, 0]
+    for part, cell in zip(parts, cells, strict=True):
+        part.suptitle(_label(comparison, cell), x=0.01, ha="left", fontsize=10, fontweight="bold")
+        yield part.subplots(1, columns, squeeze=False)[0], cell
+
+
+def _small_titles(row: Any) -> None:
+    for axes in row:
+        axes.title.set_fontsize(8)
+
+
+def _panel(draw: Callable[[Any, ComparisonData], None]) -> Callable[[ComparisonData], Any]:
+    return lambda comparison: _panels(comparison, draw)
+
+
+@styled
+def _panels(comparison: ComparisonData, *draw: Callable[[Any, ComparisonData], None]) -> Any:
     rows = [row for row in comparison.rows if not row["error"]]
     if not rows:
         raise ValueError("no training succeeded, so there is nothing to show")
-    figure = new_figure(5.2 * len(draw) if len(draw) < 3 else 13.5, 4.4 + 0.22 * ((len(rows) + 3) // 4))
+    ncols = 2 if len(draw) == 1 else 4
+    figure = new_figure(_WIDTH * len(draw), 3.8 + 0.22 * math.ceil(len(rows) / ncols))
     for axes, panel in zip(figure.subplots(1, len(draw), squeeze=False)[0], draw, strict=True):
         panel(axes, comparison)
         axes.grid(alpha=0.3)
@@ -97,23 +102,46 @@ def _panels(comparison: ComparisonData, draw: list[Callable[[Any, ComparisonData
     for row in rows:
         colour, marker = _look(comparison, row["net"], row["defence"])
         handles.append(Line2D([], [], color=colour, marker=marker, label=short(_name(comparison, row), 34)))
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=ncols)
     return figure
 
 
+def _draw_cost(axes: Any, comparison: ComparisonData) -> None:
+    rows = [row for row in comparison.rows if not row["error"] and row.get("worst", {}).get("mean") is not None]
+    metric = next((m for m in ("gradients", "cpu_cost") if all(row.get(m, {}).get("mean") for row in rows)), None)
+    if not rows or metric is None:
+        raise ValueError("there is no worst case, or no cost, to show")
+    costs = [row[metric]["mean"] for row in rows]
+    for row in rows:
+        colour, marker = _look(comparison, row["net"], row["defence"])
+        middle = 100 * row["worst"]["mean"]
+        low, high = (100 * end for end in row["worst"].get("interval") or 2 * [row["worst"]["mean"]])
+        errors = [[middle - low], [high - middle]]
+        axes.errorbar(row[metric]["mean"], middle, errors, fmt=marker, color=colour, markersize=8, capsize=3)
+    axes.set_xscale("log", base=2), axes.set_xlim(min(costs) / 1.3, max(costs) * 1.3)
+    ticks = [2**i for i in range(math.floor(math.log2(min(costs))), math.ceil(math.log2(max(costs))) + 1)]
+    axes.set_xticks(ticks, [f"{tick:g} ×" for tick in ticks])
+    what = "gradients" if metric == "gradients" else "CPU time"
+    axes.set_xlabel(f"{what} of training, in multiples of plain training")
+    axes.set_ylabel("worst case in %, an upper bound")
+    axes.set_title("Up and to the left is better; bars: 95 % interval", fontsize=10)
+
+
 def _draw_curves(axes: Any, comparison: ComparisonData) -> None:
+    e, norm = comparison.experiment, norm_name(comparison.settings["norm"])
+    scale = 255 if in_255ths(e.eps) else 1
     for cells, colour, marker in _rows(comparison):
         curves = [c.curve for c in cells if c.curve]
         if not curves:
             continue
-        eps = [e for e, _ in curves[0]]
+        eps = [scale * e for e, _ in curves[0]]
         accuracy = 100 * np.array([[a for _, a in curve] for curve in curves])
         mean, spread = accuracy.mean(0), accuracy.std(0, ddof=1) if len(accuracy) > 1 else 0.0
         axes.plot(eps, mean, color=colour, marker=marker, markersize=4)
         axes.fill_between(eps, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
-    e = comparison.experiment
-    axes.axvline(e.eps, color=FAINT, linestyle="--", linewidth=1)
-    axes.set_ylim(-3, 103), axes.set_xlabel(f"eps, L{comparison.settings['norm']}"), axes.set_ylabel("accuracy in %")
+    axes.axvline(scale * e.eps, color=FAINT, linestyle="--", linewidth=1)
+    axes.set_xlabel(f"eps{' × 255' * (scale > 1)}, {norm}; dashed: the budget")
+    axes.set_ylim(-3, 103), axes.set_ylabel("accuracy in %")
     axes.set_title(f"Short PGD on {e.curve_samples} samples, band: ± std over seeds", fontsize=10)
 
 
@@ -132,7 +160,7 @@ def _draw_trade(axes: Any, comparison: ComparisonData) -> None:
     if front:
         axes.plot(*np.array(front).T, color=FAINT, linewidth=1, linestyle=":", zorder=0)
     axes.set_xlabel("clean accuracy on test data in %"), axes.set_ylabel("worst case in %, an upper bound")
-    axes.set_title("What robustness costs; each dot a seed, dotted: the front of means", fontsize=10)
+    axes.set_title("Up and to the right is better; small: each seed", fontsize=10)
 
 
 def _draw_lipschitz(axes: Any, comparison: ComparisonData) -> None:
@@ -145,15 +173,16 @@ def _draw_lipschitz(axes: Any, comparison: ComparisonData) -> None:
             axes.plot(low, accuracy, marker, color=colour, markersize=5)
             if high is not None:
                 axes.plot([low, high], [accuracy] * 2, color=colour, linewidth=1)
-    axes.set_xscale("log"), axes.set_ylabel("worst case in %, an upper bound")
-    axes.set_xlabel(f"Lipschitz constant L{comparison.settings['norm']}: from lower to upper bound")
-    axes.set_title("Accuracy against steepness", fontsize=10)
+    _log(axes, "x")
+    axes.set_ylabel("worst case in %, an upper bound")
+    axes.set_xlabel(f"Lipschitz constant, {norm_name(comparison.settings['norm'])}: from lower to upper bound")
+    axes.set_title("Worst case over the Lipschitz constant", fontsize=10)
 
 
 def _draw_quotients(axes: Any, comparison: ComparisonData) -> None:
     _over_epochs(axes, comparison, "lipschitz")
     axes.set_ylabel("mean quotient of the training pairs")
-    axes.set_title("Steepness while training (no bound)", fontsize=10)
+    axes.set_title("Quotients while training (no bound)", fontsize=10)
 
 
 def _draw_lamda(axes: Any, comparison: ComparisonData) -> None:
@@ -162,18 +191,26 @@ def _draw_lamda(axes: Any, comparison: ComparisonData) -> None:
 
 
 def _over_epochs(axes: Any, comparison: ComparisonData, key: str) -> None:
-    drawn = False
     for cells, colour, _ in _rows(comparison):
         for c in cells:
             points = [(r["epoch"], r[key]) for r in c.history if r.get(key)]
             if points:
                 axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.3, alpha=0.8)
-                drawn = True
+    if not axes.lines:
+        raise ValueError(f"no training has a {key} to show")
     axes.set_xlabel("epoch")
-    if drawn:
-        axes.set_yscale("log")
-    else:
-        axes.text(0.5, 0.5, "none has it", ha="center", va="center", transform=axes.transAxes)
+    _log(axes, "y")
+
+
+def _log(axes: Any, name: str) -> None:
+    """Make an axis logarithmic, with plain numbers."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis = getattr(axes, f"{name}axis")
+    low, high = axis.get_data_interval()
+    getattr(axes, f"set_{name}scale")("log")
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 200 * low else (1.0,)))
+    axis.set_major_formatter("{x:g}"), axis.set_minor_formatter(NullFormatter())
 
 
 def _of(cell: RunResult, metric: str) -> float:
@@ -209,3 +246,16 @@ def _name(comparison: ComparisonData, row: dict[str, Any]) -> str:
 
 def _label(comparison: ComparisonData, cell: RunResult) -> str:
     return short(_name(comparison, {"net": cell.net, "defence": cell.defence}), 24)
+
+
+#: Figures of a report by name.
+FIGURES = {
+    "cost": _panel(_draw_cost),
+    "trade": _panel(_draw_trade),
+    "examples": plot_examples,
+    "curves": _panel(_draw_curves),
+    "lipschitz": _panel(_draw_lipschitz),
+    "quotients": _panel(_draw_quotients),
+    "lamda": _panel(_draw_lamda),
+    "pairs": plot_pairs,
+}

@@ -54,7 +54,8 @@ class Reproduction:
         said = {True: "holds", False: "does not hold", None: "not known"}
         lines += ["", f"- {t.source}. {t.setting}"]
         lines += [f"- {text}: **{said[held]}**." for text, held in self.claims.items()]
-        return "\n".join([*lines, "", str(self.comparison)])
+        notes = (f"- {line}" for line in self.comparison.notes())
+        return "\n".join([*lines, "", self.comparison.to_markdown(), "", *notes])
 
     def to_dict(self) -> dict[str, Any]:
         """All but the outcome of each sample and the history of each training."""
@@ -84,7 +85,7 @@ def reproduce(
         framework: as for :func:`artclip.compare`.
         n_jobs, cache, nb_threads: as for :func:`artclip.compare`.
         quick: one epoch on 500 samples, to see that it runs; its figures mean nothing.
-        verbose: show progress.
+        verbose: show progress, on a terminal or in a notebook.
 
     Raises:
         ValueError: an unknown name.

@@ -96,4 +96,4 @@ class Comparison(ComparisonData):
         return plot_comparison(self)
 
     def __str__(self) -> str:
-        return "\n".join([self.to_markdown(), "", *(f"- {line}" for line in self.notes())])
+        return table.text(self)

@@ -63,15 +63,18 @@ def best(comparison: ComparisonData, metric: str) -> Best | None:
     if len(rows) < 2:
         return None
     first, *others = sorted(rows, key=lambda row: -row[metric]["mean"])
-    tests = [_p_value(comparison, metric, first, other) for other in others]
+    tests = [p_value(comparison, metric, first, other) for other in others]
     found = [p for p in tests if p is not None]
     if len(found) < len(tests):
         return None
     return Best(first, [Rival(row, p) for row, p in zip(others, holm(found), strict=True)])
 
 
-def _p_value(comparison: ComparisonData, metric: str, row: dict[str, Any], other: dict[str, Any]) -> float | None:
-    """The larger p-value of two tests: of the samples, exactly, and of samples and seeds where there are seeds."""
+def p_value(comparison: ComparisonData, metric: str, row: dict[str, Any], other: dict[str, Any]) -> float | None:
+    """Of two rows: the larger p-value of an exact test of the samples, and of one of samples and seeds.
+
+    ``None`` where their outcomes by sample are not known, or are of different samples.
+    """
     name = "clean" if metric == "test" else metric
     kept, others = (
         {c.seed: c.kept[name] for c in comparison.of(r["defence"], r["net"]) if name in c.kept} for r in (row, other)

@@ -1,15 +1,19 @@
-"""The table of a comparison: which columns, how a figure is said, and Markdown, LaTeX, CSV."""
+"""The table of a comparison: which columns, how a figure is said, and terminal, Markdown, LaTeX, CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
+import textwrap
 from dataclasses import dataclass
 from typing import Any
 
 from artclip.comparison.data import ComparisonData
+from artclip.comparison.message import message
 from artclip.comparison.significance import best
 from artclip.evaluation.attacks import NONE
+from artclip.reporting.text import WIDTH, budget, bullets, fraction, norm_name, shortened
+from artclip.reporting.text import table as text_table
 
 
 @dataclass(frozen=True)
@@ -44,22 +48,28 @@ class Column:
         return format(figure * self.scale, self.form)
 
 
+#: What a terminal shows, the most important first.
+SHORT = ("test", "worst", "gradients", "cpu_cost", "lipschitz_lower", "lipschitz_upper", "lamda")
+_SHORT_TITLES = {"test": "clean", "worst": "worst case", "gradients": "grad. ×"}
+
+
 def columns(comparison: ComparisonData) -> list[Column]:
     """The columns that have figures, from left to right."""
     e = comparison.experiment
-    norm = comparison.settings["norm"]
+    norm = norm_name(comparison.settings["norm"])
+    within = f"{norm} {fraction(e.eps)}"
     found = [Column("train", "train", best=False), Column("test", "test")]
     attacks = sorted(e.chosen, key=lambda c: c.attack.access != NONE)
     titles = [c.title for c in attacks]
     for c in attacks:
         title = c.title if titles.count(c.title) == 1 else c.name
-        budget = f" L{norm} {e.eps:g}" if c.attack.in_budget else ""
+        budget = f" {within}" if c.attack.in_budget else ""
         found.append(Column(c.name, f"{title}{budget}"))
     found += [
-        Column("worst", f"worst case L{norm} {e.eps:g}"),
-        Column("certified", f"certified L2 {e.eps:g}"),
-        Column("lipschitz_lower", f"Lip L{norm} ≥", 1, ".2f", False),
-        Column("lipschitz_upper", f"Lip L{norm} ≤", 1, ".2f", False),
+        Column("worst", f"worst case {within}"),
+        Column("certified", f"certified L2 {fraction(e.eps)}"),
+        Column("lipschitz_lower", f"Lip {norm} ≥", 1, ".2f", False),
+        Column("lipschitz_upper", f"Lip {norm} ≤", 1, ".2f", False),
         Column("lamda", "λ", 1, ".2g", False),
         Column("seconds_per_epoch", "s/epoch", 1, ".3f", False),
         Column("cpu_cost", "CPU ×", 1, ".2f", False)
@@ -78,9 +88,7 @@ def _has(comparison: ComparisonData, metric: str) -> bool:
 
 def cells(comparison: ComparisonData, intervals: bool = False) -> tuple[list[str], list[list[tuple[str, bool]]]]:
     """Titles; and for each row its cells, each with whether it is told from all others of its column as the best."""
-    chosen, many = columns(comparison), comparison.many_nets
-    found = {c.metric: best(comparison, c.metric) if c.best else None for c in chosen}
-    clear = {metric: b.row for metric, b in found.items() if b is not None and b.clear}
+    chosen, many, clear = columns(comparison), comparison.many_nets, _clear(comparison)
     titles = [*(["net"] if many else []), "defence", *(c.title for c in chosen), "signs of masking"]
     lines = []
     for row in comparison.rows:
@@ -90,6 +98,12 @@ def cells(comparison: ComparisonData, intervals: bool = False) -> tuple[list[str
         line.append((signs(row), False))
         lines.append(line)
     return titles, lines
+
+
+def _clear(comparison: ComparisonData) -> dict[str, dict[str, Any]]:
+    """Metric -> the row that is told from all others as the best."""
+    found = {c.metric: best(comparison, c.metric) for c in columns(comparison) if c.best}
+    return {metric: b.row for metric, b in found.items() if b is not None and b.clear}
 
 
 def signs(row: dict[str, Any]) -> str:
@@ -104,19 +118,39 @@ def markdown(comparison: ComparisonData, intervals: bool = False) -> str:
     """A table of equal widths; bold is what :func:`cells` tells from all others."""
     titles, lines = cells(comparison, intervals)
     texts = [[f"**{text}**" if best else text.replace("|", "\\|") for text, best in line] for line in lines]
-    right = len(titles) - 2 - comparison.many_nets  # figures stand to the right
-    first = 1 + comparison.many_nets
-    rules = [*["---"] * first, *["--:"] * right, "---"]
-    table = [titles, rules, *texts]
-    widths = [max(len(line[i]) for line in table) for i in range(len(titles))]
-    padded = [
-        [
-            t.rjust(w) if first <= i < first + right else t.ljust(w)
-            for i, (t, w) in enumerate(zip(line, widths, strict=True))
-        ]
-        for line in table
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in padded)
+    return "\n".join(text_table(titles, texts, range(1 + comparison.many_nets, len(titles) - 1)))
+
+
+_LONGEST = 24  # letters of a name where there are many columns
+
+
+def short(comparison: ComparisonData, intervals: bool = False) -> list[str]:
+    """The table that fits a terminal, as lines: as many of :data:`SHORT` as there is room for."""
+    names, clear = 1 + comparison.many_nets, _clear(comparison)
+    chosen = [c for m in SHORT for c in columns(comparison) if c.metric == m]
+    titles = ["net", "defence"][-names:] + [_SHORT_TITLES.get(c.metric, c.title) for c in chosen]
+    rows = []
+    for row in comparison.rows:
+        texts = [shortened(row[name], _LONGEST).replace("|", "\\|") for name in titles[:names]]
+        for c in chosen:
+            summary = row.get(c.metric)
+            said = c.cell(summary and {**summary, "std": summary["std"] if c.best else None}, intervals)
+            said = f"**{said}**" if row is clear.get(c.metric) else said
+            texts.append(said + " !" * (c.metric == "worst" and row["doubtful"]))
+        rows.append(texts)
+    for last in range(len(titles), names, -1):
+        lines = text_table(titles[:last], [row[:last] for row in rows], range(names, last))
+        if len(lines[0]) <= WIDTH:
+            break
+    return lines
+
+
+def text(comparison: ComparisonData, intervals: bool = False, more: str = "to_markdown(), to_html(), to_json()") -> str:
+    """What a terminal shows: the message, :func:`short`, notes, and where the rest is."""
+    e = comparison.experiment
+    said = f"Accuracies in %, worst case within {budget(comparison.settings['norm'], e.eps)}. All columns: {more}."
+    lines = [f"{message(comparison)}.", "", *short(comparison, intervals), "", *bullets([said, *comparison.notes()])]
+    return "\n".join([*textwrap.wrap(lines[0], WIDTH), *lines[1:]])
 
 
 _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"}

@@ -82,7 +82,7 @@ def robustness_curve(
             :data:`artclip.evaluation.attacks.ATTACKS`.
         batch_size: samples in one pass, >= 1; ``None`` for one that suits the inputs.
         seed: of all randomness; ``None`` draws one.
-        verbose: show progress.
+        verbose: show progress, on a terminal or in a notebook.
 
     Returns:
         The :class:`Curve`.
@@ -94,7 +94,7 @@ def robustness_curve(
     values, chosen = _values("eps", eps), _chosen(attack, norm)
     models, seed = _models(estimators, x, y, batch_size), seed_of(seed)
     accuracy = {}
-    with tqdm(total=len(models) * (len(values) - 1), disable=not verbose, unit="eps") as progress:
+    with tqdm(total=len(models) * (len(values) - 1), disable=None if verbose else True, unit="eps") as progress:
         for model in models:
             progress.set_description(model.name)
             remaining = model.right.copy()
@@ -138,7 +138,7 @@ def noise_curve(
         nb_draws: how often noise is drawn, >= 1.
         batch_size: samples in one pass, >= 1; ``None`` for one that suits the inputs.
         seed: of all randomness; ``None`` draws one.
-        verbose: show progress.
+        verbose: show progress, on a terminal or in a notebook.
 
     Returns:
         The :class:`Curve`.
@@ -150,7 +150,7 @@ def noise_curve(
     checks.positive_integer("nb_draws", nb_draws)
     models, seed = _models(estimators, x, y, batch_size), seed_of(seed)
     everything, accuracy, spread = np.ones(len(x), bool), {}, {}
-    with tqdm(total=len(models) * (len(values) - 1), disable=not verbose, unit="sigma") as progress:
+    with tqdm(total=len(models) * (len(values) - 1), disable=None if verbose else True, unit="sigma") as progress:
         for model in models:
             progress.set_description(model.name)
             draws = []

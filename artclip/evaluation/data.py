@@ -13,6 +13,7 @@ from artclip.evaluation.masking import MaskingWarning
 from artclip.evaluation.runner import Outcome, broken_within, distances
 from artclip.reporting.intervals import wilson
 from artclip.reporting.records import as_json
+from artclip.reporting.text import WIDTH, budget, bullets, fraction, table
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,22 @@ class EvaluationData:
         """Share of samples that provably survive within eps: a lower bound; ``None`` where nothing was proved."""
         return None if self.certified is None else float(self.certified.mean())
 
+    @property
+    def budget(self) -> str:
+        """Of the attacks, as ``L∞ ≤ 8/255``."""
+        return budget(self.settings["norm"], float(self.settings["eps"]))
+
+    def message(self) -> str:
+        """What was found, in one sentence."""
+        n, clean, robust = len(self.right), 100 * float(self.right.mean()), self.robust_accuracy
+        ran = sum(o.in_budget for o in self.outcomes)
+        said = f"The model gets {clean:.1f} % of {n} samples right"
+        if robust is None:
+            return f"{said}; how many it gets right under attack was not measured"
+        return (
+            f"{said}; under {ran} attack{'s' * (ran > 1)} within {self.budget} at most {100 * robust:.1f} % stay right"
+        )
+
     def records(self) -> list[dict[str, Any]]:
         """What each attack was and did, for JSON."""
         accuracy = self.accuracy
@@ -137,7 +154,7 @@ class EvaluationData:
                 "title": o.chosen.title,
                 "access": o.chosen.attack.access,
                 "paper": o.chosen.attack.paper,
-                "budget": f"L{self.settings['norm']} {self.settings['eps']:g}" if o.chosen.attack.in_budget else None,
+                "budget": self.budget if o.chosen.attack.in_budget else None,
                 "parameters": {k: v for k, v in o.chosen.options.items() if v is not None},
                 "accuracy": accuracy.get(o.chosen.name),
                 "of": "this attack alone" if self._alone(o) else "this attack and those before it",
@@ -218,7 +235,7 @@ class EvaluationData:
             else "The worst case is an upper bound of the robust accuracy"
         )
         lines = [
-            f"Accuracy in % on {s['nb_samples']} samples of {s['data']}; attacks keep to L{s['norm']} <= {s['eps']:g}. "
+            f"Accuracy in % on {s['nb_samples']} samples of {s['data']}; attacks keep to {self.budget}. "
             + worst
             + (", the certified share a lower one." if self.certified is not None else ".")
         ]
@@ -232,7 +249,7 @@ class EvaluationData:
         if len(chain) > 1:
             lines.append("Each attack ran on what those before it left standing; its column counts theirs too.")
         if self.below:
-            shares = (f"{e:g}: {'–' if a is None else f'{100 * a:.1f}'}" for e, a in self.by_eps)
+            shares = (f"{fraction(e)}: {'–' if a is None else f'{100 * a:.1f}'}" for e, a in self.by_eps)
             lines.append(
                 f"Worst case in % by eps: {', '.join(shares)}. A sample that fell within a smaller budget counts as "
                 "fallen within the larger, in the columns of attacks too."
@@ -279,8 +296,19 @@ class EvaluationData:
         rows = [head, f"| --- |{' --: |' * len(columns)}", f"| {' | '.join((self.settings['name'], *figures))} |"]
         return "\n".join([*rows, "", *(f"- {line}" for line in (*self.notes(), *self.verdict()))])
 
+    def to_text(self, intervals: bool = False) -> str:
+        """:meth:`to_markdown` no wider than a terminal of 100 columns: with an attack a row where they are many."""
+        short = self.to_markdown(intervals).splitlines()[:3]
+        if len(short[0]) > WIDTH or len(short[2]) > WIDTH:
+            lines = [
+                (name, "–" if v is None else f"{v:.1f}{self._interval(v) * intervals}")
+                for name, v in self.columns().items()
+            ]
+            short = table([self.settings["name"], "accuracy in %"], lines, range(1, 2))
+        return "\n".join([f"{self.message()}.", "", *short, "", *bullets([*self.notes(), *self.verdict()])])
+
     def __str__(self) -> str:
-        return self.to_markdown()
+        return self.to_text()
 
     def _interval(self, percent: float) -> str:
         return " [{:.1f}, {:.1f}]".format(*(100 * end for end in wilson(percent / 100, len(self.right))))

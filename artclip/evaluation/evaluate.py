@@ -76,7 +76,7 @@ def evaluate(
         lipschitz: whether to bound the Lipschitz constant, and to certify in L2; not where a model gives outputs alone.
         batch_size: samples in one pass, >= 1; ``None`` for one that suits the inputs. It is halved where memory ends.
         seed: of all randomness; ``None`` draws one.
-        verbose: show progress.
+        verbose: show progress, on a terminal or in a notebook.
         full: run each attack on all samples that the model gets right, so that ``accuracy`` is each attack's own.
         masking: look for signs of gradient masking, by short attacks on up to 100 samples.
         cache: folder for outcomes; an interrupted evaluation resumes from it. A model that is random, or that holds
@@ -214,7 +214,7 @@ def _attack(
 ) -> list[Outcome]:
     """Each attack on what stands; ``fell`` are samples that fell before, shape (n,)."""
     outcomes, remaining = [], right.copy() if fell is None else right & ~fell
-    with tqdm(total=len(chosen) * len(right), disable=not verbose, unit="sample") as progress:
+    with tqdm(total=len(chosen) * len(right), disable=None if verbose else True, unit="sample") as progress:
         for one in chosen:
             progress.set_description(one.title)
             tried = np.ones_like(right) if one.attack.access == NONE else right if full or one.alone else remaining

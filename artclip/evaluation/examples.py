@@ -9,6 +9,7 @@ import numpy as np
 
 from artclip.evaluation.data import EvaluationData, Example
 from artclip.reporting.figures import FAINT, as_image, draw_input, short
+from artclip.reporting.text import fraction, norm_name
 
 _BESIDE = 12  # letters that leave room for a figure on their line
 
@@ -24,7 +25,7 @@ def varied(ev: EvaluationData, nb: int) -> list[Example]:
             if not known and len(chosen) < nb:
                 chosen.append(e)
     titles = [o.chosen.title for o in ev.outcomes]
-    return sorted(chosen, key=lambda e: titles.index(e.attack))
+    return sorted(chosen, key=lambda e: (e.attack not in inside, titles.index(e.attack)))
 
 
 def draw_example(row: Any, ev: EvaluationData, e: Example) -> None:
@@ -39,8 +40,9 @@ def draw_example(row: Any, ev: EvaluationData, e: Example) -> None:
     else:
         _draw_difference(row[1], difference, (high - low) or 1.0)
     draw_input(row[2], e.adversarial, f"adversarial\n{_answer(ev, e.after)}", low, high)
-    distance = f"L{ev.settings['norm']} distance {ev.distances(e):.3g}"
-    row[0].set_ylabel(f"{short(e.attack)}\n{distance}", fontsize=9)
+    distance, eps = ev.distances(e), float(ev.settings["eps"])
+    far = fraction(eps) if abs(distance - eps) < 1e-3 * eps else f"{distance:.3g}"
+    row[0].set_ylabel(f"{short(e.attack)}\n{norm_name(ev.settings['norm'])} distance {far}", fontsize=9)
     for axes in row:
         axes.title.set_fontsize(9)
 

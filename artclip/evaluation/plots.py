@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,6 +13,7 @@ from artclip.evaluation.attacks import NONE
 from artclip.evaluation.data import EvaluationData
 from artclip.evaluation.examples import draw_example, varied
 from artclip.reporting.figures import BLUE, FAINT, GREEN, MARKERS, ORANGE, SERIES, VERMILLION, new_figure, short, styled
+from artclip.reporting.text import fraction, in_255ths, norm_name
 
 _COLOURS = {
     "no attack": FAINT,
@@ -32,7 +35,6 @@ class Accuracies(Protocol):
     spread: dict[str, list[float]]
 
 
-@styled
 def plot_evaluation(ev: EvaluationData) -> Any:
     """Accuracy by attack, the worst case over eps where there were several, and short attacks over eps of the probe.
 
@@ -45,22 +47,38 @@ def plot_evaluation(ev: EvaluationData) -> Any:
     Raises:
         ImportError: matplotlib is not installed.
     """
-    bars = _bars(ev)
-    panels = 1 + bool(ev.below) + bool(ev.curve)
-    figure = new_figure((6.5, 11, 14)[panels - 1], max(3.2, 0.34 * len(bars) + 1.3))
-    from matplotlib.patches import Patch  # there is a matplotlib
+    chosen = list(_panels(ev).values())
+    return _figure(ev, chosen, (6.5, 11, 14)[len(chosen) - 1])
 
-    axes = figure.subplots(1, panels, squeeze=False)[0]
-    _draw_bars(axes[0], bars)
-    axes[0].set_title(f"Accuracy on {ev.settings['nb_samples']} samples")
-    axes[0].set_xlabel(f"accuracy in %, budget L{ev.settings['norm']} ≤ {ev.settings['eps']:g}")
-    present = [kind for kind in _COLOURS if any(bar[2] == kind for bar in bars)]
-    handles = [Patch(color=_COLOURS[kind]) for kind in present]
-    figure.legend(handles, present, loc="outside lower center", ncols=len(present))
+
+def figures(ev: EvaluationData) -> dict[str, Callable[[], Any]]:
+    """By name :func:`plot_examples` and the parts of :func:`plot_evaluation`, as wide as is read on a phone too."""
+    parts = {name: partial(_figure, ev, [draw], 5.4) for name, draw in _panels(ev).items()}
+    return {"examples": partial(plot_examples, ev), **parts}
+
+
+def _panels(ev: EvaluationData) -> dict[str, Callable[[Any, EvaluationData], None]]:
+    found: dict[str, Callable[[Any, EvaluationData], None]] = {"bars": _draw_bars}
     if ev.below:
-        _draw_by_eps(axes[1], ev)
+        found["eps"] = _draw_by_eps
     if ev.curve:
-        _draw_probe(axes[-1], ev)
+        found["probe"] = _draw_probe
+    return found
+
+
+@styled
+def _figure(ev: EvaluationData, draw: list[Callable[[Any, EvaluationData], None]], width: float) -> Any:
+    bars = _bars(ev)
+    figure = new_figure(width, max(3.2, 0.34 * len(bars) + 1.3))
+    for axes, panel in zip(figure.subplots(1, len(draw), squeeze=False)[0], draw, strict=True):
+        panel(axes, ev)
+    if _draw_bars in draw:
+        from matplotlib.patches import Patch  # there is a matplotlib
+
+        present = [kind for kind in _COLOURS if any(bar[2] == kind for bar in bars)]
+        handles = [Patch(color=_COLOURS[kind]) for kind in present]
+        ncols = 3 if len(draw) == 1 else len(present)
+        figure.legend(handles, present, loc="outside lower center", ncols=ncols)
     return figure
 
 
@@ -83,7 +101,7 @@ def plot_examples(ev: EvaluationData, nb: int = 4) -> Any:
     if not ev.examples:
         raise ValueError("no attack found an adversarial example, so there is none to show")
     chosen = varied(ev, nb)
-    figure = new_figure(6.8, 2.35 * len(chosen) + 0.2)
+    figure = new_figure(6.0, 2.2 * len(chosen) + 0.2)
     for row, example in zip(figure.subplots(len(chosen), 3, squeeze=False), chosen, strict=True):
         draw_example(row, ev, example)
     return figure
@@ -142,7 +160,8 @@ def _bars(ev: EvaluationData) -> list[tuple[str, float | None, str, str]]:
     return bars
 
 
-def _draw_bars(axes: Any, bars: list[tuple[str, float | None, str, str]]) -> None:
+def _draw_bars(axes: Any, ev: EvaluationData) -> None:
+    bars = _bars(ev)
     for place, (_, accuracy, kind, sign) in enumerate(bars):
         if accuracy is not None:
             axes.barh(place, accuracy, 0.72, color=_COLOURS[kind])
@@ -151,19 +170,28 @@ def _draw_bars(axes: Any, bars: list[tuple[str, float | None, str, str]]) -> Non
         axes.text((accuracy or 0) + 1, place, said, va="center", fontsize=9, style=style)
     axes.set_yticks(range(len(bars)), [title for title, *_ in bars])
     axes.set_xlim(0, 114), axes.set_xticks(range(0, 101, 20)), axes.set_ylim(len(bars) - 0.4, -0.6)
+    axes.set_title(f"Accuracy on {ev.settings['nb_samples']} samples")
+    axes.set_xlabel(f"accuracy in %, budget {ev.budget}")
+
+
+def _axis(ev: EvaluationData) -> tuple[float, str]:
+    """What eps is multiplied by on an axis, and the name of the axis: in 255ths where the budget is."""
+    scale = in_255ths(float(ev.settings["eps"]))
+    return (255 if scale else 1), f"eps{' × 255' * scale}, {norm_name(ev.settings['norm'])}"
 
 
 def _draw_by_eps(axes: Any, ev: EvaluationData) -> None:
-    points = [(eps, 100 * accuracy) for eps, accuracy in ev.by_eps if accuracy is not None]
+    scale, name = _axis(ev)
+    points = [(scale * eps, 100 * accuracy) for eps, accuracy in ev.by_eps if accuracy is not None]
     axes.plot(*zip(*points, strict=True), "o-", color=_COLOURS["worst case"], markersize=4)
     axes.set_ylim(-3, 112), axes.grid(alpha=0.3)
     axes.set_title(f"Worst case of all attacks\non {len(ev.right)} samples", fontsize=11)
-    axes.set_xlabel(f"eps, L{ev.settings['norm']}"), axes.set_ylabel("accuracy in %")
+    axes.set_xlabel(name), axes.set_ylabel("accuracy in %")
 
 
 def _draw_probe(axes: Any, ev: EvaluationData) -> None:
-    eps, accuracy = np.array(ev.curve).T
-    budget = ev.settings["eps"]
+    (eps, accuracy), (scale, name) = np.array(ev.curve).T, _axis(ev)
+    eps, budget = scale * eps, scale * ev.settings["eps"]
     if eps[-1] > 4 * budget:  # it doubles from step to step, and 0 has no place on such an axis
         eps, accuracy = eps[1:], accuracy[1:]
         axes.set_xscale("log")
@@ -173,8 +201,9 @@ def _draw_probe(axes: Any, ev: EvaluationData) -> None:
         axes.locator_params(axis="x", nbins=5)
     axes.plot(eps, 100 * accuracy, "o-", color=BLUE, markersize=4)
     axes.axvline(budget, color=VERMILLION, linestyle="--", linewidth=1)
-    axes.annotate(f"budget {budget:g}", (budget, 112), (4, -4), textcoords="offset points", color=VERMILLION, va="top")
+    said = f"budget {fraction(ev.settings['eps'])}"
+    axes.annotate(said, (budget, 112), (4, -4), textcoords="offset points", color=VERMILLION, va="top")
     axes.set_ylim(-3, 112), axes.grid(alpha=0.3)
     few = ev.settings["nb_probed"]
     axes.set_title(f"Probe: short PGD on {few} samples\nthat the model gets right", fontsize=11)
-    axes.set_xlabel(f"eps, L{ev.settings['norm']}"), axes.set_ylabel("accuracy in %")
+    axes.set_xlabel(name), axes.set_ylabel("accuracy in %")

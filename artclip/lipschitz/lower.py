@@ -70,7 +70,7 @@ def lipschitz_lower_bound(
         max_iter: ascents per pair, >= 1.
         batch_size: pairs that climb together, >= 1.
         seed: of the start, or ``None``.
-        verbose: show a progress bar.
+        verbose: show a progress bar, on a terminal or in a notebook.
         max_seconds: time for it, > 0, or ``None`` for what it takes. With less time fewer pairs climb, and results
             depend on the speed of the machine.
         clip_values: range (low, high) of valid inputs of a bare model; ``None`` for none. An estimator has its own.
@@ -118,7 +118,9 @@ def lipschitz_lower_bound(
             own = replace(own, least=rule.least)
             searches.append(Search(own, x, (box[0], box[1]), batch_size, rng, clock, f.precision, unit_of_outputs))
             searches[-1].share_with(searches[0])
-        with tqdm(total=len(searches) * effort.parts, disable=not verbose, desc="Lipschitz lower bound") as bar:
+        with tqdm(
+            total=len(searches) * effort.parts, disable=None if verbose else True, desc="Lipschitz lower bound"
+        ) as bar:
             for i, search in enumerate(searches):
                 share = _SEARCH / len(searches)
                 effort.spend(search, clock, i * share, (i + 1) * share, source is not f, bar.update)

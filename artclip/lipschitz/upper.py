@@ -58,7 +58,7 @@ def lipschitz_upper_bound(
         max_seconds: time for it, > 0; what was reached by then is a bound too, and ``notes`` say what was left out.
             Layers are read and compared with ``predict`` in any case: a few seconds for an image net of ImageNet's
             size. With time to spare the same weights give the same bound.
-        verbose: show a progress bar.
+        verbose: show a progress bar, on a terminal or in a notebook.
 
     Returns:
         An estimate of kind ``"upper"`` or ``"exact"``; ``layers`` holds the factors. It is rounded up by 10⁻⁷, which is
@@ -76,7 +76,7 @@ def lipschitz_upper_bound(
     checks.positive("max_seconds", max_seconds)
     p, q = checks.norm("norm", norm), checks.norm("output_norm", output_norm)
     budget = Budget(max_seconds)
-    with tqdm(disable=not verbose, desc="Lipschitz upper bound: layers") as bar:
+    with tqdm(disable=None if verbose else True, desc="Lipschitz upper bound: layers") as bar:
         graph, f = graph_of(estimator, max_seconds=_READING * max_seconds), function_of(estimator)
         late = [] if budget.left() > 0 else [f"reading the layers took {budget.used():.0f} s, so all else: no time"]
         rounding, graph = graph.rounding, simplified(graph)

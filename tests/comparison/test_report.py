@@ -78,7 +78,7 @@ def test_page_is_whole_needs_no_network_and_holds_one_script(page):
     assert not parsed.open
     assert parsed.tags.count("script") == 1
     assert all(link.startswith("data:image/png;base64,") for link in parsed.links)
-    assert len(parsed.links) == 4
+    assert len(parsed.links) == 8
     assert "http" not in re.sub("http-equiv", "", page)
 
 

@@ -99,7 +99,7 @@ def test_the_page_loads_nothing_and_runs_nothing(plain):
     page = Page(plain)
     tags = {tag for tag, _ in page.elements}
     assert not tags & {"script", "link", "iframe", "object", "embed", "base", "form"}
-    assert len(page.all("img")) == 2
+    assert len(page.all("img")) == 3
     for image in page.all("img"):
         assert image["src"].startswith("data:image/png;base64,")
         assert image["alt"]
@@ -213,7 +213,7 @@ def test_the_least_there_can_be(problem):
     text = "".join(Page(evaluation_page(replace(found, examples=[]))).text)
     assert "No attack within the budget ran" in text
     assert "at most" not in text
-    assert "Not bounded." in text
+    assert "Not measured." in text
     assert "Adversarial examples" not in text
 
 

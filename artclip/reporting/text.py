@@ -1,0 +1,61 @@
+"""Figures in words: budgets of images as fractions of 255, and tables and lines that fit a terminal."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterable, Sequence
+
+WIDTH = 100  # columns of a terminal
+
+
+def in_255ths(value: float) -> bool:
+    """Whether a distance is meant as k/255: a whole number of 255ths, and no short decimal."""
+    steps = round(255 * value)
+    return steps > 0 and abs(255 * value - steps) < 1e-6 * steps and abs(float(f"{value:.3g}") / value - 1) > 1e-6
+
+
+def fraction(value: float) -> str:
+    """``8/255`` for a whole number of 255ths, else a decimal."""
+    return f"{round(255 * value)}/255" if in_255ths(value) else f"{value:g}"
+
+
+def code(value: object) -> str:
+    """A value as Python code, with ``8 / 255`` where that is the very number."""
+    if not isinstance(value, float) or not math.isfinite(value):
+        return "float('inf')" if value == math.inf else repr(value)
+    steps = round(255 * value)
+    return f"{steps} / 255" if in_255ths(value) and steps / 255 == value else repr(value)
+
+
+def norm_name(norm: object) -> str:
+    """``L2``, ``L∞``."""
+    return f"L{'∞' if str(norm) == 'inf' else norm}"
+
+
+def budget(norm: object, eps: float) -> str:
+    """``L∞ ≤ 8/255``."""
+    return f"{norm_name(norm)} ≤ {fraction(eps)}"
+
+
+def bullets(lines: Iterable[str]) -> list[str]:
+    """Lines of a list, none wider than :data:`WIDTH`."""
+    options = {"initial_indent": "- ", "subsequent_indent": "  ", "break_on_hyphens": False}
+    return [part for line in lines for part in textwrap.wrap(line, WIDTH, **options)]  # type: ignore[arg-type]
+
+
+def table(titles: Sequence[str], lines: Sequence[Sequence[str]], right: range) -> list[str]:
+    """A Markdown table of equal widths; columns in ``right`` stand to the right."""
+    rules = ["--:" if i in right else "---" for i in range(len(titles))]
+    rows = [titles, rules, *lines]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(titles))]
+    padded = [
+        [t.rjust(w) if i in right else t.ljust(w) for i, (t, w) in enumerate(zip(r, widths, strict=True))] for r in rows
+    ]
+    return [f"| {' | '.join(row)} |" for row in padded]
+
+
+def shortened(text: str, longest: int) -> str:
+    """A name of at most so many letters; its middle goes, since names differ at the ends."""
+    half = (longest - 1) // 2
+    return text if len(text) <= longest else f"{text[: longest - 1 - half]}…{text[len(text) - half :]}"
