@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from artclip import checks
-from artclip.cli.models import add_common, add_ranges, command, scaling, writable
+from artclip.cli.models import add_common, add_ranges, add_reports, command, scaling, writable
 
 _SETTINGS = (
     "activation",
@@ -50,12 +50,7 @@ def add(commands: Any, number: Any) -> None:
     _data(train, f"{nets} (default: mlp)")
     option = train.add_argument_group("defence and training").add_argument
     option("--defence", default="clip", help="a name, with settings as clip:nb_pairs=32 (default: clip)")
-    option(
-        "--target-accuracy",
-        type=number,
-        metavar="SHARE",
-        help="accuracy in (0, 1] on the training data to hold by adapting λ",
-    )
+    option("--target-accuracy", type=number, metavar="SHARE", help="training accuracy in (0, 1] to hold by adapting λ")
     option("--lamda", type=number, help="λ, fixed, or the first one with --target-accuracy")
     option("--seed", type=int, default=0, help="of weights, order and pairs (default: 0)")
     _training(option)
@@ -78,7 +73,7 @@ def add(commands: Any, number: Any) -> None:
     _training(option)
     _attacks(compare, number)
     option = compare.add_argument_group("output").add_argument
-    _reports(option)
+    add_reports(option)
     option("--csv", metavar="FILE", help="write the figures here as comma-separated values")
     option("--full-table", action="store_true", help="print all columns, however wide")
     option("--latex", action="store_true", help="print all columns for LaTeX")
@@ -92,7 +87,7 @@ def add(commands: Any, number: Any) -> None:
     option("--seeds", type=int, default=3, metavar="N", help="trainings for each row (default: 3)")
     option("--quick", action="store_true", help="a dry run of seconds, whose figures mean nothing")
     option = again.add_argument_group("output").add_argument
-    _reports(option)
+    add_reports(option)
     add_common(option)
     _running(again.add_argument_group("advanced").add_argument)
     again.set_defaults(run=_reproduce)
@@ -100,9 +95,7 @@ def add(commands: Any, number: Any) -> None:
 
 def _data(parser: Any, nets: str) -> None:
     option = parser.add_argument_group("data and net").add_argument
-    option(
-        "--data", required=True, help="digits, mnist, fashion-mnist, FILE.npz, a folder of IDX files, module:function"
-    )
+    option("--data", required=True, help="digits, mnist, fashion-mnist, FILE.npz, a folder, module:function")
     option("--model", default="mlp", help=nets)
     option("--activation", default="relu", help="relu, sigmoid, softplus or gelu (default: relu)")
     option("--framework", choices=("torch", "tensorflow"), help="default: torch, where it is installed")
@@ -121,11 +114,6 @@ def _attacks(parser: Any, number: Any) -> None:
     option("--noise", type=number, default=0.5, help="standard deviation of the noise (default: 0.5)")
     option("--attacks", help="standard, quick, or names split by +; default: noise, PGD, PGD on the margin")
     option("--attack-samples", type=int, default=1000, metavar="N", help="test samples to attack (default: 1000)")
-
-
-def _reports(option: Any) -> None:
-    option("--html", metavar="FILE", help="write a report with figures here")
-    option("-o", "--output", metavar="FILE", help="write the JSON here")
 
 
 def _running(option: Any) -> None:

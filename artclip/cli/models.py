@@ -56,6 +56,12 @@ def add_common(option: Any) -> None:
     option("-h", "--help", action="help", help="print this, and stop")
 
 
+def add_reports(option: Any) -> None:
+    """Add where results are written."""
+    option("--html", metavar="FILE", help="write a report with figures here")
+    option("-o", "--output", metavar="FILE", help="write the JSON here")
+
+
 def add(commands: Any, number: Any) -> None:
     """Add the parsers of these commands; ``number`` reads an argument as ``8/255``."""
     evaluate, lipschitz, attacks = (command(commands, name, *texts) for name, texts in COMMANDS.items())
@@ -70,8 +76,7 @@ def add(commands: Any, number: Any) -> None:
     option("--no-lipschitz", action="store_true", help="skip the Lipschitz bounds and the certificate")
     option("--no-masking", action="store_true", help="skip the search for signs of gradient masking")
     option = evaluate.add_argument_group("output").add_argument
-    option("--html", metavar="FILE", help="write a report with figures here")
-    option("-o", "--output", metavar="FILE", help="write the JSON here")
+    add_reports(option)
     option("--class-names", metavar="FILE", help="one name a line, or module:function; for the report")
     option("--intervals", action="store_true", help="add to each accuracy its 95%% interval (Wilson)")
     add_common(option)

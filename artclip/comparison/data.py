@@ -121,8 +121,8 @@ class ComparisonData:
             + f"; {e.nb_epochs} epochs, batch {e.batch_size}. Attacks on {s['nb_attacked']} test samples; each ran on "
             "what those before it left standing, so its column counts theirs too.",
         ]
-        if self._has("worst"):
-            certified = ", the certified share a lower one." if self._has("certified") else "."
+        if self.has("worst"):
+            certified = ", the certified share a lower one." if self.has("certified") else "."
             lines.append(f"The worst case is an upper bound of the robust accuracy{certified}")
         elif any(not row["error"] for row in self.rows):
             lines.append("There is no worst case: no attack ran within the budget.")
@@ -148,7 +148,8 @@ class ComparisonData:
             lines.append(f"! The worst case of {', '.join(doubt)} may be too high: see its signs of gradient masking.")
         return lines
 
-    def _has(self, metric: str) -> bool:
+    def has(self, metric: str) -> bool:
+        """Whether a row has this figure."""
         return any((row.get(metric) or {}).get("mean") is not None for row in self.rows)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from artclip.comparison.data import ComparisonData
 from artclip.comparison.run_result import RunResult
 from artclip.reporting.figures import FAINT, MARKERS, SERIES, draw_input, new_figure, short, styled
-from artclip.reporting.text import in_255ths, norm_name
+from artclip.reporting.text import axis, norm_name
 
 _MOST_PAIRS = 6
 _WIDTH = 5.2  # inches, of a figure that is read on a phone too
@@ -46,7 +46,6 @@ def plot_pairs(comparison: ComparisonData) -> Any:
         draw_input(row[0], u, f"u, quotient {cell.figures['lipschitz_lower']:.3g}", low, high)
         draw_input(row[1], v, "v", low, high)
         draw_input(row[2], v - u, "v − u", -largest, largest, "RdBu_r")
-        _small_titles(row)
     return figure
 
 
@@ -65,7 +64,6 @@ def plot_examples(comparison: ComparisonData) -> Any:
             low, high = float(min(x.min(), adversarial.min())), float(max(x.max(), adversarial.max()))
             draw_input(row[2 * i], x, f"a {a['labels'][i]}", low, high)
             draw_input(row[2 * i + 1], adversarial, f"taken for {a['said'][i]}", low, high)
-        _small_titles(row)
     return figure
 
 
@@ -75,11 +73,6 @@ def _image_rows(comparison: ComparisonData, figure: Any, cells: list[RunResult],
     for part, cell in zip(parts, cells, strict=True):
         part.suptitle(_label(comparison, cell), x=0.01, ha="left", fontsize=10, fontweight="bold")
         yield part.subplots(1, columns, squeeze=False)[0], cell
-
-
-def _small_titles(row: Any) -> None:
-    for axes in row:
-        axes.title.set_fontsize(8)
 
 
 def _panel(draw: Callable[[Any, ComparisonData], None]) -> Callable[[ComparisonData], Any]:
@@ -128,8 +121,8 @@ def _draw_cost(axes: Any, comparison: ComparisonData) -> None:
 
 
 def _draw_curves(axes: Any, comparison: ComparisonData) -> None:
-    e, norm = comparison.experiment, norm_name(comparison.settings["norm"])
-    scale = 255 if in_255ths(e.eps) else 1
+    e = comparison.experiment
+    scale, name = axis(comparison.settings["norm"], e.eps)
     for cells, colour, marker in _rows(comparison):
         curves = [c.curve for c in cells if c.curve]
         if not curves:
@@ -140,7 +133,7 @@ def _draw_curves(axes: Any, comparison: ComparisonData) -> None:
         axes.plot(eps, mean, color=colour, marker=marker, markersize=4)
         axes.fill_between(eps, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
     axes.axvline(scale * e.eps, color=FAINT, linestyle="--", linewidth=1)
-    axes.set_xlabel(f"eps{' × 255' * (scale > 1)}, {norm}; dashed: the budget")
+    axes.set_xlabel(f"{name}; dashed: the budget")
     axes.set_ylim(-3, 103), axes.set_ylabel("accuracy in %")
     axes.set_title(f"Short PGD on {e.curve_samples} samples, band: ± std over seeds", fontsize=10)
 

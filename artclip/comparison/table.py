@@ -73,17 +73,13 @@ def columns(comparison: ComparisonData) -> list[Column]:
         Column("lamda", "λ", 1, ".2g", False),
         Column("seconds_per_epoch", "s/epoch", 1, ".3f", False),
         Column("cpu_cost", "CPU ×", 1, ".2f", False)
-        if _has(comparison, "cpu_cost")
+        if comparison.has("cpu_cost")
         else Column("cpu_seconds_per_epoch", "CPU s/epoch", 1, ".3f", False),
         Column("gradients", "gradients ×", 1, ".2f", False),
         Column("peak_memory", "MiB ≤", 1, ".0f", False),
     ]
     # Without a worst case its column says so.
-    return [c for c in found if c.metric == "worst" or _has(comparison, c.metric)]
-
-
-def _has(comparison: ComparisonData, metric: str) -> bool:
-    return any((row.get(metric) or {}).get("mean") is not None for row in comparison.rows)
+    return [c for c in found if c.metric == "worst" or comparison.has(c.metric)]
 
 
 def cells(comparison: ComparisonData, intervals: bool = False) -> tuple[list[str], list[list[tuple[str, bool]]]]:
@@ -121,7 +117,7 @@ def markdown(comparison: ComparisonData, intervals: bool = False) -> str:
     return "\n".join(text_table(titles, texts, range(1 + comparison.many_nets, len(titles) - 1)))
 
 
-_LONGEST = 24  # letters of a name where there are many columns
+_LONGEST = 24  # letters of a name, where that tells them apart
 
 
 def short(comparison: ComparisonData, intervals: bool = False) -> list[str]:
@@ -129,9 +125,11 @@ def short(comparison: ComparisonData, intervals: bool = False) -> list[str]:
     names, clear = 1 + comparison.many_nets, _clear(comparison)
     chosen = [c for m in SHORT for c in columns(comparison) if c.metric == m]
     titles = ["net", "defence"][-names:] + [_SHORT_TITLES.get(c.metric, c.title) for c in chosen]
-    rows = []
+    rows, longest, all_names = [], _LONGEST, {row[name] for row in comparison.rows for name in titles[:names]}
+    while len({shortened(name, longest) for name in all_names}) < len(all_names):
+        longest += 1
     for row in comparison.rows:
-        texts = [shortened(row[name], _LONGEST).replace("|", "\\|") for name in titles[:names]]
+        texts = [shortened(row[name], longest).replace("|", "\\|") for name in titles[:names]]
         for c in chosen:
             summary = row.get(c.metric)
             said = c.cell(summary and {**summary, "std": summary["std"] if c.best else None}, intervals)

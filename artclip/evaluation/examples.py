@@ -43,8 +43,6 @@ def draw_example(row: Any, ev: EvaluationData, e: Example) -> None:
     distance, eps = ev.distances(e), float(ev.settings["eps"])
     far = fraction(eps) if abs(distance - eps) < 1e-3 * eps else f"{distance:.3g}"
     row[0].set_ylabel(f"{short(e.attack)}\n{norm_name(ev.settings['norm'])} distance {far}", fontsize=9)
-    for axes in row:
-        axes.title.set_fontsize(9)
 
 
 def _draw_difference(axes: Any, difference: np.ndarray, width: float) -> None:
@@ -56,7 +54,7 @@ def _draw_difference(axes: Any, difference: np.ndarray, width: float) -> None:
         axes.imshow(np.clip(image + 0.5, 0, 1))
     else:
         axes.imshow(image, cmap="RdBu_r", vmin=-0.5, vmax=0.5)
-    axes.set_title(f"difference ×{factor:g}")
+    axes.set_title(f"difference ×{factor:g}", fontsize=8.5)
     axes.set_xticks([]), axes.set_yticks([])
 
 

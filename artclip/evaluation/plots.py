@@ -13,7 +13,7 @@ from artclip.evaluation.attacks import NONE
 from artclip.evaluation.data import EvaluationData
 from artclip.evaluation.examples import draw_example, varied
 from artclip.reporting.figures import BLUE, FAINT, GREEN, MARKERS, ORANGE, SERIES, VERMILLION, new_figure, short, styled
-from artclip.reporting.text import fraction, in_255ths, norm_name
+from artclip.reporting.text import axis, fraction
 
 _COLOURS = {
     "no attack": FAINT,
@@ -52,7 +52,7 @@ def plot_evaluation(ev: EvaluationData) -> Any:
 
 
 def figures(ev: EvaluationData) -> dict[str, Callable[[], Any]]:
-    """By name :func:`plot_examples` and the parts of :func:`plot_evaluation`, as wide as is read on a phone too."""
+    """By name :func:`plot_examples` and the parts of :func:`plot_evaluation`, wide as a phone can show."""
     parts = {name: partial(_figure, ev, [draw], 5.4) for name, draw in _panels(ev).items()}
     return {"examples": partial(plot_examples, ev), **parts}
 
@@ -174,14 +174,8 @@ def _draw_bars(axes: Any, ev: EvaluationData) -> None:
     axes.set_xlabel(f"accuracy in %, budget {ev.budget}")
 
 
-def _axis(ev: EvaluationData) -> tuple[float, str]:
-    """What eps is multiplied by on an axis, and the name of the axis: in 255ths where the budget is."""
-    scale = in_255ths(float(ev.settings["eps"]))
-    return (255 if scale else 1), f"eps{' × 255' * scale}, {norm_name(ev.settings['norm'])}"
-
-
 def _draw_by_eps(axes: Any, ev: EvaluationData) -> None:
-    scale, name = _axis(ev)
+    scale, name = axis(ev.settings["norm"], ev.settings["eps"])
     points = [(scale * eps, 100 * accuracy) for eps, accuracy in ev.by_eps if accuracy is not None]
     axes.plot(*zip(*points, strict=True), "o-", color=_COLOURS["worst case"], markersize=4)
     axes.set_ylim(-3, 112), axes.grid(alpha=0.3)
@@ -190,7 +184,7 @@ def _draw_by_eps(axes: Any, ev: EvaluationData) -> None:
 
 
 def _draw_probe(axes: Any, ev: EvaluationData) -> None:
-    (eps, accuracy), (scale, name) = np.array(ev.curve).T, _axis(ev)
+    (eps, accuracy), (scale, name) = np.array(ev.curve).T, axis(ev.settings["norm"], ev.settings["eps"])
     eps, budget = scale * eps, scale * ev.settings["eps"]
     if eps[-1] > 4 * budget:  # it doubles from step to step, and 0 has no place on such an axis
         eps, accuracy = eps[1:], accuracy[1:]

@@ -8,6 +8,7 @@ from typing import Any, ParamSpec
 
 import numpy as np
 
+MISSING = "matplotlib is not installed; pip install 'artclip[report]'"
 # The palette of Okabe and Ito (2008), which colour-blind readers can tell apart, without its yellow; and a grey.
 GREY, BLUE, VERMILLION, GREEN, ORANGE = "#6b7280", "#0072b2", "#d55e00", "#009e73", "#e69f00"
 PURPLE, SKY, BLACK, FAINT = "#cc79a7", "#56b4e9", "#000000", "#9aa0a8"
@@ -55,7 +56,7 @@ def short(text: object, longest: int = _LONGEST) -> str:
 
 def draw_input(axes: Any, x: np.ndarray, title: str, low: float, high: float, colours: str = "gray") -> None:
     """An input as an image, shades from low to high; as a line where it is none."""
-    axes.set_title(title)
+    axes.set_title(title, fontsize=8.5)
     image = as_image(x)
     if image is None:
         axes.plot(np.ravel(x), color=BLUE, linewidth=1, marker="o" if x.size <= 40 else None, markersize=3)
@@ -88,7 +89,7 @@ def matplotlib() -> Any:
     try:
         import matplotlib
     except ImportError:
-        raise ImportError("matplotlib is not installed; pip install 'artclip[report]'") from None
+        raise ImportError(MISSING) from None
     return matplotlib
 
 

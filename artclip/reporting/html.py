@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from artclip.reporting.figures import matplotlib
+from artclip.reporting.figures import MISSING
 from artclip.reporting.intervals import wilson
 from artclip.reporting.text import norm_name
 
@@ -47,16 +47,17 @@ def pictures(draw: dict[str, Callable[[], Any]]) -> tuple[dict[str, str], str]:
     Returns:
         Name -> address; and why there is none, or "".
     """
-    found = {}
     try:
-        with matplotlib().rc_context():
-            matplotlib().rcdefaults()
-            for name, figure in draw.items():
-                with suppress(ValueError):
-                    figure().savefig(file := io.BytesIO(), format="png", dpi=160)
-                    found[name] = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-    except ImportError as error:
-        return {}, str(error)
+        import matplotlib
+    except ImportError:
+        return {}, MISSING
+    found = {}
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        for name, figure in draw.items():
+            with suppress(ValueError):
+                figure().savefig(file := io.BytesIO(), format="png", dpi=160)
+                found[name] = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
     return found, ""
 
 
@@ -69,10 +70,4 @@ def _interval(share: float | None, nb_samples: int) -> str:
     return "–" if share is None else "{:.1f} – {:.1f}".format(*(100 * end for end in wilson(share, nb_samples)))
 
 
-def _said(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "–" if value in (None, "") else str(value)
-
-
-_TEMPLATES.filters |= {"percent": _percent, "interval": _interval, "said": _said, "norm_name": norm_name}
+_TEMPLATES.filters |= {"percent": _percent, "interval": _interval, "norm_name": norm_name}

@@ -38,6 +38,12 @@ def budget(norm: object, eps: float) -> str:
     return f"{norm_name(norm)} ≤ {fraction(eps)}"
 
 
+def axis(norm: object, eps: float) -> tuple[float, str]:
+    """What eps is multiplied by on an axis, and the name of the axis: in 255ths where the budget is."""
+    scale = in_255ths(eps)
+    return (255 if scale else 1), f"eps{' × 255' * scale}, {norm_name(norm)}"
+
+
 def bullets(lines: Iterable[str]) -> list[str]:
     """Lines of a list, none wider than :data:`WIDTH`."""
     options = {"initial_indent": "- ", "subsequent_indent": "  ", "break_on_hyphens": False}

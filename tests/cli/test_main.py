@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from artclip import load_data
-from artclip.cli.main import main
+from artclip.cli import compare, models
+from artclip.cli.main import _parser, main
 from tests.nets import FRAMEWORKS
 from tests.nets import default as nets
 
@@ -30,6 +31,8 @@ def test_compare_prints_a_table(capsys):
     table = [line for line in out.splitlines() if line.startswith("|")]
     assert [line.split("|")[1].strip() for line in table] == ["defence", "---", "standard", "clip"]
     assert "The worst case is an upper bound" in out
+    assert max(map(len, out.splitlines())) <= 100
+    assert "All columns: --full-table, --html FILE." in out
     assert err == ""  # no progress bar where stderr is no terminal
 
 
@@ -131,6 +134,30 @@ def test_help_and_version(capsys):
     code, out, _ = run(capsys, "compare", "--help")
     assert code == 0
     assert "8/255" in out
+
+
+@pytest.mark.parametrize("command", ["", *compare.COMMANDS, *models.COMMANDS])
+def test_help_fits_a_screen_and_shows_examples_that_parse(capsys, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    code, out, _ = run(capsys, *command.split(), "--help")
+    assert code == 0
+    lines = out.splitlines()
+    assert len(lines) <= 50
+    assert max(map(len, lines)) <= 100
+    examples = [line.split()[1:] for line in lines if line.strip().startswith("artclip ") and "COMMAND" not in line]
+    assert examples
+    for words in examples:
+        assert _parser().parse_args(words).command == words[0]
+
+
+def test_a_report_says_what_was_typed(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["compare", *FAST, "--seeds", "1", "--defences", "standard,clip", "--attacks", "noise+fgsm"]
+    code, out, _ = run(capsys, *words, "--html", "r.html", "--full-table")
+    assert code == 0
+    assert "| signs of masking" in out
+    typed = "artclip compare --data digits --nb-epochs 1 --attack-samples 20 --seeds 1 --defences standard,clip"
+    assert f"<code>{typed}" in (tmp_path / "r.html").read_text()
 
 
 def test_the_installed_command_runs():

@@ -104,6 +104,27 @@ def test_best_defence_stands_first_with_its_doubt(page):
     assert "May be too high" in card
 
 
+def test_message_cost_and_pictures_go_before_the_table(page):
+    marks = (
+        "<h1>CLIP (clip) raises the worst case from 20.0 %",
+        'class="cards"',
+        "Worst case over the cost",
+        "wide sor",
+    )
+    places = [page.index(mark) for mark in marks]
+    assert places == sorted(places)
+    assert page.index("Samples and adversarial examples") < places[-1]
+    assert "gradients × 1.50" in page
+
+
+def test_what_was_typed_is_how_to_run_it_again():
+    found = comparison(("standard",))
+    found.settings["command"] = f"artclip compare --data '{HOSTILE}'"
+    text = comparison_page(found)
+    assert "<pre><code>artclip compare --data &#39;&lt;script&gt;" in text
+    assert "from artclip import compare" not in text
+
+
 def test_several_nets_and_a_failure_of_all():
     pytest.importorskip("matplotlib")
     page = comparison_page(comparison(("standard", "clip"), ("mlp", "cnn")))
