@@ -86,6 +86,7 @@ def add(commands: Any, number: Any) -> None:
     option("table", help="readme (of the published code) or talk (MNIST and Fashion-MNIST)")
     option("--seeds", type=int, default=3, metavar="N", help="trainings for each row (default: 3)")
     option("--quick", action="store_true", help="a dry run of seconds, whose figures mean nothing")
+    option("--framework", choices=("torch", "tensorflow"), help="default: torch, where it is installed")
     option = again.add_argument_group("output").add_argument
     add_reports(option)
     add_common(option)

@@ -39,7 +39,7 @@ def plot_pairs(comparison: ComparisonData) -> Any:
     chosen = [c for c in _first_cells(comparison) if "u" in c.arrays][:_MOST_PAIRS]
     if not chosen:
         raise ValueError("there is no steepest pair to show; compare with lipschitz=True")
-    for row, cell in _image_rows(comparison, figure := new_figure(_WIDTH, 1.9 * len(chosen)), chosen, 3):
+    for row, cell in _image_rows(comparison, figure := new_figure(_WIDTH, 2.1 * len(chosen)), chosen, 3):
         u, v = cell.arrays["u"].astype(np.float64), cell.arrays["v"].astype(np.float64)
         low, high = float(min(u.min(), v.min())), float(max(u.max(), v.max()))
         largest = float(np.abs(v - u).max()) or 1.0

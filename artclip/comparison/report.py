@@ -27,7 +27,6 @@ def comparison_page(comparison: ComparisonData) -> str:
     spoken = {row["net"] + row["defence"]: row for row in [*spoken_of(comparison).values(), *rows[:1]]}
     settings = {k: v for k, v in s.items() if k not in ("command", "versions")} | {"eps": fraction(e.eps)}
     settings["attacks"] = ", ".join(f"{name}: {text}" if name != text else name for name, text in e.attacks.items())
-    heads, cells = _table(comparison)
     drawn, no_figures = pictures({name: partial(draw, comparison) for name, draw in plots.FIGURES.items()})
     seeds = f"{comparison.nb_seeds} seed{'s' * (comparison.nb_seeds > 1)}"
     return page(
@@ -43,9 +42,8 @@ def comparison_page(comparison: ComparisonData) -> str:
         alike=[title(comparison, rival.row) for rival in found.rivals if not rival.behind] if found else [],
         drawn=drawn,
         no_figures=no_figures,
-        heads=heads,
+        table=_table(comparison),
         nb_names=1 + comparison.many_nets,
-        rows=cells,
         notes=comparison.notes(),
         best=found,
         paired=comparison.paired,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import textwrap
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ from artclip.comparison.data import ComparisonData
 from artclip.comparison.message import message
 from artclip.comparison.significance import best
 from artclip.evaluation.attacks import NONE
-from artclip.reporting.text import WIDTH, budget, bullets, fraction, norm_name, shortened
+from artclip.reporting.text import WIDTH, budget, fraction, norm_name, shortened, wrapped
 from artclip.reporting.text import table as text_table
 
 
@@ -117,15 +116,12 @@ def markdown(comparison: ComparisonData, intervals: bool = False) -> str:
     return "\n".join(text_table(titles, texts, range(1 + comparison.many_nets, len(titles) - 1)))
 
 
-_LONGEST = 24  # letters of a name, where that tells them apart
-
-
 def short(comparison: ComparisonData, intervals: bool = False) -> list[str]:
     """The table that fits a terminal, as lines: as many of :data:`SHORT` as there is room for."""
     names, clear = 1 + comparison.many_nets, _clear(comparison)
     chosen = [c for m in SHORT for c in columns(comparison) if c.metric == m]
     titles = ["net", "defence"][-names:] + [_SHORT_TITLES.get(c.metric, c.title) for c in chosen]
-    rows, longest, all_names = [], _LONGEST, {row[name] for row in comparison.rows for name in titles[:names]}
+    rows, longest, all_names = [], 24, {row[name] for row in comparison.rows for name in titles[:names]}
     while len({shortened(name, longest) for name in all_names}) < len(all_names):
         longest += 1
     for row in comparison.rows:
@@ -147,8 +143,8 @@ def text(comparison: ComparisonData, intervals: bool = False, more: str = "to_ma
     """What a terminal shows: the message, :func:`short`, notes, and where the rest is."""
     e = comparison.experiment
     said = f"Accuracies in %, worst case within {budget(comparison.settings['norm'], e.eps)}. All columns: {more}."
-    lines = [f"{message(comparison)}.", "", *short(comparison, intervals), "", *bullets([said, *comparison.notes()])]
-    return "\n".join([*textwrap.wrap(lines[0], WIDTH), *lines[1:]])
+    notes, first = wrapped([said, *comparison.notes()]), wrapped([f"{message(comparison)}."], "")
+    return "\n".join([*first, "", *short(comparison, intervals), "", *notes])
 
 
 _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"}

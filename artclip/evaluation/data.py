@@ -13,7 +13,7 @@ from artclip.evaluation.masking import MaskingWarning
 from artclip.evaluation.runner import Outcome, broken_within, distances
 from artclip.reporting.intervals import wilson
 from artclip.reporting.records import as_json
-from artclip.reporting.text import WIDTH, budget, bullets, fraction, table
+from artclip.reporting.text import WIDTH, budget, fraction, table, wrapped
 
 
 @dataclass(frozen=True)
@@ -305,7 +305,9 @@ class EvaluationData:
                 for name, v in self.columns().items()
             ]
             short = table([self.settings["name"], "accuracy in %"], lines, range(1, 2))
-        return "\n".join([f"{self.message()}.", "", *short, "", *bullets([*self.notes(), *self.verdict()])])
+        return "\n".join(
+            [*wrapped([f"{self.message()}."], ""), "", *short, "", *wrapped([*self.notes(), *self.verdict()])]
+        )
 
     def __str__(self) -> str:
         return self.to_text()

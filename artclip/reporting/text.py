@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 WIDTH = 100  # columns of a terminal
 
@@ -44,10 +45,10 @@ def axis(norm: object, eps: float) -> tuple[float, str]:
     return (255 if scale else 1), f"eps{' × 255' * scale}, {norm_name(norm)}"
 
 
-def bullets(lines: Iterable[str]) -> list[str]:
-    """Lines of a list, none wider than :data:`WIDTH`."""
-    options = {"initial_indent": "- ", "subsequent_indent": "  ", "break_on_hyphens": False}
-    return [part for line in lines for part in textwrap.wrap(line, WIDTH, **options)]  # type: ignore[arg-type]
+def wrapped(lines: Iterable[str], mark: str = "- ") -> list[str]:
+    """Lines, each with a mark before it, none wider than :data:`WIDTH`."""
+    options: dict[str, Any] = {"initial_indent": mark, "subsequent_indent": " " * len(mark), "break_on_hyphens": False}
+    return [part for line in lines for part in textwrap.wrap(line, WIDTH, **options)]
 
 
 def table(titles: Sequence[str], lines: Sequence[Sequence[str]], right: range) -> list[str]:

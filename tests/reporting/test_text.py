@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from artclip.reporting.text import WIDTH, budget, bullets, code, fraction, shortened, table
+from artclip.reporting.text import WIDTH, budget, code, fraction, shortened, table, wrapped
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_a_table_is_of_equal_widths_with_figures_to_the_right():
 
 def test_lines_fit_and_lose_no_word():
     long = "word " * 60 + "end"
-    lines = bullets([long, "short"])
+    lines = wrapped([long, "short"])
     assert max(map(len, lines)) <= WIDTH
     assert " ".join(" ".join(lines[:-1]).removeprefix("- ").split()) == long
     assert lines[-1] == "- short"
