@@ -51,7 +51,7 @@ def comparison_page(comparison: ComparisonData) -> str:
         command=s.get("command", ""),
         code=rerun(comparison),
         settings=settings,
-        versions=s["versions"],
+        versions=s.get("versions", {}),
     )
 
 

@@ -42,7 +42,7 @@ def evaluation_page(ev: EvaluationData) -> str:
         command=s.get("command", ""),
         code=rerun(ev),
         settings=settings | {"eps": fraction(s["eps"]), "seconds in all": f"{ev.seconds:.1f}"},
-        versions=s["versions"],
+        versions=s.get("versions", {}),
     )
 
 
