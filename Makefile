@@ -8,7 +8,7 @@ export ARTCLIP_DATA ?= $(abspath $(DATA))
 
 .PHONY: demo photos photos-full figures lint test test-quick test-frameworks wheel-test docs benchmark clean
 
-# Five ways to train a net on digits, attacked; a table, and a report in out/demo.html. Two minutes on 2 cores.
+# Five ways to train a net on digits, attacked; a table, and a report in out/demo.html.
 demo: $(VENV)/.demo
 	mkdir -p out
 	$(BIN)/artclip compare --data digits --defences standard,weight@0.98,clip@0.98,clip@0.95,madry \
