@@ -49,7 +49,7 @@ test: lint
 
 # Tests of every room that train little.
 QUICK := tests/test_layout.py tests/test_import.py tests/test_packaging.py tests/test_safety.py tests/hashing \
-    tests/graph tests/models tests/lipschitz/test_product.py tests/lipschitz/test_pairs.py tests/trainers/test_base.py \
+    tests/graph tests/models/test_loading.py tests/lipschitz/test_product.py tests/lipschitz/test_pairs.py tests/trainers/test_base.py \
     tests/trainers/test_schedule.py tests/evaluation/test_budgets.py tests/evaluation/test_plots.py tests/cli/test_main.py
 test-quick: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(QUICK)

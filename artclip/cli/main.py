@@ -1,4 +1,4 @@
-"""The command line: commands that train are in ``compare``, those on a model in ``models``."""
+"""The command line: each command is in the file of its name."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import NoReturn
 
 from artclip import checks
 from artclip._version import __version__
-from artclip.cli import compare, models
+from artclip.cli import attacks, compare, evaluate, lipschitz, reproduce, train
+from artclip.cli.options import of_keras
 
 DONE, FAILURE, BAD_INPUT = 0, 1, 2
+TRAINING = {"train": train, "compare": compare, "reproduce": reproduce}
+MEASURING = {"evaluate": evaluate, "lipschitz": lipschitz, "attacks": attacks}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,28 +53,26 @@ def _failed(what: object, code: int) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    listed = _listed("train", TRAINING), _listed("measure a model", MEASURING)
     parser = _Parser(
         prog="artclip",
         usage="artclip COMMAND [options]",
-        description="\n\n".join(["Train models that are hard to fool, and measure how hard.", *map(_listed, _GROUPS)]),
+        description="\n\n".join(["Train models that are hard to fool, and measure how hard.", *listed]),
         epilog="artclip COMMAND --help says what a command takes.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"artclip {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command", help=argparse.SUPPRESS)
 
-    compare.add(commands, _number)
-    models.add(commands, _number)
+    for module in (*TRAINING.values(), *MEASURING.values()):
+        module.add(commands, _number)
     return parser
 
 
-_GROUPS = ("train", compare.COMMANDS), ("measure a model", models.COMMANDS)
-
-
-def _listed(group: tuple[str, dict[str, tuple[str, ...]]]) -> str:
+def _listed(title: str, commands: dict[str, ModuleType]) -> str:
     """Commands, each with its first example."""
-    lines = [f"  {name:<11}{texts[0]}\n{'':13}{texts[1]}" for name, texts in group[1].items()]
-    return "\n".join([f"{group[0]}:", *lines])
+    lines = [f"  {name:<11}{module.TEXTS[0]}\n{'':13}{module.TEXTS[1]}" for name, module in commands.items()]
+    return "\n".join([f"{title}:", *lines])
 
 
 def _number(text: str) -> float:
@@ -85,9 +87,9 @@ def _start(arguments: argparse.Namespace) -> None:
     from artclip.frameworks import default_framework, require
     from artclip.frameworks.keras.startup import start_tensorflow
 
-    if arguments.command in compare.COMMANDS:
+    if arguments.command in TRAINING:
         arguments.framework = arguments.framework or default_framework()
-    elif models.of_keras(arguments):
+    elif of_keras(arguments):
         arguments.framework = "tensorflow"
     if arguments.framework is not None:
         require(arguments.framework)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from artclip.graph.spectral import (
+from artclip.graph.matrix_norms import (
     EPS,
     Bounds,
     cheap_norm,

@@ -10,7 +10,7 @@ import numpy as np
 
 from artclip.graph.circulant import circular_norm_bounds
 from artclip.graph.linear import Convolution, Dense, Gather, Kronecker, Scale, norm_bounds, product_bounds
-from artclip.graph.spectral import EPS, Bounds, last, product_of
+from artclip.graph.matrix_norms import EPS, Bounds, last, product_of
 
 _EXACT = 1 << 22  # of the matrix that is written out for its norm
 _BETWEEN = 1 << 23  # of the matrices on the way to it

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from artclip.graph.circulant import dilated, spaced, spectral_norm
-from artclip.graph.spectral import largest_singular_values
+from artclip.graph.matrix_norms import largest_singular_values
 
 __all__ = ["absolute_norm", "adjoint", "apply", "dilated", "largest_singular_values", "matrix", "spectral_norm"]
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from artclip import checks
 from artclip.graph import circulant, convolution
+from artclip.graph.matrix_norms import EPS, Bounds, last, product_of, spectral_bounds
 from artclip.graph.nodes import Live
-from artclip.graph.spectral import EPS, Bounds, last, product_of, spectral_bounds
 
 MOST_ELEMENTS = 1 << 24  # of a matrix that stands for an operation
 _EXACT = 1 << 22  # of a matrix that is written out for its norm

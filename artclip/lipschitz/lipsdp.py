@@ -29,7 +29,7 @@ from scipy.linalg import solve_triangular
 from scipy.linalg.lapack import dpotrf
 from threadpoolctl import threadpool_limits
 
-from artclip.graph.spectral import EPS, largest_eigenpair, largest_eigenvalue, proof_rounding
+from artclip.graph.matrix_norms import EPS, largest_eigenpair, largest_eigenvalue, proof_rounding
 
 _HEADSTART = 5  # steps by which time may seem to run ahead
 _LEAST = 1e-30  # of an eigenvalue: a layer of zeros has none above

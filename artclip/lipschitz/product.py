@@ -8,7 +8,7 @@ from collections.abc import Callable
 from decimal import Decimal, localcontext
 
 from artclip.graph import Add, Concat, Node
-from artclip.graph.spectral import Bounds
+from artclip.graph.matrix_norms import Bounds
 from artclip.lipschitz.budget import Budget
 
 _DIGITS = 40  # of numbers whose exponents have no end: products of many norms neither vanish nor overflow

@@ -13,8 +13,8 @@ from artclip import checks
 from artclip.frameworks import Function, function_of, graph_of
 from artclip.graph import LayerGraph
 from artclip.graph.equivalence import inputs_to_try
+from artclip.graph.matrix_norms import product_of
 from artclip.graph.simplify import simplified
-from artclip.graph.spectral import product_of
 from artclip.lipschitz import exact, lipsdp
 from artclip.lipschitz.budget import Budget
 from artclip.lipschitz.chain import Chain, is_linear, matrices, name_of, stretches, whole

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from artclip import load_data
-from artclip.cli import compare, models
-from artclip.cli.main import _parser, main
+from artclip.cli.main import MEASURING, TRAINING, _parser, main
 from tests.nets import FRAMEWORKS
 from tests.nets import default as nets
 
@@ -136,7 +135,7 @@ def test_help_and_version(capsys):
     assert "8/255" in out
 
 
-@pytest.mark.parametrize("command", ["", *compare.COMMANDS, *models.COMMANDS])
+@pytest.mark.parametrize("command", ["", *TRAINING, *MEASURING])
 def test_help_fits_a_screen_and_shows_examples_that_parse(capsys, command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     code, out, _ = run(capsys, *command.split(), "--help")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from artclip.graph import Convolution, circulant, convolution
-from artclip.graph.spectral import last
+from artclip.graph.matrix_norms import last
 
 torch = pytest.importorskip("torch")
 

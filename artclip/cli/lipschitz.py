@@ -1,0 +1,81 @@
+"""``artclip lipschitz``: bounds of a model's Lipschitz constant."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+import numpy as np
+
+from artclip import checks
+from artclip.cli.options import add_advanced, add_common, add_model, command, load, writable
+
+TEXTS = (
+    "how strongly can its outputs change? bounds of its Lipschitz constant",
+    "artclip lipschitz out --data digits",
+    "artclip lipschitz model.onnx --data data.npz --norm inf --method lipsdp --max-seconds 300",
+)
+
+
+def add(commands: Any, number: Any) -> None:
+    """Add the parser of this command; ``number`` reads an argument as ``8/255``."""
+    parser = command(commands, "lipschitz", "MODEL --data DATA", *TEXTS)
+    add_model(parser, number)
+    option = parser.add_argument_group("bounds").add_argument
+    option("--norm", default="2", help="of the inputs: 1, 2 or inf (default: 2)")
+    option("--output-norm", default="2", help="of the outputs: 1, 2 or inf (default: 2)")
+    option("--domain", default="clip_values", help="of the search: clip_values or free (default: first)")
+    option("--method", default="auto", help="auto, product, eclipse, lipsdp or exact (default: auto)")
+    option("--max-seconds", type=number, default=60.0, help="for the upper bound (default: 60)")
+    option = parser.add_argument_group("output").add_argument
+    option("-o", "--output", metavar="FIGURE", help="draw the steepest pair and the bounds here")
+    add_common(option)
+    add_advanced(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from artclip.lipschitz.lower import lipschitz_lower_bound
+    from artclip.lipschitz.upper import METHODS, lipschitz_upper_bound
+
+    checks.one_of("method", arguments.method, METHODS)  # now, and not after the search
+    checks.positive("max_seconds", arguments.max_seconds)
+    output = writable(arguments.output)
+    if output is not None:
+        from artclip.lipschitz.plot import plot_bracket
+    classifier, ((x, _), _) = load(arguments)
+    norms = {"norm": arguments.norm, "output_norm": arguments.output_norm}
+    verbose = sys.stderr.isatty()
+    lower = lipschitz_lower_bound(classifier, x, **norms, domain=arguments.domain, seed=arguments.seed, verbose=verbose)
+    try:
+        upper, why = (
+            lipschitz_upper_bound(
+                classifier, **norms, method=arguments.method, max_seconds=arguments.max_seconds, verbose=verbose
+            ),
+            "",
+        )
+    except (ValueError, TypeError) as error:
+        if arguments.method != "auto":
+            raise
+        upper, why = None, str(error)
+    if output is not None:
+        plot_bracket(classifier, lower, upper).savefig(output, dpi=150)
+    if arguments.json:
+        print(json.dumps({"lower": lower.to_dict(), "upper": upper and upper.to_dict(), "no upper": why}, indent=1))
+        return
+    print(f"{lower}   {lower.seconds:.1f} s, pair {_distance(lower):.3g} apart")
+    if upper is None:
+        print(f"no upper bound: {why}")
+    else:
+        print(f"{upper}   {upper.seconds:.1f} s")
+        print(f"upper / lower  {upper.value / lower.value:.3g}")
+        for name, factor in upper.layers or []:
+            print(f"  {factor:10.4g}  {name}")
+    if output is not None:
+        print(f"\nwritten: {output}")
+
+
+def _distance(lower: Any) -> float:
+    return float(np.linalg.norm(np.ravel(lower.v.astype(np.float64) - lower.u), lower.norm))
