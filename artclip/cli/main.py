@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+import warnings
 from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
@@ -88,6 +89,8 @@ def _start(arguments: argparse.Namespace) -> None:
     from artclip.frameworks.keras.startup import start_tensorflow
 
     if arguments.command in TRAINING:
+        # What trainings warn of stands below the table.
+        warnings.filterwarnings("ignore", category=RuntimeWarning, module=r".*artclip.comparison")
         arguments.framework = arguments.framework or default_framework()
     elif of_keras(arguments):
         arguments.framework = "tensorflow"

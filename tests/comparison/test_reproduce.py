@@ -45,7 +45,7 @@ def again():
     options |= {"attacks": ("noise", "pgd-sign", "pgd"), "activation": "relu", "noise": 0.3, "masking": False}
     table = replace(published.README, data="digits", options={**options, "lipschitz": False, "curve_samples": 0})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(published, "TABLES", {"readme": (table,)})
+        patch.setattr("artclip.comparison.reproduce.TABLES", {"readme": (table,)})
         return reproduce("readme", nb_seeds=1, verbose=False)
 
 
