@@ -178,6 +178,7 @@ def test_losses_of_ones_own_are_not_kept_and_those_of_pytorch_are(tmp_path):
     for loss, expected in (
         (torch.nn.CrossEntropyLoss(weight, label_smoothing=0.1), {"label_smoothing": 0.1, "weight": [1.0, 2.0, 3.0]}),
         (torch.nn.MultiMarginLoss(p=2), {"p": 2}),
+        (torch.nn.BCEWithLogitsLoss(pos_weight=torch.tensor(3.0)), {"pos_weight": 3.0}),
         (lambda z, y: z.sum(), {"label_smoothing": 0.0}),  # cross-entropy
     ):
         classifier._loss = loss

@@ -16,6 +16,7 @@ _NOT_SETTINGS = ("params", "param_names", "initial_lr", "max_lr", "min_lr", "max
 _HOW = ("foreach", "fused", "capturable", "differentiable")
 _LOSSES = "torch.nn.modules.loss"
 _OLD = ("self", "size_average", "reduce")  # arguments that reduction stands for
+_TENSORS = ("weight", "pos_weight")  # arguments that have to be tensors, single numbers too
 
 
 def described(estimator: Any, module: nn.Module) -> dict[str, Any]:
@@ -83,7 +84,8 @@ def loss_of(record: dict[str, Any]) -> nn.Module:
         kind, settings = getattr(nn, record["class"]), record["settings"]
         if kind.__module__ != _LOSSES:
             raise TypeError
-        found: nn.Module = kind(**{k: torch.tensor(v) if isinstance(v, list) else v for k, v in settings.items()})
+        are_tensors = {k for k, v in settings.items() if isinstance(v, list) or (k in _TENSORS and v is not None)}
+        found: nn.Module = kind(**{k: torch.tensor(v) if k in are_tensors else v for k, v in settings.items()})
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError):
         raise ValueError(f"{record!r} is no loss of PyTorch's own") from None
     return found
