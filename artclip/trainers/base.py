@@ -14,8 +14,8 @@ from tqdm.auto import tqdm
 from artclip import checks
 from artclip.frameworks import Trainable, trainable_of
 from artclip.hashing.digests import digest
+from artclip.trainers import before_fit
 from artclip.trainers import checkpoint as checkpoints
-from artclip.trainers import input_checks
 from artclip.trainers.accuracy import DeployedAccuracy, faults
 from artclip.trainers.batches import ArrayBatches, Batches, GeneratorBatches
 from artclip.trainers.controllers import Controller, controller
@@ -206,10 +206,10 @@ class RegularizedTrainer(Trainer, abc.ABC):
                 "choose one"
             )
         if validation_data is not None:
-            validation_data = input_checks.validation(trainable, validation_data)
+            validation_data = before_fit.validation(trainable, validation_data)
         nb_steps, is_classifier = nb_epochs * batches.nb_batches, trainable.nb_classes is not None
-        input_checks.dry_run(trainable, *sample)
-        remarks = input_checks.remarks(trainable, sample[0], self.checkpoint is not None)
+        before_fit.dry_run(trainable, *sample)
+        remarks = before_fit.remarks(trainable, sample[0], self.checkpoint is not None)
         start.settings |= start.of_fit(schedule, validation_data)
         start.settings |= {"scheduler_interval": schedule.interval, "max_grad_norm": trainable.max_grad_norm}
         start.check(trainable, sample)

@@ -13,7 +13,7 @@ from artclip import checks
 from artclip.frameworks import Function
 from artclip.lipschitz.pair_rule import DOMAINS, INITS
 from artclip.lipschitz.pairs import PairSet
-from artclip.trainers import input_checks
+from artclip.trainers import before_fit
 from artclip.trainers.accuracy import METRICS
 from artclip.trainers.controllers import controller
 from artclip.trainers.protocols import Record
@@ -101,7 +101,7 @@ class TrainingOptions:
         checks.one_of("target_metric", self.target_metric, METRICS)
         checks.positive_integer("warmup_epochs", self.warmup_epochs, least=0)
         checks.switches(restore_best=self.restore_best, verbose=self.verbose)
-        object.__setattr__(self, "callbacks", input_checks.functions(self.callbacks))
+        object.__setattr__(self, "callbacks", before_fit.functions(self.callbacks))
         checks.seed(self.seed)
 
     @property
