@@ -21,6 +21,7 @@ def command(commands: Any, name: str, first: str, summary: str, *examples: str) 
     wide = min(100, get_terminal_size((100, 50)).columns)
     return commands.add_parser(
         name,
+        prog=f"artclip {name}",
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}",
         epilog="\n  ".join(["examples:" if len(examples) > 1 else "example:", *examples]),

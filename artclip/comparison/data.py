@@ -140,13 +140,17 @@ class ComparisonData:
         failed = [c for c in self.cells if c.error]
         if failed:
             lines.append(f"{len(failed)} of {len(self.cells)} trainings failed.")
-        lines += [f"{row['defence']} failed: {row['error']}." for row in self.rows if row["error"]]
-        lines += dict.fromkeys(f"{row['defence']}: {note.rstrip('.')}." for row in self.rows for note in row["notes"])
+        lines += [f"{self.title(row)} failed: {row['error']}." for row in self.rows if row["error"]]
+        lines += dict.fromkeys(f"{self.title(row)}: {note.rstrip('.')}." for row in self.rows for note in row["notes"])
         lines += [f"Not cached, since it has no hash: {why}." for why in s.get("not_cached", ())]
-        doubt = [row["defence"] for row in self.rows if row["doubtful"]]
+        doubt = [self.title(row) for row in self.rows if row["doubtful"]]
         if doubt:
             lines.append(f"! The worst case of {', '.join(doubt)} may be too high: see its signs of gradient masking.")
         return lines
+
+    def title(self, row: dict[str, Any]) -> str:
+        """The defence of a row, with the net where there are several."""
+        return f"{row['defence']} ({row['net']})" if self.many_nets else str(row["defence"])
 
     def has(self, metric: str) -> bool:
         """Whether a row has this figure."""

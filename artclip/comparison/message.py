@@ -24,8 +24,8 @@ def message(comparison: ComparisonData) -> str:
     clip, standard, adversarial = (chosen.get(kind) for kind in ("clip", "standard", "adversarial"))
     if clip is None:
         best = max(rows, key=lambda row: row["worst"]["mean"])
-        return f"{title(comparison, best)} has the highest worst case, {_worst(best)}, for {cost(best)}"
-    name, worst = f"CLIP ({title(comparison, clip)})", f"worst case of {_worst(clip)}"
+        return f"{comparison.title(best)} has the highest worst case, {_worst(best)}, for {cost(best)}"
+    name, worst = f"CLIP ({comparison.title(clip)})", f"worst case of {_worst(clip)}"
     if standard is None:
         said = f"{name} has a {worst}"
     elif (p_value(comparison, "worst", clip, standard) or 0.0) >= ALPHA:
@@ -35,7 +35,7 @@ def message(comparison: ComparisonData) -> str:
         said = f"{name} {verb} the worst case from {_worst(standard)} to {_worst(clip)}"
     said += f", for {cost(clip)}"
     if adversarial is not None:
-        said += f"; adversarial training ({title(comparison, adversarial)}) has {_worst(adversarial)}, for "
+        said += f"; adversarial training ({comparison.title(adversarial)}) has {_worst(adversarial)}, for "
         said += cost(adversarial).removesuffix(cost(clip).partition(" times")[2])
     return said
 
@@ -55,11 +55,6 @@ def spoken_of(comparison: ComparisonData) -> dict[str, dict[str, Any]]:
     net = next((row["net"] for row in found["clip"] or rows), None)
     first = {kind: next((row for row in some if row["net"] == net), None) for kind, some in found.items()}
     return {kind: row for kind, row in first.items() if row is not None}
-
-
-def title(comparison: ComparisonData, row: dict[str, Any]) -> str:
-    """The defence of a row, with the net where there are several."""
-    return f"{row['defence']} ({row['net']})" if comparison.many_nets else str(row["defence"])
 
 
 def cost(row: dict[str, Any]) -> str:

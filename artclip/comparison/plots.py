@@ -94,7 +94,7 @@ def _panels(comparison: ComparisonData, *draw: Callable[[Any, ComparisonData], N
     handles = []
     for row in rows:
         colour, marker = _look(comparison, row["net"], row["defence"])
-        handles.append(Line2D([], [], color=colour, marker=marker, label=short(_name(comparison, row), 34)))
+        handles.append(Line2D([], [], color=colour, marker=marker, label=short(comparison.title(row), 34)))
     figure.legend(handles=handles, loc="outside lower center", ncols=ncols)
     return figure
 
@@ -233,12 +233,8 @@ def _first_cells(comparison: ComparisonData) -> list[RunResult]:
     return [cells[0] for cells, *_ in _rows(comparison)]
 
 
-def _name(comparison: ComparisonData, row: dict[str, Any]) -> str:
-    return f"{row['net']}, {row['defence']}" if comparison.many_nets else str(row["defence"])
-
-
 def _label(comparison: ComparisonData, cell: RunResult) -> str:
-    return short(_name(comparison, {"net": cell.net, "defence": cell.defence}), 24)
+    return short(comparison.title({"net": cell.net, "defence": cell.defence}), 24)
 
 
 #: Figures of a report by name.

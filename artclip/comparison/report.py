@@ -7,7 +7,7 @@ from typing import Any
 
 from artclip.comparison import plots, table
 from artclip.comparison.data import ComparisonData
-from artclip.comparison.message import measured, message, spoken_of, title
+from artclip.comparison.message import measured, message, spoken_of
 from artclip.comparison.significance import best
 from artclip.reporting.html import page, pictures
 from artclip.reporting.text import budget, code, fraction
@@ -36,10 +36,10 @@ def comparison_page(comparison: ComparisonData) -> str:
         above=f"Defences on {s['data']}, attacks within {budget(s['norm'], e.eps)}",
         message=message(comparison),
         below=f"{', '.join(s['models'])} ({e.activation}), {e.framework}, {seeds}, {e.nb_epochs} epochs",
-        cards=[(row, title(comparison, row)) for row in spoken.values()],
+        cards=[(row, comparison.title(row)) for row in spoken.values()],
         highest=rows[0] if rows else None,
         nb_rows=len(rows),
-        alike=[title(comparison, rival.row) for rival in found.rivals if not rival.behind] if found else [],
+        alike=[comparison.title(rival.row) for rival in found.rivals if not rival.behind] if found else [],
         drawn=drawn,
         no_figures=no_figures,
         table=_table(comparison),
@@ -47,7 +47,7 @@ def comparison_page(comparison: ComparisonData) -> str:
         notes=comparison.notes(),
         best=found,
         paired=comparison.paired,
-        title_of=partial(title, comparison),
+        title_of=comparison.title,
         command=s.get("command", ""),
         code=rerun(comparison),
         settings=settings,

@@ -12,6 +12,7 @@ from artclip.comparison.message import message
 from artclip.comparison.significance import best
 from artclip.evaluation.attacks import NONE
 from artclip.reporting.text import WIDTH, budget, fraction, norm_name, shortened, wrapped
+from artclip.reporting.text import cell as text_cell
 from artclip.reporting.text import table as text_table
 
 
@@ -112,7 +113,7 @@ def signs(row: dict[str, Any]) -> str:
 def markdown(comparison: ComparisonData, intervals: bool = False) -> str:
     """A table of equal widths; bold is what :func:`cells` tells from all others."""
     titles, lines = cells(comparison, intervals)
-    texts = [[f"**{text}**" if best else text.replace("|", "\\|") for text, best in line] for line in lines]
+    texts = [[f"**{text}**" if best else text_cell(text) for text, best in line] for line in lines]
     return "\n".join(text_table(titles, texts, range(1 + comparison.many_nets, len(titles) - 1)))
 
 
@@ -125,7 +126,7 @@ def short(comparison: ComparisonData, intervals: bool = False) -> list[str]:
     while len({shortened(name, longest) for name in all_names}) < len(all_names):
         longest += 1
     for row in comparison.rows:
-        texts = [shortened(row[name], longest).replace("|", "\\|") for name in titles[:names]]
+        texts = [text_cell(shortened(row[name], longest)) for name in titles[:names]]
         for c in chosen:
             summary = row.get(c.metric)
             said = c.cell(summary and {**summary, "std": summary["std"] if c.best else None}, intervals)

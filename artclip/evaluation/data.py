@@ -13,7 +13,7 @@ from artclip.evaluation.masking import MaskingWarning
 from artclip.evaluation.runner import Outcome, broken_within, distances
 from artclip.reporting.intervals import wilson
 from artclip.reporting.records import as_json
-from artclip.reporting.text import WIDTH, budget, fraction, table, wrapped
+from artclip.reporting.text import WIDTH, budget, cell, fraction, table, wrapped
 
 
 @dataclass(frozen=True)
@@ -291,9 +291,9 @@ class EvaluationData:
             intervals: add to each accuracy its 95 % interval for the number of samples, by Wilson.
         """
         columns = self.columns()
-        head = f"| {' | '.join(('model', *columns))} |"
+        head = f"| {' | '.join(map(cell, ('model', *columns)))} |"
         figures = ("–" if v is None else f"{v:.1f}{self._interval(v) * intervals}" for v in columns.values())
-        rows = [head, f"| --- |{' --: |' * len(columns)}", f"| {' | '.join((self.settings['name'], *figures))} |"]
+        rows = [head, f"| --- |{' --: |' * len(columns)}", f"| {' | '.join((cell(self.settings['name']), *figures))} |"]
         return "\n".join([*rows, "", *(f"- {line}" for line in (*self.notes(), *self.verdict()))])
 
     def to_text(self, intervals: bool = False) -> str:
@@ -304,7 +304,7 @@ class EvaluationData:
                 (name, "–" if v is None else f"{v:.1f}{self._interval(v) * intervals}")
                 for name, v in self.columns().items()
             ]
-            short = table([self.settings["name"], "accuracy in %"], lines, range(1, 2))
+            short = table([cell(self.settings["name"]), "accuracy in %"], lines, range(1, 2))
         return "\n".join(
             [*wrapped([f"{self.message()}."], ""), "", *short, "", *wrapped([*self.notes(), *self.verdict()])]
         )

@@ -16,7 +16,7 @@ from artclip.evaluation.random_outputs import DRAWS, VOTES, is_random, majority,
 from artclip.evaluation.runner import AttackRunner
 from artclip.evaluation.threat_model import ThreatModel
 from artclip.frameworks import FRAMEWORKS, function_of
-from artclip.frameworks.check import give_range, refuse_own_predict
+from artclip.frameworks.check import give_range, predicted, refuse_own_predict
 from artclip.frameworks.class_labels import as_columns
 from artclip.frameworks.one_output import how_read
 
@@ -67,7 +67,7 @@ class EvaluatedModel:
         self.name = name or type(getattr(estimator, "model", estimator)).__name__
         x, self.remarks = checks.reshaped(x, self.f.input_shape)
         self.x = checks.inputs(x, self.f.input_shape or None, box=self.f.clip_values).astype(np.float32)
-        alone = self.f.predict(self.x[:1])
+        alone = predicted(self.f, self.x[:1])
         self.nb_classes = max(2, alone.shape[1])
         size = batch_size or int(2 ** min(9, max(4, math.floor(math.log2(_NUMBERS / self.x[0].size)))))
         raw = outputs = self.f.outputs(self.x, size)

@@ -30,12 +30,16 @@ def outputs_by_batch(p: Probe) -> MaskingWarning | None:
         return None
     return MaskingWarning(
         "outputs depend on the batch",
-        f"a sample alone, or among others, has outputs that differ by {p.by_batch:.1%} of the largest: the model "
+        f"a sample alone, or among others, has outputs that differ by {_share(p.by_batch)} of the largest: the model "
         "normalises or mixes over the samples of a batch, so figures hold for these samples, in this order, and "
         f"batch_size={p.runner.threat.classifier.batch_size}",
         "Let the model use statistics of the training (as BatchNorm with running averages in eval mode does), or "
         "measure it with batches as it is deployed with",
     )
+
+
+def _share(value: float) -> str:
+    return f"{value:.1%}" if value < 1 else "more than 100%"
 
 
 def stepped_outputs(p: Probe) -> MaskingWarning | None:

@@ -39,7 +39,7 @@ def labels_of_columns(estimator: Any) -> np.ndarray | None:
 def as_columns(y: Any, labels: np.ndarray | None) -> tuple[Any, list[str]]:
     """Class indices (n,) of y (n,), whose entries are such labels, and a line that says so; else y as it is.
 
-    One-hot rows are of columns already. So are numbers, where the labels are words.
+    One-hot rows are of columns already. So are numbers, where the labels are words, which a line says.
 
     Raises:
         ValueError: an entry is none of the labels.
@@ -53,8 +53,11 @@ def as_columns(y: Any, labels: np.ndarray | None) -> tuple[Any, list[str]]:
     if found.ndim == 2 and found.shape[1] == 1:
         found = found[:, 0]
     words = any(isinstance(label, (str, bytes)) for label in labels.tolist())
-    if found.ndim != 1 or (words and found.dtype.kind in "biuf"):
+    if found.ndim != 1:
         return y, []
+    if words and found.dtype.kind in "biuf":
+        line = f"Labels are numbers, and the model's classes_ words: they were taken for places in {_said(labels)}"
+        return y, [line]
     places = {label: place for place, label in enumerate(labels.tolist())}
     given = found.tolist()
     strange = [label for label in given if label not in places]

@@ -146,10 +146,18 @@ class Trainable(Function):
             return self.loss_at_mean(y) * (rows / len(y) if self.sums_loss else 1)
         return rows * math.log(2 if self.multi_label else max(2, self.nb_classes))
 
+    loss_grows = False
+    """Whether a loss that does not say so itself was seen to be a sum over samples."""
+
     @property
     @abc.abstractmethod
+    def told_reduction(self) -> str | None:
+        """What the loss says of itself: ``"sum"``, ``"mean"``, or ``None`` where it says nothing."""
+
+    @property
     def sums_loss(self) -> bool:
         """Whether the loss is a sum over samples, and no mean."""
+        return self.loss_grows if self.told_reduction is None else self.told_reduction == "sum"
 
     @abc.abstractmethod
     def loss_at_mean(self, y: np.ndarray) -> float:

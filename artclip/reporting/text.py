@@ -62,6 +62,11 @@ def table(titles: Sequence[str], lines: Sequence[Sequence[str]], right: range) -
     return [f"| {' | '.join(row)} |" for row in padded]
 
 
+def cell(text: str) -> str:
+    """A text in a cell of a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
 def shortened(text: str, longest: int) -> str:
     """A name of at most so many letters; its middle goes, since names differ at the ends."""
     half = (longest - 1) // 2

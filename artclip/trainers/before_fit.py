@@ -35,9 +35,15 @@ def validation(trainable: Trainable, given: Any) -> tuple[np.ndarray, np.ndarray
 
 
 def dry_run(trainable: Trainable, x: np.ndarray, y: np.ndarray) -> None:
-    """The loss of two samples, so that a model that does not fit its data fails before it is changed."""
+    """The loss of two samples, so that a model that does not fit its data fails before it is changed.
+
+    Of the same samples twice, a loss that is a sum is twice as large.
+    """
     try:
-        trainable.evaluate(x[:2], y[:2], 2)
+        once, _ = trainable.evaluate(x[:2], y[:2], 2)
+        if trainable.told_reduction is None:
+            twice, _ = trainable.evaluate(np.concatenate([x[:2], x[:2]]), np.concatenate([y[:2], y[:2]]), 4)
+            trainable.loss_grows = bool(abs(twice - 2 * once) < 0.01 * abs(once))
     except Exception as error:
         if isinstance(error, ValueError) and str(error).startswith("the loss gives "):
             raise

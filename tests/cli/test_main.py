@@ -35,6 +35,12 @@ def test_compare_prints_a_table(capsys):
     assert err == ""  # no progress bar where stderr is no terminal
 
 
+def test_errors_name_the_help_of_their_command(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--data"])
+    assert capsys.readouterr().err.endswith("(see artclip train --help)\n")
+
+
 def test_compare_exits_with_1_where_every_training_failed(capsys):
     fast = ["compare", *FAST, "--seeds", "2", "--noise", "0.1"]
     code, out, err = run(capsys, *fast, "--defences", "madry:max_iter=0")

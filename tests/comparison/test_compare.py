@@ -161,6 +161,15 @@ def made(outcomes, **more):
     return Comparison({**settings, "n_jobs": 1}, Experiment(attacks="pgd", masking=False), cells)
 
 
+def test_notes_name_the_net_where_there_are_several():
+    one = made({"clip": [[True, False]]}, notes=["a target missed"], doubtful=True)
+    assert "clip: a target missed." in one.notes()
+    other = dataclasses.replace(one.cells[0], net="cnn", notes=[], doubtful=False)
+    notes = Comparison(one.settings, one.experiment, [*one.cells, other]).notes()
+    assert "clip (mlp): a target missed." in notes
+    assert any(note.startswith("! The worst case of clip (mlp) may be too high") for note in notes)
+
+
 def bold(comparison):
     return [line.split("|")[1].strip() for line in comparison.to_markdown().splitlines() if "**" in line]
 

@@ -5,6 +5,7 @@ import pytest
 
 from artclip import CLIPTrainer, LipschitzPenalty
 from artclip.frameworks import function_of
+from artclip.trainers import before_fit
 from artclip.trainers.pair_penalty import Units
 from tests.nets import default
 
@@ -75,3 +76,19 @@ def test_a_sum_over_samples_trains_as_a_mean_does(nets):
         losses.append([trainer.history[-1][name] for name in ("loss", "val_loss")])
     assert all(np.allclose(a, b, atol=1e-4) for a, b in zip(*trained, strict=True))
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+@pytest.mark.parametrize(("grows", "function"), [(True, "sum"), (False, "mean")])
+def test_a_loss_of_ones_own_that_sums_is_seen_to_do_so(grows, function):
+    torch = pytest.importorskip("torch")
+    from art.estimators.regression import PyTorchRegressor
+
+    net = torch.nn.Linear(1, 1)
+    loss = lambda z, y: getattr((z - y) ** 2, function)()  # noqa: E731
+    options = {"optimizer": torch.optim.SGD(net.parameters(), lr=0.01), "device_type": "cpu"}
+    f = _trainable(PyTorchRegressor(net, loss, (1,), **options))
+    x = np.linspace(0, 1, 64, dtype=np.float32)[:, None]
+    before_fit.dry_run(f, x, 2 * x)
+    f.batch_size = 8
+    assert f.sums_loss == grows
+    assert f.chance_loss(2 * x) == pytest.approx((8 if grows else 1) * (2 * x).var(), rel=1e-4)

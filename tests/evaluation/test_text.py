@@ -36,6 +36,11 @@ def test_attacks_become_rows_where_columns_do_not_fit(ev):
     assert f"| {90 * 'n'} |" in wide.to_markdown()
 
 
+def test_a_name_stays_in_its_cell(ev):
+    lines = replace(ev, settings={**ev.settings, "name": "a|b\nc"}).to_markdown().splitlines()
+    assert lines[2].startswith("| a\\|b c | ")
+
+
 def test_no_progress_bar_where_there_is_no_terminal(capsys):
     classifier, (x, y) = nets.classifier("linear"), nets.data("linear", n=5)
     evaluate(classifier, x, y, eps=0.1, attacks=["noise"], lipschitz=False, masking=False, seed=0, verbose=True)

@@ -48,7 +48,7 @@ def test_indices_are_taken_as_they_are_where_labels_are_indices_or_words():
     assert not any("classes_" in line for line in found.notes())
     taken, said = as_columns(COLUMN, np.array(["a", "b", "c"]))
     assert taken is COLUMN
-    assert not said
+    assert said == ["Labels are numbers, and the model's classes_ words: they were taken for places in 'a', 'b', 'c'"]
 
 
 def test_one_hot_outputs_by_value_are_refused():

@@ -239,8 +239,8 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         return values
 
     @property
-    def sums_loss(self) -> bool:
-        return getattr(self._loss, "reduction", None) == "sum"
+    def told_reduction(self) -> str | None:
+        return getattr(self._loss, "reduction", None)
 
     def loss_at_mean(self, y: np.ndarray) -> float:
         targets = self.tensor(y)

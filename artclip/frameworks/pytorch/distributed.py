@@ -113,8 +113,7 @@ class DistributedTorchEstimator(TorchEstimator):
         loss, correct = super().loss(x, y, shift_logits)
         if len(x) == self._total:  # all have all
             return loss, correct
-        is_sum = getattr(self.estimator.loss, "reduction", "mean") == "sum"
-        share = 1.0 if is_sum else len(x) / self._total
+        share = 1.0 if self.sums_loss else len(x) / self._total
         return loss * (share * self._nb_ranks), correct * self._nb_ranks  # such that their mean is right
 
     def _averaged(self, values: list[torch.Tensor]) -> list[torch.Tensor]:

@@ -211,8 +211,8 @@ class TorchEstimator(TorchFunction, Trainable):
         return values
 
     @property
-    def sums_loss(self) -> bool:
-        return getattr(self.estimator.loss, "reduction", "mean") == "sum"
+    def told_reduction(self) -> str | None:
+        return getattr(self.estimator.loss, "reduction", None)
 
     def loss_at_mean(self, y: np.ndarray) -> float:
         targets = as_tensor(y).to(self.device, self.dtype)
