@@ -91,6 +91,12 @@ def seed(value: Any) -> int | None:
     return int(value)
 
 
+def seed_or_drawn(value: Any) -> int:
+    """:func:`seed`, or one that is drawn where there is none."""
+    given = seed(value)
+    return int(np.random.SeedSequence().generate_state(1)[0]) if given is None else given
+
+
 def share(name: str, value: Any) -> None:
     """A number in (0, 1]."""
     if not _is_number(value) or not 0 < value <= 1:

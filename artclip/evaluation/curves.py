@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from artclip import checks
 from artclip.evaluation.attacks import AttackConfig, choose
-from artclip.evaluation.evaluated_model import EvaluatedModel, seed_of
+from artclip.evaluation.evaluated_model import EvaluatedModel
 from artclip.evaluation.plots import plot_curves
 from artclip.hashing.digests import digest
 from artclip.reporting.records import as_json, describe
@@ -92,7 +92,7 @@ def robustness_curve(
     """
     started, norm = time.perf_counter(), checks.norm("norm", norm)
     values, chosen = _values("eps", eps), _chosen(attack, norm)
-    models, seed = _models(estimators, x, y, batch_size), seed_of(seed)
+    models, seed = _models(estimators, x, y, batch_size), checks.seed_or_drawn(seed)
     accuracy = {}
     with tqdm(total=len(models) * (len(values) - 1), disable=None if verbose else True, unit="eps") as progress:
         for model in models:
@@ -148,7 +148,7 @@ def noise_curve(
     """
     started, values = time.perf_counter(), _values("sigma", sigma)
     checks.positive_integer("nb_draws", nb_draws)
-    models, seed = _models(estimators, x, y, batch_size), seed_of(seed)
+    models, seed = _models(estimators, x, y, batch_size), checks.seed_or_drawn(seed)
     everything, accuracy, spread = np.ones(len(x), bool), {}, {}
     with tqdm(total=len(models) * (len(values) - 1), disable=None if verbose else True, unit="sigma") as progress:
         for model in models:

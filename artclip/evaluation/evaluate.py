@@ -14,7 +14,7 @@ from artclip import checks
 from artclip.evaluation.attacks import BLACK, NONE, SETS, AttackConfig, choose, for_model
 from artclip.evaluation.cache import Cache, key_of
 from artclip.evaluation.data import Example
-from artclip.evaluation.evaluated_model import EvaluatedModel, seed_of
+from artclip.evaluation.evaluated_model import EvaluatedModel
 from artclip.evaluation.masking import MaskingWarning, signs
 from artclip.evaluation.probe import PROBED, Probe
 from artclip.evaluation.result import Evaluation
@@ -96,7 +96,7 @@ def evaluate(
     """
     started, norm = time.perf_counter(), checks.norm("norm", norm)
     *smaller, largest = _budgets(eps)
-    chosen, seed = choose(attacks, norm), seed_of(seed)
+    chosen, seed = choose(attacks, norm), checks.seed_or_drawn(seed)
     if smaller and not any(c.attack.in_budget and c.given is None for c in chosen):
         raise ValueError(f"eps={eps!r} are several, which asks for attacks within a budget by name, as 'pgd'")
     kept, evaluated = Cache(cache), EvaluatedModel(estimator, x, y, batch_size, name, clip_values, seed)

@@ -143,9 +143,3 @@ class EvaluatedModel:
         return AttackRunner(
             threat, self.decide, self.x[chosen], self.y[chosen], seed, key, cache or Cache(None), nb_examples
         )
-
-
-def seed_of(seed: int | None) -> int:
-    """The seed, or one that is drawn."""
-    given = checks.seed(seed)
-    return int(np.random.SeedSequence().generate_state(1)[0]) if given is None else given

@@ -44,7 +44,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         self.warmup_epochs, self.restore_best, self.verbose = o.warmup_epochs, o.restore_best, o.verbose
         self.checkpoint = None if o.checkpoint is None else checks.folder(o.checkpoint, "checkpoint")
         self.callbacks = tuple(o.callbacks)
-        self.seed = int(np.random.SeedSequence().generate_state(1)[0]) if o.seed is None else int(o.seed)
+        self.seed = checks.seed_or_drawn(o.seed)
         self.history: list[Record] = []
         self.deployed_accuracy: float | None = None
         self.notes: list[str] = []

@@ -81,7 +81,7 @@ class LipschitzPenalty:
         x = checks.inputs(f.host(x_init), f.input_shape or None, "x_init", box)
         refuse_unconnected(f, x)
         self._f, self._options, self._x = f, options, x
-        self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
+        self._seed = checks.seed_or_drawn(seed)
         self._penalty = self._made()
         self._penalty.begin()
         # In cells, so that a call may be part of a compiled step.
