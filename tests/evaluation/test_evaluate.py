@@ -12,6 +12,7 @@ from art.estimators.classification import BlackBoxClassifier
 from artclip import certified_radius, evaluate
 from artclip.evaluation import runner
 from artclip.evaluation.cache import Cache
+from artclip.frameworks import global_random
 from artclip.hashing.digests import digest
 from artclip.reporting.intervals import wilson
 from tests.nets import default as nets
@@ -22,7 +23,8 @@ QUICK = {"attacks": ["noise", "fgsm", "pgd:max_iter=20,nb_restarts=2"], "eps": 0
 @pytest.fixture(scope="module")
 def model():
     classifier, (x, y) = nets.classifier(lr=0.3), nets.data(n=120)
-    classifier.fit(x, np.eye(3, dtype=np.float32)[y], batch_size=20, nb_epochs=30)
+    with global_random.seeded(0):  # from which ART draws the order of its batches
+        classifier.fit(x, np.eye(3, dtype=np.float32)[y], batch_size=20, nb_epochs=30)
     return classifier, x, y
 
 
