@@ -22,7 +22,7 @@ arguments in the operation's schema, by their names. One that a rule does not na
 
 
 def rule(*overloads: str) -> Callable[[Rule], Rule]:
-    """Register a rule for overloads whose schemas have just the arguments that it names."""
+    """Register a rule for overloads whose schemas have just the arguments that it names, or lack some with defaults."""
 
     def register(function: Rule) -> Rule:
         for overload in overloads:
@@ -32,12 +32,15 @@ def rule(*overloads: str) -> Callable[[Rule], Rule]:
     return register
 
 
-def arguments_of(function: Rule) -> list[str] | None:
-    """Names of the arguments that a rule takes into account; ``None`` where it runs the operation itself."""
+def arguments_of(function: Rule) -> dict[str, bool] | None:
+    """The arguments that a rule takes into account, and whether all its overloads have them: those without a default.
+
+    ``None`` where it runs the operation itself.
+    """
     parameters = list(inspect.signature(function).parameters.values())[1:]
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None
-    return [p.name for p in parameters]
+    return {p.name: p.default is p.empty for p in parameters}
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,9 @@ class Refused:
     """A result that has no Lipschitz constant, and why: an error for whoever uses it."""
 
     why: str
+
+
+PLACES = Refused("it takes the places of the largest entries, which jump, so it is not Lipschitz")
 
 
 class Call:

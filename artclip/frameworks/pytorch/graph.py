@@ -279,9 +279,10 @@ class _Reader:
             raise call.unknown(repr(overload.removesuffix(".default"))) if why is None else call.refused(why)
         self._dtype(call)
         names = arguments_of(rule)
-        if names is not None and set(names) != set(values):
-            unknown = ", ".join(sorted(set(values) - set(names)) or sorted(set(names) - set(values)))
-            raise call.unknown(f"{overload!r} with the argument {unknown}")
+        if names is not None:
+            strange = set(values) - set(names) or {name for name, needed in names.items() if needed} - set(values)
+            if strange:
+                raise call.unknown(f"{overload!r} with the argument {', '.join(sorted(strange))}")
         return rule(call, **values)
 
     def _cast(self, call: Call, values: dict[str, Any]) -> Held:

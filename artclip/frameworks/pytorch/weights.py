@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,10 +29,23 @@ def live(weight: Any) -> Any:
     return (lambda: weight) if weight.requires_grad and weight.is_leaf else None
 
 
+@rule(
+    *(f"conv{d}d.{kind}" for d in (1, 2, 3) for kind in ("default", "padding")),
+    *("conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input"),
+)
 def _convolution(
-    call: Call, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int, transposed: bool
+    call: Call,
+    /,
+    input: Any,
+    weight: Any,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    output_padding: Any = None,  # which is in the shape of the result
 ) -> Held:
-    kernel = call.array(weight)
+    x, kernel, transposed = input, call.array(weight), "transpose" in call.operation
     d = kernel.ndim - 2
     if len(x.shape) != d + 1:
         raise call.refused(f"a convolution over {d} axes of samples of shape {x.shape}, which has no axis of the batch")
@@ -66,30 +79,6 @@ def _before_and_after(
     return tuple(found)
 
 
-@rule(*(f"conv{d}d.{o}" for d in (1, 2, 3) for o in ("default", "padding")))
-def _conv(
-    call: Call, /, input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Held:
-    return _convolution(call, input, weight, bias, stride, padding, dilation, groups, False)
-
-
-@rule("conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input")
-def _conv_transpose(
-    call: Call,
-    /,
-    input: Any,
-    weight: Any,
-    bias: Any,
-    stride: Any,
-    padding: Any,
-    output_padding: Any,
-    groups: int,
-    dilation: Any,
-) -> Held:
-    # The output padding is in the shape of the result.
-    return _convolution(call, input, weight, bias, stride, padding, dilation, groups, True)
-
-
 # --- products with constants
 
 
@@ -106,14 +95,14 @@ def _constant(call: Call, value: Any) -> torch.Tensor:
     return torch.from_numpy(call.array(value, "a constant"))
 
 
-def _two(call: Call, a: Any, b: Any) -> None:
-    if isinstance(a, Held) and isinstance(b, Held):
+def _refuse_two(call: Call, factors: Sequence[Any]) -> None:
+    if sum(isinstance(factor, Held) for factor in factors) > 1:
         raise call.refused("a product of two activations (as in attention) is not globally Lipschitz")
 
 
 @rule("matmul.default")
 def _matmul(call: Call, /, self: Any, other: Any) -> Held:
-    _two(call, self, other)
+    _refuse_two(call, [self, other])
     if isinstance(self, Held) and not isinstance(other, Held) and other.ndim == 2 and self.shape:
         weight = call.array(other).T
         return call.put(G.Dense(weight, math.prod(self.shape[:-1])), self)
@@ -122,19 +111,14 @@ def _matmul(call: Call, /, self: Any, other: Any) -> Held:
     return _by_basis(call, other, lambda t: torch.matmul(_constant(call, self), t))
 
 
-@rule("mm.default")
+@rule("mm.default", "bmm.default")
 def _mm(call: Call, /, self: Any, mat2: Any) -> Held:
-    return _matmul(call, self, mat2)
-
-
-@rule("bmm.default")
-def _bmm(call: Call, /, self: Any, mat2: Any) -> Held:
     return _matmul(call, self, mat2)
 
 
 @rule("addmm.default")
 def _addmm(call: Call, /, self: Any, mat1: Any, mat2: Any, beta: Any, alpha: Any) -> Held:
-    _two(call, mat1, mat2)
+    _refuse_two(call, [mat1, mat2])
     if not isinstance(mat1, Held) or isinstance(self, Held):
         raise call.unknown("an addmm whose first matrix is a constant, or whose summand depends on the input")
     shift = float(beta) * call.entries(self, call.shape(), "its bias")
@@ -143,12 +127,10 @@ def _addmm(call: Call, /, self: Any, mat1: Any, mat2: Any, beta: Any, alpha: Any
 
 @rule("einsum.default")
 def _einsum(call: Call, /, equation: str, tensors: Any, path: Any) -> Held:
-    held = [t for t in tensors if isinstance(t, Held)]
-    if len(held) > 1:
-        raise call.refused("a product of two activations (as in attention) is not globally Lipschitz")
+    _refuse_two(call, tensors)
     return _by_basis(
         call,
-        held[0],
+        next(t for t in tensors if isinstance(t, Held)),
         lambda t: torch.einsum(equation, *(t if isinstance(s, Held) else _constant(call, s) for s in tensors)),
     )
 
@@ -160,11 +142,7 @@ def _cumsum(call: Call, /, self: Any, dim: int, dtype: Any) -> Held:
     return call.put(G.Kronecker(self.shape, matrices), self)
 
 
-@rule("tril.default")
-def _tril(call: Call, /, self: Any, diagonal: int) -> Held:
-    return call.put(G.Scale(np.tril(np.ones(self.shape), diagonal).ravel()), self)
-
-
-@rule("triu.default")
-def _triu(call: Call, /, self: Any, diagonal: int) -> Held:
-    return call.put(G.Scale(np.triu(np.ones(self.shape), diagonal).ravel()), self)
+@rule("tril.default", "triu.default")
+def _triangle(call: Call, /, self: Any, diagonal: int) -> Held:
+    triangle = {"tril": np.tril, "triu": np.triu}[call.operation]
+    return call.put(G.Scale(triangle(np.ones(self.shape), diagonal).ravel()), self)
