@@ -69,7 +69,7 @@ class TensorFlowFunction(Function):
         model: maps a tensor (n, *input_shape) to a tensor (n, ...), in the dtype of its variables.
     """
 
-    name = "tensorflow"
+    name, arrays = "tensorflow", tf
 
     def __init__(self, model: Any, input_shape: tuple[int, ...] | None = None) -> None:
         self.model = model
@@ -209,12 +209,6 @@ class TensorFlowFunction(Function):
             return tf.reduce_max(tf.abs(t), axes, keepdims=True)
         return _root(tf.reduce_sum(t * t, axes, keepdims=True))
 
-    def sign(self, t: tf.Tensor) -> tf.Tensor:
-        return tf.sign(t)
-
-    def where(self, condition: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-        return tf.where(condition, a, b)
-
     def clip(self, t: tf.Tensor, low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:
         return tf.minimum(tf.maximum(t, low), high)
 
@@ -266,6 +260,3 @@ class TensorFlowFunction(Function):
 
     def one_hot_argmax(self, t: tf.Tensor) -> tf.Tensor:
         return tf.one_hot(tf.argmax(t, 1), t.shape[1], dtype=t.dtype)
-
-    def sort(self, t: tf.Tensor) -> tf.Tensor:
-        return tf.sort(t)
