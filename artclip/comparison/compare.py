@@ -9,6 +9,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from artclip import checks
+from artclip.arguments import taken
 from artclip.comparison.defences import parse, split
 from artclip.comparison.experiment import Data, Experiment
 from artclip.comparison.input_checks import checked_data, named_nets, try_nets
@@ -82,21 +83,7 @@ def compare(
         ValueError, TypeError: bad input, before any training.
         ImportError: the framework is not installed.
     """
-    experiment = Experiment(
-        activation,
-        nb_epochs,
-        batch_size,
-        learning_rate,
-        norm,
-        eps,
-        noise,
-        attacks,
-        attack_samples,
-        curve_samples,
-        lipschitz,
-        masking,
-        framework,
-    )
+    experiment = taken(Experiment, locals())
     checks.positive_integer("nb_seeds", nb_seeds)
     checks.positive_integer("nb_threads", nb_threads)
     if isinstance(n_jobs, bool) or not isinstance(n_jobs, int) or n_jobs == 0:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from artclip import checks
+from artclip.arguments import taken
 from artclip.frameworks import Trainable, refuse_unconnected
 from artclip.lipschitz.smooth_upper import SmoothBound
 from artclip.trainers.base import RegularizedTrainer
@@ -125,34 +126,12 @@ class CLIPTrainer(RegularizedTrainer):
         certify_eps: float = 0.0,
         target_metric: str = "accuracy",
     ) -> None:
+        given = dict(locals())
         checks.non_negative("upper_penalty", upper_penalty)
         checks.non_negative("certify_eps", certify_eps)
         self.upper_penalty, self.certify_eps = upper_penalty, certify_eps
-        self.options = PairOptions(
-            nb_pairs=nb_pairs,
-            pair_interval=pair_interval,
-            pair_steps=pair_steps,
-            pair_init=pair_init,
-            norm=norm,
-            output_norm=output_norm,
-            penalty=penalty,
-            reduction=reduction,
-            domain=domain,
-            separation=separation,
-        )
-        training = TrainingOptions(
-            lamda=lamda,
-            target_accuracy=target_accuracy,
-            lamda_increment=lamda_increment,
-            warmup_epochs=warmup_epochs,
-            restore_best=restore_best,
-            checkpoint=checkpoint,
-            callbacks=callbacks,
-            seed=seed,
-            verbose=verbose,
-            target_metric=target_metric,
-        )
-        super().__init__(classifier, training)
+        self.options = taken(PairOptions, given)
+        super().__init__(classifier, taken(TrainingOptions, given))
 
     def settings(self) -> dict[str, Any]:
         """What decides how it trains, but for what ``fit`` is given."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from artclip import checks
+from artclip.arguments import taken
 from artclip.frameworks import Trainable, function_in_loop, refuse_unconnected
 from artclip.frameworks.base import Tensor
 from artclip.trainers.options import PairOptions
@@ -58,19 +59,8 @@ class LipschitzPenalty:
         seed: int | None = None,
         nb_classes: int | None = None,
     ) -> None:
+        options = taken(PairOptions, locals(), pair_interval=1)
         seed = checks.seed(seed)
-        options = PairOptions(
-            nb_pairs=nb_pairs,
-            pair_interval=1,
-            pair_steps=pair_steps,
-            pair_init=pair_init,
-            norm=norm,
-            output_norm=output_norm,
-            penalty=penalty,
-            reduction=reduction,
-            domain=domain,
-            separation=separation,
-        )
         f = function_in_loop(model)
         if clip_values is not None:
             f.clip_values = checks.clip_values(clip_values)
