@@ -61,16 +61,6 @@ _ADAPTERS = {
     "keras.src.layers.layer.Layer": (_TENSORFLOW, "TensorFlowFunction"),
     "tensorflow.python.module.module.Module": (_TENSORFLOW, "TensorFlowFunction"),
 }
-# Where the layers of an adapter's model are read.
-_GRAPHS = {
-    "TorchEstimator": "artclip.frameworks.pytorch.graph",
-    "TensorFlowEstimator": "artclip.frameworks.keras.graph",
-}
-# Where the last activation of an adapter's model is found.
-_HEADS = {
-    "torch": "artclip.frameworks.pytorch.output_activation",
-    "tensorflow": "artclip.frameworks.keras.output_activation",
-}
 # ART estimators that artclip cannot serve, or cannot train, and why.
 _REFUSED = {
     "art.estimators.regression.keras.KerasRegressor": (
@@ -154,13 +144,13 @@ def layers_of(estimator: Any) -> LayerGraph:
     """:func:`graph_of` of a model in training: in whatever precision it computes, and not compared with ``predict``."""
     f = _readable(estimator)
     with f.full_precision():
-        graph: LayerGraph = import_module(_GRAPHS[type(f).__name__]).of_estimator(f, halves=True)
+        graph: LayerGraph = _in_room(f.name, "graph").of_estimator(f, halves=True)
     return graph
 
 
 def _readable(estimator: Any) -> Function:
     adapter = _adapter(estimator)
-    if adapter is None or adapter.__name__ not in _GRAPHS:
+    if adapter is None or not issubclass(adapter, Trainable):
         hint = f"expected an ART {_installed(_ESTIMATORS)}"
         if adapter is not None and adapter.name in _WRAP:
             hint = f"wrap it, as {_WRAP[adapter.name]} of art.estimators.classification"
@@ -188,7 +178,7 @@ def graph_of(estimator: Any, x: Any = None, max_seconds: float = math.inf) -> La
     refuse_defences(f)
     with f.full_precision(), f.seeded(0), f.unchanged(), global_random.kept():
         predicted(f, np.zeros((1, *f.input_shape), np.float32))  # what is wrong with outputs, before layers
-        graph: LayerGraph = import_module(_GRAPHS[type(f).__name__]).of_estimator(f)
+        graph: LayerGraph = _in_room(f.name, "graph").of_estimator(f)
         check(f, x)
         tried = equivalence.inputs_to_try(f.input_shape, f.clip_values, x)
         _, rounding = equivalence.check(graph, f.predict, tried, f.precision, max_seconds=max_seconds)
@@ -204,7 +194,7 @@ def output_activation_of(f: Function, x: Any) -> Any:
         f: an adapter, from :func:`function_of`.
         x: a few inputs, shape (n, *input_shape).
     """
-    return import_module(_HEADS[f.name]).find(f, x) if f.name in _HEADS else None
+    return _in_room(f.name, "output_activation").find(f, x) if f.name in FRAMEWORKS else None
 
 
 def trainable_of(estimator: Any, distributed: bool = False) -> Trainable:
@@ -229,7 +219,7 @@ def trainable_of(estimator: Any, distributed: bool = False) -> Trainable:
     f: Trainable = adapter(estimator)
     refuse_approximated(f)
     if distributed:
-        f = import_module(f"{FRAMEWORKS[f.name][2]}.distributed").on_all_devices(f)
+        f = _in_room(f.name, "distributed").on_all_devices(f)
     return f
 
 
@@ -282,5 +272,6 @@ def trainers_of(framework: str) -> Any:
 
 
 def _in_room(framework: str, name: str) -> Any:
+    """The module of a name, which both frameworks have."""
     require(framework)
     return import_module(f"{FRAMEWORKS[framework][2]}.{name}")
