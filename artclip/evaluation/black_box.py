@@ -17,7 +17,7 @@ _HALVED = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)  # shares of the q
 _NUMBERS = 1 << 23  # of inputs around samples in one pass
 
 
-def square(threat: ThreatModel, max_iter: int) -> list[Stage]:
+def square(threat: ThreatModel, *, max_iter: int = 1000) -> list[Stage]:
     """Random squares, kept where they lower the margin; ART's on square images, else windows of the true shape.
 
     ART's needs ``clip_values``, and images with as many rows as columns that its largest square leaves some of; a
@@ -114,7 +114,7 @@ def _margin(threat: ThreatModel, x: np.ndarray, labels: np.ndarray) -> tuple[np.
     return LOSSES["margin"](logits.astype(np.float64), labels)[0], logits.argmax(1) == labels.argmax(1)
 
 
-def nes(threat: ThreatModel, max_iter: int, num_basis: int, sigma: float) -> list[Stage]:
+def nes(threat: ThreatModel, *, max_iter: int = 20, num_basis: int = 50, sigma: float = 0.01) -> list[Stage]:
     """PGD on gradients estimated from outputs in random directions; sigma is a share of the inputs' range."""
     from art.estimators.classification import QueryEfficientGradientEstimationClassifier
 
@@ -145,7 +145,7 @@ def nes(threat: ThreatModel, max_iter: int, num_basis: int, sigma: float) -> lis
     return [run]
 
 
-def hopskipjump(threat: ThreatModel, max_iter: int, max_eval: int) -> list[Stage]:
+def hopskipjump(threat: ThreatModel, *, max_iter: int = 20, max_eval: int = 1000) -> list[Stage]:
     """Walks along the boundary by labels alone; what ends outside the ball is scaled back into it.
 
     A walk starts from the nearest of the other samples that has another label; where there is none, from noise.
