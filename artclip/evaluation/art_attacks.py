@@ -126,12 +126,10 @@ def arts_autoattack(
     threat: ThreatModel, *, max_iter: int = 100, nb_starts: int = 5, square_queries: int = 5000
 ) -> list[Stage]:
     """ART's set as its AutoAttack class makes it: APGD-CE and APGD-DLR of some starts, DeepFool, Square of as many."""
-    loss = "DLR" if threat.classifier.nb_classes >= 3 else "margin"
+    loss, name = ("DLR", "APGD-DLR") if threat.classifier.nb_classes >= 3 else ("margin", "APGD on the margin")
     return [
         *members("APGD-CE", apgd(threat, "cross-entropy", nb_starts, max_iter=max_iter)),
-        *members(
-            "APGD-DLR" if loss == "DLR" else "APGD on the margin", apgd(threat, loss, nb_starts, max_iter=max_iter)
-        ),
+        *members(name, apgd(threat, loss, nb_starts, max_iter=max_iter)),
         *members("DeepFool", deepfool(threat, max_iter=max_iter) if threat.norm == 2 else []),
         *members("Square", [s for _ in range(nb_starts) for s in square(threat, max_iter=square_queries)]),
     ]

@@ -151,8 +151,13 @@ class Trainable(Function):
 
     @property
     @abc.abstractmethod
+    def loss_function(self) -> Any:
+        """The loss, as the framework has it."""
+
+    @property
     def told_reduction(self) -> str | None:
         """What the loss says of itself: ``"sum"``, ``"mean"``, or ``None`` where it says nothing."""
+        return getattr(self.loss_function, "reduction", None)
 
     @property
     def sums_loss(self) -> bool:
@@ -171,9 +176,19 @@ class Trainable(Function):
     def matmul(self, a: Tensor, b: Tensor, transpose: bool = False) -> Tensor:
         """Matrix products a·b, or a·bᵀ, over the last two axes; the axes before them are broadcast."""
 
-    @abc.abstractmethod
     def evaluate(self, x: np.ndarray, y: np.ndarray, batch_size: int) -> tuple[float, float]:
         """Mean loss and accuracy (NaN for a regressor) in eval mode."""
+        losses, correct = [], []
+        for start in range(0, len(x), batch_size):
+            part = slice(start, start + batch_size)
+            loss, right = self.deployed_loss(x[part], y[part])
+            losses.append(loss if self.sums_loss else loss * len(x[part]))
+            correct.append(right)
+        return float(self.to_numpy(losses).sum()) / len(x), float(self.to_numpy(correct).sum()) / len(x)
+
+    @abc.abstractmethod
+    def deployed_loss(self, x: np.ndarray, y: np.ndarray) -> tuple[Tensor, Tensor]:
+        """:meth:`loss` of a batch of arrays, but in eval mode, without gradients, and on this device alone."""
 
     @abc.abstractmethod
     def snapshot(self) -> Any:

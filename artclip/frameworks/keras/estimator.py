@@ -239,8 +239,8 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         return values
 
     @property
-    def told_reduction(self) -> str | None:
-        return getattr(self._loss, "reduction", None)
+    def loss_function(self) -> Any:
+        return self._loss
 
     def loss_at_mean(self, y: np.ndarray) -> float:
         targets = self.tensor(y)
@@ -253,14 +253,9 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
     def matmul(self, a: tf.Tensor, b: tf.Tensor, transpose: bool = False) -> tf.Tensor:
         return tf.matmul(a, b, transpose_b=transpose)
 
-    def evaluate(self, x: np.ndarray, y: np.ndarray, batch_size: int) -> tuple[float, float]:
-        losses, correct = [], []
-        for start in range(0, len(x), batch_size):
-            xb, yb = self.batch(x[start : start + batch_size], y[start : start + batch_size])
-            loss, right = self._loss_of(xb, self._deployed(xb), yb, False)
-            losses.append(loss if self.sums_loss else loss * len(xb))
-            correct.append(right)
-        return float(self.to_numpy(losses).sum()) / len(x), float(self.to_numpy(correct).sum()) / len(x)
+    def deployed_loss(self, x: np.ndarray, y: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
+        inputs, labels = self.batch(x, y)
+        return self._loss_of(inputs, self._deployed(inputs), labels, False)
 
     def _variables(self) -> list[Any]:
         return [*self._of_model(), *(self.optimizer.variables if self.optimizer is not None else ())]

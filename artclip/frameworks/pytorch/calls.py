@@ -76,8 +76,8 @@ PLACES = Refused("it takes the places of the largest entries, which jump, so it 
 class Call:
     """One call: its name in the model, the shapes of its results, and how nodes are put for it."""
 
-    def __init__(self, node: Any, name: str, nodes: list[G.Node]) -> None:
-        self.node, self.name, self.nodes = node, name, nodes
+    def __init__(self, node: Any, nodes: list[G.Node]) -> None:
+        self.node, self.name, self.nodes = node, _layer_name(node), nodes
         value = node.meta.get("val")
         self.results = list(value) if isinstance(value, (list, tuple)) else [value]
 
@@ -165,6 +165,15 @@ class Call:
         if not (whole == whole[:1]).all():
             raise self.refused(f"{what} differs from sample to sample, so it mixes samples")
         return whole[0].ravel()
+
+
+def _layer_name(node: Any) -> str:
+    """Name of the module that the operation belongs to, as ``layer1.0.conv1``, and of the operation."""
+    path = next((path for path, _ in reversed((node.meta.get("nn_module_stack") or {}).values()) if path), "")
+    for prefix in ("model._model.", "model."):
+        path = path.removeprefix(prefix)
+    path = "" if path in ("model", "_model") else path
+    return f"{path} ({node.name})" if path else str(node.name)
 
 
 def as_array(tensor: torch.Tensor) -> np.ndarray:

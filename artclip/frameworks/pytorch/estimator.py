@@ -146,9 +146,6 @@ class TorchEstimator(TorchFunction, Trainable):
         return np.asarray(self.estimator.reduce_labels(check_and_transform_label_format(y, self.nb_classes)))
 
     def batch(self, x: np.ndarray, y: np.ndarray, index: np.ndarray | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        return self._tensors(x, y, index)
-
-    def _tensors(self, x: np.ndarray, y: np.ndarray, index: np.ndarray | None) -> tuple[torch.Tensor, torch.Tensor]:
         inputs, labels = (as_tensor(x), as_tensor(y)) if index is None else (rows_of(x, index), rows_of(y, index))
         if labels.is_floating_point():
             labels = labels.to(self.dtype)
@@ -211,8 +208,8 @@ class TorchEstimator(TorchFunction, Trainable):
         return values
 
     @property
-    def told_reduction(self) -> str | None:
-        return getattr(self.estimator.loss, "reduction", None)
+    def loss_function(self) -> Any:
+        return self.estimator.loss
 
     def loss_at_mean(self, y: np.ndarray) -> float:
         targets = as_tensor(y).to(self.device, self.dtype)
@@ -233,15 +230,10 @@ class TorchEstimator(TorchFunction, Trainable):
             return a @ (b.mT if transpose else b)
 
     @torch.no_grad()
-    def evaluate(self, x: np.ndarray, y: np.ndarray, batch_size: int) -> tuple[float, float]:
-        losses, correct = [], []
+    def deployed_loss(self, x: np.ndarray, y: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        inputs, labels = TorchEstimator.batch(self, x, y)  # of this process alone
         with self._eval_mode:
-            for start in range(0, len(x), batch_size):
-                xb, yb = self._tensors(x[start : start + batch_size], y[start : start + batch_size], None)
-                loss, right = self._loss_of(self._deployed(xb), yb)
-                losses.append(loss if self.sums_loss else loss * len(xb))
-                correct.append(right)
-        return float(self.to_numpy(losses).sum()) / len(x), float(self.to_numpy(correct).sum()) / len(x)
+            return self._loss_of(self._deployed(inputs), labels)
 
     def snapshot(self) -> Any:
         model = {k: v.detach().clone() for k, v in self.module.state_dict().items()}
