@@ -44,7 +44,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         self.warmup_epochs, self.restore_best, self.verbose = o.warmup_epochs, o.restore_best, o.verbose
         self.checkpoint = None if o.checkpoint is None else checks.folder(o.checkpoint, "checkpoint")
         self.callbacks = tuple(o.callbacks)
-        self.seed = checks.seed_or_drawn(o.seed)
+        self.seed, self._has_own_seed = checks.seed_or_drawn(o.seed), o.seed is not None
         self.history: list[Record] = []
         self.deployed_accuracy: float | None = None
         self.notes: list[str] = []
@@ -163,8 +163,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
                 "write fit(..., resume=True) to go on with that one, give another folder, or remove this one"
             )
         self.seed = trainable.broadcast(self.seed)
-        found = checkpoints.read(self.checkpoint) if resume and trainable.is_main_process and self.checkpoint else None
-        return ResumePlan(self, trainable.broadcast(found))
+        folder = self.checkpoint if resume and trainable.is_main_process else None
+        return ResumePlan(self, trainable.broadcast(None if folder is None else checkpoints.read(folder)))
 
     @staticmethod
     def _prepared(trainable: Trainable, scheduler: Any, interval: str | None, max_grad_norm: float | None) -> Schedule:

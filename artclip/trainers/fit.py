@@ -14,7 +14,7 @@ from artclip.trainers import checkpoint
 from artclip.trainers.accuracy import DeployedAccuracy
 from artclip.trainers.batches import Batches
 from artclip.trainers.loop import Epochs
-from artclip.trainers.protocols import Record, Regularizer
+from artclip.trainers.protocols import Record, Regularizer, Training
 from artclip.trainers.resume import ResumePlan
 from artclip.trainers.schedule import Schedule
 
@@ -34,12 +34,12 @@ class Fit:
         schedule: of the learning rate.
         start: where to start.
         progress: bar.
-        guessing: what guessing costs.
+        chance_loss: what guessing costs.
     """
 
     def __init__(
         self,
-        trainer: Any,
+        trainer: Training,
         trainable: Trainable,
         batches: Batches,
         regularizer: Regularizer,

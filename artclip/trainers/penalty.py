@@ -172,9 +172,9 @@ class LipschitzPenalty:
         expected = set(self.state_dict())
         if set(state) != expected:
             raise ValueError(f"the state has {sorted(state)}; expected {sorted(expected)}")
-        shape, found = tuple(self._state[1].value.shape), tuple(state["directions"].shape)
-        if found != shape:
-            raise ValueError(f"the state is one of pairs of shape {found}, and these have {shape}")
+        shape, given = tuple(self._state[1].value.shape), tuple(state["directions"].shape)
+        if given != shape:
+            raise ValueError(f"the state is one of pairs of shape {given}, and these have {shape}")
         for name, cell in (("centres", self._state[0]), ("directions", self._state[1]), ("quotients", self._quotients)):
             cell.value = self._f.tensor(state[name])
         self._count.value = int(state["count"])
