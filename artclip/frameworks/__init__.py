@@ -12,34 +12,10 @@ import numpy as np
 
 from artclip.frameworks import global_random
 from artclip.frameworks.base import Function
-from artclip.frameworks.check import (
-    check,
-    predicted,
-    refuse_approximated,
-    refuse_defences,
-    refuse_unconnected,
-)
+from artclip.frameworks.check import check, predicted, refuse_approximated, refuse_defences
 from artclip.frameworks.trainable import Trainable
 from artclip.frameworks.unwrap import unwrapped
 from artclip.graph import LayerGraph, equivalence
-
-__all__ = [
-    "FRAMEWORKS",
-    "Function",
-    "Trainable",
-    "checked",
-    "default_framework",
-    "function_in_loop",
-    "function_of",
-    "graph_of",
-    "layers_of",
-    "models_of",
-    "nets_of",
-    "refuse_unconnected",
-    "require",
-    "trainable_of",
-    "trainers_of",
-]
 
 # Framework -> name of its package, what a person calls it, and the room of its adapter.
 FRAMEWORKS = {

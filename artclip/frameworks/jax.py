@@ -14,10 +14,6 @@ from artclip.frameworks.base import Function, box_of
 from artclip.frameworks.preprocessing import Preprocessing
 
 
-class _NoDefence:
-    """ART has no preprocessing defence that JAX can differentiate."""
-
-
 class JaxFunction(Function):
     """An ART ``JaxClassifier`` as a function of raw inputs, in the dtype of its parameters."""
 
@@ -29,7 +25,7 @@ class JaxFunction(Function):
         self.clip_values = box_of(estimator)
         leaves = [leaf.dtype for leaf in jax.tree.leaves(estimator.model) if hasattr(leaf, "dtype")]
         self.dtype = jnp.result_type(*leaves) if leaves else jnp.float32
-        self._preprocessing = Preprocessing(estimator, self.tensor, _NoDefence)
+        self._preprocessing = Preprocessing(estimator, self.tensor)
 
     def forward(self, x: jax.Array) -> jax.Array:
         outputs = self.estimator.predict_func(self.estimator.model, self._preprocessing.deployed(x))

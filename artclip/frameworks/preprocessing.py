@@ -44,16 +44,20 @@ class Preprocessing:
     Args:
         estimator: ART estimator.
         tensor: makes a tensor of the model's dtype from an array.
-        differentiable: ART's base class of the defences that work on such tensors.
+        differentiable: ART's base class of the defences that work on such tensors; () where it has none.
         through: of a defence that works in numpy and a tensor, the defended tensor, whose gradient is as the defence
             estimates it; ``None`` where there is no such way, and these defences are refused.
+
+    Attributes:
+        at_fit: the defences of :meth:`defended`.
+        at_predict: those of :meth:`deployed`.
     """
 
     def __init__(
         self,
         estimator: Any,
         tensor: Callable[[np.ndarray], Tensor],
-        differentiable: type,
+        differentiable: type | tuple[type, ...] = (),
         through: Callable[[Any, Tensor], Tensor] | None = None,
     ) -> None:
         operations, scaling = taken_apart(estimator)
@@ -61,8 +65,8 @@ class Preprocessing:
         self._in_numpy = [d for d in operations if d.apply_predict and not isinstance(d, differentiable)]
         if self._in_numpy and through is None:
             raise ValueError(works_in_numpy(self.approximated[0]))
-        self._at_fit = [d for d in operations if d.apply_fit]
-        self._at_predict = [d for d in operations if d.apply_predict]
+        self.at_fit = [d for d in operations if d.apply_fit]
+        self.at_predict = [d for d in operations if d.apply_predict]
         self._mean = self._std = None
         if scaling is not None:
             self._mean, self._std = map(tensor, scaling)
@@ -84,24 +88,9 @@ class Preprocessing:
         """Mean and std, or ``None``."""
         return None if self._mean is None else (self._mean, self._std)
 
-    @property
-    def has_fit_defences(self) -> bool:
-        """Whether :meth:`defended` does anything."""
-        return bool(self._at_fit)
-
-    @property
-    def has_predict_defences(self) -> bool:
-        """Whether :meth:`deployed` does more than :meth:`standardised`."""
-        return bool(self._at_predict)
-
-    @property
-    def has_defences(self) -> bool:
-        """Whether there is more than the scaling."""
-        return self.has_fit_defences or self.has_predict_defences
-
     def defended(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Training data after the defences that apply at fit."""
-        for defence in self._at_fit:
+        for defence in self.at_fit:
             x, y = defence(x, y)
         return x, y
 
@@ -111,7 +100,7 @@ class Preprocessing:
 
     def deployed(self, x: Tensor) -> Tensor:
         """Inputs as the model sees them at predict."""
-        for defence in self._at_predict:
+        for defence in self.at_predict:
             if self._through is not None and any(defence is d for d in self._in_numpy):
                 x = self._through(defence, x)
             else:
@@ -126,7 +115,7 @@ def graph_with_scaling(f: Any, read: Callable[[Any, tuple[int, ...]], G.LayerGra
         f: the adapter.
         read: gives the graph of a model for inputs of a shape.
     """
-    if f._preprocessing.has_predict_defences:
+    if f._preprocessing.at_predict:
         raise ValueError("a preprocessing defence at predict has no rule, so there is no upper bound")
     graph = read(f.estimator.model, f.input_shape)
     if f._preprocessing.scaling is None:

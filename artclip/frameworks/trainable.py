@@ -22,8 +22,6 @@ LogitShift = Callable[[Tensor, Tensor], Tensor]
 class Trainable(Function):
     """A function with parameters, loss and optimizer: an ART estimator that can be fitted."""
 
-    has_defences: bool
-    """Whether ART's preprocessing has more than the scaling."""
     scaling: tuple[Tensor, Tensor] | None
     """Mean and std of ART's scaling, broadcastable to a batch, or ``None``."""
     optimizer: Any

@@ -10,7 +10,8 @@ from typing import Any
 
 from artclip import checks
 from artclip.arguments import taken
-from artclip.frameworks import Trainable, refuse_unconnected
+from artclip.frameworks import Trainable
+from artclip.frameworks.check import refuse_unconnected
 from artclip.lipschitz.smooth_upper import SmoothBound
 from artclip.trainers.base import RegularizedTrainer
 from artclip.trainers.certified import BracketPenalty

@@ -8,8 +8,9 @@ import numpy as np
 
 from artclip import checks
 from artclip.arguments import taken
-from artclip.frameworks import Trainable, function_in_loop, refuse_unconnected
+from artclip.frameworks import Trainable, function_in_loop
 from artclip.frameworks.base import Tensor
+from artclip.frameworks.check import refuse_unconnected
 from artclip.trainers.options import PairOptions
 from artclip.trainers.pair_penalty import PairPenalty
 

@@ -59,7 +59,6 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         self.optimizer_name = type(self.optimizer).__name__
         self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorTensorFlowV2, defences.defended)
         self.scaling, self.approximated = self._preprocessing.scaling, self._preprocessing.approximated
-        self.has_defences = self._preprocessing.has_defences
         with self.unchanged():
             outputs = self._deployed(self.tensor(np.zeros((1, *self.input_shape))))
         if not tf.is_tensor(outputs):
@@ -134,7 +133,7 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
             self.optimizer.finalize_variable_values(self.model.trainable_variables)
 
     def training_data(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if self._preprocessing.has_fit_defences:
+        if self._preprocessing.at_fit:
             x, y = self._preprocessing.defended(x, self._probabilities(y))
         return x, self.labels(y)
 

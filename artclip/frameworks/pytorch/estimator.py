@@ -60,7 +60,6 @@ class TorchEstimator(TorchFunction, Trainable):
         self.told_threshold = losses.threshold(loss)
         self.told_shares = losses.takes_probabilities(loss)
         self.threshold = 0.5 if self.told_threshold is None else self.told_threshold
-        self.has_defences = self._preprocessing.has_defences
 
     def follow(self) -> bool:
         moved = super().follow()
@@ -130,7 +129,7 @@ class TorchEstimator(TorchFunction, Trainable):
                 self.estimator.optimizer.zero_grad(set_to_none=True)
 
     def training_data(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if self._preprocessing.has_fit_defences:
+        if self._preprocessing.at_fit:
             if self.nb_classes is not None and not self.multi_label:
                 y = check_and_transform_label_format(y, self.nb_classes)
             x, y = self._preprocessing.defended(x, y)

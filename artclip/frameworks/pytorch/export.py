@@ -12,7 +12,6 @@ import logging
 import re
 import warnings
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import torch
 
 from artclip.frameworks.loaded import LoadedModel
 from artclip.frameworks.pytorch.programs import Program, for_any_batch, loosened
+from artclip.frameworks.replaced import replaced
 from artclip.safety import ModelFileError, Untrusted, archive
 
 # Members of an archive, by today's layout and the one before it. Compiled code and other objects are not among them.
@@ -75,7 +75,8 @@ _TRAIN_FLAGS = {"aten.dropout": 2, "aten.batch_norm": 5}
 def load(path: str, trust: bool) -> LoadedModel:
     """A program of ``torch.export.save``, and the shape of one of its inputs."""
     source: Any = path if trust else checked(Path(path))
-    program = _quietly(lambda: torch.export.load(source))
+    with replaced([logging.getLogger("torch.export")], "disabled", lambda _: True):  # it logs before it raises
+        program = torch.export.load(source)
     names = program.graph_signature.user_inputs
     values = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
     if len(names) != 1 or not isinstance(values.get(names[0]), torch.Tensor):
@@ -111,16 +112,6 @@ def _most(program: Any, batch: Any) -> int | None:
 def _is_training(node: Any) -> bool:
     position = _TRAIN_FLAGS.get(str(node.target).partition(".default")[0])
     return position is not None and len(node.args) > position and node.args[position] is True
-
-
-def _quietly(load: Callable[[], Any]) -> Any:
-    """Without the tracebacks that PyTorch logs before it raises."""
-    logger = logging.getLogger("torch.export")
-    before, logger.disabled = logger.disabled, True
-    try:
-        return load()
-    finally:
-        logger.disabled = before
 
 
 def checked(path: Path) -> io.BytesIO:

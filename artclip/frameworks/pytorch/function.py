@@ -152,7 +152,7 @@ class TorchFunction(Function):
         return outputs.reshape(x.shape[0], -1).to(self.dtype)
 
     def _normalised_by(self, rows: int, total: int) -> AbstractContextManager[None]:
-        return batchnorm.NormalisedBy(self._batchnorm, rows, total)
+        return batchnorm.normalised_by(self._batchnorm, rows, total)
 
     @torch.no_grad()
     def value(self, x: torch.Tensor) -> torch.Tensor:
