@@ -6,7 +6,6 @@ import math
 import numbers
 import os
 from collections.abc import Iterable, Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,6 @@ def norm(name: str, value: Any) -> float:
     if p not in (1, 2, math.inf):
         raise ValueError(f"{name}={value!r} is not a norm known here; use 1, 2 or inf")
     return p if p == math.inf else int(p)
-
-
-def dual_norm(p: float) -> float:
-    """The norm that gradients are measured in where inputs are in the p-norm."""
-    return {1: math.inf, 2: 2, math.inf: 1}[p]
 
 
 def one_of(name: str, value: Any, allowed: Iterable[str]) -> None:
@@ -52,17 +46,6 @@ def switches(**values: Any) -> None:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def number(text: str) -> float:
-    """The finite number that a text says, as ``0.5`` or ``8/255``; ``ValueError`` otherwise."""
-    try:
-        value = float(Fraction(text)) if "/" in text else float(text)
-    except ZeroDivisionError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(f"{text!r} is not a number, as 0.5 or 8/255")
-    return value
 
 
 def positive(name: str, value: Any) -> None:
@@ -112,12 +95,6 @@ def folder(path: str | os.PathLike[str], name: str = "path") -> Path:
         raise ValueError(f"cannot write to {found}: it is a file; give a folder")
     found.mkdir(parents=True, exist_ok=True)
     return found
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether an error of a framework says that memory has ended."""
-    signs = ("out of memory", "ResourceExhausted", "OOM", "can't allocate memory")
-    return any(sign in f"{type(error).__name__} {error}" for sign in signs)
 
 
 def clip_values(value: Any) -> tuple[np.ndarray, np.ndarray]:

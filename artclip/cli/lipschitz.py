@@ -49,17 +49,14 @@ def _run(arguments: argparse.Namespace) -> None:
     norms = {"norm": arguments.norm, "output_norm": arguments.output_norm}
     verbose = sys.stderr.isatty()
     lower = lipschitz_lower_bound(classifier, x, **norms, domain=arguments.domain, seed=arguments.seed, verbose=verbose)
+    upper, why = None, ""
     try:
-        upper, why = (
-            lipschitz_upper_bound(
-                classifier, **norms, method=arguments.method, max_seconds=arguments.max_seconds, verbose=verbose
-            ),
-            "",
-        )
+        limits = {"method": arguments.method, "max_seconds": arguments.max_seconds}
+        upper = lipschitz_upper_bound(classifier, **norms, **limits, verbose=verbose)
     except (ValueError, TypeError) as error:
         if arguments.method != "auto":
             raise
-        upper, why = None, str(error)
+        why = str(error)
     if output is not None:
         plot_bracket(classifier, lower, upper).savefig(output, dpi=150)
     if arguments.json:

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
-from artclip import checks
 from artclip._version import __version__
 from artclip.cli import attacks, compare, evaluate, lipschitz, reproduce, train
 from artclip.cli.options import of_keras
+from artclip.reporting.text import number
 
 DONE, FAILURE, BAD_INPUT = 0, 1, 2
 TRAINING = {"train": train, "compare": compare, "reproduce": reproduce}
@@ -78,7 +78,7 @@ def _listed(title: str, commands: dict[str, ModuleType]) -> str:
 
 def _number(text: str) -> float:
     try:
-        return checks.number(text)
+        return number(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number, as 0.5 or 8/255") from None
 

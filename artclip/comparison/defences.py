@@ -10,6 +10,7 @@ from typing import Any
 from artclip import checks
 from artclip.comparison import art_trainers as art
 from artclip.comparison.training_config import TrainingConfig
+from artclip.reporting.text import number as number_of
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,7 @@ def _value(text: str, option: str, value: str) -> Any:
         checks.one_of(what, value, _WORDS[option])
         return value
     try:
-        number = checks.number(value)
+        number = number_of(value)
     except ValueError:
         raise ValueError(f"defence {text!r}: {option}={value!r} is not a number") from None
     if option == "target_accuracy":

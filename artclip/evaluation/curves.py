@@ -131,14 +131,9 @@ def noise_curve(
     All models get the same noise.
 
     Args:
-        estimators: an ART classifier, a bare ``torch.nn.Module`` or Keras model; or a dict from names to those.
-        x: inputs, shape (n, *input_shape), in the units of ``clip_values``.
-        y: class indices of shape (n,), or one-hot labels.
+        estimators, x, y, batch_size, seed, verbose: as for :func:`robustness_curve`.
         sigma: standard deviations, >= 0, in units of the inputs; 0, the clean samples, is always among them.
         nb_draws: how often noise is drawn, >= 1.
-        batch_size: samples in one pass, >= 1; ``None`` for one that suits the inputs.
-        seed: of all randomness; ``None`` draws one.
-        verbose: show progress, on a terminal or in a notebook.
 
     Returns:
         The :class:`Curve`.

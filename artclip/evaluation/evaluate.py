@@ -13,12 +13,11 @@ from tqdm.auto import tqdm
 from artclip import checks
 from artclip.evaluation.attacks import BLACK, NONE, SETS, AttackConfig, choose, for_model
 from artclip.evaluation.cache import Cache, key_of
-from artclip.evaluation.data import Example
 from artclip.evaluation.evaluated_model import EvaluatedModel
 from artclip.evaluation.masking import MaskingWarning, signs
 from artclip.evaluation.probe import PROBED, Probe
 from artclip.evaluation.result import Evaluation
-from artclip.evaluation.runner import AttackRunner, Outcome, broken_within
+from artclip.evaluation.runner import AttackRunner, Example, Outcome, broken_within
 from artclip.evaluation.units import too_small
 from artclip.hashing.digests import digest
 from artclip.lipschitz.certificate import certified_radius

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from artclip import checks
 from artclip.evaluation.attacks import AttackConfig
 from artclip.evaluation.cache import Cache
 from artclip.evaluation.images import showable
 from artclip.evaluation.random_outputs import randomness
 from artclip.evaluation.threat_model import Stage, ThreatModel
+from artclip.frameworks.check import out_of_memory
 from artclip.hashing.contents import NotHashable, content_digest
 from artclip.hashing.digests import digest
 from artclip.norms import lengths
@@ -53,6 +53,29 @@ class Outcome:
     def in_budget(self) -> bool:
         """Whether it attacked within the budget: then what it left standing says something."""
         return self.chosen.attack.in_budget and (not self.error or bool(self.broken.any()))
+
+
+@dataclass(frozen=True)
+class Example:
+    """An adversarial example.
+
+    Attributes:
+        attack: title of the attack that made it.
+        index: of the sample.
+        x: the sample.
+        adversarial: what the attack made of it.
+        label: its class index.
+        before: the model's outputs for the sample, shape (k,).
+        after: its outputs for the adversarial example.
+    """
+
+    attack: str
+    index: int
+    x: np.ndarray
+    adversarial: np.ndarray
+    label: int
+    before: np.ndarray
+    after: np.ndarray
 
 
 @dataclass
@@ -172,7 +195,7 @@ class AttackRunner:
                 candidates = np.asarray(stage(x, y))
             except Exception as error:
                 smaller = self.threat.classifier.batch_size // 2
-                if not smaller or not checks.out_of_memory(error):
+                if not smaller or not out_of_memory(error):
                     raise
                 self.threat.classifier.batch_size = smaller
                 continue

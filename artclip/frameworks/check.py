@@ -232,3 +232,9 @@ def works_in_numpy(defence: str) -> str:
         "framework (as SpatialSmoothingPyTorch or SpatialSmoothingTensorFlowV2), or set apply_predict=False. evaluate "
         "attacks such models, with an estimate of the gradient"
     )
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error of a framework says that memory has ended."""
+    signs = ("out of memory", "ResourceExhausted", "OOM", "can't allocate memory")
+    return any(sign in f"{type(error).__name__} {error}" for sign in signs)

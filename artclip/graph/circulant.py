@@ -40,10 +40,12 @@ _FEW = 64  # groups of which each has a spectral norm of its own at first
 _ALL = 1e11  # floating-point operations that a torus as it is may take
 
 Shape = tuple[int, ...]
+Padding = tuple[Shape, ...]
+"""(before, after) for each spatial axis."""
 
 
 def spectral_norm(
-    kernel: np.ndarray, shape: Shape, stride: Shape, padding: tuple[Shape, ...], dilation: Shape, groups: int = 1
+    kernel: np.ndarray, shape: Shape, stride: Shape, padding: Padding, dilation: Shape, groups: int = 1
 ) -> float:
     """An upper bound of the L2 norm of a zero-padded convolution, within a few per cent of it for images well above the
     kernel's size.
@@ -58,7 +60,7 @@ def spectral_norm(
 
 
 def spectral_norm_bounds(
-    kernel: np.ndarray, shape: Shape, stride: Shape, padding: tuple[Shape, ...], dilation: Shape, groups: int = 1
+    kernel: np.ndarray, shape: Shape, stride: Shape, padding: Padding, dilation: Shape, groups: int = 1
 ) -> Bounds:
     """As :func:`spectral_norm`, step by step; infinite at first."""
     kernel = dilated(np.asarray(kernel, dtype=np.float64), dilation)

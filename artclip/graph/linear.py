@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from artclip import checks
 from artclip.graph import circulant, convolution
 from artclip.graph.matrix_norms import EPS, Bounds, last, product_of, spectral_bounds
 from artclip.graph.nodes import Live
+from artclip.norms import dual_norm
 
 MOST_ELEMENTS = 1 << 24  # of a matrix that stands for an operation
 _EXACT = 1 << 22  # of a matrix that is written out for its norm
@@ -124,7 +124,7 @@ class Convolution:
 
     def bounds(self, p: float) -> Bounds:
         if p != 2:
-            q = checks.dual_norm(p) if self.transposed else p
+            q = dual_norm(p) if self.transposed else p
             yield convolution.absolute_norm(self.kernel, self.stride, self.dilation, q, self.groups), 0.0
             return
         absolute = (

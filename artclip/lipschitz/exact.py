@@ -17,10 +17,10 @@ from fractions import Fraction
 
 import numpy as np
 
-from artclip import checks
 from artclip.graph.convolution import largest_singular_values
 from artclip.lipschitz import rational
 from artclip.lipschitz.chain import Chain
+from artclip.norms import dual_norm
 
 MOST_UNITS = 16
 _ELEMENTS = 1 << 22  # numbers in the Jacobians whose norms are taken together
@@ -115,7 +115,7 @@ def _norm(jacobians: np.ndarray, p: float, q: float) -> np.ndarray:
         return largest_singular_values(jacobians / size) * size[..., 0, 0]
     if p == 1:
         return np.linalg.norm(jacobians, ord=q, axis=-2).max(-1)
-    return np.linalg.norm(jacobians, ord=checks.dual_norm(p), axis=-1).max(-1)
+    return np.linalg.norm(jacobians, ord=dual_norm(p), axis=-1).max(-1)
 
 
 class _Norms:
@@ -131,7 +131,7 @@ class _Norms:
             _, exponents = np.frexp(np.abs(first).max(1))
             with np.errstate(all="ignore"):
                 first[:], then[:] = np.ldexp(first, -exponents[:, None]), np.ldexp(then, exponents)
-        self._sizes = np.linalg.norm(self._weights[0], ord=checks.dual_norm(p), axis=1)
+        self._sizes = np.linalg.norm(self._weights[0], ord=dual_norm(p), axis=1)
         if p == q == 2 and self._weights[0].shape[1] > len(self._weights[0]):  # orthogonal factors change no norm
             self._weights[0] = np.asarray(np.linalg.qr(self._weights[0].T, mode="r")).T
 
