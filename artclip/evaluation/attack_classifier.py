@@ -277,7 +277,7 @@ class AttackClassifier(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin,
 
     # what ART's base classes ask for, and attacks do not
     def fit(self, x: np.ndarray, y: np.ndarray, **kwargs: Any) -> None:
-        """Refused: a victim is attacked, not trained."""
+        """Refused: an attacked model is not trained."""
         raise NotImplementedError("train the estimator itself, not the view that attacks have of it")
 
     def get_activations(self, x: np.ndarray, layer: Any, batch_size: int = 128, framework: bool = False) -> Any:

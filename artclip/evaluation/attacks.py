@@ -132,7 +132,7 @@ class AttackConfig:
         return f"{title} {o['sigma']:g}" if title == "noise" else title
 
     def stages(self, threat: ThreatModel) -> list[Stage]:
-        """Its stages for a task; ``ValueError`` where it cannot be run on such a model."""
+        """Its stages for a threat model; ``ValueError`` where it cannot be run on such a model."""
         if self.attack.access == WHITE and self.given is None and not threat.classifier.has_gradients:
             raise ValueError("the model gives no gradients; only black-box attacks apply, as square, nes, hopskipjump")
         if self.given is not None:
@@ -149,7 +149,7 @@ def for_model(name: str, norm: float, classifier: Any) -> list[AttackConfig]:
     Args:
         name: of the set.
         norm: of the budget; attacks that do not work in it are left out.
-        victim: the :class:`~artclip.evaluation.attack_classifier.AttackClassifier`.
+        classifier: the :class:`~artclip.evaluation.attack_classifier.AttackClassifier`.
     """
     names = SETS[name] if classifier.has_gradients else ()
     if classifier.flat or classifier.stepped or not classifier.has_gradients or classifier.f.approximated:

@@ -18,7 +18,7 @@ def fingerprint(evaluated: Any) -> str:
     """Hash of a model: of all that it computes with, as far as Python shows it, and of what it says of all samples.
 
     Args:
-        subject: the :class:`~artclip.evaluation.evaluated_model.EvaluatedModel`.
+        evaluated: the :class:`~artclip.evaluation.evaluated_model.EvaluatedModel`.
 
     Raises:
         NotHashable: something in the model shows nothing of what it holds, or its answers are random.
@@ -36,7 +36,7 @@ def key_of(evaluated: Any, *settings: Any) -> tuple[str, str]:
     """The key of a model and its samples, and ""; or "" and why nothing can be kept.
 
     Args:
-        subject: the :class:`~artclip.evaluation.evaluated_model.EvaluatedModel`.
+        evaluated: the :class:`~artclip.evaluation.evaluated_model.EvaluatedModel`.
         settings: what else the outcomes follow from.
     """
     try:

@@ -15,6 +15,7 @@ from artclip import checks
 from artclip.evaluation.attacks import AttackConfig, choose
 from artclip.evaluation.evaluated_model import EvaluatedModel
 from artclip.evaluation.plots import plot_curves
+from artclip.evaluation.units import rising
 from artclip.hashing.digests import digest
 from artclip.reporting.records import as_json, describe
 
@@ -91,7 +92,7 @@ def robustness_curve(
         ValueError, TypeError: bad input, before any attack; or a model that the attack cannot be run on.
     """
     started, norm = time.perf_counter(), checks.norm("norm", norm)
-    values, chosen = _values("eps", eps), _chosen(attack, norm)
+    values, chosen = sorted({0.0, *rising("eps", eps, checks.non_negative)}), _chosen(attack, norm)
     models, seed = _models(estimators, x, y, batch_size), checks.seed_or_drawn(seed)
     accuracy = {}
     with tqdm(total=len(models) * (len(values) - 1), disable=None if verbose else True, unit="eps") as progress:
@@ -141,7 +142,7 @@ def noise_curve(
     Raises:
         ValueError, TypeError: bad input.
     """
-    started, values = time.perf_counter(), _values("sigma", sigma)
+    started, values = time.perf_counter(), sorted({0.0, *rising("sigma", sigma, checks.non_negative)})
     checks.positive_integer("nb_draws", nb_draws)
     models, seed = _models(estimators, x, y, batch_size), checks.seed_or_drawn(seed)
     everything, accuracy, spread = np.ones(len(x), bool), {}, {}
@@ -186,16 +187,6 @@ def _models(estimators: Any, x: np.ndarray, y: np.ndarray, batch_size: int | Non
         EvaluatedModel(estimator, x, y, batch_size, None if name is None else str(name))
         for name, estimator in named.items()
     ]
-
-
-def _values(name: str, values: Any) -> list[float]:
-    """Rising, each once, from 0."""
-    found = [values] if np.ndim(values) == 0 else list(values)
-    if not found:
-        raise ValueError(f"{name} is empty; give numbers > 0")
-    for value in found:
-        checks.non_negative(name, value)
-    return sorted({0.0, *(float(value) for value in found)})
 
 
 def _chosen(attack: str, norm: float) -> AttackConfig:

@@ -18,7 +18,7 @@ from artclip.evaluation.masking import MaskingWarning, signs
 from artclip.evaluation.probe import PROBED, Probe
 from artclip.evaluation.result import Evaluation
 from artclip.evaluation.runner import AttackRunner, Example, Outcome, broken_within
-from artclip.evaluation.units import too_small
+from artclip.evaluation.units import rising, too_small
 from artclip.hashing.digests import digest
 from artclip.lipschitz.certificate import certified_radius
 from artclip.lipschitz.lower import lipschitz_lower_bound
@@ -94,7 +94,7 @@ def evaluate(
             before any attack.
     """
     started, norm = time.perf_counter(), checks.norm("norm", norm)
-    *smaller, largest = _budgets(eps)
+    *smaller, largest = rising("eps", eps, checks.positive)
     chosen, seed = choose(attacks, norm), checks.seed_or_drawn(seed)
     if smaller and not any(c.attack.in_budget and c.given is None for c in chosen):
         raise ValueError(f"eps={eps!r} are several, which asks for attacks within a budget by name, as 'pgd'")
@@ -191,16 +191,6 @@ def evaluate(
         below=below,
         fell_below=fell if below else None,
     )
-
-
-def _budgets(eps: Any) -> list[float]:
-    """Rising, each once."""
-    found = [eps] if np.ndim(eps) == 0 else list(eps)
-    if not found:
-        raise ValueError("eps is empty; give a number > 0, or several")
-    for value in found:
-        checks.positive("eps", value)
-    return sorted({float(value) for value in found})
 
 
 def _attack(

@@ -22,7 +22,7 @@ class Probe:
 
     Args:
         estimator: as the user gave it.
-        arena: those samples and the victim.
+        runner: those samples and the attacked model.
         outcomes: of the evaluation, in the order in which they were run.
         broken: samples of the evaluation that some attack within the budget broke, shape (n,).
         certified: certified L2 radii of the evaluation's samples, shape (n,), or ``None``.
@@ -64,7 +64,7 @@ class Probe:
         return self.left_by(choose([attack], threat.norm)[0], replace(self.runner, threat=threat))
 
     def left_by(self, chosen: AttackConfig, runner: AttackRunner) -> float:
-        """Share of an arena's samples that an attack leaves standing."""
+        """Share of a runner's samples that an attack leaves standing."""
         broken = runner.attack(chosen, np.ones(len(runner.x), bool)).broken
         if runner.threat.eps <= self.runner.threat.eps:
             self.fell |= broken

@@ -83,7 +83,7 @@ class AttackRunner:
     """Where attacks are run: the model, the samples, and what counts.
 
     Args:
-        task: the victim and its budget.
+        threat: the attacked model and the budget.
         decide: labels (n,) of inputs (n, *shape), as deployed.
         x: samples, float32, shape (n, *shape).
         y: class indices, shape (n,).

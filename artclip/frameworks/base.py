@@ -62,7 +62,7 @@ class Function(abc.ABC):
     multi_label = False
     """Whether each output is a label of its own, right or wrong by itself."""
     takes_logits = False
-    """Whether a model may give several outputs, of which the logits count (:func:`own_loops.logits_of`)."""
+    """Whether a model may give several outputs, of which the logits count (:func:`~.unwrap.logits_of`)."""
     approximated: tuple[str, ...] = ()
     """Defences in front of the model that work in numpy: gradients pass them as ART estimates it (BPDA)."""
     has_batchnorm = False

@@ -18,7 +18,7 @@ class LoadedModel:
             of inputs that gives an array of outputs.
         input_shape: of one input, or ``None``; a dimension that may be anything is 0.
         preprocessing: (mean, std) for inputs in [0, 1], each a number or of shape (channels,), or ``None``.
-        closed_box: whether the model gives outputs alone, and no gradients.
+        black_box: whether the model gives outputs alone, and no gradients.
     """
 
     model: Any

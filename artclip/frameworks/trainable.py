@@ -91,7 +91,7 @@ class Trainable(Function):
 
         Args:
             x, y: the batch.
-            raised: what a classifier's outputs pass through before the loss; predictions are those without it.
+            shift_logits: what a classifier's outputs pass through before the loss; predictions are those without it.
 
         Raises:
             ValueError: there are outputs to pass through something, and the loss is computed out of reach.

@@ -158,19 +158,13 @@ def still(rank: int) -> dict[str, Any]:
     return {"stride": one, "padding": ((0, 0),) * rank, "dilation": one}
 
 
-def each(value: Any, rank: int) -> tuple[int, ...]:
-    """A number, or one for each of some axes, as one for each."""
-    values = tuple(int(v) for v in keras.tree.flatten(value))
-    return values * rank if len(values) == 1 else values
-
-
 def window(call: Call, shape: Sequence[int], sizes: Sequence[int]) -> dict[str, Any]:
     """Stride, padding and dilation of a layer on an image; with "same" TensorFlow puts the odd zero after."""
     rank = len(sizes)
     if len(shape) != rank:
         raise call.unknown(f"{type(call.op).__name__!r} of a tensor of shape {(None, *call.x.shape)}")
-    stride = each(sizes if call["strides"] is None else call["strides"], rank)
-    dilation = each(1 if call["dilation_rate"] is None else call["dilation_rate"], rank)
+    stride = G.each(sizes if call["strides"] is None else call["strides"], rank)
+    dilation = G.each(1 if call["dilation_rate"] is None else call["dilation_rate"], rank)
     padding = []
     for n, k, s, d in zip(shape, sizes, stride, dilation, strict=True):
         reach = (k - 1) * d

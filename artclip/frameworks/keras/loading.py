@@ -99,7 +99,7 @@ def wrap(
     """The model as an ART classifier with cross-entropy, from logits where it gives no probabilities.
 
     Args:
-        kept: of one that was saved: ``loss``, a record of :func:`keras_settings.kept_loss`; and ``estimator``, with
+        kept: of one that was saved: ``loss``, a record of :func:`.settings.kept_loss`; and ``estimator``, with
             ``class``, ``channels_first`` and, for a ``KerasClassifier``, ``use_logits``.
     """
     input_shape = layers.input_shape(model) or input_shape

@@ -58,9 +58,8 @@ def kept_loss(loss: Any) -> dict[str, Any] | None:
     name = type(found).__name__ if isinstance(found, keras.losses.Loss) else getattr(found, "__name__", "")
     if found is None or vars(keras.losses).get(name) not in (found, type(found)):
         return None
-    settings = (
-        {k: v for k, v in found.get_config().items() if k != "name"} if isinstance(found, keras.losses.Loss) else {}
-    )
+    config = found.get_config() if isinstance(found, keras.losses.Loss) else {}
+    settings = {k: v for k, v in config.items() if k != "name"}
     return {"class": name, "settings": settings} if _is_flat(settings) else None
 
 

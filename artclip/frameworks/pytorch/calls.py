@@ -179,9 +179,3 @@ def _layer_name(node: Any) -> str:
 def as_array(tensor: torch.Tensor) -> np.ndarray:
     """A constant tensor in float64."""
     return tensor.detach().cpu().to(torch.float64).numpy()
-
-
-def each(value: Any, d: int) -> tuple[int, ...]:
-    """A number, or one for each of d axes, as one for each."""
-    values = tuple(int(v) for v in value) if isinstance(value, (list, tuple)) else (int(value),)
-    return values * d if len(values) == 1 else values

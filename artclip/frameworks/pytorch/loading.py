@@ -117,7 +117,7 @@ def wrap(
     """The model in eval mode as an ART classifier; the number of classes is that of its outputs, two for one output.
 
     Args:
-        kept: ``loss``, a record of :func:`torch_settings.kept_loss`, where one was saved; else it is cross-entropy.
+        kept: ``loss``, a record of :func:`.settings.kept_loss`, where one was saved; else it is cross-entropy.
     """
     if not input_shape:
         raise ValueError("a PyTorch model does not tell the shape of one input; give input_shape, as (1, 28, 28)")

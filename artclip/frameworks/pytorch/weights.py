@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from artclip import graph as G
-from artclip.frameworks.pytorch.calls import Call, Held, as_array, each, rule
+from artclip.frameworks.pytorch.calls import Call, Held, as_array, rule
 
 _BASIS = 1 << 22  # entries of a matrix that is found by running an operation on unit vectors
 
@@ -49,20 +49,21 @@ def _convolution(
     d = kernel.ndim - 2
     if len(x.shape) != d + 1:
         raise call.refused(f"a convolution over {d} axes of samples of shape {x.shape}, which has no axis of the batch")
-    dilation, shape = each(dilation, d), call.shape()
+    stride, dilation, shape = G.each(stride, d), G.each(dilation, d), call.shape()
     if isinstance(padding, str):
         if padding not in ("same", "valid"):
             raise call.unknown(f"padding={padding!r}")
         total = [(k - 1) * s * (padding == "same") for k, s in zip(kernel.shape[2:], dilation, strict=True)]
         both = tuple((t // 2, t - t // 2) for t in total)
     else:
-        both = tuple((p, p) for p in each(padding, d))
+        both = tuple((p, p) for p in G.each(padding, d))
     spatial = shape[1:] if transposed else x.shape[1:]
     if transposed:
-        both = _before_and_after(call, x.shape[1:], spatial, kernel.shape[2:], each(stride, d), both, dilation)
+        both = _before_and_after(call, x.shape[1:], spatial, kernel.shape[2:], stride, both, dilation)
     shift = 0.0 if bias is None else np.repeat(call.array(bias, "its bias"), math.prod(shape[1:]))
     return call.put(
-        G.Convolution(kernel, spatial, each(stride, d), both, dilation, int(groups), transposed, shift, live(weight)), x
+        G.Convolution(kernel, spatial, G.each(stride, d), both, dilation, int(groups), transposed, shift, live(weight)),
+        x,
     )
 
 

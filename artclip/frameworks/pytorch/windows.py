@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from artclip import graph as G
-from artclip.frameworks.pytorch.calls import PLACES, Call, Held, as_array, each, rule
+from artclip.frameworks.pytorch.calls import PLACES, Call, Held, as_array, rule
 
 _aten = torch.ops.aten
 
@@ -54,8 +54,8 @@ def _avg_pool(
     divisor_override: Any = None,
 ) -> Held:
     d = int(call.operation[-2])
-    sizes, padding = each(kernel_size, d), each(padding, d)
-    strides = each(stride, d) if stride else sizes
+    sizes, padding = G.each(kernel_size, d), G.each(padding, d)
+    strides = G.each(stride, d) if stride else sizes
 
     def matrix(i: int, n: int) -> np.ndarray:
         k, s, p = sizes[i], strides[i], padding[i]
@@ -97,11 +97,11 @@ def _max_pool(
     call: Call, /, self: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
 ) -> Any:
     d = int(call.operation.removesuffix("_with_indices")[-2])
-    sizes, shape = each(kernel_size, d), _axes(call, self, d)
-    strides = each(stride, d) if stride else sizes
+    sizes, shape = G.each(kernel_size, d), _axes(call, self, d)
+    strides = G.each(stride, d) if stride else sizes
     places = call.shape()[-d:]
     windows = []
-    for n, k, s, p, r, out in zip(shape, sizes, strides, each(padding, d), each(dilation, d), places, strict=True):
+    for n, k, s, p, r, out in zip(shape, sizes, strides, G.each(padding, d), G.each(dilation, d), places, strict=True):
         index = (np.arange(out) * s - p)[:, None] + np.arange(k) * r
         windows.append(np.where((index >= 0) & (index < n), index, -1))
     largest = _largest(call, self, windows)
@@ -132,7 +132,7 @@ def power_pool(call: Call, x: Held, p: float, size: Any, stride: Any, ceil_mode:
     if float(p) % 2:
         raise call.refused(f"a pool of powers with norm_type={p}: of an odd power of negative numbers it is no norm")
     windows = []
-    for n, k, s, out in zip(x.shape[1:], each(size, d), each(stride or size, d), call.shape()[-d:], strict=True):
+    for n, k, s, out in zip(x.shape[1:], G.each(size, d), G.each(stride or size, d), call.shape()[-d:], strict=True):
         if (out - 1) * s + k > n:
             raise call.unknown(f"a pool of powers with ceil_mode={ceil_mode}, whose last window is not whole")
         windows.append((np.arange(out) * s)[:, None] + np.arange(k))
