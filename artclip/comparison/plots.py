@@ -213,12 +213,12 @@ def _of(cell: RunResult, metric: str) -> float:
 
 def _rows(comparison: ComparisonData) -> list[tuple[list[RunResult], str, str]]:
     """The cells of each row that have figures, with colour and marker."""
-    found = []
+    rows = []
     for row in comparison.rows:
         cells = [c for c in comparison.of(row["defence"], row["net"]) if not c.error]
         if cells:
-            found.append((cells, *_look(comparison, row["net"], row["defence"])))
-    return found
+            rows.append((cells, *_look(comparison, row["net"], row["defence"])))
+    return rows
 
 
 def _look(comparison: ComparisonData, net: str, defence: str) -> tuple[str, str]:

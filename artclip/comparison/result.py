@@ -78,9 +78,9 @@ class Comparison(ComparisonData):
         """Settings, rows, and cells with history, curve and the outcome of each sample."""
         cells = []
         for c in self.cells:
-            kept = {name: a.astype(int).tolist() for name, a in c.kept.items()}
+            per_sample = {name: a.astype(int).tolist() for name, a in c.kept.items()}
             intervals = {m: wilson(v, c.samples[m]) for m, v in c.figures.items() if v is not None and m in c.samples}
-            cells.append({**c.record(), "intervals": intervals, "per_sample": kept})
+            cells.append({**c.record(), "intervals": intervals, "per_sample": per_sample})
         return {"settings": self.settings, "rows": self.rows, "notes": self.notes(), "cells": cells}
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:

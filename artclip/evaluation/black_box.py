@@ -86,8 +86,8 @@ def windows(threat: ThreatModel, max_iter: int) -> Stage:
         return rest + part * column(room / np.maximum(lengths(part, 2), 1e-30), delta)
 
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        found, labels = x.astype(np.float32), threat.labels(y)
-        loss, remaining = _margin(threat, found, labels)
+        best, labels = x.astype(np.float32), threat.labels(y)
+        loss, remaining = _margin(threat, best, labels)
         for step in range(max_iter + 1):
             index = np.flatnonzero(remaining)
             if not len(index):
@@ -97,13 +97,13 @@ def windows(threat: ThreatModel, max_iter: int) -> Stage:
                 delta /= 1 if inf else math.sqrt(x[0].size)
             else:
                 share = _FIRST / 2 ** int(np.searchsorted(_HALVED, step / max_iter))
-                delta = moved(layers(found[index].astype(np.float64) - x[index]), share)
+                delta = moved(layers(best[index].astype(np.float64) - x[index]), share)
             tried = threat.into_range(x[index] + back(delta))
             now, right = _margin(threat, tried, labels[index])
             better = now >= loss[index]
-            found[index[better]], loss[index[better]] = tried[better], now[better]
+            best[index[better]], loss[index[better]] = tried[better], now[better]
             remaining[index[better]] = right[better]
-        return found
+        return best
 
     return run
 
@@ -126,7 +126,7 @@ def nes(threat: ThreatModel, *, max_iter: int = 20, num_basis: int = 50, sigma: 
 
         def loss_gradient(self, x: np.ndarray, y: np.ndarray, **_: Any) -> np.ndarray:
             directions = self.sigma * np.random.normal(size=(self.num_basis, *x.shape[1:]))  # noqa: NPY002
-            step, found = max(1, _NUMBERS // directions.size), np.zeros(x.shape, np.float32)
+            step, gradients = max(1, _NUMBERS // directions.size), np.zeros(x.shape, np.float32)
             for i in range(0, len(x), step):
                 rows = x[i : i + step]
                 around = np.tile(directions, (len(rows), *[1] * (x.ndim - 1)))
@@ -134,8 +134,8 @@ def nes(threat: ThreatModel, *, max_iter: int = 20, num_basis: int = 50, sigma: 
                 minus, plus = (_margin(threat, side, labels)[0] for side in self._generate_samples(rows, around))
                 rises = (plus - minus).reshape(len(rows), self.num_basis)
                 rises /= np.maximum(np.abs(rises).max(1, keepdims=True), np.finfo(float).tiny)
-                found[i : i + step] = np.tensordot(rises, directions, 1)
-            return found
+                gradients[i : i + step] = np.tensordot(rises, directions, 1)
+            return gradients
 
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         box = Estimated(classifier.black_box(), num_basis, width)
@@ -162,9 +162,9 @@ def hopskipjump(threat: ThreatModel, *, max_iter: int = 20, max_eval: int = 1000
             init_eval=min(50, max_eval),
             verbose=False,
         )
-        said, starts = threat.classifier.predict(x).argmax(1), x.copy()
-        for i, label in enumerate(said):
-            others = x[said != label]
+        predicted, starts = threat.classifier.predict(x).argmax(1), x.copy()
+        for i, label in enumerate(predicted):
+            others = x[predicted != label]
             if len(others):
                 starts[i] = others[lengths(others - x[i], threat.norm).argmin()]
         return threat.into_ball(x, attack.generate(x, threat.labels(y), x_adv_init=starts))

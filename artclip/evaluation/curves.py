@@ -152,8 +152,8 @@ def noise_curve(
             draws = []
             for width in values[1:]:
                 noise = choose([f"noise:sigma={width!r}"], 2)[0]
-                found = (_broken(model, noise, everything, 2, width, seed + draw) for draw in range(nb_draws))
-                draws.append([float(1 - broken.mean()) for broken in found])
+                outcomes = (_broken(model, noise, everything, 2, width, seed + draw) for draw in range(nb_draws))
+                draws.append([float(1 - broken.mean()) for broken in outcomes])
                 progress.update()
             accuracy[model.name] = [float(model.right.mean()), *(float(np.mean(d)) for d in draws)]
             spread[model.name] = [0.0, *(float(np.std(d, ddof=1)) if len(d) > 1 else 0.0 for d in draws)]
@@ -200,13 +200,13 @@ def _chosen(attack: str, norm: float) -> AttackConfig:
 
 def _described(models: list[EvaluatedModel]) -> dict[str, Any]:
     """What all curves say of the models, the data and the machine."""
-    found = [describe(m.package) for m in models]
-    versions = {package: v for one in found for package, v in one["versions"].items()}
+    descriptions = [describe(m.package) for m in models]
+    versions = {package: v for one in descriptions for package, v in one["versions"].items()}
     return {
         "models": [m.name for m in models],
         "outputs": {m.name: m.classifier.kind for m in models},
         "batch_size": {m.name: m.classifier.batch_size for m in models},
         "data_sha256": digest(models[0].x, models[0].y),
-        **found[0],
+        **descriptions[0],
         "versions": versions,
     }

@@ -42,17 +42,17 @@ class EvaluationData:
         After an attack within the budget: after it and those before it, unless ``full`` was set; an attack that a user
         brought, noise, and changes that no norm measures always stand alone.
         """
-        found, remaining = {"clean": self.right}, self.right & ~self._fell_before
+        standing, remaining = {"clean": self.right}, self.right & ~self._fell_before
         for o in self.outcomes:
             if o.chosen.attack.in_budget:
                 remaining = remaining & ~o.broken
             if o.error:
                 continue
             if o.chosen.attack.access == NONE:  # noise may put a wrong label right
-                found[o.chosen.name] = ~o.broken
+                standing[o.chosen.name] = ~o.broken
             else:
-                found[o.chosen.name] = self.right & ~o.broken if self._alone(o) else remaining
-        return found
+                standing[o.chosen.name] = self.right & ~o.broken if self._alone(o) else remaining
+        return standing
 
     @property
     def _fell_before(self) -> np.ndarray:

@@ -98,7 +98,7 @@ def evaluate(
     chosen, seed = choose(attacks, norm), checks.seed_or_drawn(seed)
     if smaller and not any(c.attack.in_budget and c.given is None for c in chosen):
         raise ValueError(f"eps={eps!r} are several, which asks for attacks within a budget by name, as 'pgd'")
-    kept, evaluated = Cache(cache), EvaluatedModel(estimator, x, y, batch_size, name, clip_values, seed)
+    outcome_cache, evaluated = Cache(cache), EvaluatedModel(estimator, x, y, batch_size, name, clip_values, seed)
     classifier, remarks = evaluated.classifier, list(evaluated.remarks)
     if classifier.f.approximated:
         remarks.append(
@@ -127,13 +127,13 @@ def evaluate(
         key, not_cached = key_of(evaluated, classifier.batch_size, *where, about["versions"])
     fell, below = np.zeros(len(x), bool), list[tuple[float, float | None]]()
     for budget in smaller:
-        runner = evaluated.runner(norm, budget, seed, key=key, cache=kept)
+        runner = evaluated.runner(norm, budget, seed, key=key, cache=outcome_cache)
         named = [c for c in chosen if c.attack.in_budget and c.given is None]
         ran = _attack(runner, named, evaluated.right & ~fell, False, verbose)
         fell |= broken_within(ran, len(x))
         attacked = any(o.in_budget for o in ran)
         below.append((budget, float((evaluated.right & ~fell).mean()) if attacked else None))
-    runner = evaluated.runner(norm, largest, seed, key=key, cache=kept, nb_examples=_EXAMPLES)
+    runner = evaluated.runner(norm, largest, seed, key=key, cache=outcome_cache, nb_examples=_EXAMPLES)
     outcomes = _attack(runner, chosen, evaluated.right, full, verbose, fell)
     if evaluated.by_batch:
         remarks.append(
@@ -267,9 +267,9 @@ def _said(error: Exception) -> str:
 
 def _examples(evaluated: EvaluatedModel, outcomes: list[Outcome]) -> list[Example]:
     """What the attacks made of the first samples they broke."""
-    found = []
+    examples = []
     for outcome in outcomes:
         for i, example in outcome.examples.items():
             outputs = evaluated.outputs(np.stack([evaluated.x[i], example]))
-            found.append(Example(outcome.chosen.title, i, evaluated.x[i], example, int(evaluated.y[i]), *outputs))
-    return found
+            examples.append(Example(outcome.chosen.title, i, evaluated.x[i], example, int(evaluated.y[i]), *outputs))
+    return examples

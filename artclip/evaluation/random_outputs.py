@@ -25,8 +25,8 @@ def apart(first: np.ndarray, second: np.ndarray) -> float:
     same = (first == second) | (np.isnan(first) & np.isnan(second))  # infinities among them
     size = np.abs(first[np.isfinite(first)]).max(initial=1e-12)
     with np.errstate(invalid="ignore"):
-        found = float(np.nan_to_num(np.abs(np.where(same, 0, first - second)), nan=np.inf).max() / size)
-    return found if found > _CLEAR else 0.0
+        share = float(np.nan_to_num(np.abs(np.where(same, 0, first - second)), nan=np.inf).max() / size)
+    return share if share > _CLEAR else 0.0
 
 
 def is_random(outputs: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> bool:

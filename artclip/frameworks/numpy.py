@@ -69,12 +69,12 @@ class NumpyFunction(Function):
         direction = self._rng.standard_normal(x.shape)
         direction *= self._step / np.linalg.norm(direction)
         slopes = (self.forward(x + direction) - self.forward(x - direction))[0] / 2
-        said = gradient.reshape(len(outputs), -1) @ direction.ravel()
+        along = gradient.reshape(len(outputs), -1) @ direction.ravel()
 
         def off(s: np.ndarray) -> float:
             return float(np.abs(s - slopes).max())
 
-        return off(said * outputs) < 0.05 * float(np.abs(slopes).max()) < 0.5 * off(said)
+        return off(along * outputs) < 0.05 * float(np.abs(slopes).max()) < 0.5 * off(along)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         outputs = np.asarray(self.estimator.predict(x.astype(self.dtype)), dtype=np.float64)

@@ -165,24 +165,24 @@ def fitted_scaling(preprocessing: Any, input_shape: tuple[int, ...], channels_fi
 def _broadcastable(name: str, value: Any, input_shape: tuple[int, ...], channels_first: bool) -> np.ndarray:
     """A number of shape (), or an array of as many axes as a batch has."""
     try:
-        found = np.asarray(value, np.float32)
+        array = np.asarray(value, np.float32)
     except (TypeError, ValueError):
         raise ValueError(f"{name}={value!r} is neither a number nor an array of numbers") from None
-    if not np.isfinite(found).all():
+    if not np.isfinite(array).all():
         raise ValueError(f"{name}={value!r} must be finite")
-    if found.ndim == 0:
-        return found
-    if found.ndim == 1 and len(input_shape) > 1:
+    if array.ndim == 0:
+        return array
+    if array.ndim == 1 and len(input_shape) > 1:
         for axis in (0, -1) if channels_first else (-1, 0):
-            if len(found) == input_shape[axis]:
+            if len(array) == input_shape[axis]:
                 shape = [1] * len(input_shape)
-                shape[axis] = len(found)
-                return found.reshape(1, *shape)
+                shape[axis] = len(array)
+                return array.reshape(1, *shape)
     batch = (1, *input_shape)
-    padded: tuple[int, ...] = (1,) * (len(batch) - found.ndim) + found.shape
+    padded: tuple[int, ...] = (1,) * (len(batch) - array.ndim) + array.shape
     if len(padded) > len(batch) or any(n not in (1, batch[i]) for i, n in enumerate(padded)):
         raise ValueError(
-            f"{name} has shape {found.shape}, which does not fit inputs of shape {input_shape}; give one number, one "
+            f"{name} has shape {array.shape}, which does not fit inputs of shape {input_shape}; give one number, one "
             "for each channel, or an array of that shape"
         )
-    return found.reshape(padded)
+    return array.reshape(padded)

@@ -218,10 +218,10 @@ def _largest(matrices: np.ndarray, least: np.ndarray, enough: np.ndarray) -> np.
 
 
 def _largest_of_all(matrices: np.ndarray, least: float, enough: float) -> float:
-    found = _by_powers(matrices)
-    if found.max() >= enough:
-        return float(found.max())
-    for matrix in matrices[np.argsort(found)[::-1]]:  # the steepest first: the others then need a proof alone
+    estimates = _by_powers(matrices)
+    if estimates.max() >= enough:
+        return float(estimates.max())
+    for matrix in matrices[np.argsort(estimates)[::-1]]:  # the steepest first: the others then need a proof alone
         gram = gram_of(matrix)
         if least == 0 or not is_below(gram, least**2 * (1 + _SLACK)):
             least = max(least, math.sqrt(largest_eigenvalue(gram)))
@@ -235,12 +235,12 @@ def _by_powers(matrices: np.ndarray) -> np.ndarray:
     adjoints = np.conj(np.swapaxes(matrices, 1, 2))
     rng = np.random.default_rng(0)
     v = rng.standard_normal((1, matrices.shape[2], 1)) + 0j
-    found = np.zeros(len(matrices))
+    values = np.zeros(len(matrices))
     for _ in range(_POWERS):
         u = matrices @ (v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), np.finfo(float).tiny))
-        found = np.linalg.norm(u, axis=(1, 2))
+        values = np.linalg.norm(u, axis=(1, 2))
         v = adjoints @ u
-    return found
+    return values
 
 
 def dilated(kernel: np.ndarray, dilation: Shape) -> np.ndarray:

@@ -136,21 +136,21 @@ def _joined(first: Part, second: Part, size: int, between: int, outputs: int) ->
         return second
     if isinstance(second, Gather) and second.index is None:
         return _shifted(first, first.shift, second.shift, between)
-    found: Part | None = None
+    joined: Part | None = None
     if isinstance(first, Scale) and isinstance(second, Scale):
         factors = np.asarray(first.factors) * second.factors
-        found = replace(second, factors=factors) if _fit(first.factors, second.factors) else None
+        joined = replace(second, factors=factors) if _fit(first.factors, second.factors) else None
     elif isinstance(first, Scale):
-        found = _scaled(second, np.broadcast_to(first.factors, (between,)), outputs, before=True)
+        joined = _scaled(second, np.broadcast_to(first.factors, (between,)), outputs, before=True)
     elif isinstance(second, Scale):
-        found = _scaled(first, np.broadcast_to(second.factors, (outputs,)), between, before=False)
+        joined = _scaled(first, np.broadcast_to(second.factors, (outputs,)), between, before=False)
     elif isinstance(first, Kronecker) and isinstance(second, Kronecker):
-        found = _along_axes(first, second)
-    if found is None:
+        joined = _along_axes(first, second)
+    if joined is None:
         return None
     shift = np.broadcast_to(np.asarray(first.shift, dtype=np.float64), (between,))
     none = not np.any(shift) and not np.any(second.shift)
-    return replace(found, shift=0.0 if none else second.apply(shift[None])[0])
+    return replace(joined, shift=0.0 if none else second.apply(shift[None])[0])
 
 
 def is_circular(pad: Any, convolution: Any) -> bool:

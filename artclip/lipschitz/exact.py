@@ -216,12 +216,12 @@ class _Whole:
                     units.append(unit)
             key = pattern[:end].tobytes()
             if key not in self._held:
-                found, contradiction = rational.interior(_reduced(rows, len(columns)), self._tick)
-                if found is None:
+                point, contradiction = rational.interior(_reduced(rows, len(columns)), self._tick)
+                if point is None:
                     contrary = [unit for unit, share in zip(units, contradiction, strict=True) if share]
                     before = self._ends[np.searchsorted(self._ends, max(contrary), side="right") - 1]
                     return None, [*range(before), *(unit for unit in contrary if unit >= before)]
-                self._held[key] = found
+                self._held[key] = point
             x = self._held[key]
         at = np.zeros(self._chain.inputs)
         at[taken] = [_nearest(entry) for entry in x]

@@ -119,9 +119,9 @@ def _einsum(call: Call, equation: str, constant: Any) -> Tensor:
     plain = len(ours) == rank and all(len(set(t)) == len(t) for t in (ours, theirs, after)) and "..." not in theirs
     if not arrow or not plain or shared or after[:1] != ours[0] or not set(summed) <= set(theirs) or not summed:
         raise call.unknown(f"the equation {equation!r} of a tensor and a constant")
-    kept = [c for c in after[1:] if c in ours]
+    both = [c for c in after[1:] if c in ours]
     x = call.x
-    x = call.net.picked(f"{call.name} (order)", x, x.index.transpose([ours.index(c) - 1 for c in kept + summed]), False)
+    x = call.net.picked(f"{call.name} (order)", x, x.index.transpose([ours.index(c) - 1 for c in both + summed]), False)
     sizes = dict(zip(theirs, constant.shape, strict=True))
     outputs = math.prod(sizes[c] for c in added)
     gone = [c for c in theirs if c not in added and c not in summed]  # summed over in the constant alone
@@ -137,10 +137,10 @@ def _einsum(call: Call, equation: str, constant: Any) -> Tensor:
         kernel = Kernel(constant.sum(axes).transpose([left.index(c) for c in added + summed]).reshape(outputs, -1))
     else:
         kernel = Kernel.of(call, constant, arranged)
-    flat = Tensor(x.place, (*x.shape[: len(kept)], math.prod(x.shape[len(kept) :])))
+    flat = Tensor(x.place, (*x.shape[: len(both)], math.prod(x.shape[len(both) :])))
     y = _multiplied(call, flat, kernel)
     y = Tensor(y.place, (*y.shape[:-1], *(sizes[c] for c in added)))
-    order = [(kept + added).index(c) for c in after[1:]]
+    order = [(both + added).index(c) for c in after[1:]]
     return call.net.picked(f"{call.name} (order)", y, y.index.transpose(order), False)
 
 

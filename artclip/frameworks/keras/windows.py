@@ -33,12 +33,12 @@ def _places(call: Call) -> list[np.ndarray]:
     """For each spatial axis the entries of each window, (windows, entries), -1 where there is none."""
     sizes = _sizes(call)
     pool = G.each(call["pool_size"], len(sizes))
-    around, found = window(call, sizes, pool), []
+    around, windows = window(call, sizes, pool), []
     for n, k, s, (before, after) in zip(sizes, pool, around["stride"], around["padding"], strict=True):
         first = np.arange((n + before + after - k) // s + 1)[:, None] * s - before
         at = first + np.arange(k)
-        found.append(np.where((at >= 0) & (at < n), at, -1))
-    return found
+        windows.append(np.where((at >= 0) & (at < n), at, -1))
+    return windows
 
 
 def _maximum(call: Call, places: list[np.ndarray]) -> Tensor:
@@ -120,7 +120,7 @@ def _matrices(call: Call, thin: bool = False) -> dict[int, np.ndarray]:
     Args:
         thin: whether one entry along the other axes will do.
     """
-    found, sizes = {}, _sizes(call)
+    matrices, sizes = {}, _sizes(call)
     for i, (axis, n) in enumerate(zip(_axes(call), sizes, strict=True)):
         others = [1 if thin else m for m in sizes]
         if n * math.prod(others) * (n if thin else 1) > 4 * MOST:
@@ -128,8 +128,8 @@ def _matrices(call: Call, thin: bool = False) -> dict[int, np.ndarray]:
         one = np.eye(n).reshape([n, *(n if a == i else 1 for a in range(len(sizes))), 1])
         outputs = _run(call, np.broadcast_to(one, [n, *others[:i], n, *others[i + 1 :], 1]))[..., 0]
         outputs = np.moveaxis(outputs, i + 1, -1)
-        found[axis] = outputs.reshape(n, -1, outputs.shape[-1])[:, 0].T
-    return found
+        matrices[axis] = outputs.reshape(n, -1, outputs.shape[-1])[:, 0].T
+    return matrices
 
 
 def _checked(call: Call, y: Tensor) -> Tensor:

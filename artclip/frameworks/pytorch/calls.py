@@ -139,10 +139,10 @@ class Call:
 
     def axis(self, axis: int, rank: int) -> int:
         """An axis of a tensor as one of a sample, which has ``rank`` axes."""
-        found = int(axis) % (rank + 1)
-        if found == 0:
+        place = int(axis) % (rank + 1)
+        if place == 0:
             raise self.refused(f"{self.operation} goes over the axis of the batch, so it mixes samples")
-        return found - 1
+        return place - 1
 
     def axes(self, axes: Any, rank: int) -> list[int]:
         """Several of them; no list, or an empty one, stands for all."""

@@ -217,12 +217,12 @@ class TorchEstimator(TorchFunction, Trainable):
 
     def weights(self) -> list[torch.Tensor]:
         transposed = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-        found = []
+        matrices = []
         for module in self.module.modules():
             weight = getattr(module, "weight", None)
             if isinstance(weight, torch.Tensor) and weight.requires_grad and weight.ndim >= 2:
-                found.append((weight.transpose(0, 1) if isinstance(module, transposed) else weight).flatten(1))
-        return found
+                matrices.append((weight.transpose(0, 1) if isinstance(module, transposed) else weight).flatten(1))
+        return matrices
 
     def matmul(self, a: torch.Tensor, b: torch.Tensor, transpose: bool = False) -> torch.Tensor:
         with torch.autocast(self.device.type, enabled=False):  # products of weights, which need their digits

@@ -90,16 +90,16 @@ def load(path: str, trust: bool) -> LoadedModel:
         warnings.warn(f"{path} was exported in train mode, so its dropout draws; export model.eval()", stacklevel=2)
     size, exact = _most(program, image.shape[0]), isinstance(image.shape[0], int)
     shape = tuple(n if isinstance(n, int) else 0 for n in image.shape[1:])
-    found = Program(program.module(), size, exact, image.dtype)
+    model = Program(program.module(), size, exact, image.dtype)
     if exact and size is not None:
-        found = for_any_batch(found, lambda: loosened(program, size), shape)
-    if found.size is not None and found.exact:
+        model = for_any_batch(model, lambda: loosened(program, size), shape)
+    if model.size is not None and model.exact:
         warnings.warn(
             f"{path} takes batches of {size} alone, so it runs in slices of that; exported with "
             "dynamic_shapes=({0: torch.export.Dim('n')},) it is faster",
             stacklevel=2,
         )
-    return LoadedModel(found, shape)
+    return LoadedModel(model, shape)
 
 
 def _most(program: Any, batch: Any) -> int | None:
@@ -121,14 +121,14 @@ def checked(path: Path) -> io.BytesIO:
         ModelFileError: it is no such archive; :class:`~artclip.safety.Untrusted` where it holds more than that.
     """
     copy = io.BytesIO()
-    with archive(path) as file, zipfile.ZipFile(copy, "w") as kept:
+    with archive(path) as file, zipfile.ZipFile(copy, "w") as written:
         if not any(_GRAPHS.fullmatch(name) for name in file.namelist()):
             raise ModelFileError(
                 f"{path} is no program of torch.export; write it with torch.export.save(program, FILE)"
             )
         for name in file.namelist():
             if not _EXTRAS.fullmatch(name):
-                kept.writestr(name, _checked_member(path, name, file.read(name)))
+                written.writestr(name, _checked_member(path, name, file.read(name)))
     copy.seek(0)
     return copy
 

@@ -181,8 +181,8 @@ class TorchFunction(Function):
         return buffers_kept(self.module)
 
     def tensor(self, array: Any) -> torch.Tensor:
-        found = array if isinstance(array, torch.Tensor) else as_tensor(np.asarray(array))
-        return found.to(self.device, self.dtype, non_blocking=True)
+        tensor = array if isinstance(array, torch.Tensor) else as_tensor(np.asarray(array))
+        return tensor.to(self.device, self.dtype, non_blocking=True)
 
     def host(self, x: Any) -> Any:
         if not isinstance(x, torch.Tensor):

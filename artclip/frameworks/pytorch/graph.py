@@ -90,14 +90,14 @@ def of_estimator(f: Any, halves: bool = False) -> G.LayerGraph:
 @contextmanager
 def _untouched(module: nn.Module) -> Iterator[None]:
     """Inside, the module is in eval mode; afterwards it has the modes, attributes and buffers that it had."""
-    found = [(vars(m), dict(vars(m)), list(_containers(vars(m)))) for m in module.modules()]
+    states = [(vars(m), dict(vars(m)), list(_containers(vars(m)))) for m in module.modules()]
     with buffers_kept(module):
         try:
             for m in module.modules():
                 m.training = False
             yield
         finally:
-            for attributes, before, containers in found:
+            for attributes, before, containers in states:
                 attributes.clear()
                 attributes.update(before)
                 for container, entries in containers:
@@ -138,9 +138,9 @@ _CAUSES = {
 
 def _why(error: Exception) -> str:
     """What kept a model from being read, in words of its author, if it is known."""
-    said = str(error).strip()
-    known = next((cause for sign, cause in _CAUSES.items() if sign in said), None)
-    return known or f"torch.export says {next(iter(said.splitlines()), type(error).__name__)}"
+    message = str(error).strip()
+    known = next((cause for sign, cause in _CAUSES.items() if sign in message), None)
+    return known or f"torch.export says {next(iter(message.splitlines()), type(error).__name__)}"
 
 
 def _writes(node: Any) -> bool:

@@ -222,8 +222,8 @@ def _over_all(call: Call, /, self: Any, dtype: Any) -> Held:
 
 def _rows(x: Held, axes: Sequence[int]) -> np.ndarray:
     """Indices of the entries that lie along axes, a row for each place on the others."""
-    kept = [i for i in range(len(x.shape)) if i not in axes]
-    return x.index.transpose(*kept, *axes).reshape(-1, math.prod(x.shape[i] for i in axes))
+    others = [i for i in range(len(x.shape)) if i not in axes]
+    return x.index.transpose(*others, *axes).reshape(-1, math.prod(x.shape[i] for i in axes))
 
 
 @rule("amax.default", "amin.default", "max.dim", "min.dim")

@@ -58,9 +58,9 @@ def _optimizer(optimizer: Any) -> Any:
 
 def _group(group: dict[str, Any]) -> dict[str, Any]:
     left_out = {*_NOT_SETTINGS, *_HOW, *(("momentum", "betas") if "max_momentum" in group else ())}
-    found = {name: value for name, value in group.items() if name not in left_out}
-    found["lr"] = group.get("initial_lr", group.get("lr"))  # schedulers move the other
-    return {k: plain(v.item() if isinstance(v, torch.Tensor) else v) for k, v in found.items()}
+    settings = {name: value for name, value in group.items() if name not in left_out}
+    settings["lr"] = group.get("initial_lr", group.get("lr"))  # schedulers move the other
+    return {k: plain(v.item() if isinstance(v, torch.Tensor) else v) for k, v in settings.items()}
 
 
 def kept_loss(loss: Any) -> dict[str, Any] | None:

@@ -71,13 +71,13 @@ def _before_and_after(
     call: Call, inputs: Any, outputs: Any, sizes: Any, stride: Any, padding: Any, dilation: Any
 ) -> tuple[tuple[int, int], ...]:
     """Padding for which a kernel has as many places on the outputs of a transposed convolution as there are inputs."""
-    found = []
+    paddings = []
     for m, n, k, s, (p, _), d in zip(inputs, outputs, sizes, stride, padding, dilation, strict=True):
         most = s * m + (k - 1) * d - n - p  # that after the image, with which there is no place for one more
         if most < 0:
             raise call.unknown("a transposed convolution whose output_padding is as large as padding and stride")
-        found.append((p, min(p, most)))
-    return tuple(found)
+        paddings.append((p, min(p, most)))
+    return tuple(paddings)
 
 
 # --- products with constants

@@ -29,8 +29,8 @@ def _by_axis(call: Call, x: Held, d: int, matrix: Callable[[int, int], np.ndarra
     """A matrix (outputs, inputs) along each of the last d axes: of the axis, and its size."""
     sizes = _axes(call, x, d)
     matrices = [matrix(i, n) for i, n in enumerate(sizes)]
-    kept = len(x.shape) - d
-    return call.put(G.Kronecker(x.shape, (*[None] * kept, *matrices)), x)
+    nb_before = len(x.shape) - d
+    return call.put(G.Kronecker(x.shape, (*[None] * nb_before, *matrices)), x)
 
 
 def _columns(run: Callable[[torch.Tensor], torch.Tensor], n: int) -> np.ndarray:
