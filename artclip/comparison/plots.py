@@ -71,7 +71,8 @@ def _image_rows(comparison: ComparisonData, figure: Any, cells: list[RunResult],
     """For each cell its axes, below its name, and the cell."""
     parts = figure.subfigures(len(cells), 1, squeeze=False)[:, 0]
     for part, cell in zip(parts, cells, strict=True):
-        part.suptitle(_label(comparison, cell), x=0.01, ha="left", fontsize=10, fontweight="bold")
+        name = short(comparison.title({"net": cell.net, "defence": cell.defence}), 24)
+        part.suptitle(name, x=0.01, ha="left", fontsize=10, fontweight="bold")
         yield part.subplots(1, columns, squeeze=False)[0], cell
 
 
@@ -231,10 +232,6 @@ def _look(comparison: ComparisonData, net: str, defence: str) -> tuple[str, str]
 
 def _first_cells(comparison: ComparisonData) -> list[RunResult]:
     return [cells[0] for cells, *_ in _rows(comparison)]
-
-
-def _label(comparison: ComparisonData, cell: RunResult) -> str:
-    return short(comparison.title({"net": cell.net, "defence": cell.defence}), 24)
 
 
 #: Figures of a report by name.

@@ -135,7 +135,8 @@ def _joined(first: Part, second: Part, size: int, between: int, outputs: int) ->
     if is_identity(first) and size == between:
         return second
     if isinstance(second, Gather) and second.index is None:
-        return _shifted(first, first.shift, second.shift, between)
+        moved = np.any(second.shift)
+        return replace(first, shift=np.broadcast_to(first.shift + second.shift, (between,))) if moved else first
     joined: Part | None = None
     if isinstance(first, Scale) and isinstance(second, Scale):
         factors = np.asarray(first.factors) * second.factors
@@ -184,10 +185,6 @@ def _circular_bounds(convolution: Convolution, p: float) -> Bounds:
 def is_identity(operation: Any) -> bool:
     """Whether it gives out what it takes in."""
     return isinstance(operation, Gather) and operation.index is None and not np.any(operation.shift)
-
-
-def _shifted(operation: Part, first: np.ndarray | float, second: np.ndarray | float, size: int) -> Part:
-    return replace(operation, shift=np.broadcast_to(np.asarray(first) + second, (size,)) if np.any(second) else first)
 
 
 def _fit(*arrays: np.ndarray) -> bool:

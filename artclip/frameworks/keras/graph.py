@@ -150,7 +150,7 @@ class _Reader(Net):
         call = Call(op, self._named(op), {}, dtype if dtype in _FULL else "float32", self)
         if _root(type(op)) != "keras" or _patched(op):  # whatever it derives from, it may do anything
             raise call.unknown()
-        if getattr(op, "quantization_mode", None) or getattr(_policy(op), "quantization_mode", None):
+        if any(getattr(of, "quantization_mode", None) for of in (op, getattr(op, "dtype_policy", None))):
             raise call.refused("it is quantized, and rounding is not Lipschitz")
         self._check_precision(op)
         rule = _rule_of(call)
@@ -187,10 +187,6 @@ class _Reader(Net):
                 "arithmetic would not hold for what predict computes. Use float32, or lipschitz_lower_bound"
             )
         raise Refusal(f"{name}: it computes in {dtype}, and rounding is not Lipschitz")
-
-
-def _policy(op: Any) -> Any:
-    return getattr(op, "dtype_policy", None)
 
 
 def _rule_of(call: Call) -> Rule:
