@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from artclip.graph.circulant import circular_norm_bounds
+from artclip.graph.convolution_norm import circular_norm_bounds
 from artclip.graph.linear import Convolution, Dense, Gather, Kronecker, Scale, norm_bounds, product_bounds
 from artclip.graph.matrix_norms import EPS, Bounds, last, product_of
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from artclip.graph.circulant import Padding, Shape, dilated, spaced, spectral_norm
+from artclip.graph.convolution_norm import Padding, Shape, dilated, spaced, spectral_norm
 from artclip.graph.matrix_norms import largest_singular_values
 
 __all__ = ["absolute_norm", "adjoint", "apply", "dilated", "largest_singular_values", "matrix", "spectral_norm"]

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from artclip.graph import circulant, convolution
-from artclip.graph.circulant import Padding, Shape
+from artclip.graph import convolution, convolution_norm
+from artclip.graph.convolution_norm import Padding, Shape
 from artclip.graph.matrix_norms import EPS, Bounds, last, product_of, spectral_bounds
 from artclip.graph.nodes import Live
 from artclip.norms import dual_norm
@@ -138,7 +138,7 @@ class Convolution:
         cheap = math.prod(map(math.sqrt, absolute)) * (1 + 2 * self.kernel.size * EPS)
         small, large = sorted((self._inputs() // self.groups, self._outputs() // self.groups))
         exact = small * large <= _EXACT and self.groups * small**2 * (large + 8 * small) <= _EXACT_COST
-        torus = circulant.spectral_norm_bounds(self.kernel, *self._geometry, self.groups)
+        torus = convolution_norm.spectral_norm_bounds(self.kernel, *self._geometry, self.groups)
         for bound, cost in self._exact_bounds() if exact else torus:
             yield min(cheap, bound), cost
 
