@@ -81,7 +81,7 @@ def _panel(draw: Callable[[Any, ComparisonData], None]) -> Callable[[ComparisonD
 
 @styled
 def _panels(comparison: ComparisonData, *draw: Callable[[Any, ComparisonData], None]) -> Any:
-    rows = [row for row in comparison.rows if not row["error"]]
+    rows = [row for row in comparison.rows if row["nb_seeds"]]
     if not rows:
         raise ValueError("no training succeeded, so there is nothing to show")
     ncols = 2 if len(draw) == 1 else 4
@@ -100,7 +100,7 @@ def _panels(comparison: ComparisonData, *draw: Callable[[Any, ComparisonData], N
 
 
 def _draw_cost(axes: Any, comparison: ComparisonData) -> None:
-    rows = [row for row in comparison.rows if not row["error"] and row.get("worst", {}).get("mean") is not None]
+    rows = [row for row in comparison.rows if row.get("worst", {}).get("mean") is not None]
     metric = next((m for m in ("gradients", "cpu_cost") if all(row.get(m, {}).get("mean") for row in rows)), None)
     if not rows or metric is None:
         raise ValueError("there is no worst case, or no cost, to show")
@@ -234,7 +234,8 @@ def _first_cells(comparison: ComparisonData) -> list[RunResult]:
 
 
 def _label(comparison: ComparisonData, cell: RunResult) -> str:
-    return short(comparison.title({"net": cell.net, "defence": cell.defence}), 24)
+    row = next(row for row in comparison.rows if (row["net"], row["defence"]) == (cell.net, cell.defence))
+    return short(comparison.title(row), 40)
 
 
 #: Figures of a report by name.
