@@ -10,6 +10,7 @@ from artclip.comparison.data import ComparisonData
 from artclip.comparison.plots import plot_comparison
 from artclip.comparison.report import comparison_page
 from artclip.comparison.significance import Best, best
+from artclip.extras import how_to_install
 from artclip.reporting.intervals import wilson
 from artclip.reporting.records import as_json, written
 
@@ -72,7 +73,7 @@ class Comparison(ComparisonData):
         try:
             import pandas
         except ImportError:
-            raise ImportError("pandas is not installed; pip install 'artclip[report]'") from None
+            raise ImportError(f"pandas is not installed; {how_to_install('pandas', 'report')}") from None
         return pandas.DataFrame.from_records(table.records(self))
 
     def to_dict(self) -> dict[str, Any]:
