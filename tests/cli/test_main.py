@@ -222,6 +222,8 @@ def test_attacks_are_listed(capsys):
     from artclip.evaluation.attacks import ATTACKS
 
     assert all(f"\n{name} " in text for name in ATTACKS)
+    assert all(f" {attack.paper}\n" in text for attack in ATTACKS.values())
+    assert max(map(len, text.splitlines())) <= 100
     assert main(["attacks", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["attacks"]) == len(ATTACKS)
 
