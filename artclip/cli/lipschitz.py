@@ -62,11 +62,11 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps({"lower": lower.to_dict(), "upper": upper and upper.to_dict(), "no upper": why}, indent=1))
         return
-    print(f"{lower}   {lower.seconds:.1f} s, pair {_distance(lower):.3g} apart")
+    print(f"{lower}\n        {lower.seconds:.1f} s, pair {_distance(lower):.3g} apart")
     if upper is None:
         print(f"no upper bound: {why}")
     else:
-        print(f"{upper}   {upper.seconds:.1f} s")
+        print(f"{upper}\n        {upper.seconds:.1f} s")
         print(f"upper / lower  {upper.value / lower.value:.3g}")
         for name, factor in upper.layers or []:
             print(f"  {factor:10.4g}  {name}")

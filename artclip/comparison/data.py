@@ -47,6 +47,7 @@ class ComparisonData:
         row: dict[str, Any] = {
             "net": net,
             "defence": defence,
+            "nb_seeds": len(good),
             "error": "; ".join(errors),
             "signs": {name: signs.count(name) for name in dict.fromkeys(signs)},
             "doubtful": any(c.doubtful for c in good),
@@ -127,9 +128,10 @@ class ComparisonData:
         elif any(not row["error"] for row in self.rows):
             lines.append("There is no worst case: no attack ran within the budget.")
         if len(self.rows) > 1:
+            whole = " of which no training failed" * any(0 < row["nb_seeds"] < self.nb_seeds for row in self.rows)
             lines.append(
-                "Bold: above every other row, by a paired test on the same samples and seeds (p < 0.05 after Holm's "
-                "adjustment for the number of rows). No bold: these samples and seeds do not tell."
+                f"Bold: above every other row{whole}, by a paired test on the same samples and seeds (p < 0.05 after "
+                "Holm's adjustment for the number of rows). No bold: these samples and seeds do not tell."
             )
         lines.append(
             "Gradients ×: inputs through which gradients were taken, for each sample and epoch. CPU ×: CPU seconds of "
@@ -149,8 +151,13 @@ class ComparisonData:
         return lines
 
     def title(self, row: dict[str, Any]) -> str:
-        """The defence of a row, with the net where there are several."""
-        return f"{row['defence']} ({row['net']})" if self.many_nets else str(row["defence"])
+        """The defence of a row, with the net where there are several, and :meth:`seeds_mark`."""
+        net = f" ({row['net']})" if self.many_nets else ""
+        return f"{row['defence']}{net}{self.seeds_mark(row)}"
+
+    def seeds_mark(self, row: dict[str, Any]) -> str:
+        """`` (2 of 3 seeds)`` where the figures of a row are of some seeds only, since the other trainings failed."""
+        return f" ({row['nb_seeds']} of {self.nb_seeds} seeds)" if 0 < row["nb_seeds"] < self.nb_seeds else ""
 
     def has(self, metric: str) -> bool:
         """Whether a row has this figure."""

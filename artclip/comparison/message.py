@@ -24,7 +24,8 @@ def message(comparison: ComparisonData) -> str:
     clip, standard, adversarial = (chosen.get(kind) for kind in ("clip", "standard", "adversarial"))
     if clip is None:
         best = max(rows, key=lambda row: row["worst"]["mean"])
-        return f"{comparison.title(best)} has the highest worst case, {_worst(best)}, for {cost(best)}"
+        has = "has the highest worst case," if len(rows) > 1 else "has a worst case of"
+        return f"{comparison.title(best)} {has} {_worst(best)}, for {cost(best)}"
     name, worst = f"CLIP ({comparison.title(clip)})", f"worst case of {_worst(clip)}"
     if standard is None:
         sentence = f"{name} has a {worst}"

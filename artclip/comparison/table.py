@@ -89,7 +89,7 @@ def cells(comparison: ComparisonData, intervals: bool = False) -> tuple[list[str
     lines = []
     for row in comparison.rows:
         line = [(row["net"], False)] if many else []
-        line.append((row["defence"], False))
+        line.append((row["defence"] + comparison.seeds_mark(row), False))
         line += [(c.cell(row.get(c.metric), intervals), row is clear.get(c.metric)) for c in chosen]
         line.append((signs(row), False))
         lines.append(line)
@@ -127,6 +127,7 @@ def short(comparison: ComparisonData, intervals: bool = False) -> list[str]:
         longest += 1
     for row in comparison.rows:
         texts = [text_cell(shortened(row[name], longest)) for name in titles[:names]]
+        texts[-1] += comparison.seeds_mark(row)
         for c in chosen:
             summary = row.get(c.metric)
             figure = c.cell(summary and {**summary, "std": summary["std"] if c.best else None}, intervals)
@@ -172,13 +173,14 @@ def _latex(text: str) -> str:
 
 
 def records(comparison: ComparisonData) -> list[dict[str, Any]]:
-    """One flat dict a row: net, defence, and for each metric its mean and, with more seeds, its standard deviation.
+    """One flat dict a row: net, defence, of how many seeds its figures are, and for each metric its mean.
 
-    Accuracies come with the ends of their 95 % interval, as ``worst_low`` and ``worst_high``.
+    With more seeds there is its standard deviation too, as ``worst_std``; accuracies come with the ends of their 95 %
+    interval, as ``worst_low`` and ``worst_high``.
     """
     flat_rows = []
     for row in comparison.rows:
-        record: dict[str, Any] = {"net": row["net"], "defence": row["defence"]}
+        record: dict[str, Any] = {"net": row["net"], "defence": row["defence"], "nb_seeds": row["nb_seeds"]}
         for c in columns(comparison):
             figure = row.get(c.metric) or {"mean": None, "std": None}
             record[c.metric] = figure["mean"]

@@ -14,6 +14,7 @@ from artclip.evaluation.outputs import labels_of, output_kind
 from artclip.frameworks import Function, function_of, output_activation_of
 from artclip.frameworks.class_labels import as_columns
 from artclip.frameworks.one_output import OneOutput, how_read
+from artclip.reporting.text import wrapped
 
 _LOOKED_AT = 500  # samples
 _ROWS = 64
@@ -68,8 +69,8 @@ class Preflight:
             f"outputs         {self.nb_classes} classes, {self.outputs}",
             f"mode            eval{mode}",
         ]
-        lines += [f"remark          {r}" for r in self.remarks]
-        return "\n".join([*lines, *(f"likely mistake  {m}" for m in self.mistakes)])
+        more = [*wrapped(self.remarks, "remark          "), *wrapped(self.mistakes, "likely mistake  ")]
+        return "\n".join([*lines, *more])
 
 
 def preflight(estimator: Any, x: np.ndarray, y: np.ndarray) -> Preflight:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from artclip.extras import how_to_install
 from artclip.frameworks import global_random
 from artclip.frameworks.base import Function
 from artclip.frameworks.check import check, predicted, refuse_approximated, refuse_defences
@@ -213,7 +214,7 @@ def default_framework() -> str:
         if find_spec(package) is not None:
             return name
     raise ImportError(
-        "neither PyTorch nor TensorFlow is installed; pip install 'artclip[torch]' or 'artclip[tensorflow]'"
+        f"neither PyTorch nor TensorFlow is installed; {how_to_install('torch', 'torch')} or 'tensorflow'"
     )
 
 
@@ -221,7 +222,7 @@ def require(framework: str) -> None:
     """Raise ``ImportError``, with what to install, if a framework of :data:`FRAMEWORKS` is not there."""
     package, title, _ = FRAMEWORKS[framework]
     if find_spec(package) is None:
-        raise ImportError(f"{title} is not installed; pip install 'artclip[{framework}]'")
+        raise ImportError(f"{title} is not installed; {how_to_install(package, framework)}")
 
 
 def models_of(framework: str) -> Any:

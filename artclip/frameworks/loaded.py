@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from artclip.extras import how_to_install
+
 _LONGEST = 300  # characters of an error of a library
 
 
@@ -43,4 +45,5 @@ def library(name: str, extra: str) -> Any:
     try:
         return import_module(name)
     except Exception as error:  # torchvision, beside a torch it was not made for, raises RuntimeError
-        raise ImportError(f"{name} cannot be imported ({error}); pip install 'artclip[{extra}]'") from error
+        package = name.partition(".")[0]
+        raise ImportError(f"{name} cannot be imported ({error}); {how_to_install(package, extra)}") from error
