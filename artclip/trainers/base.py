@@ -16,7 +16,7 @@ from artclip.frameworks import Trainable, trainable_of
 from artclip.hashing.digests import digest
 from artclip.trainers import before_fit
 from artclip.trainers import checkpoint as checkpoints
-from artclip.trainers.accuracy import DeployedAccuracy, faults
+from artclip.trainers.accuracy import DeployedAccuracy, faults, is_held
 from artclip.trainers.batches import ArrayBatches, Batches, GeneratorBatches
 from artclip.trainers.controllers import Controller, controller
 from artclip.trainers.fit import Fit
@@ -256,7 +256,9 @@ class RegularizedTrainer(Trainer, abc.ABC):
     def _say_how_it_ended(self, accuracy: DeployedAccuracy, history: list[Record], is_main_process: bool) -> None:
         self.deployed_accuracy = accuracy.now()
         self.notes = faults(self._controller, self.deployed_accuracy, history)
-        for note in self.notes if is_main_process else ():
+        # That λ still moves is no fault of a model that holds the target.
+        missed = self._controller.at_bound or not is_held(self._controller, self.deployed_accuracy)
+        for note in self.notes if missed and is_main_process else ():
             warnings.warn(note, RuntimeWarning, stacklevel=4)
 
     def _score(self, record: Record) -> tuple[float, float]:

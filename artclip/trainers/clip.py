@@ -94,7 +94,8 @@ class CLIPTrainer(RegularizedTrainer):
             target.
         deployed_accuracy: that of the model with which the last ``fit`` ended, on up to 4096 samples; ``None`` without
             a target.
-        notes: what keeps the target from being held, as sentences: λ at its bound, λ still moving.
+        notes: what keeps the target from being held, as sentences: λ at its bound, λ still moving. They are warnings
+            too where the target is missed by more than two points, or λ is at its bound.
 
     Raises:
         TypeError: the classifier is not one that artclip can train.
