@@ -193,6 +193,14 @@ class Function(abc.ABC):
     def precision(self) -> float:
         """Machine epsilon of the model's dtype."""
 
+    @property
+    def tiny(self) -> float:
+        """What keeps a division by a gradient finite: far below any that means something, far above the least number.
+
+        In float32 and float64, and in 16 bits.
+        """
+        return 1e-12 if self.precision < 1e-5 else 1e-4
+
     # the few tensor functions that Python's operators lack: as in NumPy, which most frameworks follow, and not compiled
     @abc.abstractmethod
     def norm(self, t: Tensor, p: float) -> Tensor:
@@ -244,6 +252,10 @@ class Function(abc.ABC):
     def mean(self, t: Tensor) -> Tensor:
         """Mean of all entries."""
         return t.mean()
+
+    def sum(self, t: Tensor) -> Tensor:
+        """Sum of all entries."""
+        return t.sum()
 
     def max(self, t: Tensor) -> Tensor:
         """Largest entry."""

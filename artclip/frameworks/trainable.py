@@ -97,6 +97,32 @@ class Trainable(Function):
             ValueError: there are outputs to pass through something, and the loss is computed out of reach.
         """
 
+    @abc.abstractmethod
+    def deployed_loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """The estimator's loss of the model as deployed, summed over the samples; differentiable in x."""
+
+    @abc.abstractmethod
+    def gradient(self, x: Tensor, scalar: Callable[[Tensor], Tensor], differentiable: bool = False) -> Tensor:
+        """Gradient in x of a scalar function of x.
+
+        Args:
+            differentiable: whether the gradient has one of its own, in the parameters (double backpropagation). Then it
+                is taken within an objective of :meth:`update`.
+        """
+
+    @abc.abstractmethod
+    def noise(self, like: Tensor, step: Any, normal: bool = False) -> Tensor:
+        """Random numbers inside :meth:`fitting`: uniform in [-1, 1], or standard normal.
+
+        Args:
+            like: of the shape and dtype asked for.
+            step: of the fit, a float from 0: a framework without a generator of its own draws by it and the seed.
+        """
+
+    @abc.abstractmethod
+    def log_softmax(self, t: Tensor) -> Tensor:
+        """Logarithms of the softmax of each row (n, k)."""
+
     def right(self, outputs: np.ndarray, y: np.ndarray) -> np.ndarray:
         """What is right of each prediction: 1 or 0; of several labels a sample, the share of them.
 

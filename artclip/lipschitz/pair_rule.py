@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +17,6 @@ DOMAINS = ("clip_values", "free")
 State = tuple[Tensor, Tensor]
 """Centres and directions, each of shape (P, *input_shape)."""
 LEAST_BEND = 0.01  # relative difference of gradients at u and v that is well above the rounding of float32
-# Far below any gradient that means something, far above the least number: in float32 and float64, and in 16 bits.
-TINY, TINY_IN_HALF = 1e-12, 1e-4
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class PairRule:
         """Pairs anchored at x, each pointing to its neighbour in x, or along w (P or more) where that is equal."""
         neighbour = self.f.concat([x[1:], x[:1]]) - x
         length = self.f.norm(neighbour, self.norm)
-        return x, self.f.where(length > 0, neighbour / (length + self.tiny), w[: self.f.rows(x)])
+        return x, self.f.where(length > 0, neighbour / (length + self.f.tiny), w[: self.f.rows(x)])
 
     def ascend(self, state: State) -> State:
         """One step of all pairs up their quotients. A pair in a flat spot keeps its direction."""
@@ -80,28 +79,23 @@ class PairRule:
 
     def slope(self, difference: Tensor) -> Tensor:
         """Gradient of the output norm at differences (n, k), up to a factor, whatever the units of f."""
-        return self._norm_gradient(difference / (self.f.norm(difference, 2) + self.tiny), self.output_norm)
+        return _norm_gradient(self.f, difference / (self.f.norm(difference, 2) + self.f.tiny), self.output_norm)
 
     def towards(self, gradient: Tensor, w: Tensor) -> Tensor:
         """Unit directions of steepest ascent; the old ones, as good as weightless, remain where the gradient is 0."""
-        steepest, length = self._direction(gradient + w * self.tiny)
-        return steepest / length
+        direction, length = steepest(self.f, gradient + w * self.f.tiny, self.norm)
+        return direction / length
 
     def moved(self, state: State, at_u: Tensor, at_v: Tensor) -> State:
         """Pairs after a step along the gradients of ‖f(v) - f(u)‖ in u and in v."""
         f, (c, w) = self.f, state
         bend, stretch = at_v + at_u, at_v - at_u
-        steepest, length = self._direction(bend)
+        direction, length = steepest(f, bend, self.norm)
         # Where f is straight between u and v, what the two gradients differ by is rounding: no place to go to.
         size = length if self.norm == 2 else f.norm(bend, 2)
-        sure = size / (size + f.norm(stretch, 2) * LEAST_BEND + self.tiny)
-        c = c + steepest * (sure * (self.centre_step * self.separation) / (length + self.tiny))
+        sure = size / (size + f.norm(stretch, 2) * LEAST_BEND + self.f.tiny)
+        c = c + direction * (sure * (self.centre_step * self.separation) / (length + self.f.tiny))
         return c, self.towards(stretch, w)
-
-    @property
-    def tiny(self) -> float:
-        """What keeps a division by a gradient finite."""
-        return TINY if self.f.precision < 1e-5 else TINY_IN_HALF
 
     def quotients(self, state: State) -> Tensor:
         """Q of each pair, shape (P,); differentiable in the parameters."""
@@ -126,18 +120,29 @@ class PairRule:
         fresh, towards = self.start(x, w)
         return f.where(flat, fresh, c), f.where(flat, towards, w)
 
-    def _direction(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """Direction of steepest ascent in ``norm`` (the gradient of the dual norm), and its length."""
-        steepest = self._norm_gradient(gradient, dual_norm(self.norm))
-        return steepest, self.f.norm(steepest, self.norm)
 
-    def _norm_gradient(self, t: Tensor, p: float) -> Tensor:
-        """Gradient of the p-norm, per sample, up to a positive factor."""
-        if p == 2:
-            return t
-        if p == 1:
-            return self.f.sign(t)
-        return self.f.where(abs(t) >= self.f.norm(t, p), self.f.sign(t), t * 0)
+def steepest(f: Function, gradient: Tensor, norm: float) -> tuple[Tensor, Tensor]:
+    """Direction of steepest ascent in a norm (the gradient of the dual norm), and its length, shape (n, 1, ...)."""
+    direction = _norm_gradient(f, gradient, dual_norm(norm))
+    return direction, f.norm(direction, norm)
+
+
+def _norm_gradient(f: Function, t: Tensor, p: float) -> Tensor:
+    """Gradient of the p-norm, per sample, up to a positive factor."""
+    if p == 2:
+        return t
+    if p == 1:
+        return f.sign(t)
+    return f.where(abs(t) >= f.norm(t, p), f.sign(t), t * 0)
+
+
+def box_tensors(f: Function, low: np.ndarray, high: np.ndarray) -> tuple[Any, Any]:
+    """The ends of a box as ``f.clip`` takes them: numbers where all sides are alike, else tensors.
+
+    Frameworks clip to numbers several times faster.
+    """
+    found = (float(b.flat[0]) if (b == b.flat[0]).all() else f.tensor(b) for b in (low, high))
+    return next(found), next(found)
 
 
 def make_rule(
@@ -186,7 +191,6 @@ def make_rule(
     side = diagonal / ones if width.any() else 1.0
     if not bounded:
         return PairRule(f, p, q, separation, least, side=side), low, high
-    # Numbers where all sides are alike: frameworks clip to them several times faster than to tensors.
-    least_in, most_in = (float(b.flat[0]) if (b == b.flat[0]).all() else f.tensor(b) for b in (low, high))
+    least_in, most_in = box_tensors(f, low, high)
     narrow = separation > float((high - low).min())
     return PairRule(f, p, q, separation, least, least_in, most_in, narrow, side), low, high

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -117,6 +117,7 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
 
     @contextmanager
     def fitting(self, seed: int) -> Iterator[None]:
+        self._noise_seed = seed % 2**31
         with self.seeded(seed):
             if self.optimizer is not None and not self.optimizer.built:
                 self.optimizer.build(self.model.trainable_variables)
@@ -167,6 +168,27 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
             self._batch = inputs, y
             return self._loss_of(x, self._deployed(x), y, False)
         return self._loss_of(inputs, self.model(inputs, training=True), y, True, shift_logits)
+
+    def deployed_loss(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        loss = self._loss_of(x, self._deployed(x), y, False)[0]
+        return loss if self.sums_loss else loss * tf.cast(tf.shape(x)[0], loss.dtype)
+
+    def gradient(
+        self, x: tf.Tensor, scalar: Callable[[tf.Tensor], tf.Tensor], differentiable: bool = False
+    ) -> tf.Tensor:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(x)
+            value = scalar(x)
+        gradient = tape.gradient(value, x, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return gradient if differentiable else tf.stop_gradient(gradient)
+
+    def noise(self, like: tf.Tensor, step: tf.Tensor, normal: bool = False) -> tf.Tensor:
+        draw = tf.random.stateless_normal if normal else tf.random.stateless_uniform
+        numbers = draw(tf.shape(like), seed=tf.stack([self._noise_seed, tf.cast(step, tf.int32)]), dtype=like.dtype)
+        return numbers if normal else numbers * 2 - 1
+
+    def log_softmax(self, t: tf.Tensor) -> tf.Tensor:
+        return tf.nn.log_softmax(t, 1)
 
     def _loss_of(
         self, x: Any, outputs: tf.Tensor, y: tf.Tensor, training: bool, shift_logits: LogitShift | None = None

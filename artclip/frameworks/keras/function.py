@@ -255,6 +255,9 @@ class TensorFlowFunction(Function):
     def mean(self, t: tf.Tensor) -> tf.Tensor:
         return tf.reduce_mean(t)
 
+    def sum(self, t: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(t)
+
     def max(self, t: tf.Tensor) -> tf.Tensor:
         return tf.reduce_max(t)
 

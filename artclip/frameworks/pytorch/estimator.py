@@ -155,6 +155,25 @@ class TorchEstimator(TorchFunction, Trainable):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         return self._loss_of(self.module(self._preprocessing.standardised(x))[-1], y, shift_logits)
 
+    def deployed_loss(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        with self._eval_mode:
+            loss = self._loss_of(self._deployed(x.clone()), y)[0]  # a model may write into its input
+        return loss if self.sums_loss else loss * len(x)
+
+    def gradient(
+        self, x: torch.Tensor, scalar: Callable[[torch.Tensor], torch.Tensor], differentiable: bool = False
+    ) -> torch.Tensor:
+        x = x.detach().requires_grad_(True)
+        with torch.enable_grad():
+            return torch.autograd.grad(scalar(x), x, create_graph=differentiable)[0]
+
+    def noise(self, like: torch.Tensor, step: float, normal: bool = False) -> torch.Tensor:
+        with self._turn():
+            return torch.randn_like(like) if normal else torch.rand_like(like) * 2 - 1
+
+    def log_softmax(self, t: torch.Tensor) -> torch.Tensor:
+        return torch.log_softmax(t, 1)
+
     def _loss_of(
         self, outputs: torch.Tensor, y: torch.Tensor, shift_logits: LogitShift | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
