@@ -97,6 +97,9 @@ class Trainable(Function):
             ValueError: there are outputs to pass through something, and the loss is computed out of reach.
         """
 
+    computes_own_loss = False
+    """Whether a step of the user's own computes and differentiates the loss."""
+
     @abc.abstractmethod
     def deployed_loss(self, x: Tensor, y: Tensor) -> Tensor:
         """The estimator's loss of the model as deployed, summed over the samples; differentiable in x."""

@@ -20,8 +20,9 @@ from artclip.trainers.accuracy import DeployedAccuracy, faults, is_held
 from artclip.trainers.batches import ArrayBatches, Batches, GeneratorBatches
 from artclip.trainers.controllers import Controller, controller
 from artclip.trainers.fit import Fit
+from artclip.trainers.losses import EstimatorLoss
 from artclip.trainers.options import TrainingOptions
-from artclip.trainers.protocols import Record, Regularizer, Sample
+from artclip.trainers.protocols import Record, Regularizer, Sample, TrainingLoss
 from artclip.trainers.resume import ResumePlan
 from artclip.trainers.schedule import Schedule
 
@@ -63,6 +64,10 @@ class RegularizedTrainer(Trainer, abc.ABC):
     @abc.abstractmethod
     def _regularizer(self, trainable: Trainable, sample: Sample, seed: int, nb_steps: int) -> Regularizer:
         """The penalty for this model, given some (x, y) of its training data, and the steps of the fit."""
+
+    def _loss(self, trainable: Trainable, sample: Sample) -> TrainingLoss:
+        """What is descended besides the penalty, given some (x, y) of the training data."""
+        return EstimatorLoss(trainable)
 
     def fit(
         self,
@@ -216,6 +221,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         schedule.check(trainable.optimizer, nb_epochs, nb_steps, is_classifier, start.schedule)
         trainable.batch_size = batches.batch_size
         regularizer = self._regularizer(trainable, sample, start.seed, start.plan(nb_steps))
+        loss = self._loss(trainable, sample)
         chance_loss = trainable.chance_loss(sample[1])
         accuracy = self._deployed_accuracy(trainable, batches, validation_data, start.seed, nb_steps)
         self._owns_checkpoint = self.checkpoint is not None
@@ -224,7 +230,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         progress = tqdm(total=nb_steps, disable=not (verbose and trainable.is_main_process), unit="step")
         with progress, checkpoints.terminable(self.checkpoint is not None), trainable.fitting(start.seed):
             follows = accuracy, validation_data
-            Fit(self, trainable, batches, regularizer, *follows, schedule, start, progress, chance_loss).run(nb_epochs)
+            Fit(self, trainable, batches, loss, regularizer, *follows, schedule, start, progress, chance_loss).run(nb_epochs)
         if nb_epochs and self.lamda > 0 and self.warmup_epochs >= nb_epochs:
             warnings.warn(
                 f"warmup_epochs={self.warmup_epochs} is no less than nb_epochs={nb_epochs}: no step was penalised",

@@ -13,11 +13,13 @@ from artclip.arguments import taken
 from artclip.frameworks import Trainable
 from artclip.frameworks.check import refuse_unconnected
 from artclip.lipschitz.smooth_upper import SmoothBound
+from artclip.trainers.adversarial_examples import AdversarialExamples
 from artclip.trainers.base import RegularizedTrainer
 from artclip.trainers.certified import BracketPenalty
+from artclip.trainers.losses import AdversarialLoss
 from artclip.trainers.options import PairOptions, TrainingOptions
 from artclip.trainers.pair_penalty import PENALTY_CAP, PairPenalty, Units
-from artclip.trainers.protocols import Record, Regularizer, Sample
+from artclip.trainers.protocols import Record, Regularizer, Sample, TrainingLoss
 
 
 class CLIPTrainer(RegularizedTrainer):
@@ -79,6 +81,9 @@ class CLIPTrainer(RegularizedTrainer):
             bound. It rises from 0 over the first half of the steps of a ``fit``. With MaxMin units and ``lamda=0`` it
             makes the best certificates. Both this and ``upper_penalty`` need layers that
             :func:`artclip.lipschitz_upper_bound` can read, and no BatchNorm.
+        adversarial_eps: radius >= 0, in input units and in ``norm``, of adversarial training: where it is not 0, the
+            loss is that at adversarial examples of the batch, one in place of each sample, beside the penalty.
+        adversarial_steps: gradient steps >= 1 to an adversarial example, from a random start; 1 is FGSM, more are PGD.
         target_metric: what ``target_accuracy`` is: ``"accuracy"``, or ``"balanced_accuracy"``, the mean of the
             accuracies of the classes, for data in which some classes are rare. Where samples have several labels
             each, accuracy is the share of labels that are right.
@@ -127,18 +132,31 @@ class CLIPTrainer(RegularizedTrainer):
         upper_penalty: float = 0.0,
         certify_eps: float = 0.0,
         target_metric: str = "accuracy",
+        adversarial_eps: float = 0.0,
+        adversarial_steps: int = 1,
     ) -> None:
         given = dict(locals())
         checks.non_negative("upper_penalty", upper_penalty)
         checks.non_negative("certify_eps", certify_eps)
         self.upper_penalty, self.certify_eps = upper_penalty, certify_eps
+        checks.non_negative("adversarial_eps", adversarial_eps)
+        checks.positive_integer("adversarial_steps", adversarial_steps)
+        self.adversarial_eps, self.adversarial_steps = adversarial_eps, adversarial_steps
         self.options = taken(PairOptions, given)
         super().__init__(classifier, taken(TrainingOptions, given))
 
     def settings(self) -> dict[str, Any]:
         """What decides how it trains, but for what ``fit`` is given."""
         bound = {"upper_penalty": self.upper_penalty, "certify_eps": self.certify_eps}
-        return {**super().settings(), **asdict(self.options), **bound}
+        examples = {"adversarial_eps": self.adversarial_eps, "adversarial_steps": self.adversarial_steps}
+        return {**super().settings(), **asdict(self.options), **bound, **examples}
+
+    def _loss(self, trainable: Trainable, sample: Sample) -> TrainingLoss:
+        if self.adversarial_eps == 0:
+            return super()._loss(trainable, sample)
+        refuse_unconnected(trainable, sample[0])
+        examples = AdversarialExamples(self.adversarial_eps, self.options.norm, self.adversarial_steps)
+        return AdversarialLoss(trainable, examples)
 
     def _regularizer(self, trainable: Trainable, sample: Sample, seed: int, nb_steps: int) -> Regularizer:
         x, y = sample

@@ -14,7 +14,7 @@ from artclip.trainers import checkpoint
 from artclip.trainers.accuracy import DeployedAccuracy
 from artclip.trainers.batches import Batches
 from artclip.trainers.loop import Epochs
-from artclip.trainers.protocols import Record, Regularizer, Training
+from artclip.trainers.protocols import Record, Regularizer, Training, TrainingLoss
 from artclip.trainers.resume import ResumePlan
 from artclip.trainers.schedule import Schedule
 
@@ -28,6 +28,7 @@ class Fit:
         trainer: whose classifier is trained, and whose history grows.
         trainable: adapter of the classifier.
         batches: of the training data.
+        loss: what is descended besides the penalty.
         regularizer: the penalty.
         accuracy: that λ follows, or ``None`` where it follows none.
         validation: (x, y), checked, or ``None``.
@@ -42,6 +43,7 @@ class Fit:
         trainer: Training,
         trainable: Trainable,
         batches: Batches,
+        loss: TrainingLoss,
         regularizer: Regularizer,
         accuracy: DeployedAccuracy | None,
         validation: tuple[np.ndarray, np.ndarray] | None,
@@ -53,7 +55,7 @@ class Fit:
         self._trainer, self._f, self._batches, self._validation = trainer, trainable, batches, validation
         self._schedule, self._start, self._progress = schedule, start, progress
         self._accuracy = accuracy
-        self._epochs = Epochs(trainable, batches, regularizer, progress, chance_loss, accuracy, schedule)
+        self._epochs = Epochs(trainable, batches, loss, regularizer, progress, chance_loss, accuracy, schedule)
         self._point = start.point(trainable, regularizer.state)
 
     def run(self, nb_epochs: int) -> None:

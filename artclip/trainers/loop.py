@@ -16,7 +16,7 @@ from artclip.frameworks.trainable import Objective
 from artclip.trainers.accuracy import CLOSE, DeployedAccuracy
 from artclip.trainers.batches import Batches
 from artclip.trainers.controllers import Controller
-from artclip.trainers.protocols import Record, Regularizer
+from artclip.trainers.protocols import Record, Regularizer, TrainingLoss
 from artclip.trainers.schedule import Schedule
 from artclip.trainers.state import EpochProgress, TrainingState
 
@@ -39,6 +39,7 @@ class Epochs:
         self,
         trainable: Trainable,
         batches: Batches,
+        loss: TrainingLoss,
         regularizer: Regularizer,
         progress: Any,
         chance_loss: float = 1.0,
@@ -46,10 +47,10 @@ class Epochs:
         schedule: Schedule | None = None,
     ) -> None:
         self._guessing, self._accuracy, self._schedule = chance_loss, accuracy, schedule or Schedule(None)
-        self._f, self._batches, self._regularizer, self._progress = trainable, batches, regularizer, progress
+        self._f, self._batches, self._loss, self._regularizer = trainable, batches, loss, regularizer
+        self._progress = progress
         self._plain_step = trainable.compile(self._plain)
         self._penalised_step = trainable.compile(self._penalised)
-        self._always_step = trainable.compile(self._always)
         self._nb_steps = self._nb_penalised = self._gradients = 0
         self._faults, self._good = 0, CHECKS_PER_EPOCH  # failed checks in a row, good ones since the last of them
         self._usual = 0.0  # what a loss is compared to, from the first check on
@@ -58,26 +59,20 @@ class Epochs:
         self.point: Any = None
         """The :class:`TrainingState` to go back to: the last check at which all was well, or the start of the epoch."""
 
-    def _fit_to(self, x: Tensor, y: Tensor, state: Any = None, step: Any = 0) -> list[Objective]:
-        """The loss, and before it what there is to every step."""
+    def _objectives(self, x: Tensor, y: Tensor, at: Tensor, state: Any, step: Any) -> list[Objective]:
+        """The loss, which is taken at ``at``, and before it what there is to every step."""
         every_step = self._regularizer.every_step
+        shift = every_step.shift_logits(state, step) if every_step else None
+        return [*(every_step.objectives(state) if every_step else ()), self._loss.objective(x, y, at, step, shift)]
 
-        def objective() -> tuple[Tensor, tuple[Tensor, ...]]:
-            loss, correct = self._f.loss(x, y, every_step.shift_logits(state, step) if every_step else None)
-            return loss, (loss, correct)
-
-        return [*(every_step.objectives(state) if every_step else ()), objective]
-
-    def _plain(self, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
-        return self._f.update(self._fit_to(x, y))
-
-    def _always(self, x: Tensor, y: Tensor, state: Any, step: Any) -> tuple[Any, tuple[Tensor, ...]]:
-        state = self._prepared(state, step)
-        return state, self._f.update(self._fit_to(x, y, state, step))
+    def _plain(self, x: Tensor, y: Tensor, state: Any, step: Any) -> tuple[Any, tuple[Tensor, ...]]:
+        state, at = self._prepared(state, step), self._loss.points(x, y, step)
+        return state, self._f.update(self._objectives(x, y, at, state, step))
 
     def _penalised(
         self, x: Tensor, y: Tensor, state: Any, step: Any, count: Any, lamda: Any, max_step_weight: Any
     ) -> tuple[Any, tuple[Tensor, ...]]:
+        at = self._loss.points(x, y, step)
         state, points = self._regularizer.advance(self._prepared(state, step), x, count)
 
         def weighted() -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -85,7 +80,7 @@ class Epochs:
             return self._weight(penalty, lamda, max_step_weight) * penalty, (figures,)
 
         # The penalty first: before BatchNorm moves its averages.
-        return state, self._f.update([weighted, *self._fit_to(x, y, state, step)])
+        return state, self._f.update([weighted, *self._objectives(x, y, at, state, step)])
 
     def _prepared(self, state: Any, step: Any) -> Any:
         every_step = self._regularizer.every_step
@@ -144,7 +139,7 @@ class Epochs:
             lamda.end_epoch(record["deployed_accuracy"])
         return {
             **record,
-            "lamda": lamda.value if penalise else 0.0,
+            "lamda": (lamda.value if penalise else 0.0) if self._loss.weight is None else self._loss.weight,
             "skipped_steps": skipped,
             "gradients": self._gradients,
             "seconds": within.seconds + time.perf_counter() - started,
@@ -173,11 +168,9 @@ class Epochs:
 
     def _step(self, x: Tensor, y: Tensor, lamda: float) -> tuple[Tensor, ...]:
         step, self._nb_steps = self._nb_steps, self._nb_steps + 1
-        self._gradients += self._f.total(x)
+        self._gradients += self._f.total(x) * (1 + self._loss.nb_gradients)
         if lamda == 0 or step % (interval := self._regularizer.interval(lamda)):
-            if self._regularizer.every_step is None:
-                return self._plain_step(x, y)
-            self._regularizer.state, values = self._always_step(x, y, self._regularizer.state, float(step))
+            self._regularizer.state, values = self._plain_step(x, y, self._regularizer.state, float(step))
             return values
         if self._nb_penalised == 0:
             self._regularizer.begin()

@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from artclip import checks
 from artclip.frameworks import Trainable
 from artclip.frameworks.base import Tensor
@@ -45,7 +47,9 @@ class AdversarialLoss(EstimatorLoss):
 
     def __init__(self, f: Trainable, examples: AdversarialExamples) -> None:
         super().__init__(f)
-        self.examples, self.nb_gradients, self._box = examples, examples.max_iter, box_tensors(f)
+        self.examples, self.nb_gradients, self._box = examples, examples.max_iter, None
+        if f.clip_values is not None:
+            self._box = box_tensors(f, *(np.broadcast_to(end, f.input_shape) for end in f.clip_values))
 
     def points(self, x: Tensor, y: Tensor, step: Any) -> Tensor:
         """The adversarial examples."""

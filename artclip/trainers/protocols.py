@@ -82,3 +82,21 @@ class Regularizer(Protocol):
     """Largest λ·interval·penalty that a step may carry for those that go without; its own λ it keeps."""
     records_as: str
     """Entry of the history for the mean of the figures: ``"lipschitz"`` or ``"penalty"``."""
+
+
+class TrainingLoss(Protocol):
+    """What a step descends besides penalties."""
+
+    nb_gradients: int
+    """Gradients in the inputs that a step takes, for each sample of the batch."""
+    weight: float | None
+    """Of a term that it adds to the estimator's loss, for the history; ``None`` where it adds none."""
+
+    def points(self, x: Tensor, y: Tensor, step: Any) -> Tensor:
+        """Before the update: where the loss is taken, as adversarial examples of the batch x, without a gradient.
+
+        ``step`` is that of the fit, a float from 0.
+        """
+
+    def objective(self, x: Tensor, y: Tensor, points: Tensor, step: Any, shift: LogitShift | None) -> Objective:
+        """The scalar to descend; it reports the loss and the number of right predictions."""

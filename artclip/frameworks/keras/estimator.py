@@ -55,6 +55,7 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         self._compiled = not hasattr(estimator, "loss_object")  # a KerasClassifier: loss and optimizer are the model's
         self._loss: Any = getattr(self.model, "loss", None) if self._compiled else estimator.loss_object
         self._train_step = None if self._compiled else estimator.train_step
+        self.computes_own_loss = self._train_step is not None
         self.optimizer: Any = getattr(self.model, "optimizer", None) if self._compiled else estimator.optimizer
         self.optimizer_name = type(self.optimizer).__name__
         self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorTensorFlowV2, defences.defended)
