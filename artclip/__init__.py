@@ -12,6 +12,8 @@ from artclip._version import __version__
 
 _HOME = {
     "CLIPTrainer": "artclip.trainers.clip",
+    "AdversarialLossTrainer": "artclip.trainers.robust",
+    "GradientPenaltyTrainer": "artclip.trainers.robust",
     "LipschitzPenalty": "artclip.trainers.penalty",
     "WeightRegularizationTrainer": "artclip.trainers.weight",
     "PairSet": "artclip.lipschitz.pairs",
@@ -55,6 +57,8 @@ if TYPE_CHECKING:  # for editors and type checkers; "as" says that a name may be
     from artclip.models.saving import save as save
     from artclip.trainers.clip import CLIPTrainer as CLIPTrainer
     from artclip.trainers.penalty import LipschitzPenalty as LipschitzPenalty
+    from artclip.trainers.robust import AdversarialLossTrainer as AdversarialLossTrainer
+    from artclip.trainers.robust import GradientPenaltyTrainer as GradientPenaltyTrainer
     from artclip.trainers.weight import WeightRegularizationTrainer as WeightRegularizationTrainer
 
 

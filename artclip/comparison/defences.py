@@ -9,6 +9,7 @@ from typing import Any
 
 from artclip import checks
 from artclip.comparison import art_trainers as art
+from artclip.comparison import robust_trainers as robust
 from artclip.comparison.training_config import TrainingConfig
 from artclip.reporting.text import number as number_of
 
@@ -72,6 +73,11 @@ def standard(classifier: Any, plan: TrainingConfig) -> Any:
     return clip(classifier, plan, lamda=0.0, target_accuracy=None)
 
 
+def clip_fgsm(classifier: Any, plan: TrainingConfig, **options: Any) -> Any:
+    """CLIP beside single-step adversarial training."""
+    return clip(classifier, plan, **{"adversarial_eps": plan.eps, "norm": plan.norm, **options})
+
+
 def certified(classifier: Any, plan: TrainingConfig, **options: Any) -> Any:
     """CLIP without pairs, for the certificate of the budget."""
     if plan.norm != 2 and "certify_eps" not in options:
@@ -94,6 +100,7 @@ _WEIGHT = ("lamda", "target_accuracy", "warmup_epochs")
 _CLIP = (
     *("lamda", "target_accuracy", "lamda_increment", "warmup_epochs", "nb_pairs", "pair_interval", "pair_steps"),
     *("pair_init", "penalty", "reduction", "separation", "upper_penalty", "certify_eps"),
+    *("adversarial_eps", "adversarial_steps"),
 )
 _TORCH = ("torch",)
 
@@ -103,12 +110,19 @@ DEFENCES: dict[str, Defence] = {
     "weight": Defence(_weight("l2"), "Krogh, Hertz 1991", named=_WEIGHT),
     "spectral": Defence(_weight("spectral"), "Yoshida, Miyato 2017, arXiv 1705.10941", named=_WEIGHT),
     "clip": Defence(clip, "Bungert et al. 2021, arXiv 2103.12531", named=_CLIP),
+    "clip+fgsm": Defence(clip_fgsm, "Bungert et al. 2021; Wong et al. 2020", named=_CLIP),
     "certified": Defence(certified, "Leino et al. 2021, arXiv 2102.08452", named=_CLIP),
+    "fgsm": Defence(robust.fgsm, "Wong et al. 2020, arXiv 2001.03994"),
+    "n-fgsm": Defence(robust.n_fgsm, "de Jorge et al. 2022, arXiv 2202.01181"),
+    "pgd": Defence(robust.pgd, "Madry et al. 2018, arXiv 1706.06083"),
+    "trades": Defence(robust.trades, "Zhang et al. 2019, arXiv 1901.08573"),
+    "gradient-norm": Defence(robust.gradient_norm, "Rodríguez-Muñoz et al. 2024, arXiv 2409.20139"),
+    "jacobian": Defence(robust.jacobian, "Hoffman, Roberts, Yaida 2019, arXiv 1908.02729"),
     "gaussian": Defence(art.gaussian, "Zantedeschi et al. 2017, arXiv 1707.06728"),
     "adversarial": Defence(art.adversarial, "Szegedy et al. 2013, arXiv 1312.6199"),
     "madry": Defence(art.madry, "Madry et al. 2018, arXiv 1706.06083"),
     "fbf": Defence(art.fbf, "Wong et al. 2020, arXiv 2001.03994", _TORCH),
-    "trades": Defence(art.trades, "Zhang et al. 2019, arXiv 1901.08573", _TORCH),
+    "art-trades": Defence(art.trades, "Zhang et al. 2019, arXiv 1901.08573", _TORCH),
     "awp": Defence(art.awp, "Wu et al. 2020, arXiv 2004.05884", _TORCH),
 }
 

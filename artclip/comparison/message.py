@@ -9,8 +9,8 @@ from artclip.comparison.significance import ALPHA, p_value
 
 _KINDS = {
     "standard": ("standard",),
-    "clip": ("clip",),
-    "adversarial": ("adversarial", "madry", "fbf", "trades", "awp"),
+    "clip": ("clip", "clip+fgsm"),
+    "adversarial": ("adversarial", "madry", "fbf", "fgsm", "n-fgsm", "pgd", "trades", "art-trades", "awp"),
 }
 
 

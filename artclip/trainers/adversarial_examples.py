@@ -10,7 +10,7 @@ from typing import Any
 from artclip import checks
 from artclip.frameworks import Trainable
 from artclip.frameworks.base import Tensor
-from artclip.lipschitz.pair_rule import box_tensors, steepest
+from artclip.lipschitz.pair_rule import steepest
 
 
 @dataclass(frozen=True)

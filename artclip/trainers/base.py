@@ -229,8 +229,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
             warnings.warn(remark, RuntimeWarning, stacklevel=3)
         progress = tqdm(total=nb_steps, disable=not (verbose and trainable.is_main_process), unit="step")
         with progress, checkpoints.terminable(self.checkpoint is not None), trainable.fitting(start.seed):
-            follows = accuracy, validation_data
-            Fit(self, trainable, batches, loss, regularizer, *follows, schedule, start, progress, chance_loss).run(nb_epochs)
+            terms, follows = (loss, regularizer), (accuracy, validation_data)
+            Fit(self, trainable, batches, *terms, *follows, schedule, start, progress, chance_loss).run(nb_epochs)
         if nb_epochs and self.lamda > 0 and self.warmup_epochs >= nb_epochs:
             warnings.warn(
                 f"warmup_epochs={self.warmup_epochs} is no less than nb_epochs={nb_epochs}: no step was penalised",

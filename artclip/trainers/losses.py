@@ -65,7 +65,7 @@ class TradesLoss(AdversarialLoss):
 
     def __init__(self, f: Trainable, examples: AdversarialExamples, beta: float) -> None:
         super().__init__(f, examples)
-        self.weight, self.nb_gradients = beta, examples.max_iter + 1
+        self.weight, self._beta, self.nb_gradients = beta, beta, examples.max_iter + 1
 
     def points(self, x: Tensor, y: Tensor, step: Any) -> Tensor:
         """The adversarial examples."""
@@ -83,7 +83,7 @@ class TradesLoss(AdversarialLoss):
             f.loss(points, y, at_points)
             apart = self._divergences(f.log_softmax(at_samples.outputs), at_points.outputs)
             apart = f.sum(apart) if f.sums_loss else f.mean(apart) * apart.shape[1]
-            return loss + self.weight * apart, (loss, correct)
+            return loss + self._beta * apart, (loss, correct)
 
         return objective
 
@@ -103,7 +103,7 @@ class GradientNormLoss(EstimatorLoss):
 
     def __init__(self, f: Trainable, eps: float, norm: float, weight: float) -> None:
         super().__init__(f)
-        self.weight, self._eps, self._dual = weight, eps, checks.dual_norm(norm)
+        self.weight, self._scale, self._dual = weight, weight * eps, checks.dual_norm(norm)
 
     def objective(self, x: Tensor, y: Tensor, points: Tensor, step: Any, shift: LogitShift | None) -> Objective:
         """Both terms, in train mode."""
@@ -117,8 +117,8 @@ class GradientNormLoss(EstimatorLoss):
                 return reported[0]
 
             # Of a mean over samples each gradient is a share, and their sum the mean.
-            gained = f.sum(f.norm(f.gradient(x, loss, differentiable=True), self._dual)) * self._eps
-            return reported[0] + self.weight * gained, tuple(reported)
+            gained = f.sum(f.norm(f.gradient(x, loss, differentiable=True), self._dual)) * self._scale
+            return reported[0] + gained, tuple(reported)
 
         return objective
 
@@ -134,14 +134,15 @@ class JacobianLoss(EstimatorLoss):
 
     def __init__(self, f: Trainable, weight: float, side: float) -> None:
         super().__init__(f)
-        self.weight, self._side = weight, side
+        self.weight, self._half, self._side = weight, weight / 2, side
 
     def objective(self, x: Tensor, y: Tensor, points: Tensor, step: Any, shift: LogitShift | None) -> Objective:
         """Both terms, in train mode."""
         f = self._f
 
         def objective() -> tuple[Tensor, tuple[Tensor, ...]]:
-            seen, reported = _Outputs(shift), []
+            seen = _Outputs(shift)
+            reported: list[Tensor] = []
 
             def projected(inputs: Tensor) -> Tensor:
                 reported[:] = f.loss(inputs, y, seen)
@@ -150,7 +151,7 @@ class JacobianLoss(EstimatorLoss):
 
             lengths = f.norm(f.gradient(x, projected, differentiable=True), 2) * self._side
             square = (f.sum if f.sums_loss else f.mean)(lengths * lengths) * seen.outputs.shape[1]
-            return reported[0] + self.weight / 2 * square, tuple(reported)
+            return reported[0] + self._half * square, tuple(reported)
 
         return objective
 

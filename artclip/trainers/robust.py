@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from artclip import checks
+from artclip.arguments import taken
 from artclip.frameworks import Trainable, output_activation_of, refuse_unconnected
 from artclip.frameworks.base import Tensor
 from artclip.lipschitz.pair_rule import make_rule
@@ -17,7 +18,6 @@ from artclip.trainers.adversarial_examples import AdversarialExamples
 from artclip.trainers.base import RegularizedTrainer
 from artclip.trainers.losses import AdversarialLoss, GradientNormLoss, JacobianLoss, TradesLoss
 from artclip.trainers.options import TrainingOptions
-from artclip.arguments import taken
 from artclip.trainers.protocols import Record, Regularizer, Sample, TrainingLoss
 
 KINDS = ("gradient", "jacobian")

@@ -1,0 +1,59 @@
+"""Robust trainings of artclip's own as defences: single-step and PGD training, TRADES, double backpropagation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from artclip.comparison.training_config import TrainingConfig
+
+
+def fgsm(classifier: Any, plan: TrainingConfig, *, eps: float | None = None, eps_step: float | None = None) -> Any:
+    """One step to each example, from a random start in the ball."""
+    return _adversarial(classifier, plan, eps, eps_step=eps_step)
+
+
+def n_fgsm(
+    classifier: Any,
+    plan: TrainingConfig,
+    *,
+    eps: float | None = None,
+    eps_step: float | None = None,
+    start: float = 2.0,
+) -> Any:
+    """One step from noise of twice the radius, and nothing projected back."""
+    return _adversarial(classifier, plan, eps, eps_step=eps_step, start=start, project=False)
+
+
+def pgd(classifier: Any, plan: TrainingConfig, *, eps: float | None = None, max_iter: int = 7) -> Any:
+    """Several steps to each example."""
+    return _adversarial(classifier, plan, eps, max_iter=max_iter)
+
+
+def trades(
+    classifier: Any, plan: TrainingConfig, *, eps: float | None = None, max_iter: int = 7, beta: float = 6.0
+) -> Any:
+    """The loss at the samples, and how far predictions move within the ball."""
+    return _adversarial(classifier, plan, eps, max_iter=max_iter, beta=beta)
+
+
+def _adversarial(classifier: Any, plan: TrainingConfig, eps: float | None, **options: Any) -> Any:
+    from artclip.trainers.robust import AdversarialLossTrainer
+
+    eps = plan.eps if eps is None else eps
+    return AdversarialLossTrainer(classifier, eps, plan.norm, seed=plan.seed, verbose=plan.verbose, **options)
+
+
+def gradient_norm(classifier: Any, plan: TrainingConfig, *, lamda: float = 1.0, eps: float | None = None) -> Any:
+    """What the loss gains to first order within the ball."""
+    return _gradients(classifier, plan, kind="gradient", lamda=lamda, eps=plan.eps if eps is None else eps)
+
+
+def jacobian(classifier: Any, plan: TrainingConfig, *, lamda: float = 0.1) -> Any:
+    """The squared Frobenius norm of the Jacobian, by a random projection."""
+    return _gradients(classifier, plan, kind="jacobian", lamda=lamda)
+
+
+def _gradients(classifier: Any, plan: TrainingConfig, **options: Any) -> Any:
+    from artclip.trainers.robust import GradientPenaltyTrainer
+
+    return GradientPenaltyTrainer(classifier, norm=plan.norm, seed=plan.seed, verbose=plan.verbose, **options)

@@ -1,0 +1,210 @@
+"""Adversarial training and double backpropagation: what they minimise, on a net whose gradients are known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from artclip import AdversarialLossTrainer, CLIPTrainer, GradientPenaltyTrainer
+from artclip.frameworks import trainable_of
+from artclip.trainers.adversarial_examples import AdversarialExamples
+from artclip.trainers.losses import AdversarialLoss, TradesLoss
+from tests.nets.common import same_weights
+
+RNG = np.random.default_rng(0)
+W = RNG.normal(size=(3, 5)).astype(np.float32)
+X, Y = RNG.uniform(0.3, 0.7, (8, 5)).astype(np.float32), np.arange(8) % 3
+EPS, RATE, H = 0.2, 0.1, 1e-3
+
+
+def softmax(z):
+    e = np.exp(z - z.max(1, keepdims=True))
+    return e / e.sum(1, keepdims=True)
+
+
+def cross_entropies(w, x, y):
+    return -np.log(softmax(x @ w.T)[np.arange(len(y)), y])
+
+
+def loss_gradients(w, x, y):
+    """Of each sample's cross-entropy in x, at logits x·wᵀ."""
+    return (softmax(x @ w.T) - np.eye(len(w))[y]) @ w
+
+
+def stepped(objective, w=W):
+    """The matrix after a step of SGD down an objective, with its gradient by central differences in float64."""
+    w, gradient = w.astype(np.float64), np.zeros(w.shape)
+    for index in np.ndindex(*w.shape):
+        aside = np.zeros(w.shape)
+        aside[index] = H
+        gradient[index] = (objective(w + aside) - objective(w - aside)) / (2 * H)
+    return w - RATE * gradient
+
+
+def fitted(nets, make, x=X, y=Y, w=W):
+    """The matrix after one step on all samples, and the trainer."""
+    classifier = nets.linear_classifier(w, lr=RATE)
+    trainer = make(classifier)
+    trainer.fit(x, y, batch_size=len(x), nb_epochs=1)
+    return nets.matrices(classifier)[0], trainer
+
+
+@pytest.mark.parametrize(
+    ("norm", "direction"), [(2, lambda g: g / np.linalg.norm(g, axis=1)[:, None]), ("inf", np.sign)]
+)
+def test_a_single_step_goes_to_where_the_loss_is_largest_to_first_order(nets, norm, direction):
+    at = X + EPS * direction(loss_gradients(W, X, Y))  # inside the box
+    found, trainer = fitted(nets, lambda c: AdversarialLossTrainer(c, EPS, norm=norm, start=0, seed=0))
+    np.testing.assert_allclose(found, stepped(lambda w: cross_entropies(w, at, Y).mean()), atol=1e-5)
+    assert trainer.history[-1]["loss"] == pytest.approx(cross_entropies(W, at, Y).mean(), rel=1e-5)
+    assert trainer.history[-1]["gradients"] == 2 * len(X)
+
+
+@pytest.mark.parametrize("norm", [1, 2, math.inf])
+@pytest.mark.parametrize("settings", [{}, {"max_iter": 5}, {"start": 2.0, "project": False}])
+def test_examples_lie_in_the_ball_and_in_the_box_and_raise_the_loss(nets, norm, settings):
+    f = trainable_of(nets.linear_classifier(4 * W))
+    x = np.concatenate([X, np.round(X)]).astype(np.float32)  # some on the border
+    y = f.labels(np.concatenate([Y, Y]))
+    examples = AdversarialExamples(EPS, norm, **settings)
+    with f.fitting(0):
+        xb, yb = f.batch(x, y)
+        at = [f.host(AdversarialLoss(f, examples).points(xb, yb, float(step))) for step in range(2)]
+    lengths = np.linalg.norm((at[0] - x), norm, axis=1)
+    most = EPS if examples.project else 3 * EPS
+    assert (lengths <= most * (1 + 1e-4)).all()
+    assert lengths.max() > 0.5 * EPS
+    assert at[0].min() >= 0
+    assert at[0].max() <= 1
+    assert not np.allclose(at[0], at[1])  # the start is drawn anew
+    labels = np.concatenate([Y, Y])
+    assert cross_entropies(4 * W, at[0], labels).mean() > cross_entropies(4 * W, x, labels).mean()
+
+
+@pytest.mark.parametrize("norm", [2, math.inf])
+def test_starts_are_drawn_uniformly_from_the_ball(nets, norm):
+    """The share of starts in a ball of half the radius is 2⁻ᵈ."""
+    f = trainable_of(nets.linear_classifier(W[:, :2], clip_values=(-9.0, 9.0)))
+    x = np.zeros((4000, 2), np.float32)
+    with f.fitting(0):
+        drawn = f.host(AdversarialExamples(EPS, norm)._start(f, f.tensor(x), 0.0))
+    lengths = np.linalg.norm(drawn, norm, axis=1)
+    assert lengths.max() <= EPS * (1 + 1e-5)
+    assert (lengths < EPS / 2).mean() == pytest.approx(0.25, abs=0.03)
+    assert np.abs(drawn.mean(0)).max() < 0.02 * EPS * 3
+
+
+def test_trades_weighs_how_far_predictions_move(nets):
+    beta, classifier = 3.0, nets.linear_classifier(W, lr=RATE)
+    f = trainable_of(classifier)
+    loss = TradesLoss(f, AdversarialExamples(EPS, max_iter=4), beta)
+    with f.fitting(0):
+        x, y = f.batch(X, f.labels(Y))
+        points = loss.points(x, y, 0.0)
+        f.update([loss.objective(x, y, points, 0.0, None)])
+    at = f.host(points)
+
+    def objective(w):
+        p, q = softmax(X @ w.T), softmax(at @ w.T)
+        return cross_entropies(w, X, Y).mean() + beta * (p * np.log(p / q)).sum(1).mean()
+
+    np.testing.assert_allclose(nets.matrices(classifier)[0], stepped(objective), atol=1e-5)
+    moved = (softmax(X @ W.T) * np.log(softmax(X @ W.T) / softmax(at @ W.T))).sum(1)
+    aside = X + EPS * RNG.normal(size=X.shape) / math.sqrt(5)
+    assert moved.mean() > (softmax(X @ W.T) * np.log(softmax(X @ W.T) / softmax(aside @ W.T))).sum(1).mean()
+
+
+@pytest.mark.parametrize(("norm", "dual"), [(2, 2), ("inf", 1), (1, math.inf)])
+def test_the_gradient_penalty_is_what_the_loss_gains_to_first_order(nets, norm, dual):
+    def objective(w):
+        return (cross_entropies(w, X, Y) + 0.7 * EPS * np.linalg.norm(loss_gradients(w, X, Y), dual, axis=1)).mean()
+
+    found, trainer = fitted(nets, lambda c: GradientPenaltyTrainer(c, 0.7, eps=EPS, norm=norm, seed=0))
+    np.testing.assert_allclose(found, stepped(objective), atol=1e-4)
+    assert trainer.history[-1]["loss"] == pytest.approx(cross_entropies(W, X, Y).mean(), rel=1e-5)
+    assert trainer.lamda == trainer.history[-1]["lamda"] == 0.7
+
+
+def test_the_jacobian_penalty_is_its_squared_norm_on_average(nets):
+    """Of a linear net the Jacobian is the matrix, and random projections of many samples are close to it."""
+    x, y = np.tile(X, (400, 1)), np.tile(Y, 400)
+    plain, _ = fitted(nets, lambda c: GradientPenaltyTrainer(c, 0.0, "jacobian", seed=0), x, y)
+    found, _ = fitted(nets, lambda c: GradientPenaltyTrainer(c, 0.5, "jacobian", seed=0), x, y)
+    np.testing.assert_allclose(plain - found, RATE * 0.5 * W, atol=0.1 * RATE * np.abs(W).max())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda c, s: CLIPTrainer(c, adversarial_eps=0.1, seed=s),
+        lambda c, s: AdversarialLossTrainer(c, 0.1, max_iter=2, beta=2.0, seed=s),
+        lambda c, s: GradientPenaltyTrainer(c, 0.1, "jacobian", seed=s),
+    ],
+    ids=["clip", "trades", "jacobian"],
+)
+def test_the_same_seed_gives_the_same_weights(nets, make):
+    results = []
+    for seed in (1, 1, 2)[: 3 if nets.REPLAYS else 2]:
+        classifier = nets.classifier("mlp")
+        make(classifier, seed).fit(*nets.data("mlp", n=40), batch_size=20, nb_epochs=1)
+        results.append(nets.weights(classifier))
+    assert same_weights(results[0], results[1])
+    assert not same_weights(results[0], results[-1], atol=1e-5) or len(results) == 2
+
+
+def test_batchnorm_and_dropout_learn_at_adversarial_examples(nets):
+    classifier, (x, y) = nets.classifier("batchnorm"), nets.data("batchnorm")
+    before = nets.weights(classifier)
+    trainer = AdversarialLossTrainer(classifier, 0.05, seed=0)
+    trainer.fit(x, y, batch_size=20, nb_epochs=2)
+    assert trainer.history[1]["loss"] < trainer.history[0]["loss"]
+    assert not same_weights(before, nets.weights(classifier))
+
+
+def test_clip_beside_adversarial_examples_penalises_and_perturbs(nets):
+    """The examples of the loss are those of adversarial training alone, and the pairs flatten the net further."""
+    (x, y), steep = nets.data(n=100), {}
+    for name, lamda, eps in (("plain", 0.0, 0.0), ("fgsm", 0.0, 0.2), ("both", 0.3, 0.2)):
+        classifier = nets.classifier(lr=0.5)
+        trainer = CLIPTrainer(classifier, lamda=lamda, adversarial_eps=eps, seed=0)
+        trainer.fit(x, y, batch_size=20, nb_epochs=15)
+        steep[name] = np.prod([np.linalg.norm(w, 2) for w in nets.matrices(classifier)])
+    assert steep["both"] < steep["fgsm"] < steep["plain"]
+
+
+def test_a_target_is_one_of_clean_accuracy(nets):
+    x, y = nets.data(n=400)
+    trainer = CLIPTrainer(nets.classifier(lr=0.5), target_accuracy=0.8, adversarial_eps=0.05, seed=0)
+    trainer.fit(x, y, batch_size=20, nb_epochs=30)
+    assert trainer.deployed_accuracy == pytest.approx(0.8, abs=0.06)
+    clean = (trainer.predict(x).argmax(1) == y).mean()
+    assert clean == pytest.approx(trainer.deployed_accuracy, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda c: AdversarialLossTrainer(c, 0.0), r"eps=0.0 .*> 0|eps=0.0 must"),
+        (lambda c: AdversarialLossTrainer(c, 0.1, norm=3), r"norm=3 is not a norm"),
+        (lambda c: AdversarialLossTrainer(c, 0.1, max_iter=0), r"max_iter=0"),
+        (lambda c: AdversarialLossTrainer(c, 0.1, beta=-1), r"beta=-1"),
+        (lambda c: GradientPenaltyTrainer(c, kind="hessian"), r"kind='hessian' is not known"),
+        (lambda c: CLIPTrainer(c, adversarial_eps=-1), r"adversarial_eps=-1"),
+        (lambda c: CLIPTrainer(c, adversarial_steps=0), r"adversarial_steps=0"),
+    ],
+)
+def test_bad_settings_are_refused_by_name(nets, make, message):
+    with pytest.raises(ValueError, match=message):
+        make(nets.classifier())
+
+
+def test_a_regressor_has_no_predictions_to_move(nets):
+    classifier = nets.regressor()
+    x = np.linspace(-1, 1, 20, dtype=np.float32)[:, None]
+    before = nets.weights(classifier)
+    with pytest.raises(ValueError, match=r"needs a classifier with an output for each of two classes"):
+        AdversarialLossTrainer(classifier, 0.1, beta=1.0).fit(x, x)
+    assert same_weights(before, nets.weights(classifier))
+    AdversarialLossTrainer(classifier, 0.1, seed=0).fit(x, x[:, 0], nb_epochs=1)  # its loss has a gradient all the same
+    GradientPenaltyTrainer(classifier, 0.1, seed=0).fit(x, x[:, 0], nb_epochs=1)
+    assert not same_weights(before, nets.weights(classifier))
