@@ -101,7 +101,7 @@ class Trainable(Function):
     """Whether a step of the user's own computes and differentiates the loss."""
 
     @abc.abstractmethod
-    def deployed_loss(self, x: Tensor, y: Tensor) -> Tensor:
+    def total_loss(self, x: Tensor, y: Tensor) -> Tensor:
         """The estimator's loss of the model as deployed, summed over the samples; differentiable in x."""
 
     @abc.abstractmethod

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from artclip import checks
 from artclip.frameworks import Trainable
 from artclip.frameworks.base import Tensor
 from artclip.frameworks.trainable import LogitShift, Objective
 from artclip.lipschitz.pair_rule import box_tensors
+from artclip.norms import dual_norm
 from artclip.trainers.adversarial_examples import AdversarialExamples
 
 
@@ -53,7 +53,7 @@ class AdversarialLoss(EstimatorLoss):
 
     def points(self, x: Tensor, y: Tensor, step: Any) -> Tensor:
         """The adversarial examples."""
-        return self.examples.of(self._f, x, lambda points: self._f.deployed_loss(points, y), step, self._box)
+        return self.examples.of(self._f, x, lambda points: self._f.total_loss(points, y), step, self._box)
 
 
 class TradesLoss(AdversarialLoss):
@@ -103,7 +103,7 @@ class GradientNormLoss(EstimatorLoss):
 
     def __init__(self, f: Trainable, eps: float, norm: float, weight: float) -> None:
         super().__init__(f)
-        self.weight, self._scale, self._dual = weight, weight * eps, checks.dual_norm(norm)
+        self.weight, self._scale, self._dual = weight, weight * eps, dual_norm(norm)
 
     def objective(self, x: Tensor, y: Tensor, points: Tensor, step: Any, shift: LogitShift | None) -> Objective:
         """Both terms, in train mode."""

@@ -11,8 +11,9 @@ import numpy as np
 
 from artclip import checks
 from artclip.arguments import taken
-from artclip.frameworks import Trainable, output_activation_of, refuse_unconnected
+from artclip.frameworks import Trainable, output_activation_of
 from artclip.frameworks.base import Tensor
+from artclip.frameworks.check import refuse_unconnected
 from artclip.lipschitz.pair_rule import make_rule
 from artclip.trainers.adversarial_examples import AdversarialExamples
 from artclip.trainers.base import RegularizedTrainer

@@ -170,7 +170,7 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
             return self._loss_of(x, self._deployed(x), y, False)
         return self._loss_of(inputs, self.model(inputs, training=True), y, True, shift_logits)
 
-    def deployed_loss(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    def total_loss(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         loss = self._loss_of(x, self._deployed(x), y, False)[0]
         return loss if self.sums_loss else loss * tf.cast(tf.shape(x)[0], loss.dtype)
 

@@ -155,7 +155,7 @@ class TorchEstimator(TorchFunction, Trainable):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         return self._loss_of(self.module(self._preprocessing.standardised(x))[-1], y, shift_logits)
 
-    def deployed_loss(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def total_loss(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         with self._eval_mode:
             loss = self._loss_of(self._deployed(x.clone()), y)[0]  # a model may write into its input
         return loss if self.sums_loss else loss * len(x)
