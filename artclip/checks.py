@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from artclip.pixels import Uint8Images
+
 _CHUNK = 1 << 22  # elements looked at together: a memory-mapped array is never copied whole
 
 
@@ -135,6 +137,8 @@ def array(name: str, value: Any) -> np.ndarray:
     """The value as an array of numbers; ``TypeError`` where it is none."""
     if value is None:
         raise TypeError(f"{name} is None; give a numpy array")
+    if isinstance(value, Uint8Images):  # which stays as it is: it becomes floats batch by batch
+        return value  # type: ignore[return-value]
     try:
         found = np.asarray(value)
     except Exception as error:  # ragged lists, tensors with a gradient or on another device
@@ -249,7 +253,7 @@ def _rescaled(least: float, most: float, low: float, high: float) -> str:
 
 
 def _finite(name: str, a: np.ndarray) -> None:
-    if a.dtype.kind != "f":
+    if a.dtype.kind != "f" or isinstance(a, Uint8Images):
         return
     for start, part in _chunks(a):
         finite = np.isfinite(part)

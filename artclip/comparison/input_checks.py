@@ -12,6 +12,7 @@ from artclip import checks
 from artclip.comparison.experiment import Data, Experiment
 from artclip.frameworks import function_of
 from artclip.frameworks.keras.startup import start_tensorflow
+from artclip.pixels import Uint8Images
 
 _CHANNELS = (1, 3, 4)
 
@@ -45,7 +46,7 @@ def _part(part: str, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         labels = np.asarray(y)
         x = checks.inputs(x, None)
         nb_classes = labels.shape[1] if labels.ndim == 2 and labels.shape[1] > 1 else _largest(labels) + 1
-        return x.astype(np.float32), checks.classes(x, y, nb_classes)
+        return x if isinstance(x, Uint8Images) else x.astype(np.float32), checks.classes(x, y, nb_classes)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{part} data: {error}") from None
 
