@@ -99,6 +99,12 @@ def seed_or_drawn(value: Any) -> int:
     return int(np.random.SeedSequence().generate_state(1)[0]) if given is None else given
 
 
+def decay(name: str, value: Any) -> None:
+    """A number in [0, 1)."""
+    if not _is_number(value) or not 0 <= value < 1:
+        raise ValueError(f"{name}={value!r} must lie in [0, 1), as 0.999; 0 for none")
+
+
 def share(name: str, value: Any) -> None:
     """A number in (0, 1]."""
     if not _is_number(value) or not 0 < value <= 1:

@@ -40,6 +40,8 @@ def compare(
     curve_samples: int = 200,
     lipschitz: bool = True,
     masking: bool = True,
+    augmentation: Any = None,
+    ema_decay: float = 0.0,
 ) -> Comparison:
     """Train nets with each defence and compare what comes out.
 
@@ -74,6 +76,13 @@ def compare(
         curve_samples: how many test samples the security curve is of, >= 0.
         lipschitz: whether to bound the Lipschitz constant, and to certify in L2.
         masking: whether to look for signs of gradient masking.
+        augmentation: of the training images, the same for all defences: ``"crop-flip"`` (random crops of images padded
+            by 4, and flips), ``"crop-flip:padding=2,flip=0"``, or a function of (batch, generator) as for
+            :meth:`artclip.CLIPTrainer.fit`. ART's trainers get the whole data augmented anew before each epoch;
+            ``fbf``, which runs all epochs as one, is refused. ``None`` for none.
+        ema_decay: decay in [0, 1) of exponential moving averages of the weights, with which every training ends, as
+            for :class:`artclip.CLIPTrainer`; 0 for none. Refused for defences that hold an accuracy (``clip@0.95``),
+            and for ``awp``.
 
     Returns:
         The :class:`Comparison`. A training that fails is a row that says why.
@@ -96,6 +105,8 @@ def compare(
         lipschitz,
         masking,
         framework,
+        augmentation=augmentation,
+        ema_decay=ema_decay,
     )
     checks.positive_integer("nb_seeds", nb_seeds)
     checks.positive_integer("nb_threads", nb_threads)
@@ -107,7 +118,8 @@ def compare(
     nets = named_nets(model if isinstance(model, (list, tuple)) else [model], experiment)
     if not nets:
         raise ValueError("model is empty; give at least one, as 'mlp'")
-    splits = checked_data(experiment.load(data) if isinstance(data, str) else data)
+    taken, described = experiment.load(data) if isinstance(data, str) else (data, "arrays")
+    splits = checked_data(taken)
     try_nets(nets, experiment, splits, nb_threads)
     jobs = [
         Job(experiment, net, name, named, seed)
@@ -125,6 +137,7 @@ def compare(
             progress.update()
     settings = {
         "data": data if isinstance(data, str) else "arrays",
+        "data_description": described,
         "data_sha256": content,
         "nb_attacked": min(attack_samples, len(splits[1][0])),
         "models": list(nets),

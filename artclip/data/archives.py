@@ -120,7 +120,7 @@ def _of_tar(path: Path, wanted: Callable[[str], bool]) -> Files:
     try:
         with tarfile.open(path, "r|*") as archive:  # as a stream: to go back in a packed one is to unpack it again
             while (member := archive.next()) is not None:
-                archive.members.clear()  # which it would keep
+                archive.members.clear()  # type: ignore[attr-defined]  # which it would keep
                 parts = _checked(path, member.name)
                 total += member.size
                 safety.check_size(path, total, packed)
@@ -129,12 +129,16 @@ def _of_tar(path: Path, wanted: Callable[[str], bool]) -> Files:
                 if member.isdir():
                     found.folders.append(parts)
                 elif not member.isreg():
-                    raise ValueError(f"{path} has the member {member.name!r}, which is a link or no file; it is not read")
+                    raise ValueError(
+                        f"{path} has the member {member.name!r}, which is a link or no file; it is not read"
+                    )
                 elif parts in found.read:
                     raise ValueError(f"{path} has two members {member.name!r}; it is not read")
                 else:
                     file = archive.extractfile(member) if wanted(parts[-1]) else None
                     found.read[parts] = (lambda data: lambda: data)(file.read() if file else b"")
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
-        raise ValueError(f"{path} is not a whole archive ({error}); it may be cut off: write or fetch it again") from error
+        raise ValueError(
+            f"{path} is not a whole archive ({error}); it may be cut off: write or fetch it again"
+        ) from error
     return found

@@ -54,12 +54,13 @@ class RandomCropFlip:
             ValueError: x are no images.
         """
         first = self._channels_first(x)
-        images, p = x if first else np.moveaxis(x, -1, 1), self.padding
+        images: np.ndarray = x if first else np.moveaxis(x, -1, 1)
+        p = self.padding
         n, _, height, width = images.shape
         padded = np.pad(images, ((0, 0), (0, 0), (p, p), (p, p)))
         down, right = rng.integers(0, 2 * p + 1, (2, n))
         flipped = rng.random(n) < 0.5
-        found = sliding_window_view(padded, (height, width), axis=(2, 3))[np.arange(n), :, down, right]
+        found: np.ndarray = sliding_window_view(padded, (height, width), axis=(2, 3))[np.arange(n), :, down, right]
         if self.flip:
             found = np.where(flipped[:, None, None, None], found[..., ::-1], found)
         return np.ascontiguousarray(found if first else np.moveaxis(found, 1, -1))
@@ -67,8 +68,8 @@ class RandomCropFlip:
     def _channels_first(self, x: np.ndarray) -> bool:
         if x.ndim != 4:
             raise ValueError(
-                f"{NAME} is of images, and inputs of shape {x.shape[1:]} are none; expected (channels, height, width) or "
-                "(height, width, channels)"
+                f"{NAME} is of images, and inputs of shape {x.shape[1:]} are none; expected (channels, height, width) "
+                "or (height, width, channels)"
             )
         if self.channels_first is not None:
             return self.channels_first

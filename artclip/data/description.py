@@ -50,10 +50,10 @@ class DataDescription:
     def of(self, splits: tuple[Split, Split], class_names: Sequence[str] = ()) -> DataDescription:
         """The same with the figures of the data themselves."""
         (x, _), (x_test, _) = splits
-        names = tuple(class_names) or self.class_names
-        known = {"nb_train": len(x), "nb_test": len(x_test), "shape": tuple(x.shape[1:]), "class_names": names}
         low, high = _range(x)
-        return replace(self, **known, low=low, high=high)
+        names = tuple(class_names) or self.class_names
+        found = replace(self, nb_train=len(x), nb_test=len(x_test), shape=tuple(x.shape[1:]), class_names=names)
+        return replace(found, low=low, high=high)
 
 
 def _range(x: Any) -> tuple[float, float]:

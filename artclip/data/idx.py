@@ -15,10 +15,7 @@ IDX_FILES = tuple((f"{part}-images-idx3-ubyte.gz", f"{part}-labels-idx1-ubyte.gz
 
 def idx_folder(folder: Path) -> tuple[Split, Split]:
     """Images, unsigned bytes of shape (n, height, width), and class indices of a folder of four IDX files."""
-    train, test = (
-        (_idx(folder / images), _idx(folder / labels).astype(np.int64))
-        for images, labels in IDX_FILES
-    )
+    train, test = ((_idx(folder / images), _idx(folder / labels).astype(np.int64)) for images, labels in IDX_FILES)
     return train, test
 
 

@@ -93,12 +93,16 @@ def _parts(path: Path, files: Files) -> tuple[list[list[_Image]], list[str], lis
         raise FileNotFoundError(f"{path} holds no images; expected train/CLASS/FILE and test/CLASS/FILE, or CLASS/FILE")
     loose = next((parts for parts in found if len(parts) == 1), None)
     if loose is not None:
-        raise ValueError(f"{path} has the image {loose[0]} outside of the folders of classes; expected CLASS/{loose[0]}")
+        raise ValueError(
+            f"{path} has the image {loose[0]} outside of the folders of classes; expected CLASS/{loose[0]}"
+        )
     notes = [f"{other} files that are no images were left out"] if (other := len(files.read) - len(found)) else []
     above = sorted({parts[:-2] for parts in found})
     if len(above) == 1 and above[0] + (TRAIN,) in {parts[:-1] for parts in found}:
         inside = "/".join((*above[0], TRAIN))
-        raise ValueError(f"{path} has images in {inside}/ itself; put those of each class into a folder, {inside}/CLASS/")
+        raise ValueError(
+            f"{path} has images in {inside}/ itself; put those of each class into a folder, {inside}/CLASS/"
+        )
     splits = {where[-1].lower(): where for where in above if where} if len({w[:-1] for w in above}) == 1 else {}
     if len(above) == 1:
         used = [above[0]]
@@ -110,8 +114,8 @@ def _parts(path: Path, files: Files) -> tuple[list[list[_Image]], list[str], lis
     else:
         first, second = ("/".join((*where, "CLASS")) for where in above[:2])
         raise ValueError(
-            f"{path} has images as {first}/FILE and as {second}/FILE; expected train/CLASS/FILE and test/CLASS/FILE, or "
-            "CLASS/FILE alone"
+            f"{path} has images as {first}/FILE and as {second}/FILE; expected train/CLASS/FILE and test/CLASS/FILE, "
+            "or CLASS/FILE alone"
         )
     return _by_class(path, files, found, used), _classes(path, files, found, used[0]), notes
 
@@ -170,8 +174,8 @@ def _decoded(path: Path, images: list[_Image], channels_first: bool) -> tuple[np
                 found, seen = _empty(len(images), size, 1 if one.ndim == 2 else 3, channels_first)
             if one.shape[:2] != size:
                 raise ValueError(
-                    f"{path}: {image} has {_said(one.shape[:2])} pixels, and {first} has {_said(size)}; all images need "
-                    "one size"
+                    f"{path}: {image} has {_said(one.shape[:2])} pixels, and {first} has {_said(size)}; all images "
+                    "need one size"
                 )
             if one.ndim == 3 and seen.shape[-1] == 1:  # grey so far
                 grey = seen

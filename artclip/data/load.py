@@ -23,9 +23,7 @@ NAMES = ("digits", *openml.NAMES)
 _CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-def load_data(
-    data: str | os.PathLike[str], channels_first: bool = True, uint8: bool = False
-) -> tuple[Split, Split]:
+def load_data(data: str | os.PathLike[str], channels_first: bool = True, uint8: bool = False) -> tuple[Split, Split]:
     """Load a data set with its split into training and test part.
 
     Args:

@@ -28,7 +28,11 @@ def fetch(name: str) -> tuple[Split, Split]:
     try:
         bunch = fetch_openml(**asked, as_frame=False, parser="liac-arff")
     except OSError as error:
-        what = "cifar-10/ or an archive of it, as cifar-10.zip" if name == "cifar-10" else f"{name}/ with its four IDX files"
+        what = (
+            "cifar-10/ or an archive of it, as cifar-10.zip"
+            if name == "cifar-10"
+            else f"{name}/ with its four IDX files"
+        )
         raise FileNotFoundError(
             f"{name} could not be fetched from OpenML ({error}); set ARTCLIP_DATA to a folder that holds {what}"
         ) from error

@@ -41,7 +41,9 @@ class Augmented:
         """
         found = checks.array("the augmented batch", self._function(x, rng))
         if found.shape != x.shape:
-            raise ValueError(f"augmentation made a batch of shape {found.shape} of one of shape {x.shape}; keep the shape")
+            raise ValueError(
+                f"augmentation made a batch of shape {found.shape} of one of shape {x.shape}; keep the shape"
+            )
         checks.inputs(found, x.shape[1:], "the augmented batch", self._box)
         return found.astype(x.dtype, copy=False)
 

@@ -43,6 +43,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         super().__init__(classifier)
         self._controller: Controller = controller(o.lamda, o.target_accuracy, o.lamda_increment)
         self.target_accuracy, self.target_metric = o.target_accuracy, o.target_metric
+        self.ema_decay = float(o.ema_decay)
         self.warmup_epochs, self.restore_best, self.verbose = o.warmup_epochs, o.restore_best, o.verbose
         self.checkpoint = None if o.checkpoint is None else checks.folder(o.checkpoint, "checkpoint")
         self.callbacks = tuple(o.callbacks)
@@ -208,14 +209,13 @@ class RegularizedTrainer(Trainer, abc.ABC):
         start: ResumePlan,
     ) -> None:
         checks.positive_integer("nb_epochs", nb_epochs, least=0)
+        trainable.ema_decay = self.ema_decay
         trainable.check_gradients()
         trainable.check_trainable()
         if trainable.averages_weights and (self.restore_best or self.target_accuracy is not None):
             what = "restore_best" if self.restore_best else "target_accuracy"
-            raise ValueError(
-                f"{what} ends with the weights of one moment, and use_ema=True of the optimizer with averages; "
-                "choose one"
-            )
+            averages = f"ema_decay={self.ema_decay:g}" if self.ema_decay else "use_ema=True of the optimizer"
+            raise ValueError(f"{what} ends with the weights of one moment, and {averages} with averages; choose one")
         if validation_data is not None:
             validation_data = before_fit.validation(trainable, validation_data)
         nb_steps, is_classifier = nb_epochs * batches.nb_batches, trainable.nb_classes is not None

@@ -97,7 +97,7 @@ class ArrayBatches:
     def epoch(self, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of the next epoch, in a new order, from the one of this number on."""
         order = self._rng.permutation(len(self._x))
-        key = None if self._augmentation is None else int(self._rng.integers(1 << 62))
+        key = 0 if self._augmentation is None else int(self._rng.integers(1 << 62))
         for number, (start, end) in enumerate(self._bounds[first:], first):
             rows = order[start:end]
             if self._augmentation is None and not isinstance(self._x, Uint8Images):
