@@ -187,7 +187,7 @@ class _OnStderr(logging.Handler):
 
 @contextmanager
 def data_told() -> Iterator[None]:
-    """Inside, what is taken from a source of data is said on stderr, in one line."""
+    """Inside, what is taken from images, or fetched, is said on stderr in one line."""
     logger, handler = logging.getLogger("artclip.data"), _OnStderr(logging.INFO)
     level = logger.level
     logger.addHandler(handler)

@@ -59,7 +59,7 @@ class RandomCropFlip:
         n, _, height, width = images.shape
         padded = np.pad(images, ((0, 0), (0, 0), (p, p), (p, p)))
         down, right = rng.integers(0, 2 * p + 1, (2, n))
-        flipped = rng.random(n) < 0.5
+        flipped = np.less(rng.random(n), 0.5)
         found: np.ndarray = sliding_window_view(padded, (height, width), axis=(2, 3))[np.arange(n), :, down, right]
         if self.flip:
             found = np.where(flipped[:, None, None, None], found[..., ::-1], found)

@@ -68,7 +68,8 @@ def load_described(
     """:func:`load_data`, and what was taken."""
     splits, description = _read(os.fspath(data), channels_first)
     description = description.of(splits)
-    logger.info("%s", description)
+    if description.source:  # of the others the name says it all
+        logger.info("%s", description)
     if not uint8:
         splits = tuple((np.asarray(x), y) for x, y in splits)  # type: ignore[assignment]
     return splits, description
