@@ -155,7 +155,12 @@ def test_folders_that_are_refused(files, message, kind, tmp_path):
 
 def test_an_empty_class_is_named_and_hidden_files_are_left_alone(tmp_path):
     files, _ = two_parts()
-    hidden = {"train/cat/.DS_Store": b"", ".cache/a/0.png": b"", "__MACOSX/train/cat/0.png": b"", "train/dog/a.txt": b""}
+    hidden = {
+        "train/cat/.DS_Store": b"",
+        ".cache/a/0.png": b"",
+        "__MACOSX/train/cat/0.png": b"",
+        "train/dog/a.txt": b"",
+    }
     path = as_folder(tmp_path / "photos", {**files, **hidden})
     splits, said = load_described(path)
     assert len(splits[0][0]) == 6
@@ -203,7 +208,9 @@ def test_cifar_10_of_the_data_folder_says_what_it_is(tmp_path, monkeypatch):
     monkeypatch.setenv("ARTCLIP_DATA", str(tmp_path))
     said = describe_data("cifar-10")
     assert said.class_names == ("cat", "dog")
-    assert str(said).startswith("cifar-10 (JPEG copies in cifar-10.tar.xz): 6 training and 4 test inputs of shape (3, 6, 5)")
+    assert str(said).startswith(
+        "cifar-10 (JPEG copies in cifar-10.tar.xz): 6 training and 4 test inputs of shape (3, 6, 5)"
+    )
     as_folder(tmp_path / "cifar-10", two_parts(nb_train=1)[0])
     assert describe_data("cifar-10").source == "png images in cifar-10"
 
