@@ -143,8 +143,6 @@ def array(name: str, value: Any) -> np.ndarray:
     """The value as an array of numbers; ``TypeError`` where it is none."""
     if value is None:
         raise TypeError(f"{name} is None; give a numpy array")
-    if isinstance(value, Uint8Images):  # which stays as it is: it becomes floats batch by batch
-        return value  # type: ignore[return-value]
     try:
         found = np.asarray(value)
     except Exception as error:  # ragged lists, tensors with a gradient or on another device
@@ -180,9 +178,14 @@ def reshaped(x: Any, input_shape: tuple[int, ...], name: str = "x") -> tuple[Any
     return found.reshape(len(found), *shape), [said]
 
 
-def inputs(x: Any, input_shape: tuple[int, ...] | None, name: str = "x", box: Any = None) -> np.ndarray:
-    """x as an array (n, *input_shape), n >= 1, of finite numbers; inside a box, where one is given."""
-    x = array(name, x)
+def inputs(
+    x: Any, input_shape: tuple[int, ...] | None, name: str = "x", box: Any = None, keep_bytes: bool = False
+) -> np.ndarray:
+    """x as an array (n, *input_shape), n >= 1, of finite numbers; inside a box, where one is given.
+
+    With ``keep_bytes`` :class:`~artclip.pixels.Uint8Images` stay what they are, for whom takes them in parts.
+    """
+    x = x if keep_bytes and isinstance(x, Uint8Images) else array(name, x)
     expected = ", ".join(map(str, ("n", *(("...",) if input_shape is None else input_shape))))
     if x.ndim == 0:
         raise ValueError(f"{name}={x.item()!r} is a single number; give an array of shape ({expected})")
@@ -294,8 +297,11 @@ def classes(x: np.ndarray, y: Any, nb_classes: int) -> np.ndarray:
 def data(
     x: Any, y: Any, input_shape: tuple[int, ...], nb_classes: int | None, where: str = "", box: Any = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Samples with labels (index, one-hot, probabilities) or, with ``nb_classes=None``, regression targets."""
-    x = inputs(x, input_shape, f"{where}x", box)
+    """Samples with labels (index, one-hot, probabilities) or, with ``nb_classes=None``, regression targets.
+
+    :class:`~artclip.pixels.Uint8Images` stay what they are.
+    """
+    x = inputs(x, input_shape, f"{where}x", box, keep_bytes=True)
     name = f"{where}y"
     y = array(name, y)
     if y.ndim == 0 or len(y) != len(x):

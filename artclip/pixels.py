@@ -57,11 +57,6 @@ class Uint8Images:
         return f"Uint8Images(shape={self.shape})"
 
 
-def is_array(value: Any) -> bool:
-    """Whether a value has the shape, length and rows of an array."""
-    return isinstance(value, (np.ndarray, Uint8Images))
-
-
 def _floats(pixels: np.ndarray) -> np.ndarray:
     """In one pass; the same numbers as ``pixels.astype(np.float32) / 255``."""
     return np.divide(pixels, np.float32(255), dtype=np.float32)

@@ -149,7 +149,8 @@ class Experiment:
         """A trainer that has trained."""
         (x, y), (x_test, _) = data
         classifier = self.classifier(model, data, seed)
-        checks.inputs(x_test, classifier.input_shape, "x_test", box=classifier.clip_values)  # now, not after training
+        # Now, not after training.
+        checks.inputs(x_test, classifier.input_shape, "x_test", box=classifier.clip_values, keep_bytes=True)
         trainer = named.train(classifier, self.plan(seed, verbose))
         scheduler = self.nets.cosine_scheduler(classifier, self.nb_epochs)
         augmentation = self.augmenting(data)

@@ -44,7 +44,7 @@ def checked_data(data: Any) -> Data:
 def _part(part: str, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
     try:
         labels = np.asarray(y)
-        x = checks.inputs(x, None)
+        x = checks.inputs(x, None, keep_bytes=True)
         nb_classes = labels.shape[1] if labels.ndim == 2 and labels.shape[1] > 1 else _largest(labels) + 1
         images: Any = x if isinstance(x, Uint8Images) else x.astype(np.float32)
         return images, checks.classes(x, y, nb_classes)

@@ -52,8 +52,12 @@ class DataDescription:
         (x, _), (x_test, _) = splits
         low, high = _range(x)
         names = tuple(class_names) or self.class_names
-        found = replace(self, nb_train=len(x), nb_test=len(x_test), shape=tuple(x.shape[1:]), class_names=names)
+        found = replace(self, nb_train=_length(x), nb_test=_length(x_test), shape=tuple(x.shape[1:]), class_names=names)
         return replace(found, low=low, high=high)
+
+
+def _length(x: Any) -> int:
+    return len(x) if x.ndim else 0  # a single number is refused later, by name
 
 
 def _range(x: Any) -> tuple[float, float]:

@@ -19,7 +19,6 @@ from artclip.frameworks import FRAMEWORKS, function_of
 from artclip.frameworks.check import give_range, predicted, refuse_own_predict
 from artclip.frameworks.class_labels import as_columns
 from artclip.frameworks.one_output import how_read
-from artclip.pixels import Uint8Images
 
 _NUMBERS = 1 << 22  # of inputs in one pass
 
@@ -66,7 +65,6 @@ class EvaluatedModel:
         refuse_own_predict(self.f)
         give_range(self.f, clip_values)
         self.name = name or type(getattr(estimator, "model", estimator)).__name__
-        x = np.asarray(x) if isinstance(x, Uint8Images) else x
         x, self.remarks = checks.reshaped(x, self.f.input_shape)
         self.x = checks.inputs(x, self.f.input_shape or None, box=self.f.clip_values).astype(np.float32)
         alone = predicted(self.f, self.x[:1])

@@ -1,13 +1,14 @@
 """Augmentation and averages of weights in comparisons: the same for all defences, or a refusal by name."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from artclip import compare
 from artclip.cli.main import main
-from artclip.comparison.defences import DEFENCES, register
+from artclip.comparison.defences import DEFENCES, parse, register
 from artclip.comparison.experiment import Experiment
 from artclip.comparison.parallel import Job
 from artclip.data import Uint8Images
@@ -51,19 +52,14 @@ def test_every_defence_sees_augmented_images_and_ends_with_averages(framework):
 def test_averages_are_of_the_whole_training(framework, defence):
     """With a decay of nearly one, the rule's start decides: (1 + t)/(10 + t)."""
     experiment = Experiment(nb_epochs=2, framework=framework, batch_size=32, learning_rate=0.05)
-    data, nets = images(framework), nets_of(framework)
+    data = images(framework)
 
     def weights(**options):
-        from dataclasses import replace
-
-        from artclip.comparison.defences import parse
-
         trainer = replace(experiment, **options).train(data, "cnn", parse(defence), 0)
         model = trainer.classifier.model
         found = model.get_weights() if framework == "tensorflow" else [p.detach().numpy() for p in model.parameters()]
         return [np.array(w) for w in found]
 
-    assert nets is not None
     plain, averaged, followed = weights(), weights(ema_decay=0.9999), weights(ema_decay=1e-6)
     for a, b in zip(plain, followed, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
@@ -114,8 +110,6 @@ def test_the_key_of_a_cell_holds_both():
         return x + 0
 
     def key(**options):
-        from artclip.comparison.defences import parse
-
         return Job(Experiment(framework=FRAMEWORKS[0], **options), "mlp", "mlp", parse("standard"), 0).key("d", 1)[0]
 
     given = [{}, {"ema_decay": 0.5}, *({"augmentation": a} for a in ("crop-flip", "crop-flip:padding=1", one, other))]
