@@ -19,7 +19,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", "
 TRAIN, TESTS = "train", ("test", "val", "valid", "validation")  # the first that is there
 TEST_SHARE, SPLIT_SEED = 0.2, 0
 _JPEG = (".jpg", ".jpeg")
-_GREY, _COLOURED = ("1", "L"), ("RGB", "P", "CMYK", "YCbCr", "LAB", "HSV", "RGBX", "LA", "PA", "RGBA")
+_GREY, _COLOURED, _WITH_ALPHA = ("1", "L"), ("RGB", "P", "CMYK", "YCbCr", "RGBX"), ("LA", "PA", "RGBA")
 
 Split = tuple[Uint8Images, np.ndarray]
 
@@ -164,7 +164,8 @@ def _decoded(path: Path, images: list[_Image], channels_first: bool) -> tuple[np
     first, size, nb_grey, nb_opaque = images[0], (0, 0), 0, 0
     found, seen = np.empty(0, np.uint8), np.empty(0, np.uint8)  # as asked for, and the same with the channels last
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # of images that are a bomb, or cut off
+        warnings.simplefilter("ignore")  # of metadata
+        warnings.simplefilter("error", _pillow().DecompressionBombWarning)
         for row, image in enumerate(images):
             one, opaque = _opened(path, image)
             nb_opaque += opaque
@@ -205,10 +206,10 @@ def _opened(path: Path, image: _Image) -> tuple[np.ndarray, bool]:
         with _pillow().open(io.BytesIO(image.read())) as opened:
             opened.load()
             mode, nb_frames = opened.mode, getattr(opened, "n_frames", 1)
-            transparent = "A" in mode or "transparency" in opened.info
+            transparent = mode in _WITH_ALPHA or "transparency" in opened.info
             if nb_frames == 1 and not transparent and mode in ("L", "RGB"):
                 return np.asarray(opened), False
-            if nb_frames == 1 and mode in (*_GREY, *_COLOURED):
+            if nb_frames == 1 and mode in (*_GREY, *_COLOURED, *_WITH_ALPHA):
                 alpha = np.asarray(opened.convert("RGBA"))[:, :, 3] if transparent else None
                 pixels = np.asarray(opened.convert("L" if mode in (*_GREY, "LA") else "RGB"))
     except Exception as error:  # of whatever library decodes it
@@ -216,8 +217,9 @@ def _opened(path: Path, image: _Image) -> tuple[np.ndarray, bool]:
         raise ValueError(f"{where} is not a whole image: {reason}") from error
     if nb_frames > 1:
         raise ValueError(f"{where} has {nb_frames} frames; give images of one")
-    if mode not in (*_GREY, *_COLOURED):
-        raise ValueError(f"{where} has more than 8 bits a channel (mode {mode}); save it with 8")
+    if mode not in (*_GREY, *_COLOURED, *_WITH_ALPHA):
+        what = "more than 8 bits a channel" if mode[0] in "IF" else "neither grey nor RGB pixels"
+        raise ValueError(f"{where} has {what} (Pillow's mode {mode}); save it as grey or RGB with 8 bits")
     if alpha is not None and alpha.min() < 255:
         raise ValueError(f"{where} is transparent in places; put it on a background and save it without alpha")
     return pixels, alpha is not None

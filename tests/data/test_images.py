@@ -92,9 +92,14 @@ def palette():
         (encoded(GREY), np.repeat(GREY[None], 3, 0)),
         (encoded(np.dstack([COLOUR, np.full(SIZE, 255, np.uint8)])), np.moveaxis(COLOUR, -1, 0)),
         (encoded(palette()), np.moveaxis(np.asarray(palette().convert("RGB")), -1, 0)),
+        (
+            encoded(palette(), transparency=bytes([255] * 16)),
+            np.moveaxis(np.asarray(palette().convert("RGB")), -1, 0),
+        ),
+        (encoded(np.dstack([GREY, np.full(SIZE, 255, np.uint8)])), np.repeat(GREY[None], 3, 0)),
         (encoded(Image.fromarray(GREY > 127)), np.repeat(255 * (GREY > 127)[None], 3, 0)),
     ],
-    ids=["grey", "opaque alpha", "palette", "bits"],
+    ids=["grey", "opaque alpha", "palette", "opaque palette", "opaque grey", "bits"],
 )
 def test_kinds_of_pixels_that_are_taken(data, expected, tmp_path):
     np.testing.assert_array_equal(taken(tmp_path, data), expected.astype(np.float32) / 255)
@@ -116,13 +121,19 @@ GIF = encoded(palette(), "GIF", save_all=True, append_images=[Image.fromarray(pi
     [
         (DEEP, "0.png", "train/cat/0.png has more than 8 bits a channel"),
         (encoded(pixels(4, "RGBA")), "0.png", "train/cat/0.png is transparent in places"),
+        (encoded(palette(), transparency=3), "0.png", "train/cat/0.png is transparent in places"),
+        (
+            encoded(Image.fromarray(COLOUR).convert("LAB"), "TIFF"),
+            "0.tiff",
+            "train/cat/0.tiff has neither grey nor RGB",
+        ),
         (encoded(COLOUR)[:60], "0.png", "train/cat/0.png is not a whole image"),
         (b"hello", "0.jpg", "train/cat/0.jpg is not a whole image"),
         (b"", "0.png", "train/cat/0.png is not a whole image"),
         (GIF, "0.gif", "train/cat/0.gif has 2 frames"),
         (encoded(pixels(5, size=(7, 5))), "z.png", "train/dog/0000.png has 5×6 pixels, and train/cat/z.png has 5×7"),
     ],
-    ids=["16 bits", "transparent", "cut off", "text", "empty", "frames", "sizes"],
+    ids=["16 bits", "transparent", "transparent palette", "lab", "cut off", "text", "empty", "frames", "sizes"],
 )
 def test_images_that_are_refused_by_name(data, name, message, tmp_path):
     with pytest.raises(ValueError, match=r"^[^\n]*$") as error:
