@@ -157,12 +157,14 @@ def _pair(number: Any) -> Any:
 
 
 def load(arguments: argparse.Namespace) -> tuple[Any, Any]:
-    """The classifier, and the data in the shape that it wants."""
-    from artclip.data import fit_to, load_data
+    """The classifier, and the data in the shape that it wants; ``arguments`` gets the names of their classes."""
+    from artclip.data import fit_to, load_described
     from artclip.models.loading import load_model
 
     preprocessing = scaling(arguments)
-    data = load_data(arguments.data, channels_first=arguments.framework != "tensorflow")
+    with data_told():
+        data, described = load_described(arguments.data, channels_first=arguments.framework != "tensorflow")
+    arguments.folders = list(described.class_names)
     classifier = load_model(
         arguments.model,
         arguments.weights,

@@ -12,6 +12,7 @@ from artclip.comparison.defences import DEFENCES, parse, register
 from artclip.comparison.experiment import Experiment
 from artclip.comparison.parallel import Job
 from artclip.data import Uint8Images
+from artclip.evaluation.result import Evaluation
 from artclip.frameworks import nets_of
 from tests.images import as_folder, as_tar, encoded, two_parts
 from tests.nets import FRAMEWORKS
@@ -120,7 +121,7 @@ def test_the_key_of_a_cell_holds_both():
 
 
 @pytest.mark.parametrize("command", ["train", "compare"])
-def test_the_command_line_says_what_was_taken(command, tmp_path, capsys):
+def test_the_command_line_says_what_was_taken(command, tmp_path, capsys, monkeypatch):
     files = {
         name.replace(".png", ".jpg"): encoded(a, "JPEG") for name, a in two_parts(nb_train=8, nb_test=4)[1].items()
     }
@@ -128,7 +129,7 @@ def test_the_command_line_says_what_was_taken(command, tmp_path, capsys):
     words = [command, "--data", str(path), "--nb-epochs", "1", "--attacks", "noise", "--json", "--model", "cnn"]
     words += ["--augmentation", "crop-flip:padding=1", "--ema-decay", "0.9", "--framework", FRAMEWORKS[0]]
     words += ["--defences", "standard", "--seeds", "1"] if command == "compare" else ["--defence", "standard"]
-    assert main(words) == 0
+    assert main([*words, "-o", str(tmp_path / "out")]) == 0
     said = capsys.readouterr()
     line = next(line for line in said.err.splitlines() if line.startswith("artclip: data: "))
     assert "JPEG copies in photos.tar.gz" in line
@@ -137,6 +138,13 @@ def test_the_command_line_says_what_was_taken(command, tmp_path, capsys):
     settings = json.loads(said.out)["settings"]
     assert settings["data_description"] in line
     assert (settings["augmentation"], settings["ema_decay"]) == ("crop-flip:padding=1,flip=1", 0.9)
+    if command == "train":  # the names of the folders are those of the classes
+        names = []
+        monkeypatch.setattr(Evaluation, "to_html", lambda evaluation, path: names.extend(evaluation.class_names))
+        words = [str(tmp_path / "out"), "--data", str(path), "--attacks", "noise", "--no-lipschitz", "--no-masking"]
+        assert main(["evaluate", *words, "--html", str(tmp_path / "page.html")]) == 0
+        assert "JPEG copies in photos.tar.gz" in capsys.readouterr().err
+        assert names == ["cat", "dog"]
     bad = as_folder(tmp_path / "one", {"train/a/0.png": b"", "test/a/0.png": b""})
     assert main([command, "--data", str(bad)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
