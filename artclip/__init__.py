@@ -33,49 +33,29 @@ _HOME = {
     "save": "artclip.models.saving",
 }
 
-__all__ = [
-    "CLIPTrainer",
-    "CleverScore",
-    "Comparison",
-    "Evaluation",
-    "LipschitzEstimate",
-    "LipschitzPenalty",
-    "PairSet",
-    "WeightRegularizationTrainer",
-    "__version__",
-    "certified_radius",
-    "clever",
-    "compare",
-    "evaluate",
-    "lipschitz_bracket",
-    "lipschitz_lower_bound",
-    "lipschitz_upper_bound",
-    "load_data",
-    "load_model",
-    "noise_curve",
-    "robustness_curve",
-    "save",
-]
+__all__ = ["__version__", *_HOME]
 
-if TYPE_CHECKING:  # for editors and type checkers
-    from artclip.comparison.compare import compare
-    from artclip.comparison.result import Comparison
-    from artclip.data import load_data
-    from artclip.evaluation.curves import noise_curve, robustness_curve
-    from artclip.evaluation.evaluate import evaluate
-    from artclip.evaluation.result import Evaluation
-    from artclip.lipschitz.bracket import lipschitz_bracket
-    from artclip.lipschitz.certificate import certified_radius
-    from artclip.lipschitz.clever import CleverScore, clever
-    from artclip.lipschitz.estimate import LipschitzEstimate
-    from artclip.lipschitz.lower import lipschitz_lower_bound
-    from artclip.lipschitz.pairs import PairSet
-    from artclip.lipschitz.upper import lipschitz_upper_bound
-    from artclip.models.loading import load_model
-    from artclip.models.saving import save
-    from artclip.trainers.clip import CLIPTrainer
-    from artclip.trainers.penalty import LipschitzPenalty
-    from artclip.trainers.weight import WeightRegularizationTrainer
+if TYPE_CHECKING:  # for editors and type checkers; "as" says that a name may be had from here
+    from artclip.comparison.compare import compare as compare
+    from artclip.comparison.result import Comparison as Comparison
+    from artclip.data import load_data as load_data
+    from artclip.evaluation.curves import noise_curve as noise_curve
+    from artclip.evaluation.curves import robustness_curve as robustness_curve
+    from artclip.evaluation.evaluate import evaluate as evaluate
+    from artclip.evaluation.result import Evaluation as Evaluation
+    from artclip.lipschitz.bracket import lipschitz_bracket as lipschitz_bracket
+    from artclip.lipschitz.certificate import certified_radius as certified_radius
+    from artclip.lipschitz.clever import CleverScore as CleverScore
+    from artclip.lipschitz.clever import clever as clever
+    from artclip.lipschitz.estimate import LipschitzEstimate as LipschitzEstimate
+    from artclip.lipschitz.lower import lipschitz_lower_bound as lipschitz_lower_bound
+    from artclip.lipschitz.pairs import PairSet as PairSet
+    from artclip.lipschitz.upper import lipschitz_upper_bound as lipschitz_upper_bound
+    from artclip.models.loading import load_model as load_model
+    from artclip.models.saving import save as save
+    from artclip.trainers.clip import CLIPTrainer as CLIPTrainer
+    from artclip.trainers.penalty import LipschitzPenalty as LipschitzPenalty
+    from artclip.trainers.weight import WeightRegularizationTrainer as WeightRegularizationTrainer
 
 
 def __getattr__(name: str) -> Any:

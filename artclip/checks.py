@@ -6,7 +6,6 @@ import math
 import numbers
 import os
 from collections.abc import Iterable, Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,6 @@ def norm(name: str, value: Any) -> float:
     if p not in (1, 2, math.inf):
         raise ValueError(f"{name}={value!r} is not a norm known here; use 1, 2 or inf")
     return p if p == math.inf else int(p)
-
-
-def dual_norm(p: float) -> float:
-    """The norm that gradients are measured in where inputs are in the p-norm."""
-    return {1: math.inf, 2: 2, math.inf: 1}[p]
 
 
 def one_of(name: str, value: Any, allowed: Iterable[str]) -> None:
@@ -54,17 +48,6 @@ def switches(**values: Any) -> None:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def number(text: str) -> float:
-    """The finite number that a text says, as ``0.5`` or ``8/255``; ``ValueError`` otherwise."""
-    try:
-        value = float(Fraction(text)) if "/" in text else float(text)
-    except ZeroDivisionError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(f"{text!r} is not a number, as 0.5 or 8/255")
-    return value
 
 
 def positive(name: str, value: Any) -> None:
@@ -115,17 +98,11 @@ def folder(path: str | os.PathLike[str], name: str = "path") -> Path:
     """The folder, made if need be; ``ValueError`` where there is a file of that name."""
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"{name}={path!r} is {kind_of(path)}; give the name of a folder, as {name}='run'")
-    found = Path(path)
-    if found.exists() and not found.is_dir():
-        raise ValueError(f"cannot write to {found}: it is a file; give a folder")
-    found.mkdir(parents=True, exist_ok=True)
-    return found
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether an error of a framework says that memory has ended."""
-    signs = ("out of memory", "ResourceExhausted", "OOM", "can't allocate memory")
-    return any(sign in f"{type(error).__name__} {error}" for sign in signs)
+    folder_path = Path(path)
+    if folder_path.exists() and not folder_path.is_dir():
+        raise ValueError(f"cannot write to {folder_path}: it is a file; give a folder")
+    folder_path.mkdir(parents=True, exist_ok=True)
+    return folder_path
 
 
 def clip_values(value: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -144,18 +121,18 @@ def array(name: str, value: Any) -> np.ndarray:
     if value is None:
         raise TypeError(f"{name} is None; give a numpy array")
     try:
-        found = np.asarray(value)
+        as_array = np.asarray(value)
     except Exception as error:  # ragged lists, tensors with a gradient or on another device
         reason = str(error).splitlines()[0]
         raise TypeError(f"{name} is {kind_of(value)} that is no array ({reason}); give a numpy array") from error
-    if found.dtype.kind not in "fiub":
-        raise TypeError(f"{name} has dtype {found.dtype}; expected numbers{_for_text(name, found)}")
-    return found
+    if as_array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} has dtype {as_array.dtype}; expected numbers{_for_text(name, as_array)}")
+    return as_array
 
 
-def _for_text(name: str, found: np.ndarray) -> str:
+def _for_text(name: str, words: np.ndarray) -> str:
     """What to write where an array holds words."""
-    first = next(iter(found.ravel().tolist()), None)
+    first = next(iter(words.ravel().tolist()), None)
     if not isinstance(first, (str, bytes)):
         return ""
     short = name.split()[-1]
@@ -170,12 +147,12 @@ def same_but_for_ones(given: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
 
 def reshaped(x: Any, input_shape: tuple[int, ...], name: str = "x") -> tuple[Any, list[str]]:
     """x in the model's shape where they differ by axes of one alone, and a line that says so; else x as it is."""
-    found, shape = array(name, x), tuple(input_shape)
-    given = found.shape[1:]
-    if not shape or given == shape or not len(found) or not same_but_for_ones(given, shape):
+    samples, shape = array(name, x), tuple(input_shape)
+    given = samples.shape[1:]
+    if not shape or given == shape or not len(samples) or not same_but_for_ones(given, shape):
         return x, []
-    said = f"{name} of shape ({len(found)}, {', '.join(map(str, given))}) was taken as inputs of shape {shape}"
-    return found.reshape(len(found), *shape), [said]
+    line = f"{name} of shape ({len(samples)}, {', '.join(map(str, given))}) was taken as inputs of shape {shape}"
+    return samples.reshape(len(samples), *shape), [line]
 
 
 def inputs(
@@ -305,8 +282,8 @@ def data(
     name = f"{where}y"
     y = array(name, y)
     if y.ndim == 0 or len(y) != len(x):
-        found = f"{len(y)} label{'s' * (len(y) != 1)}" if y.ndim else f"is a single number, {y.item()!r}"
-        raise ValueError(f"{where}x has {len(x)} samples, but {name} {'has ' * bool(y.ndim)}{found}; give one for each")
+        given = f"{len(y)} label{'s' * (len(y) != 1)}" if y.ndim else f"is a single number, {y.item()!r}"
+        raise ValueError(f"{where}x has {len(x)} samples, but {name} {'has ' * bool(y.ndim)}{given}; give one for each")
     _finite(name, y)
     if nb_classes is None:
         return x, y

@@ -1,8 +1,15 @@
-"""Lengths of arrays, sample by sample."""
+"""Lengths of arrays, sample by sample, and the norms that belong together."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+
+
+def dual_norm(p: float) -> float:
+    """The norm that gradients are measured in where inputs are in the p-norm."""
+    return {1: math.inf, 2: 2, math.inf: 1}[p]
 
 
 def lengths(t: np.ndarray, p: float) -> np.ndarray:

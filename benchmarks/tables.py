@@ -22,8 +22,11 @@ ROOT = Path(__file__).parents[1]
 
 
 def table(rows: list[list[str]]) -> str:
+    """Columns of figures stand to the right, those of words to the left."""
     head, *body = rows
-    lines = [head, ["---", *["--:"] * (len(head) - 1)], *body]
+    words = [any(re.match(r"[a-z]{2}", line[i]) for line in body) for i in range(len(head))]
+    rules = ["---" if i == 0 or words[i] else "--:" for i in range(len(head))]
+    lines = [head, rules, *body]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from artclip.cli.main import _parser
-from tests.pages import PAGES, README, ROOT, anchors, commands, links, name
+from tests.pages import PAGES, README, ROOT, anchors, blocks, commands, links, name
 
 DOCS = [page for page in PAGES if "docs" in page.parts]
 
@@ -52,8 +52,15 @@ def test_pages_that_answer_a_question_have_eight_rows_at_most(tables):
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page, "artclip")], ids=name)
 def test_commands_parse(page):
     for words in commands(page, "artclip"):
-        if words[:3] != ["compare", "--data", "digits"] or "clipp" not in words[-1]:
-            _parser().parse_args(words)
+        _parser().parse_args(words)
+
+
+@pytest.mark.parametrize("page", DOCS, ids=name)
+def test_no_code_is_wider_than_a_page(page):
+    code = [
+        line for language in ("python", "sh", "") for block in blocks(page, language) for line in block.splitlines()
+    ]
+    assert not [line for line in code if len(line) > 100]
 
 
 def test_files_that_are_named_exist():

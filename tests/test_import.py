@@ -57,13 +57,17 @@ def test_unknown_name_is_an_attribute_error():
 @pytest.mark.parametrize(
     ("missing", "words", "message"),
     [
-        (["torch"], ["--framework", "torch"], "PyTorch is not installed; pip install 'artclip[torch]'"),
+        (
+            ["torch"],
+            ["--framework", "torch"],
+            "PyTorch is not installed; pip install torch, or install artclip with its extra 'torch'",
+        ),
         (
             ["tensorflow"],
             ["--framework", "tensorflow"],
-            "TensorFlow is not installed; pip install 'artclip[tensorflow]'",
+            "TensorFlow is not installed; pip install tensorflow, or install artclip with its extra 'tensorflow'",
         ),
-        (["torch", "tensorflow"], [], "pip install 'artclip[torch]' or 'artclip[tensorflow]'"),
+        (["torch", "tensorflow"], [], "install artclip with its extra 'torch' or 'tensorflow'"),
     ],
 )
 def test_a_missing_framework_is_one_line_that_names_the_extra(missing, words, message):

@@ -39,13 +39,14 @@ def _run(arguments: argparse.Namespace) -> None:
             )
         )
         return
-    table = [["name", "norms", "access", "settings", "paper"]]
+    table = [["name", "norms", "access", "settings"]]
     for row in rows:
         settings = ",".join(f"{k}={v:g}" for k, v in row["settings"].items())
-        table.append([str(row["name"]), " ".join(row["norms"]), str(row["access"]), settings, str(row["paper"])])
+        table.append([row["name"], " ".join(row["norms"]), row["access"], settings])
     widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
-    for line in table:
+    for line, paper in zip(table, ["paper", *(row["paper"] for row in rows)], strict=True):
         print("  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip())
+        print(" " * (widths[0] + 1), paper)
     for name, members in SETS.items():
         print(f"\n{name}: clean, {', '.join(members)}", end="")
         print(f"\n{name} without gradients: clean, {', '.join(BLACK_BOX_SETS[name])}", end="")

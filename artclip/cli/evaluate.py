@@ -60,7 +60,7 @@ def _run(arguments: argparse.Namespace) -> None:
     look = preflight(classifier, x, y)
     if not arguments.json:
         print(f"{look}\n", flush=True)
-    found = evaluate(
+    evaluation = evaluate(
         classifier,
         x,
         y,
@@ -78,11 +78,11 @@ def _run(arguments: argparse.Namespace) -> None:
         data=arguments.data,
         class_names=names,
     )
-    found.settings["command"] = arguments.typed
-    record = as_json({**found.to_dict(), "preflight": look.to_dict()}, output)
+    evaluation.settings["command"] = arguments.typed
+    record = as_json({**evaluation.to_dict(), "preflight": look.to_dict()}, output)
     if html is not None:
-        found.to_html(html)
-    print(record if arguments.json else found.to_text(arguments.intervals))
+        evaluation.to_html(html)
+    print(record if arguments.json else evaluation.to_text(arguments.intervals))
     if html is not None and not arguments.json:
         print(f"\nwritten: {html}")
 

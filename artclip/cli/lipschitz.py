@@ -49,27 +49,24 @@ def _run(arguments: argparse.Namespace) -> None:
     norms = {"norm": arguments.norm, "output_norm": arguments.output_norm}
     verbose = sys.stderr.isatty()
     lower = lipschitz_lower_bound(classifier, x, **norms, domain=arguments.domain, seed=arguments.seed, verbose=verbose)
+    upper, why = None, ""
     try:
-        upper, why = (
-            lipschitz_upper_bound(
-                classifier, **norms, method=arguments.method, max_seconds=arguments.max_seconds, verbose=verbose
-            ),
-            "",
-        )
+        limits = {"method": arguments.method, "max_seconds": arguments.max_seconds}
+        upper = lipschitz_upper_bound(classifier, **norms, **limits, verbose=verbose)
     except (ValueError, TypeError) as error:
         if arguments.method != "auto":
             raise
-        upper, why = None, str(error)
+        why = str(error)
     if output is not None:
         plot_bracket(classifier, lower, upper).savefig(output, dpi=150)
     if arguments.json:
         print(json.dumps({"lower": lower.to_dict(), "upper": upper and upper.to_dict(), "no upper": why}, indent=1))
         return
-    print(f"{lower}   {lower.seconds:.1f} s, pair {_distance(lower):.3g} apart")
+    print(f"{lower}\n        {lower.seconds:.1f} s, pair {_distance(lower):.3g} apart")
     if upper is None:
         print(f"no upper bound: {why}")
     else:
-        print(f"{upper}   {upper.seconds:.1f} s")
+        print(f"{upper}\n        {upper.seconds:.1f} s")
         print(f"upper / lower  {upper.value / lower.value:.3g}")
         for name, factor in upper.layers or []:
             print(f"  {factor:10.4g}  {name}")

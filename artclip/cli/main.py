@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 import warnings
@@ -10,27 +11,41 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
-from artclip import checks
 from artclip._version import __version__
 from artclip.cli import attacks, compare, evaluate, lipschitz, reproduce, train
 from artclip.cli.options import of_keras
+from artclip.reporting.text import number
 
 DONE, FAILURE, BAD_INPUT = 0, 1, 2
+NOBODY_READS = 141  # what a shell says of a program that SIGPIPE ended
 TRAINING = {"train": train, "compare": compare, "reproduce": reproduce}
 MEASURING = {"evaluate": evaluate, "lipschitz": lipschitz, "attacks": attacks}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0 done, 1 failure, 2 bad usage or input.
+    """Run a command; returns the exit code: 0 done, 1 failure, 2 bad usage or input, 141 where nobody reads on.
 
     Args:
         argv: the words after ``artclip``; ``None`` takes those of the process.
     """
+    try:
+        try:
+            return _run(argv)
+        finally:
+            sys.stdout.flush()  # at its exit Python would complain of a closed pipe by itself
+    except BrokenPipeError:  # as by ``| head``, which has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NOBODY_READS
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
     arguments.typed = shlex.join(["artclip", *(sys.argv[1:] if argv is None else argv)])
     try:
         _start(arguments)
         code: int | None = arguments.run(arguments)
+    except BrokenPipeError:
+        raise
     except (ValueError, TypeError, OSError) as error:
         return _failed(error, BAD_INPUT)
     except (ImportError, FloatingPointError, MemoryError) as error:
@@ -78,7 +93,7 @@ def _listed(title: str, commands: dict[str, ModuleType]) -> str:
 
 def _number(text: str) -> float:
     try:
-        return checks.number(text)
+        return number(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number, as 0.5 or 8/255") from None
 

@@ -109,10 +109,10 @@ def add_running(option: Any) -> None:
 
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """What an experiment is made of."""
-    found = {name: getattr(arguments, name) for name in (*_TRAINED, *_ATTACKED)}
-    if found["attacks"] is not None and "+" in found["attacks"]:
-        found["attacks"] = found["attacks"].split("+")
-    return found
+    values = {name: getattr(arguments, name) for name in (*_TRAINED, *_ATTACKED)}
+    if values["attacks"] is not None and "+" in values["attacks"]:
+        values["attacks"] = values["attacks"].split("+")
+    return values
 
 
 def scaling(arguments: argparse.Namespace) -> tuple[Any, Any]:

@@ -33,7 +33,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from artclip.comparison.reproduce import reproduce, write
 
     output, html = writable(arguments.output), writable(arguments.html)
-    found = reproduce(
+    reproductions = reproduce(
         arguments.table,
         arguments.seeds,
         arguments.framework,
@@ -43,11 +43,11 @@ def _run(arguments: argparse.Namespace) -> int:
         sys.stderr.isatty(),
         arguments.threads,
     )
-    for one in found:
+    for one in reproductions:
         one.comparison.settings["command"] = arguments.typed
-    text = write(found, output)
-    for number, one in enumerate(found, 1):
+    text = write(reproductions, output)
+    for number, one in enumerate(reproductions, 1):
         if html is not None:  # a report for each table
-            one.comparison.to_html(html if len(found) == 1 else html.with_stem(f"{html.stem}-{number}"))
-    print(text if arguments.json else "\n\n".join(one.to_markdown() for one in found))
-    return failures([one.comparison for one in found])
+            one.comparison.to_html(html if len(reproductions) == 1 else html.with_stem(f"{html.stem}-{number}"))
+    print(text if arguments.json else "\n\n".join(one.to_markdown() for one in reproductions))
+    return failures([one.comparison for one in reproductions])

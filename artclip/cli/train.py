@@ -57,8 +57,8 @@ def _run(arguments: argparse.Namespace) -> None:
     named = replace(named, options={**named.options, **options})
     net = experiment.net(arguments.model)
     with data_told():
-        taken, described = experiment.load(arguments.data)
-    data = checked_data(taken)
+        loaded, described = experiment.load(arguments.data)
+    data = checked_data(loaded)
     try_nets({arguments.model: net}, experiment, data, 1)
     folder = None if arguments.output is None else checks.folder(arguments.output)
     with watched() as spent:

@@ -15,6 +15,7 @@ from artclip.comparison.training_config import TrainingConfig
 from artclip.evaluation.random_outputs import randomness
 from artclip.evaluation.threat_model import projected_gradient
 from artclip.frameworks import function_of, trainers_of
+from artclip.frameworks.replaced import replaced
 from artclip.trainers.augmented import Augmented
 
 
@@ -207,11 +208,8 @@ def _counted(trainer: Any) -> Iterator[list[int]]:
         count[0] += len(x)
         return gradient(x, *args, **kwargs)
 
-    classifier.loss_gradient = counting
-    try:
+    with replaced([classifier], "loss_gradient", lambda _: counting):
         yield count
-    finally:
-        del classifier.loss_gradient
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from artclip import checks
+from artclip.arguments import taken
 from artclip.comparison.defences import parse, split
 from artclip.comparison.experiment import Data, Experiment
 from artclip.comparison.input_checks import checked_data, named_nets, try_nets
@@ -91,23 +92,7 @@ def compare(
         ValueError, TypeError: bad input, before any training.
         ImportError: the framework is not installed.
     """
-    experiment = Experiment(
-        activation,
-        nb_epochs,
-        batch_size,
-        learning_rate,
-        norm,
-        eps,
-        noise,
-        attacks,
-        attack_samples,
-        curve_samples,
-        lipschitz,
-        masking,
-        framework,
-        augmentation=augmentation,
-        ema_decay=ema_decay,
-    )
+    experiment = taken(Experiment, locals())
     checks.positive_integer("nb_seeds", nb_seeds)
     checks.positive_integer("nb_threads", nb_threads)
     if isinstance(n_jobs, bool) or not isinstance(n_jobs, int) or n_jobs == 0:
@@ -118,8 +103,8 @@ def compare(
     nets = named_nets(model if isinstance(model, (list, tuple)) else [model], experiment)
     if not nets:
         raise ValueError("model is empty; give at least one, as 'mlp'")
-    taken, described = experiment.load(data) if isinstance(data, str) else (data, "arrays")
-    splits = checked_data(taken)
+    loaded, described = experiment.load(data) if isinstance(data, str) else (data, "arrays")
+    splits = checked_data(loaded)
     try_nets(nets, experiment, splits, nb_threads)
     jobs = [
         Job(experiment, net, name, named, seed)

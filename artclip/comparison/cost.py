@@ -42,8 +42,8 @@ def watched() -> Iterator[Cost]:
         finally:
             spent.cpu_seconds = time.process_time() - started
             spent.peak_memory = peak_memory()
-    said = [" ".join(str(w.message).split()) for w in caught if issubclass(w.category, RuntimeWarning)]
-    spent.notes = list(dict.fromkeys(said))
+    messages = [" ".join(str(w.message).split()) for w in caught if issubclass(w.category, RuntimeWarning)]
+    spent.notes = list(dict.fromkeys(messages))
     for w in caught:
         warnings.warn_explicit(w.message, w.category, w.filename, w.lineno, source=w.source)
 

@@ -28,13 +28,13 @@ class ComparisonData:
             ValueError: there is no such row, or more than one.
         """
         nets = [n for n in dict.fromkeys(c.net for c in self.cells) if net in (None, n)]
-        found = [c for c in self.cells if c.defence == defence and c.net in nets]
-        if not found:
+        cells = [c for c in self.cells if c.defence == defence and c.net in nets]
+        if not cells:
             names = ", ".join(dict.fromkeys(c.defence for c in self.cells))
             raise ValueError(f"there is no row of defence {defence!r} and net {net!r}; defences are {names}")
-        if len({c.net for c in found}) > 1:
+        if len({c.net for c in cells}) > 1:
             raise ValueError(f"net is not given; choose one of {', '.join(nets)}")
-        return found
+        return cells
 
     def _row(self, net: str, defence: str) -> dict[str, Any]:
         cells = self.of(defence, net)
@@ -47,6 +47,7 @@ class ComparisonData:
         row: dict[str, Any] = {
             "net": net,
             "defence": defence,
+            "nb_seeds": len(good),
             "error": "; ".join(errors),
             "signs": {name: signs.count(name) for name in dict.fromkeys(signs)},
             "doubtful": any(c.doubtful for c in good),
@@ -100,7 +101,7 @@ class ComparisonData:
         Raises:
             ValueError: no such row or attack.
         """
-        found = []
+        tests = []
         others = {c.seed: c for c in self.of(second, other_net or net)}
         for cell in self.of(first, net):
             other = others[cell.seed]
@@ -108,9 +109,9 @@ class ComparisonData:
                 continue
             if attack not in cell.kept or attack not in other.kept:
                 raise ValueError(f"attack={attack!r} was not run; known are {', '.join(cell.kept)}")
-            kept = cell.kept[attack]
-            found.append(Paired(first, second, cell.seed, *mcnemar(kept, other.kept[attack]), len(kept)))
-        return found
+            correct = cell.kept[attack]
+            tests.append(Paired(first, second, cell.seed, *mcnemar(correct, other.kept[attack]), len(correct)))
+        return tests
 
     def notes(self) -> list[str]:
         """What must be said beside the table, one line each."""
@@ -127,9 +128,10 @@ class ComparisonData:
         elif any(not row["error"] for row in self.rows):
             lines.append("There is no worst case: no attack ran within the budget.")
         if len(self.rows) > 1:
+            whole = " of which no training failed" * any(0 < row["nb_seeds"] < self.nb_seeds for row in self.rows)
             lines.append(
-                "Bold: above every other row, by a paired test on the same samples and seeds (p < 0.05 after Holm's "
-                "adjustment for the number of rows). No bold: these samples and seeds do not tell."
+                f"Bold: above every other row{whole}, by a paired test on the same samples and seeds (p < 0.05 after "
+                "Holm's adjustment for the number of rows). No bold: these samples and seeds do not tell."
             )
         lines.append(
             "Gradients ×: inputs through which gradients were taken, for each sample and epoch. CPU ×: CPU seconds of "
@@ -149,8 +151,13 @@ class ComparisonData:
         return lines
 
     def title(self, row: dict[str, Any]) -> str:
-        """The defence of a row, with the net where there are several."""
-        return f"{row['defence']} ({row['net']})" if self.many_nets else str(row["defence"])
+        """The defence of a row, with the net where there are several, and :meth:`seeds_mark`."""
+        net = f" ({row['net']})" if self.many_nets else ""
+        return f"{row['defence']}{net}{self.seeds_mark(row)}"
+
+    def seeds_mark(self, row: dict[str, Any]) -> str:
+        """`` (2 of 3 seeds)`` where the figures of a row are of some seeds only, since the other trainings failed."""
+        return f" ({row['nb_seeds']} of {self.nb_seeds} seeds)" if 0 < row["nb_seeds"] < self.nb_seeds else ""
 
     def has(self, metric: str) -> bool:
         """Whether a row has this figure."""
@@ -163,15 +170,15 @@ def summary(values: list[float | None], nb_samples: int | None = None) -> dict[s
     A mean of ``None`` where a seed has none, a deviation of ``None`` where there are not two seeds, and an interval
     only where ``nb_samples``, from which the share is, is known.
     """
-    found: dict[str, Any] = {"mean": None, "std": None, "values": values}
+    figures: dict[str, Any] = {"mean": None, "std": None, "values": values}
     if nb_samples is not None:
-        found |= {"nb_samples": nb_samples, "interval": None}
+        figures |= {"nb_samples": nb_samples, "interval": None}
     if not values or any(v is None for v in values):
-        return found
+        return figures
     numbers = np.array(values, float)
-    found["mean"] = float(numbers.mean())
+    figures["mean"] = float(numbers.mean())
     if len(numbers) > 1:
-        found["std"] = float(numbers.std(ddof=1))
+        figures["std"] = float(numbers.std(ddof=1))
     if nb_samples:
-        found["interval"] = list(wilson(found["mean"], nb_samples))
-    return found
+        figures["interval"] = list(wilson(figures["mean"], nb_samples))
+    return figures

@@ -10,6 +10,7 @@ from typing import Any
 from artclip import checks
 from artclip.comparison import art_trainers as art
 from artclip.comparison.training_config import TrainingConfig
+from artclip.reporting.text import number as number_of
 
 
 @dataclass(frozen=True)
@@ -157,11 +158,11 @@ def parse(text: str) -> DefenceConfig:
     head, _, settings = text.partition(":")
     name, at, target = head.partition("@")
     if name in DEFENCES:
-        found = DEFENCES[name]
+        defence = DEFENCES[name]
     elif settings and "=" not in settings.partition(":")[0]:
         function, _, settings = settings.partition(":")
         function, at, target = function.partition("@")
-        name, found = f"{head}:{function}", _imported(text, head, function)
+        name, defence = f"{head}:{function}", _imported(text, head, function)
     else:
         raise ValueError(f"defence {text!r} is not known; use one of {', '.join(DEFENCES)}, as in clip@0.95")
     if "@" in settings:  # clip:lamda=0.1@0.9
@@ -171,22 +172,22 @@ def parse(text: str) -> DefenceConfig:
         settings = f"target_accuracy={target}" + (f",{settings}" if settings else "")
     for setting in filter(None, settings.split(",")):
         option, _, value = setting.partition("=")
-        if option not in found.settings:
-            known = ", ".join(found.settings) or "none"
+        if option not in defence.settings:
+            known = ", ".join(defence.settings) or "none"
             raise ValueError(f"defence {text!r} has the setting {option!r}; known for {name}: {known}")
         options[option] = _value(text, option, value)
-    return DefenceConfig(text, found, options)
+    return DefenceConfig(text, defence, options)
 
 
 def split(text: str) -> list[str]:
     """Defences of one text, as ``standard,clip@0.95,adversarial:eps=1,max_iter=7``: a setting goes with its defence."""
-    found: list[str] = []
+    defences: list[str] = []
     for piece in filter(None, map(str.strip, text.split(","))):
-        if found and "=" in piece.partition(":")[0]:
-            found[-1] += f",{piece}"
+        if defences and "=" in piece.partition(":")[0]:
+            defences[-1] += f",{piece}"
         else:
-            found.append(piece)
-    return found
+            defences.append(piece)
+    return defences
 
 
 def _imported(text: str, module: str, function: str) -> Defence:
@@ -213,7 +214,7 @@ def _value(text: str, option: str, value: str) -> Any:
         checks.one_of(what, value, _WORDS[option])
         return value
     try:
-        number = checks.number(value)
+        number = number_of(value)
     except ValueError:
         raise ValueError(f"defence {text!r}: {option}={value!r} is not a number") from None
     if option == "target_accuracy":

@@ -166,23 +166,23 @@ class Experiment:
         alone = {c.name: self.attacks[c.name] for c in self.chosen if c.attack.access == NONE}
         rest = {c.name: self.attacks[c.name] for c in self.chosen if c.attack.access != NONE}
         options = {**budget, "eps": self.eps, "lipschitz": False, "masking": False}
-        found = [evaluate(classifier, x_test, y_test, attacks=alone, **options)] if alone else []
+        runs = [evaluate(classifier, x_test, y_test, attacks=alone, **options)] if alone else []
         options |= {"lipschitz": self.lipschitz, "masking": self.masking}
         if rest:
-            found.append(evaluate(classifier, x_test[:n], y_test[:n], attacks=rest, **options))
-        last, kept = found[-1], {name: k for ev in reversed(found) for name, k in ev.per_sample.items()}
-        kept["clean"] = _right(classifier, x_test, y_test)
+            runs.append(evaluate(classifier, x_test[:n], y_test[:n], attacks=rest, **options))
+        last, right = runs[-1], {name: k for ev in reversed(runs) for name, k in ev.per_sample.items()}
+        right["clean"] = _right(classifier, x_test, y_test)
         if rest and last.robust_accuracy is not None:
-            kept["worst"] = last.survivors
+            right["worst"] = last.survivors
         if last.certified is not None:
-            kept["certified"] = last.certified
+            right["certified"] = last.certified
         train = _right(classifier, x_train, y_train)
-        figures: dict[str, float | None] = {"train": float(train.mean()), "test": float(kept["clean"].mean())}
+        figures: dict[str, float | None] = {"train": float(train.mean()), "test": float(right["clean"].mean())}
         for name in (*(c.name for c in self.chosen), "worst", "certified"):
-            figures[name] = float(kept[name].mean()) if name in kept else None
+            figures[name] = float(right[name].mean()) if name in right else None
         figures |= {**_bounds(last), **_cost(trainer, len(x_train), spent)}
         samples = {"train": len(train), "test": len(x_test)}
-        samples |= {name: len(kept[name]) for name in figures if name in kept}
+        samples |= {name: len(right[name]) for name in figures if name in right}
         curve = []
         if self.curve_samples:
             some, eps = slice(self.curve_samples), [share * self.eps for share in _GRID]
@@ -201,9 +201,9 @@ class Experiment:
             + [f"{last.nb_fell_to_probe} samples of the worst case fell to artclip's own probe alone"]
             * (last.nb_fell_to_probe > 0)
             + too_small(self.chosen, float(self.norm), self.eps, x_test, classifier.clip_values)
-            + [f"{o.chosen.title}: {o.error}" for ev in found for o in ev.outcomes if o.error]
+            + [f"{o.chosen.title}: {o.error}" for ev in runs for o in ev.outcomes if o.error]
             + ([f"no upper bound: {last.settings['no_upper_bound']}"] if last.settings["no_upper_bound"] else []),
-            arrays=_arrays(last, kept),
+            arrays=_arrays(last, right),
             samples=samples,
             machine=machine(),
         )
@@ -216,8 +216,8 @@ class Experiment:
                 trainer = self.train(data, model, named, seed)
             cell = self.measure(trainer, data, named.name, net, seed, spent)
         except Exception as error:  # a defence may fail in any way; the others go on
-            said = f"{type(error).__name__}: {error}".splitlines()[0]
-            cell = RunResult(named.name, net, seed, error=said)
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            cell = RunResult(named.name, net, seed, error=reason)
         return replace(cell, seconds=time.perf_counter() - started)
 
 
@@ -269,16 +269,18 @@ def _cost(trainer: Any, nb: int, spent: Cost) -> dict[str, float | None]:
     }
 
 
-def _arrays(ev: Evaluation, kept: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    found = {f"{_KEPT}{name}": k for name, k in kept.items()}
+def _arrays(ev: Evaluation, right: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    arrays = {f"{_KEPT}{name}": k for name, k in right.items()}
     lower = ev.lipschitz.get("lower")
     if lower is not None and lower.u is not None and lower.v is not None:
-        found |= {"u": lower.u, "v": lower.v}
+        arrays |= {"u": lower.u, "v": lower.v}
     inside = {o.chosen.title for o in ev.outcomes if o.chosen.attack.in_budget}
     chosen = {e.index: e for e in ev.examples if e.attack in inside}
     some = list(chosen.values())[:_EXAMPLES]
     if some:
-        found["samples"], found["adversarial"] = np.stack([e.x for e in some]), np.stack([e.adversarial for e in some])
-        found["labels"] = np.array([e.label for e in some])
-        found["said"] = np.array([int(np.argmax(e.after)) for e in some])
-    return found
+        arrays |= {"samples": np.stack([e.x for e in some]), "adversarial": np.stack([e.adversarial for e in some])}
+        arrays |= {
+            "labels": np.array([e.label for e in some]),
+            "said": np.array([int(np.argmax(e.after)) for e in some]),
+        }
+    return arrays

@@ -62,23 +62,23 @@ def named_nets(models: Sequence[Any], experiment: Experiment) -> dict[str, Any]:
     Raises:
         ValueError, TypeError: one is not known.
     """
-    found: dict[str, Any] = {}
+    nets: dict[str, Any] = {}
     for model in models:
         net, name, number = experiment.net(model), _name(model), 2
-        if any(net is other or (isinstance(net, str) and net == other) for other in found.values()):
+        if any(net is other or (isinstance(net, str) and net == other) for other in nets.values()):
             continue
-        while name in found:
+        while name in nets:
             name, number = f"{_name(model)} ({number})", number + 1
-        found[name] = net
-    return found
+        nets[name] = net
+    return nets
 
 
 def _name(model: Any) -> str:
     if isinstance(model, str):
         return model
     if isinstance(model, functools.partial):
-        said = [*map(_short, model.args), *(f"{k}={_short(v)}" for k, v in model.keywords.items())]
-        return f"{_name(model.func)}({', '.join(said)})"
+        arguments = [*map(_short, model.args), *(f"{k}={_short(v)}" for k, v in model.keywords.items())]
+        return f"{_name(model.func)}({', '.join(arguments)})"
     return str(getattr(model, "__name__", type(model).__name__))
 
 
@@ -107,10 +107,10 @@ def try_nets(nets: Mapping[str, Any], experiment: Experiment, data: Data, nb_thr
             f = function_of(classifier)
             outputs = f.predict(x[:2])
         except Exception as error:  # what a function of the user raises
-            said = f"{type(error).__name__}: {error}".splitlines()[0]
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise ValueError(
                 f"net {name!r} cannot be made for, or does not take, inputs of shape {shape} and {nb_classes} classes: "
-                f"{said}{'; ' * bool(hint)}{hint}"
+                f"{reason}{'; ' * bool(hint)}{hint}"
             ) from error
         if outputs.shape != (len(x[:2]), nb_classes):
             one = "; a comparison takes nets of one output a class: give it two logits, 0 and z, for one log-odds z"

@@ -24,20 +24,21 @@ def message(comparison: ComparisonData) -> str:
     clip, standard, adversarial = (chosen.get(kind) for kind in ("clip", "standard", "adversarial"))
     if clip is None:
         best = max(rows, key=lambda row: row["worst"]["mean"])
-        return f"{comparison.title(best)} has the highest worst case, {_worst(best)}, for {cost(best)}"
+        has = "has the highest worst case," if len(rows) > 1 else "has a worst case of"
+        return f"{comparison.title(best)} {has} {_worst(best)}, for {cost(best)}"
     name, worst = f"CLIP ({comparison.title(clip)})", f"worst case of {_worst(clip)}"
     if standard is None:
-        said = f"{name} has a {worst}"
+        sentence = f"{name} has a {worst}"
     elif (p_value(comparison, "worst", clip, standard) or 0.0) >= ALPHA:
-        said = f"{name} has a {worst}, which is not told from the {_worst(standard)} of standard training"
+        sentence = f"{name} has a {worst}, which is not told from the {_worst(standard)} of standard training"
     else:
         verb = "raises" if clip["worst"]["mean"] > standard["worst"]["mean"] else "lowers"
-        said = f"{name} {verb} the worst case from {_worst(standard)} to {_worst(clip)}"
-    said += f", for {cost(clip)}"
+        sentence = f"{name} {verb} the worst case from {_worst(standard)} to {_worst(clip)}"
+    sentence += f", for {cost(clip)}"
     if adversarial is not None:
-        said += f"; adversarial training ({comparison.title(adversarial)}) has {_worst(adversarial)}, for "
-        said += cost(adversarial).removesuffix(cost(clip).partition(" times")[2])
-    return said
+        sentence += f"; adversarial training ({comparison.title(adversarial)}) has {_worst(adversarial)}, for "
+        sentence += cost(adversarial).removesuffix(cost(clip).partition(" times")[2])
+    return sentence
 
 
 def measured(comparison: ComparisonData) -> list[dict[str, Any]]:
@@ -51,9 +52,9 @@ def spoken_of(comparison: ComparisonData) -> dict[str, dict[str, Any]]:
     All are of one net: that of the best row of CLIP, or of all rows where there is no CLIP.
     """
     rows = sorted(measured(comparison), key=lambda row: -(row["worst"]["mean"] + row["test"]["mean"]))
-    found = {kind: [row for row in rows if _stem(row) in names] for kind, names in _KINDS.items()}
-    net = next((row["net"] for row in found["clip"] or rows), None)
-    first = {kind: next((row for row in some if row["net"] == net), None) for kind, some in found.items()}
+    by_kind = {kind: [row for row in rows if _stem(row) in names] for kind, names in _KINDS.items()}
+    net = next((row["net"] for row in by_kind["clip"] or rows), None)
+    first = {kind: next((row for row in some if row["net"] == net), None) for kind, some in by_kind.items()}
     return {kind: row for kind, row in first.items() if row is not None}
 
 

@@ -80,17 +80,17 @@ def run(
         cache: folder for cells, or ``None``.
         keys: of each job in the cache; "" for one that is not kept.
     """
-    kept = Cache(cache)
+    cells = Cache(cache)
     waiting = list(range(len(jobs)))
     for index in list(waiting):
-        found = kept.get(keys[index]) if keys[index] else None
-        if found is not None:
+        arrays = cells.get(keys[index]) if keys[index] else None
+        if arrays is not None:
             waiting.remove(index)
-            yield index, _unpacked(found)
+            yield index, _unpacked(arrays)
 
     def finish(index: int, cell: RunResult) -> tuple[int, RunResult]:
         if keys[index] and not cell.error:
-            kept.put(keys[index], **_packed(cell))
+            cells.put(keys[index], **_packed(cell))
         waiting.remove(index)
         return index, cell
 
@@ -110,8 +110,8 @@ def _alone(job: Job, index: int, data: Data, n_jobs: int, nb_threads: int) -> Ru
         ((_, cell),) = _parallel(2 if n_jobs == 1 else n_jobs, [(index, job)], data, nb_threads)
         return cell
     except Exception as error:
-        said = f"its worker died twice: {type(error).__name__}: {error}".splitlines()[0]
-        return RunResult(job.named.name, job.net, job.seed, error=said)
+        reason = f"its worker died twice: {type(error).__name__}: {error}".splitlines()[0]
+        return RunResult(job.named.name, job.net, job.seed, error=reason)
 
 
 def _parallel(n_jobs: int, jobs: list[tuple[int, Job]], data: Data, nb_threads: int) -> Iterator[tuple[int, RunResult]]:
@@ -134,8 +134,8 @@ def nb_workers(n_jobs: int) -> int:
 
 
 def _packed(cell: RunResult) -> dict[str, np.ndarray]:
-    said = np.frombuffer(json.dumps(cell.record(), default=float).encode(), np.uint8)
-    return {"record": said, **{f"array {name}": a for name, a in cell.arrays.items()}}
+    text = np.frombuffer(json.dumps(cell.record(), default=float).encode(), np.uint8)
+    return {"record": text, **{f"array {name}": a for name, a in cell.arrays.items()}}
 
 
 def _unpacked(found: dict[str, np.ndarray]) -> RunResult:

@@ -71,7 +71,9 @@ def _image_rows(comparison: ComparisonData, figure: Any, cells: list[RunResult],
     """For each cell its axes, below its name, and the cell."""
     parts = figure.subfigures(len(cells), 1, squeeze=False)[:, 0]
     for part, cell in zip(parts, cells, strict=True):
-        part.suptitle(_label(comparison, cell), x=0.01, ha="left", fontsize=10, fontweight="bold")
+        row = next(row for row in comparison.rows if (row["net"], row["defence"]) == (cell.net, cell.defence))
+        name = short(comparison.title(row), 40)
+        part.suptitle(name, x=0.01, ha="left", fontsize=10, fontweight="bold")
         yield part.subplots(1, columns, squeeze=False)[0], cell
 
 
@@ -81,7 +83,7 @@ def _panel(draw: Callable[[Any, ComparisonData], None]) -> Callable[[ComparisonD
 
 @styled
 def _panels(comparison: ComparisonData, *draw: Callable[[Any, ComparisonData], None]) -> Any:
-    rows = [row for row in comparison.rows if not row["error"]]
+    rows = [row for row in comparison.rows if row["nb_seeds"]]
     if not rows:
         raise ValueError("no training succeeded, so there is nothing to show")
     ncols = 2 if len(draw) == 1 else 4
@@ -100,7 +102,7 @@ def _panels(comparison: ComparisonData, *draw: Callable[[Any, ComparisonData], N
 
 
 def _draw_cost(axes: Any, comparison: ComparisonData) -> None:
-    rows = [row for row in comparison.rows if not row["error"] and row.get("worst", {}).get("mean") is not None]
+    rows = [row for row in comparison.rows if row.get("worst", {}).get("mean") is not None]
     metric = next((m for m in ("gradients", "cpu_cost") if all(row.get(m, {}).get("mean") for row in rows)), None)
     if not rows or metric is None:
         raise ValueError("there is no worst case, or no cost, to show")
@@ -213,12 +215,12 @@ def _of(cell: RunResult, metric: str) -> float:
 
 def _rows(comparison: ComparisonData) -> list[tuple[list[RunResult], str, str]]:
     """The cells of each row that have figures, with colour and marker."""
-    found = []
+    rows = []
     for row in comparison.rows:
         cells = [c for c in comparison.of(row["defence"], row["net"]) if not c.error]
         if cells:
-            found.append((cells, *_look(comparison, row["net"], row["defence"])))
-    return found
+            rows.append((cells, *_look(comparison, row["net"], row["defence"])))
+    return rows
 
 
 def _look(comparison: ComparisonData, net: str, defence: str) -> tuple[str, str]:
@@ -231,10 +233,6 @@ def _look(comparison: ComparisonData, net: str, defence: str) -> tuple[str, str]
 
 def _first_cells(comparison: ComparisonData) -> list[RunResult]:
     return [cells[0] for cells, *_ in _rows(comparison)]
-
-
-def _label(comparison: ComparisonData, cell: RunResult) -> str:
-    return short(comparison.title({"net": cell.net, "defence": cell.defence}), 24)
 
 
 #: Figures of a report by name.

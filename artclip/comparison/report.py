@@ -23,7 +23,7 @@ def comparison_page(comparison: ComparisonData) -> str:
         A whole HTML page that needs no other file. Without matplotlib it comes without figures, and says so.
     """
     s, e = comparison.settings, comparison.experiment
-    rows, found = sorted(measured(comparison), key=lambda row: -row["worst"]["mean"]), best(comparison, "worst")
+    rows, best_row = sorted(measured(comparison), key=lambda row: -row["worst"]["mean"]), best(comparison, "worst")
     spoken = {row["net"] + row["defence"]: row for row in [*spoken_of(comparison).values(), *rows[:1]]}
     settings = {k: v for k, v in s.items() if k not in ("command", "versions")} | {"eps": fraction(e.eps)}
     settings["attacks"] = ", ".join(f"{name}: {text}" if name != text else name for name, text in e.attacks.items())
@@ -39,13 +39,13 @@ def comparison_page(comparison: ComparisonData) -> str:
         cards=[(row, comparison.title(row)) for row in spoken.values()],
         highest=rows[0] if rows else None,
         nb_rows=len(rows),
-        alike=[comparison.title(rival.row) for rival in found.rivals if not rival.behind] if found else [],
+        alike=[comparison.title(rival.row) for rival in best_row.rivals if not rival.behind] if best_row else [],
         drawn=drawn,
         no_figures=no_figures,
         table=_table(comparison),
         nb_names=1 + comparison.many_nets,
         notes=comparison.notes(),
-        best=found,
+        best=best_row,
         paired=comparison.paired,
         title_of=comparison.title,
         command=s.get("command", ""),

@@ -29,12 +29,12 @@ class Reproduction:
     @property
     def ours(self) -> dict[str, Figures]:
         """Published name -> metric -> mean over the seeds, in % but for λ and the Lipschitz bounds."""
-        found = {}
+        figures = {}
         for name, defence in self.table.rows.items():
             row = next(row for row in self.comparison.rows if row["defence"] == defence)
             means = {m: v for m, v in row.items() if isinstance(v, dict) and v.get("mean") is not None}
-            found[name] = {m: (100 if "interval" in v else 1) * v["mean"] for m, v in means.items()}
-        return found
+            figures[name] = {m: (100 if "interval" in v else 1) * v["mean"] for m, v in means.items()}
+        return figures
 
     @property
     def claims(self) -> dict[str, bool | None]:
@@ -51,20 +51,20 @@ class Reproduction:
         """Published / ours, column by column; what was assumed; what holds; and our whole table."""
         t = self.table
         lines = beside(t.name, t.columns, t.published, self.ours, {"worst case, ours": "worst"})
-        said = {True: "holds", False: "does not hold", None: "not known"}
+        verdicts = {True: "holds", False: "does not hold", None: "not known"}
         lines += ["", f"- {t.source}. {t.setting}"]
-        lines += [f"- {text}: **{said[held]}**." for text, held in self.claims.items()]
+        lines += [f"- {text}: **{verdicts[held]}**." for text, held in self.claims.items()]
         notes = (f"- {line}" for line in self.comparison.notes())
         return "\n".join([*lines, "", self.comparison.to_markdown(), "", *notes])
 
     def to_dict(self) -> dict[str, Any]:
         """All but the outcome of each sample and the history of each training."""
-        found = self.comparison.to_dict()
-        for cell in found["cells"]:
+        comparison = self.comparison.to_dict()
+        for cell in comparison["cells"]:
             del cell["per_sample"], cell["history"]
         t = self.table
         about = {"name": t.name, "source": t.source, "setting": t.setting, "published": t.published, "rows": t.rows}
-        return {**about, "columns": t.columns, "claims": self.claims, "ours": self.ours, "comparison": found}
+        return {**about, "columns": t.columns, "claims": self.claims, "ours": self.ours, "comparison": comparison}
 
 
 def reproduce(
@@ -92,7 +92,7 @@ def reproduce(
         FileNotFoundError: the data are not at hand.
     """
     checks.one_of("name", name, TABLES)
-    load, found = Experiment(framework=framework).load, []
+    load, reproductions = Experiment(framework=framework).load, []
     for table in TABLES[name]:
         if quick:
             options = {"nb_epochs": 1, "attack_samples": 20, "curve_samples": 0, "attacks": _short(table.options)}
@@ -114,8 +114,8 @@ def reproduce(
         )
         some = "" if table.nb_training is None else f", first {table.nb_training:,} training images"
         comparison.settings["data"] = f"{table.data}{some}"
-        found.append(Reproduction(table, comparison))
-    return found
+        reproductions.append(Reproduction(table, comparison))
+    return reproductions
 
 
 _FORMS = {"lamda": ".2g", "lipschitz_lower": ".2f"}

@@ -10,6 +10,7 @@ from artclip.comparison.data import ComparisonData
 from artclip.comparison.plots import plot_comparison
 from artclip.comparison.report import comparison_page
 from artclip.comparison.significance import Best, best
+from artclip.extras import how_to_install
 from artclip.reporting.intervals import wilson
 from artclip.reporting.records import as_json, written
 
@@ -23,10 +24,11 @@ class Comparison(ComparisonData):
         cells: of all nets, defences and seeds.
 
     Attributes:
-        rows: one dict for each net and defence: ``net``, ``defence``, ``signs`` (of gradient masking, with the number
-            of seeds that show them), ``doubtful`` (whether one is about the worst case), ``notes`` (what trainings
-            warned of, and what could not be done), ``error``, and ``{"mean", "std", "values"}`` over the seeds, the
-            deviation with n - 1, for each of ``train``, ``test``, every attack by its name, ``worst`` (upper bound of
+        rows: one dict for each net and defence: ``net``, ``defence``, ``nb_seeds`` (how many trainings did not fail:
+            the figures are of these), ``signs`` (of gradient masking, with the number of seeds
+            that show them), ``doubtful`` (whether one is about the worst case), ``notes`` (what trainings warned of,
+            and what could not be done), ``error``, and ``{"mean", "std", "values"}`` over the seeds, the deviation
+            with n - 1, for each of ``train``, ``test``, every attack by its name, ``worst`` (upper bound of
             the robust accuracy; ``None`` where nothing attacked within the budget), ``certified`` (lower bound; all
             shares in [0, 1], with ``nb_samples`` and their 95 % ``interval``), ``lipschitz_lower``,
             ``lipschitz_upper``, ``lamda`` (at the end of training), ``seconds_per_epoch``, ``cpu_seconds``,
@@ -71,16 +73,16 @@ class Comparison(ComparisonData):
         try:
             import pandas
         except ImportError:
-            raise ImportError("pandas is not installed; pip install 'artclip[report]'") from None
+            raise ImportError(f"pandas is not installed; {how_to_install('pandas', 'report')}") from None
         return pandas.DataFrame.from_records(table.records(self))
 
     def to_dict(self) -> dict[str, Any]:
         """Settings, rows, and cells with history, curve and the outcome of each sample."""
         cells = []
         for c in self.cells:
-            kept = {name: a.astype(int).tolist() for name, a in c.kept.items()}
+            per_sample = {name: a.astype(int).tolist() for name, a in c.kept.items()}
             intervals = {m: wilson(v, c.samples[m]) for m, v in c.figures.items() if v is not None and m in c.samples}
-            cells.append({**c.record(), "intervals": intervals, "per_sample": kept})
+            cells.append({**c.record(), "intervals": intervals, "per_sample": per_sample})
         return {"settings": self.settings, "rows": self.rows, "notes": self.notes(), "cells": cells}
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:

@@ -64,10 +64,10 @@ def best(comparison: ComparisonData, metric: str) -> Best | None:
         return None
     first, *others = sorted(rows, key=lambda row: -row[metric]["mean"])
     tests = [p_value(comparison, metric, first, other) for other in others]
-    found = [p for p in tests if p is not None]
-    if len(found) < len(tests):
+    p_values = [p for p in tests if p is not None]
+    if len(p_values) < len(tests):
         return None
-    return Best(first, [Rival(row, p) for row, p in zip(others, holm(found), strict=True)])
+    return Best(first, [Rival(row, p) for row, p in zip(others, holm(p_values), strict=True)])
 
 
 def p_value(comparison: ComparisonData, metric: str, row: dict[str, Any], other: dict[str, Any]) -> float | None:
@@ -76,12 +76,12 @@ def p_value(comparison: ComparisonData, metric: str, row: dict[str, Any], other:
     ``None`` where their outcomes by sample are not known, or are of different samples.
     """
     name = "clean" if metric == "test" else metric
-    kept, others = (
+    correct, other_correct = (
         {c.seed: c.kept[name] for c in comparison.of(r["defence"], r["net"]) if name in c.kept} for r in (row, other)
     )
-    seeds = [seed for seed in kept if seed in others]
-    if not seeds or len({kept[s].shape for s in seeds} | {others[s].shape for s in seeds}) > 1:
+    seeds = [seed for seed in correct if seed in other_correct]
+    if not seeds or len({correct[s].shape for s in seeds} | {other_correct[s].shape for s in seeds}) > 1:
         return None
-    differences = np.stack([kept[s].astype(int) - others[s].astype(int) for s in seeds])
+    differences = np.stack([correct[s].astype(int) - other_correct[s].astype(int) for s in seeds])
     exact = sign_flip(differences.sum(0))
     return exact if len(seeds) == 1 else max(exact, over_seeds(differences))

@@ -58,14 +58,14 @@ def columns(comparison: ComparisonData) -> list[Column]:
     e = comparison.experiment
     norm = norm_name(comparison.settings["norm"])
     within = f"{norm} {fraction(e.eps)}"
-    found = [Column("train", "train", best=False), Column("test", "test")]
+    all_columns = [Column("train", "train", best=False), Column("test", "test")]
     attacks = sorted(e.chosen, key=lambda c: c.attack.access != NONE)
     titles = [c.title for c in attacks]
     for c in attacks:
         title = c.title if titles.count(c.title) == 1 else c.name
         budget = f" {within}" if c.attack.in_budget else ""
-        found.append(Column(c.name, f"{title}{budget}"))
-    found += [
+        all_columns.append(Column(c.name, f"{title}{budget}"))
+    all_columns += [
         Column("worst", f"worst case {within}"),
         Column("certified", f"certified L2 {fraction(e.eps)}"),
         Column("lipschitz_lower", f"Lip {norm} ≥", 1, ".2f", False),
@@ -79,7 +79,7 @@ def columns(comparison: ComparisonData) -> list[Column]:
         Column("peak_memory", "MiB ≤", 1, ".0f", False),
     ]
     # Without a worst case its column says so.
-    return [c for c in found if c.metric == "worst" or comparison.has(c.metric)]
+    return [c for c in all_columns if c.metric == "worst" or comparison.has(c.metric)]
 
 
 def cells(comparison: ComparisonData, intervals: bool = False) -> tuple[list[str], list[list[tuple[str, bool]]]]:
@@ -89,7 +89,7 @@ def cells(comparison: ComparisonData, intervals: bool = False) -> tuple[list[str
     lines = []
     for row in comparison.rows:
         line = [(row["net"], False)] if many else []
-        line.append((row["defence"], False))
+        line.append((row["defence"] + comparison.seeds_mark(row), False))
         line += [(c.cell(row.get(c.metric), intervals), row is clear.get(c.metric)) for c in chosen]
         line.append((signs(row), False))
         lines.append(line)
@@ -98,16 +98,16 @@ def cells(comparison: ComparisonData, intervals: bool = False) -> tuple[list[str
 
 def _clear(comparison: ComparisonData) -> dict[str, dict[str, Any]]:
     """Metric -> the row that is told from all others as the best."""
-    found = {c.metric: best(comparison, c.metric) for c in columns(comparison) if c.best}
-    return {metric: b.row for metric, b in found.items() if b is not None and b.clear}
+    best_rows = {c.metric: best(comparison, c.metric) for c in columns(comparison) if c.best}
+    return {metric: b.row for metric, b in best_rows.items() if b is not None and b.clear}
 
 
 def signs(row: dict[str, Any]) -> str:
     """The signs of masking, those that cast doubt on the worst case marked by a ``!``."""
     if row["error"]:
         return f"failed: {row['error']}"
-    said = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in row["signs"].items())
-    return ("! " if row["doubtful"] else "") + (said or ("none" if row["probed"] else "not looked for"))
+    names = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in row["signs"].items())
+    return ("! " if row["doubtful"] else "") + (names or ("none" if row["probed"] else "not looked for"))
 
 
 def markdown(comparison: ComparisonData, intervals: bool = False) -> str:
@@ -127,11 +127,12 @@ def short(comparison: ComparisonData, intervals: bool = False) -> list[str]:
         longest += 1
     for row in comparison.rows:
         texts = [text_cell(shortened(row[name], longest)) for name in titles[:names]]
+        texts[-1] += comparison.seeds_mark(row)
         for c in chosen:
             summary = row.get(c.metric)
-            said = c.cell(summary and {**summary, "std": summary["std"] if c.best else None}, intervals)
-            said = f"**{said}**" if row is clear.get(c.metric) else said
-            texts.append(said + " !" * (c.metric == "worst" and row["doubtful"]))
+            figure = c.cell(summary and {**summary, "std": summary["std"] if c.best else None}, intervals)
+            figure = f"**{figure}**" if row is clear.get(c.metric) else figure
+            texts.append(figure + " !" * (c.metric == "worst" and row["doubtful"]))
         rows.append(texts)
     for last in range(len(titles), names, -1):
         lines = text_table(titles[:last], [row[:last] for row in rows], range(names, last))
@@ -143,8 +144,8 @@ def short(comparison: ComparisonData, intervals: bool = False) -> list[str]:
 def text(comparison: ComparisonData, intervals: bool = False, more: str = "to_markdown(), to_html(), to_json()") -> str:
     """What a terminal shows: the message, :func:`short`, notes, and where the rest is."""
     e = comparison.experiment
-    said = f"Accuracies in %, worst case within {budget(comparison.settings['norm'], e.eps)}. All columns: {more}."
-    notes, first = wrapped([said, *comparison.notes()]), wrapped([f"{message(comparison)}."], "")
+    heading = f"Accuracies in %, worst case within {budget(comparison.settings['norm'], e.eps)}. All columns: {more}."
+    notes, first = wrapped([heading, *comparison.notes()]), wrapped([f"{message(comparison)}."], "")
     return "\n".join([*first, "", *short(comparison, intervals), "", *notes])
 
 
@@ -172,23 +173,24 @@ def _latex(text: str) -> str:
 
 
 def records(comparison: ComparisonData) -> list[dict[str, Any]]:
-    """One flat dict a row: net, defence, and for each metric its mean and, with more seeds, its standard deviation.
+    """One flat dict a row: net, defence, of how many seeds its figures are, and for each metric its mean.
 
-    Accuracies come with the ends of their 95 % interval, as ``worst_low`` and ``worst_high``.
+    With more seeds there is its standard deviation too, as ``worst_std``; accuracies come with the ends of their 95 %
+    interval, as ``worst_low`` and ``worst_high``.
     """
-    found = []
+    flat_rows = []
     for row in comparison.rows:
-        record: dict[str, Any] = {"net": row["net"], "defence": row["defence"]}
+        record: dict[str, Any] = {"net": row["net"], "defence": row["defence"], "nb_seeds": row["nb_seeds"]}
         for c in columns(comparison):
-            said = row.get(c.metric) or {"mean": None, "std": None}
-            record[c.metric] = said["mean"]
+            figure = row.get(c.metric) or {"mean": None, "std": None}
+            record[c.metric] = figure["mean"]
             if comparison.nb_seeds > 1:
-                record[f"{c.metric}_std"] = said["std"]
+                record[f"{c.metric}_std"] = figure["std"]
             if c.metric in comparison.samples:
-                record[f"{c.metric}_low"], record[f"{c.metric}_high"] = said.get("interval") or (None, None)
+                record[f"{c.metric}_low"], record[f"{c.metric}_high"] = figure.get("interval") or (None, None)
         record |= {"doubtful": row["doubtful"], "signs": ", ".join(row["signs"]), "notes": "; ".join(row["notes"])}
-        found.append({**record, "error": row["error"]})
-    return found
+        flat_rows.append({**record, "error": row["error"]})
+    return flat_rows
 
 
 def as_csv(comparison: ComparisonData) -> str:

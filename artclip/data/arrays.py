@@ -19,9 +19,9 @@ def of_function(name: str) -> tuple[Split, Split]:
     """What ``package.module:function`` gives."""
     from artclip.models.loading import from_module
 
-    found = from_module(name)
+    splits = from_module(name)
     try:
-        (x_train, y_train), (x_test, y_test) = found
+        (x_train, y_train), (x_test, y_test) = splits
     except (TypeError, ValueError):
         raise ValueError(f"{name} must return (x_train, y_train), (x_test, y_test)") from None
     return _numbers(name, x_train, y_train, x_test, y_test)
@@ -43,10 +43,10 @@ def npz(path: Path) -> tuple[Split, Split]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in _KEYS if key in file}
-            found = ", ".join(file.files) or "nothing"
+            names = ", ".join(file.files) or "nothing"
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, AttributeError) as error:
         raise ValueError(f"{path} is not a whole .npz file of plain arrays: {error}") from error
     missing = [key for key in _KEYS if key not in arrays]
     if missing:
-        raise ValueError(f"{path} lacks {', '.join(missing)}; it holds {found}")
+        raise ValueError(f"{path} lacks {', '.join(missing)}; it holds {names}")
     return _numbers(path, *(arrays[key] for key in _KEYS))

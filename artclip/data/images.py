@@ -13,6 +13,7 @@ import numpy as np
 
 from artclip.data.archives import Files, Parts, files_of
 from artclip.data.description import DataDescription
+from artclip.extras import how_to_install
 from artclip.pixels import Uint8Images
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -82,7 +83,9 @@ def _pillow() -> Any:
     try:
         from PIL import Image
     except ImportError:
-        raise ImportError("images are read by Pillow, which is not installed: pip install 'artclip[images]'") from None
+        raise ImportError(
+            f"images are read by Pillow, which is missing: {how_to_install('pillow', 'images')}"
+        ) from None
     return Image
 
 

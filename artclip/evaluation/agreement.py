@@ -45,10 +45,10 @@ def by_batch(f: Function, x: np.ndarray, outputs: np.ndarray, alone: np.ndarray)
         outputs: of these, a batch at a time, shape (n, k).
         alone: of the first sample, in a batch of one.
     """
-    found = _clear(f, x[:1], alone, outputs[:1])
+    share = _clear(f, x[:1], alone, outputs[:1])
     some = x[-_OTHERS:]
-    if found or len(some) < 2:
-        return found
+    if share or len(some) < 2:
+        return share
     try:
         together = f.predict(some)
     except Exception:  # of a file whose batches are of one size

@@ -17,7 +17,7 @@ from artclip.evaluation.threat_model import Stage, ThreatModel, members, numpy_p
 _PATCH_SAMPLES = 64  # that a patch is made on
 
 
-def noise(threat: ThreatModel, sigma: float) -> list[Stage]:
+def noise(threat: ThreatModel, *, sigma: float = 0.5) -> list[Stage]:
     """Gaussian noise, clipped; one draw."""
     return [lambda x, y: threat.into_range(x + np.random.normal(0, sigma, x.shape))]  # noqa: NPY002
 
@@ -36,7 +36,7 @@ def fgsm(threat: ThreatModel) -> list[Stage]:
     return [run]
 
 
-def pgd(threat: ThreatModel, loss: str, max_iter: int, nb_restarts: int) -> list[Stage]:
+def pgd(threat: ThreatModel, loss: str, *, max_iter: int = 100, nb_restarts: int = 5) -> list[Stage]:
     """Restarts from random points, after a short run that spares the easy samples the long ones."""
     short = [(10, 1)] if nb_restarts * max_iter > 40 else []
     return [_pgd(threat, loss, steps) for steps, n in (*short, (max_iter, nb_restarts)) for _ in range(n)]
@@ -54,7 +54,7 @@ def _pgd(threat: ThreatModel, loss: str, max_iter: int) -> Stage:
     return run
 
 
-def pgd_sign(threat: ThreatModel, max_iter: int, eps_step: float) -> list[Stage]:
+def pgd_sign(threat: ThreatModel, *, max_iter: int = 100, eps_step: float = 0.5) -> list[Stage]:
     """PGD along the sign of the gradient whatever the norm, through the model's own outputs and loss.
 
     That is how the published CLIP code attacks: far too weak in L2. It is here to be compared with its figures.
@@ -77,7 +77,7 @@ def pgd_sign(threat: ThreatModel, max_iter: int, eps_step: float) -> list[Stage]
     return [run]
 
 
-def apgd(threat: ThreatModel, loss: str, max_iter: int, nb_restarts: int = 1) -> list[Stage]:
+def apgd(threat: ThreatModel, loss: str, nb_restarts: int = 1, *, max_iter: int = 100) -> list[Stage]:
     """Auto-PGD, which sets its own steps; targeted DLR goes for the most likely wrong classes, one stage each."""
     from art.attacks.evasion import AutoProjectedGradientDescent
 
@@ -111,29 +111,31 @@ def apgd(threat: ThreatModel, loss: str, max_iter: int, nb_restarts: int = 1) ->
     return [stage(rank) for rank in ranks for _ in range(nb_restarts)]
 
 
-def autoattack(threat: ThreatModel, max_iter: int, square_queries: int) -> list[Stage]:
+def autoattack(threat: ThreatModel, *, max_iter: int = 100, square_queries: int = 5000) -> list[Stage]:
     """The standard set as far as ART has it: APGD-CE, targeted APGD-DLR, and Square; no FAB."""
     targeted = threat.classifier.nb_classes >= 4
-    second = apgd(threat, "targeted DLR" if targeted else "margin", max_iter)
+    second = apgd(threat, "targeted DLR" if targeted else "margin", max_iter=max_iter)
     return [
-        *members("APGD-CE", apgd(threat, "cross-entropy", max_iter)),
+        *members("APGD-CE", apgd(threat, "cross-entropy", max_iter=max_iter)),
         *members("APGD-T" if targeted else "APGD on the margin", second),
-        *members("Square", square(threat, square_queries)),
+        *members("Square", square(threat, max_iter=square_queries)),
     ]
 
 
-def arts_autoattack(threat: ThreatModel, max_iter: int, nb_starts: int, square_queries: int) -> list[Stage]:
+def arts_autoattack(
+    threat: ThreatModel, *, max_iter: int = 100, nb_starts: int = 5, square_queries: int = 5000
+) -> list[Stage]:
     """ART's set as its AutoAttack class makes it: APGD-CE and APGD-DLR of some starts, DeepFool, Square of as many."""
-    loss = "DLR" if threat.classifier.nb_classes >= 3 else "margin"
+    loss, name = ("DLR", "APGD-DLR") if threat.classifier.nb_classes >= 3 else ("margin", "APGD on the margin")
     return [
-        *members("APGD-CE", apgd(threat, "cross-entropy", max_iter, nb_starts)),
-        *members("APGD-DLR" if loss == "DLR" else "APGD on the margin", apgd(threat, loss, max_iter, nb_starts)),
-        *members("DeepFool", deepfool(threat, max_iter) if threat.norm == 2 else []),
-        *members("Square", [s for _ in range(nb_starts) for s in square(threat, square_queries)]),
+        *members("APGD-CE", apgd(threat, "cross-entropy", nb_starts, max_iter=max_iter)),
+        *members(name, apgd(threat, loss, nb_starts, max_iter=max_iter)),
+        *members("DeepFool", deepfool(threat, max_iter=max_iter) if threat.norm == 2 else []),
+        *members("Square", [s for _ in range(nb_starts) for s in square(threat, max_iter=square_queries)]),
     ]
 
 
-def deepfool(threat: ThreatModel, max_iter: int) -> list[Stage]:
+def deepfool(threat: ThreatModel, *, max_iter: int = 50) -> list[Stage]:
     """Steps to the nearest linearised boundary; what ends outside the ball is scaled back into it."""
     from art.attacks.evasion import DeepFool
 
@@ -144,7 +146,9 @@ def deepfool(threat: ThreatModel, max_iter: int) -> list[Stage]:
     return [run]
 
 
-def carlini(threat: ThreatModel, max_iter: int, binary_search_steps: int, learning_rate: float) -> list[Stage]:
+def carlini(
+    threat: ThreatModel, *, max_iter: int = 100, binary_search_steps: int = 5, learning_rate: float = 0.05
+) -> list[Stage]:
     """The smallest perturbation by a penalty, with Adam; what ends outside the ball is scaled back into it."""
     from art.attacks.evasion import CarliniL2Method, CarliniLInfMethod
 
@@ -162,7 +166,7 @@ def carlini(threat: ThreatModel, max_iter: int, binary_search_steps: int, learni
     return [run]
 
 
-def universal(threat: ThreatModel, max_iter: int) -> list[Stage]:
+def universal(threat: ThreatModel, *, max_iter: int = 3) -> list[Stage]:
     """One perturbation for all samples."""
     from art.attacks.evasion import UniversalPerturbation
 
@@ -184,7 +188,7 @@ def universal(threat: ThreatModel, max_iter: int) -> list[Stage]:
     return [run]
 
 
-def spatial(threat: ThreatModel, max_translation: float, max_rotation: float) -> list[Stage]:
+def spatial(threat: ThreatModel, *, max_translation: float = 10.0, max_rotation: float = 30.0) -> list[Stage]:
     """Shifts and turns on a grid, the mildest first; a stage each, so that every sample meets its own worst."""
     from art.attacks.evasion import SpatialTransformation
 
@@ -207,7 +211,7 @@ def spatial(threat: ThreatModel, max_translation: float, max_rotation: float) ->
     return [stage(*move) for move in sorted(grid, key=lambda move: sum(map(abs, move)))]
 
 
-def patch(threat: ThreatModel, scale: float, max_iter: int, nb_targets: int) -> list[Stage]:
+def patch(threat: ThreatModel, *, scale: float = 0.3, max_iter: int = 50, nb_targets: int = 3) -> list[Stage]:
     """A round patch for all samples, made to be seen as one class; a stage for each of some classes."""
     from art.attacks.evasion.adversarial_patch.adversarial_patch_numpy import AdversarialPatchNumpy
 

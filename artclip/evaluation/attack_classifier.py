@@ -131,8 +131,8 @@ class AttackClassifier(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin,
     @property
     def clip_values(self) -> Any:
         """Range of valid inputs as ART keeps it, as plain numbers where they are; ``None`` for none."""
-        found = self._clip_values
-        return found if found is None or np.ndim(found[0]) else tuple(float(v) for v in found)
+        ends = self._clip_values
+        return ends if ends is None or np.ndim(ends[0]) else tuple(float(v) for v in ends)
 
     def give_range(self, clip_values: Any) -> None:
         """Take (low, high) for the range of valid inputs, of a model that has none of its own; ``None`` for none."""
@@ -157,8 +157,8 @@ class AttackClassifier(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin,
         """Per sample a multiple of the gradient of its loss, whose squares neither overflow nor vanish in float32."""
 
         def cotangents(logits: np.ndarray, part: np.ndarray) -> np.ndarray:
-            found = self._loss(logits, y[part])[1]
-            return found / np.maximum(np.abs(found).max(1, keepdims=True), np.finfo(float).tiny)
+            slopes = self._loss(logits, y[part])[1]
+            return slopes / np.maximum(np.abs(slopes).max(1, keepdims=True), np.finfo(float).tiny)
 
         found = self._gradient(x, cotangents).reshape(len(x), -1)
         largest = np.abs(found).max(1, keepdims=True)
@@ -194,13 +194,13 @@ class AttackClassifier(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin,
 
         def gradient(rows: np.ndarray, part: slice) -> np.ndarray:
             index = np.arange(len(x))[part]
-            found = at(rows, index)
-            lost = ~np.isfinite(found.reshape(len(found), -1)).all(1)
+            gradients = at(rows, index)
+            lost = ~np.isfinite(gradients.reshape(len(gradients), -1)).all(1)
             if lost.any():
                 self.nb_astray += int(lost.sum())
-                found[lost] = at(self._aside(rows[lost]), index[lost])
-                found = np.where(np.isfinite(found), found, 0)
-            return found
+                gradients[lost] = at(self._aside(rows[lost]), index[lost])
+                gradients = np.where(np.isfinite(gradients), gradients, 0)
+            return gradients
 
         return self._over(x, gradient)
 
@@ -277,7 +277,7 @@ class AttackClassifier(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin,
 
     # what ART's base classes ask for, and attacks do not
     def fit(self, x: np.ndarray, y: np.ndarray, **kwargs: Any) -> None:
-        """Refused: a victim is attacked, not trained."""
+        """Refused: an attacked model is not trained."""
         raise NotImplementedError("train the estimator itself, not the view that attacks have of it")
 
     def get_activations(self, x: np.ndarray, layer: Any, batch_size: int = 128, framework: bool = False) -> Any:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from typing import Any
 
 from artclip import checks
@@ -26,8 +27,8 @@ class Attack:
         access: ``"white box"`` (gradients), ``"black box"`` (outputs alone) or ``"no attack"``.
         norms: of the budgets that it keeps to; () where its changes are not measured in a norm.
         paper: where it comes from.
-        stages: makes its stages from a :class:`~artclip.evaluation.threat_model.ThreatModel` and the options.
-        options: settings and their defaults.
+        stages: makes its stages from a :class:`~artclip.evaluation.threat_model.ThreatModel` and settings, its
+            keyword-only arguments.
         together: whether all samples must be attacked at once.
     """
 
@@ -36,8 +37,13 @@ class Attack:
     norms: tuple[float, ...]
     paper: str
     stages: Callable[..., list[Stage]]
-    options: dict[str, float] = field(default_factory=dict)
     together: bool = False
+
+    @property
+    def options(self) -> dict[str, float]:
+        """Settings and their defaults."""
+        stages = getattr(self.stages, "func", self.stages)  # of a partial, whose own arguments are no settings
+        return {p.name: p.default for p in signature(stages).parameters.values() if p.kind is p.KEYWORD_ONLY}
 
     @property
     def in_budget(self) -> bool:
@@ -45,94 +51,34 @@ class Attack:
         return bool(self.norms)
 
 
-_PGD: dict[str, float] = {"max_iter": 100, "nb_restarts": 5}
 _MADRY, _CROCE = "Madry et al. 2018, arXiv 1706.06083", "Croce, Hein 2020, arXiv 2003.01690"
+_BUNGERT = "code of Bungert et al. 2021, arXiv 2103.12531; weak in L2"
+_SQUARE = "Andriushchenko et al. 2020, arXiv 1912.00049"
+_DEEPFOOL = "Moosavi-Dezfooli et al. 2016, arXiv 1511.04599"
+_UNIVERSAL = "Moosavi-Dezfooli et al. 2017, arXiv 1610.08401"
 
 #: From cheap to dear: the order in which they are tried. An attack more is a line more. ART's APGD is left out in L1:
 #: its dense steps hardly attack there; the sparse ones of "pgd" do.
 ATTACKS: dict[str, Attack] = {
-    "noise": Attack("noise", NONE, (), "Gaussian, one draw", art.noise, {"sigma": 0.5}),
-    "pgd-sign": Attack(
-        "sign PGD",
-        WHITE,
-        _L2_INF,
-        "code of Bungert et al. 2021, arXiv 2103.12531; weak in L2",
-        art.pgd_sign,
-        {"max_iter": 100, "eps_step": 0.5},
-    ),
+    "noise": Attack("noise", NONE, (), "Gaussian, one draw", art.noise),
+    "pgd-sign": Attack("sign PGD", WHITE, _L2_INF, _BUNGERT, art.pgd_sign),
     "fgsm": Attack("FGSM", WHITE, _ALL, "Goodfellow et al. 2015, arXiv 1412.6572", art.fgsm),
-    "pgd": Attack("PGD", WHITE, _ALL, _MADRY, partial(art.pgd, loss="cross-entropy"), _PGD),
-    "pgd-margin": Attack("PGD margin", WHITE, _ALL, _MADRY, partial(art.pgd, loss="margin"), _PGD),
-    "apgd-ce": Attack("APGD-CE", WHITE, _L2_INF, _CROCE, partial(art.apgd, loss="cross-entropy"), {"max_iter": 100}),
-    "apgd-dlr": Attack("APGD-DLR", WHITE, _L2_INF, _CROCE, partial(art.apgd, loss="DLR"), {"max_iter": 100}),
-    "apgd-t": Attack("APGD-T", WHITE, _L2_INF, _CROCE, partial(art.apgd, loss="targeted DLR"), {"max_iter": 100}),
-    "deepfool": Attack(
-        "DeepFool", WHITE, _L2, "Moosavi-Dezfooli et al. 2016, arXiv 1511.04599", art.deepfool, {"max_iter": 50}
-    ),
-    "carlini": Attack(
-        "Carlini-Wagner",
-        WHITE,
-        _L2_INF,
-        "Carlini, Wagner 2017, arXiv 1608.04644",
-        art.carlini,
-        {"max_iter": 100, "binary_search_steps": 5, "learning_rate": 0.05},
-    ),
-    "square": Attack(
-        "Square", BLACK, _L2_INF, "Andriushchenko et al. 2020, arXiv 1912.00049", black_box.square, {"max_iter": 1000}
-    ),
-    "autoattack-set": Attack(  # APGD-CE, APGD-T and Square: ART has no FAB, so it is not the standard AutoAttack
-        "AutoAttack set of ART", WHITE, _L2_INF, _CROCE, art.autoattack, {"max_iter": 100, "square_queries": 5000}
-    ),
-    "autoattack-art": Attack(
-        "AutoAttack default of ART",
-        WHITE,
-        _L2_INF,
-        _CROCE,
-        art.arts_autoattack,
-        {"max_iter": 100, "nb_starts": 5, "square_queries": 5000},
-    ),
-    "nes": Attack(
-        "NES-PGD",
-        BLACK,
-        _ALL,
-        "Ilyas et al. 2018, arXiv 1804.08598",
-        black_box.nes,
-        {"max_iter": 20, "num_basis": 50, "sigma": 0.01},
-    ),
-    "hopskipjump": Attack(
-        "HopSkipJump",
-        BLACK,
-        _L2_INF,
-        "Chen et al. 2020, arXiv 1904.02144",
-        black_box.hopskipjump,
-        {"max_iter": 20, "max_eval": 1000},
-    ),
-    "universal": Attack(
-        "universal",
-        WHITE,
-        _ALL,
-        "Moosavi-Dezfooli et al. 2017, arXiv 1610.08401",
-        art.universal,
-        {"max_iter": 3},
-        together=True,
-    ),
-    "spatial": Attack(
-        "spatial",
-        BLACK,
-        (),
-        "Engstrom et al. 2019, arXiv 1712.02779",
-        art.spatial,
-        {"max_translation": 10.0, "max_rotation": 30.0},
-    ),
-    "patch": Attack(
-        "patch",
-        WHITE,
-        (),
-        "Brown et al. 2017, arXiv 1712.09665",
-        art.patch,
-        {"scale": 0.3, "max_iter": 50, "nb_targets": 3},
-        together=True,
-    ),
+    "pgd": Attack("PGD", WHITE, _ALL, _MADRY, partial(art.pgd, loss="cross-entropy")),
+    "pgd-margin": Attack("PGD margin", WHITE, _ALL, _MADRY, partial(art.pgd, loss="margin")),
+    "apgd-ce": Attack("APGD-CE", WHITE, _L2_INF, _CROCE, partial(art.apgd, loss="cross-entropy")),
+    "apgd-dlr": Attack("APGD-DLR", WHITE, _L2_INF, _CROCE, partial(art.apgd, loss="DLR")),
+    "apgd-t": Attack("APGD-T", WHITE, _L2_INF, _CROCE, partial(art.apgd, loss="targeted DLR")),
+    "deepfool": Attack("DeepFool", WHITE, _L2, _DEEPFOOL, art.deepfool),
+    "carlini": Attack("Carlini-Wagner", WHITE, _L2_INF, "Carlini, Wagner 2017, arXiv 1608.04644", art.carlini),
+    "square": Attack("Square", BLACK, _L2_INF, _SQUARE, black_box.square),
+    # APGD-CE, APGD-T and Square: ART has no FAB, so it is not the standard AutoAttack.
+    "autoattack-set": Attack("AutoAttack set of ART", WHITE, _L2_INF, _CROCE, art.autoattack),
+    "autoattack-art": Attack("AutoAttack default of ART", WHITE, _L2_INF, _CROCE, art.arts_autoattack),
+    "nes": Attack("NES-PGD", BLACK, _ALL, "Ilyas et al. 2018, arXiv 1804.08598", black_box.nes),
+    "hopskipjump": Attack("HopSkipJump", BLACK, _L2_INF, "Chen et al. 2020, arXiv 1904.02144", black_box.hopskipjump),
+    "universal": Attack("universal", WHITE, _ALL, _UNIVERSAL, art.universal, together=True),
+    "spatial": Attack("spatial", BLACK, (), "Engstrom et al. 2019, arXiv 1712.02779", art.spatial),
+    "patch": Attack("patch", WHITE, (), "Brown et al. 2017, arXiv 1712.09665", art.patch, together=True),
 }
 
 SETS: dict[str, tuple[str, ...]] = {
@@ -186,7 +132,7 @@ class AttackConfig:
         return f"{title} {o['sigma']:g}" if title == "noise" else title
 
     def stages(self, threat: ThreatModel) -> list[Stage]:
-        """Its stages for a task; ``ValueError`` where it cannot be run on such a model."""
+        """Its stages for a threat model; ``ValueError`` where it cannot be run on such a model."""
         if self.attack.access == WHITE and self.given is None and not threat.classifier.has_gradients:
             raise ValueError("the model gives no gradients; only black-box attacks apply, as square, nes, hopskipjump")
         if self.given is not None:
@@ -203,7 +149,7 @@ def for_model(name: str, norm: float, classifier: Any) -> list[AttackConfig]:
     Args:
         name: of the set.
         norm: of the budget; attacks that do not work in it are left out.
-        victim: the :class:`~artclip.evaluation.attack_classifier.AttackClassifier`.
+        classifier: the :class:`~artclip.evaluation.attack_classifier.AttackClassifier`.
     """
     names = SETS[name] if classifier.has_gradients else ()
     if classifier.flat or classifier.stepped or not classifier.has_gradients or classifier.f.approximated:

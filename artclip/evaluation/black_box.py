@@ -17,7 +17,7 @@ _HALVED = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)  # shares of the q
 _NUMBERS = 1 << 23  # of inputs around samples in one pass
 
 
-def square(threat: ThreatModel, max_iter: int) -> list[Stage]:
+def square(threat: ThreatModel, *, max_iter: int = 1000) -> list[Stage]:
     """Random squares, kept where they lower the margin; ART's on square images, else windows of the true shape.
 
     ART's needs ``clip_values``, and images with as many rows as columns that its largest square leaves some of; a
@@ -86,8 +86,8 @@ def windows(threat: ThreatModel, max_iter: int) -> Stage:
         return rest + part * column(room / np.maximum(lengths(part, 2), 1e-30), delta)
 
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        found, labels = x.astype(np.float32), threat.labels(y)
-        loss, remaining = _margin(threat, found, labels)
+        best, labels = x.astype(np.float32), threat.labels(y)
+        loss, remaining = _margin(threat, best, labels)
         for step in range(max_iter + 1):
             index = np.flatnonzero(remaining)
             if not len(index):
@@ -97,13 +97,13 @@ def windows(threat: ThreatModel, max_iter: int) -> Stage:
                 delta /= 1 if inf else math.sqrt(x[0].size)
             else:
                 share = _FIRST / 2 ** int(np.searchsorted(_HALVED, step / max_iter))
-                delta = moved(layers(found[index].astype(np.float64) - x[index]), share)
+                delta = moved(layers(best[index].astype(np.float64) - x[index]), share)
             tried = threat.into_range(x[index] + back(delta))
             now, right = _margin(threat, tried, labels[index])
             better = now >= loss[index]
-            found[index[better]], loss[index[better]] = tried[better], now[better]
+            best[index[better]], loss[index[better]] = tried[better], now[better]
             remaining[index[better]] = right[better]
-        return found
+        return best
 
     return run
 
@@ -114,7 +114,7 @@ def _margin(threat: ThreatModel, x: np.ndarray, labels: np.ndarray) -> tuple[np.
     return LOSSES["margin"](logits.astype(np.float64), labels)[0], logits.argmax(1) == labels.argmax(1)
 
 
-def nes(threat: ThreatModel, max_iter: int, num_basis: int, sigma: float) -> list[Stage]:
+def nes(threat: ThreatModel, *, max_iter: int = 20, num_basis: int = 50, sigma: float = 0.01) -> list[Stage]:
     """PGD on gradients estimated from outputs in random directions; sigma is a share of the inputs' range."""
     from art.estimators.classification import QueryEfficientGradientEstimationClassifier
 
@@ -126,7 +126,7 @@ def nes(threat: ThreatModel, max_iter: int, num_basis: int, sigma: float) -> lis
 
         def loss_gradient(self, x: np.ndarray, y: np.ndarray, **_: Any) -> np.ndarray:
             directions = self.sigma * np.random.normal(size=(self.num_basis, *x.shape[1:]))  # noqa: NPY002
-            step, found = max(1, _NUMBERS // directions.size), np.zeros(x.shape, np.float32)
+            step, gradients = max(1, _NUMBERS // directions.size), np.zeros(x.shape, np.float32)
             for i in range(0, len(x), step):
                 rows = x[i : i + step]
                 around = np.tile(directions, (len(rows), *[1] * (x.ndim - 1)))
@@ -134,8 +134,8 @@ def nes(threat: ThreatModel, max_iter: int, num_basis: int, sigma: float) -> lis
                 minus, plus = (_margin(threat, side, labels)[0] for side in self._generate_samples(rows, around))
                 rises = (plus - minus).reshape(len(rows), self.num_basis)
                 rises /= np.maximum(np.abs(rises).max(1, keepdims=True), np.finfo(float).tiny)
-                found[i : i + step] = np.tensordot(rises, directions, 1)
-            return found
+                gradients[i : i + step] = np.tensordot(rises, directions, 1)
+            return gradients
 
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         box = Estimated(classifier.black_box(), num_basis, width)
@@ -145,7 +145,7 @@ def nes(threat: ThreatModel, max_iter: int, num_basis: int, sigma: float) -> lis
     return [run]
 
 
-def hopskipjump(threat: ThreatModel, max_iter: int, max_eval: int) -> list[Stage]:
+def hopskipjump(threat: ThreatModel, *, max_iter: int = 20, max_eval: int = 1000) -> list[Stage]:
     """Walks along the boundary by labels alone; what ends outside the ball is scaled back into it.
 
     A walk starts from the nearest of the other samples that has another label; where there is none, from noise.
@@ -162,9 +162,9 @@ def hopskipjump(threat: ThreatModel, max_iter: int, max_eval: int) -> list[Stage
             init_eval=min(50, max_eval),
             verbose=False,
         )
-        said, starts = threat.classifier.predict(x).argmax(1), x.copy()
-        for i, label in enumerate(said):
-            others = x[said != label]
+        predicted, starts = threat.classifier.predict(x).argmax(1), x.copy()
+        for i, label in enumerate(predicted):
+            others = x[predicted != label]
             if len(others):
                 starts[i] = others[lengths(others - x[i], threat.norm).argmin()]
         return threat.into_ball(x, attack.generate(x, threat.labels(y), x_adv_init=starts))

@@ -18,25 +18,25 @@ def fingerprint(evaluated: Any) -> str:
     """Hash of a model: of all that it computes with, as far as Python shows it, and of what it says of all samples.
 
     Args:
-        subject: the :class:`~artclip.evaluation.evaluated_model.EvaluatedModel`.
+        evaluated: the :class:`~artclip.evaluation.evaluated_model.EvaluatedModel`.
 
     Raises:
         NotHashable: something in the model shows nothing of what it holds, or its answers are random.
     """
     f = evaluated.f
-    said = [evaluated.outputs(evaluated.x) for _ in range(2)]
+    answers = [evaluated.outputs(evaluated.x) for _ in range(2)]
     if f.access != "predict alone":  # a framework may round differently from process to process
-        said = [np.round(one, 3) + 0.0 for one in said]
-    if not np.array_equal(said[0], said[1], equal_nan=True):
+        answers = [np.round(one, 3) + 0.0 for one in answers]
+    if not np.array_equal(answers[0], answers[1], equal_nan=True):
         raise NotHashable("its outputs for the same inputs differ from call to call")
-    return digest(content_digest(evaluated.estimator), *f.state(), said[0])
+    return digest(content_digest(evaluated.estimator), *f.state(), answers[0])
 
 
 def key_of(evaluated: Any, *settings: Any) -> tuple[str, str]:
     """The key of a model and its samples, and ""; or "" and why nothing can be kept.
 
     Args:
-        subject: the :class:`~artclip.evaluation.evaluated_model.EvaluatedModel`.
+        evaluated: the :class:`~artclip.evaluation.evaluated_model.EvaluatedModel`.
         settings: what else the outcomes follow from.
     """
     try:

@@ -15,6 +15,7 @@ from artclip import checks
 from artclip.evaluation.attacks import AttackConfig, choose
 from artclip.evaluation.evaluated_model import EvaluatedModel
 from artclip.evaluation.plots import plot_curves
+from artclip.evaluation.units import rising
 from artclip.hashing.digests import digest
 from artclip.reporting.records import as_json, describe
 
@@ -91,7 +92,7 @@ def robustness_curve(
         ValueError, TypeError: bad input, before any attack; or a model that the attack cannot be run on.
     """
     started, norm = time.perf_counter(), checks.norm("norm", norm)
-    values, chosen = _values("eps", eps), _chosen(attack, norm)
+    values, chosen = sorted({0.0, *rising("eps", eps, checks.non_negative)}), _chosen(attack, norm)
     models, seed = _models(estimators, x, y, batch_size), checks.seed_or_drawn(seed)
     accuracy = {}
     with tqdm(total=len(models) * (len(values) - 1), disable=None if verbose else True, unit="eps") as progress:
@@ -131,14 +132,9 @@ def noise_curve(
     All models get the same noise.
 
     Args:
-        estimators: an ART classifier, a bare ``torch.nn.Module`` or Keras model; or a dict from names to those.
-        x: inputs, shape (n, *input_shape), in the units of ``clip_values``.
-        y: class indices of shape (n,), or one-hot labels.
+        estimators, x, y, batch_size, seed, verbose: as for :func:`robustness_curve`.
         sigma: standard deviations, >= 0, in units of the inputs; 0, the clean samples, is always among them.
         nb_draws: how often noise is drawn, >= 1.
-        batch_size: samples in one pass, >= 1; ``None`` for one that suits the inputs.
-        seed: of all randomness; ``None`` draws one.
-        verbose: show progress, on a terminal or in a notebook.
 
     Returns:
         The :class:`Curve`.
@@ -146,7 +142,7 @@ def noise_curve(
     Raises:
         ValueError, TypeError: bad input.
     """
-    started, values = time.perf_counter(), _values("sigma", sigma)
+    started, values = time.perf_counter(), sorted({0.0, *rising("sigma", sigma, checks.non_negative)})
     checks.positive_integer("nb_draws", nb_draws)
     models, seed = _models(estimators, x, y, batch_size), checks.seed_or_drawn(seed)
     everything, accuracy, spread = np.ones(len(x), bool), {}, {}
@@ -156,8 +152,8 @@ def noise_curve(
             draws = []
             for width in values[1:]:
                 noise = choose([f"noise:sigma={width!r}"], 2)[0]
-                found = (_broken(model, noise, everything, 2, width, seed + draw) for draw in range(nb_draws))
-                draws.append([float(1 - broken.mean()) for broken in found])
+                outcomes = (_broken(model, noise, everything, 2, width, seed + draw) for draw in range(nb_draws))
+                draws.append([float(1 - broken.mean()) for broken in outcomes])
                 progress.update()
             accuracy[model.name] = [float(model.right.mean()), *(float(np.mean(d)) for d in draws)]
             spread[model.name] = [0.0, *(float(np.std(d, ddof=1)) if len(d) > 1 else 0.0 for d in draws)]
@@ -193,16 +189,6 @@ def _models(estimators: Any, x: np.ndarray, y: np.ndarray, batch_size: int | Non
     ]
 
 
-def _values(name: str, values: Any) -> list[float]:
-    """Rising, each once, from 0."""
-    found = [values] if np.ndim(values) == 0 else list(values)
-    if not found:
-        raise ValueError(f"{name} is empty; give numbers > 0")
-    for value in found:
-        checks.non_negative(name, value)
-    return sorted({0.0, *(float(value) for value in found)})
-
-
 def _chosen(attack: str, norm: float) -> AttackConfig:
     if not isinstance(attack, str):
         raise TypeError(f"attack is a {type(attack).__name__}; expected a name, as 'pgd:max_iter=20'")
@@ -214,13 +200,13 @@ def _chosen(attack: str, norm: float) -> AttackConfig:
 
 def _described(models: list[EvaluatedModel]) -> dict[str, Any]:
     """What all curves say of the models, the data and the machine."""
-    found = [describe(m.package) for m in models]
-    versions = {package: v for one in found for package, v in one["versions"].items()}
+    descriptions = [describe(m.package) for m in models]
+    versions = {package: v for one in descriptions for package, v in one["versions"].items()}
     return {
         "models": [m.name for m in models],
         "outputs": {m.name: m.classifier.kind for m in models},
         "batch_size": {m.name: m.classifier.batch_size for m in models},
         "data_sha256": digest(models[0].x, models[0].y),
-        **found[0],
+        **descriptions[0],
         "versions": versions,
     }

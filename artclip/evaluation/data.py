@@ -10,33 +10,10 @@ import numpy as np
 
 from artclip.evaluation.attacks import NONE
 from artclip.evaluation.masking import MaskingWarning
-from artclip.evaluation.runner import Outcome, broken_within, distances
+from artclip.evaluation.runner import Example, Outcome, broken_within
 from artclip.reporting.intervals import wilson
 from artclip.reporting.records import as_json
 from artclip.reporting.text import WIDTH, budget, cell, fraction, table, wrapped
-
-
-@dataclass(frozen=True)
-class Example:
-    """An adversarial example.
-
-    Attributes:
-        attack: title of the attack that made it.
-        index: of the sample.
-        x: the sample.
-        adversarial: what the attack made of it.
-        label: its class index.
-        before: the model's outputs for the sample, shape (k,).
-        after: its outputs for the adversarial example.
-    """
-
-    attack: str
-    index: int
-    x: np.ndarray
-    adversarial: np.ndarray
-    label: int
-    before: np.ndarray
-    after: np.ndarray
 
 
 @dataclass
@@ -65,17 +42,17 @@ class EvaluationData:
         After an attack within the budget: after it and those before it, unless ``full`` was set; an attack that a user
         brought, noise, and changes that no norm measures always stand alone.
         """
-        found, remaining = {"clean": self.right}, self.right & ~self._fell_before
+        standing, remaining = {"clean": self.right}, self.right & ~self._fell_before
         for o in self.outcomes:
             if o.chosen.attack.in_budget:
                 remaining = remaining & ~o.broken
             if o.error:
                 continue
             if o.chosen.attack.access == NONE:  # noise may put a wrong label right
-                found[o.chosen.name] = ~o.broken
+                standing[o.chosen.name] = ~o.broken
             else:
-                found[o.chosen.name] = self.right & ~o.broken if self._alone(o) else remaining
-        return found
+                standing[o.chosen.name] = self.right & ~o.broken if self._alone(o) else remaining
+        return standing
 
     @property
     def _fell_before(self) -> np.ndarray:
@@ -229,16 +206,11 @@ class EvaluationData:
     def notes(self) -> list[str]:
         """What must be said beside the table, one line each."""
         s = self.settings
-        worst = (
-            "There is no worst case: no attack within the budget ran"
-            if self.robust_accuracy is None
-            else "The worst case is an upper bound of the robust accuracy"
-        )
-        lines = [
-            f"Accuracy in % on {s['nb_samples']} samples of {s['data']}; attacks keep to {self.budget}. "
-            + worst
-            + (", the certified share a lower one." if self.certified is not None else ".")
-        ]
+        worst = "The worst case is an upper bound of the robust accuracy"
+        worst = worst if self.robust_accuracy is not None else "There is no worst case: no attack within the budget ran"
+        certified = ", the certified share a lower one." if self.certified is not None else "."
+        on = f"Accuracy in % on {s['nb_samples']} samples of {s['data']}; attacks keep to {self.budget}."
+        lines = [f"{on} {worst}{certified}"]
         if self.nb_fell_to_probe and self.robust_accuracy is not None:
             share = 100 * self.nb_fell_to_probe / len(self.right)
             lines.append(
@@ -290,20 +262,17 @@ class EvaluationData:
         Args:
             intervals: add to each accuracy its 95 % interval for the number of samples, by Wilson.
         """
-        columns = self.columns()
-        head = f"| {' | '.join(map(cell, ('model', *columns)))} |"
-        figures = ("–" if v is None else f"{v:.1f}{self._interval(v) * intervals}" for v in columns.values())
-        rows = [head, f"| --- |{' --: |' * len(columns)}", f"| {' | '.join((cell(self.settings['name']), *figures))} |"]
+        figures = self._figures(intervals)
+        head = f"| {' | '.join(map(cell, ('model', *figures)))} |"
+        row = f"| {' | '.join((cell(self.settings['name']), *figures.values()))} |"
+        rows = [head, f"| --- |{' --: |' * len(figures)}", row]
         return "\n".join([*rows, "", *(f"- {line}" for line in (*self.notes(), *self.verdict()))])
 
     def to_text(self, intervals: bool = False) -> str:
         """:meth:`to_markdown` no wider than a terminal of 100 columns: with an attack a row where they are many."""
         short = self.to_markdown(intervals).splitlines()[:3]
         if len(short[0]) > WIDTH or len(short[2]) > WIDTH:
-            lines = [
-                (name, "–" if v is None else f"{v:.1f}{self._interval(v) * intervals}")
-                for name, v in self.columns().items()
-            ]
+            lines = list(self._figures(intervals).items())
             short = table([cell(self.settings["name"]), "accuracy in %"], lines, range(1, 2))
         return "\n".join(
             [*wrapped([f"{self.message()}."], ""), "", *short, "", *wrapped([*self.notes(), *self.verdict()])]
@@ -312,10 +281,11 @@ class EvaluationData:
     def __str__(self) -> str:
         return self.to_text()
 
-    def _interval(self, percent: float) -> str:
-        return " [{:.1f}, {:.1f}]".format(*(100 * end for end in wilson(percent / 100, len(self.right))))
+    def _figures(self, intervals: bool) -> dict[str, str]:
+        """:meth:`columns` as texts, with intervals where asked for."""
 
-    def distances(self, example: Example) -> float:
-        """How far an adversarial example lies from its sample, in the norm of the budget."""
-        norm = float(self.settings["norm"])
-        return float(distances(example.adversarial[None], example.x[None], norm)[0])
+        def figure(percent: float) -> str:
+            ends = (100 * end for end in wilson(percent / 100, len(self.right)))
+            return f"{percent:.1f}" + " [{:.1f}, {:.1f}]".format(*ends) * intervals
+
+        return {title: "–" if percent is None else figure(percent) for title, percent in self.columns().items()}

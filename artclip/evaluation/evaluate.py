@@ -13,13 +13,12 @@ from tqdm.auto import tqdm
 from artclip import checks
 from artclip.evaluation.attacks import BLACK, NONE, SETS, AttackConfig, choose, for_model
 from artclip.evaluation.cache import Cache, key_of
-from artclip.evaluation.data import Example
 from artclip.evaluation.evaluated_model import EvaluatedModel
 from artclip.evaluation.masking import MaskingWarning, signs
 from artclip.evaluation.probe import PROBED, Probe
 from artclip.evaluation.result import Evaluation
-from artclip.evaluation.runner import AttackRunner, Outcome, broken_within
-from artclip.evaluation.units import too_small
+from artclip.evaluation.runner import AttackRunner, Example, Outcome, broken_within
+from artclip.evaluation.units import rising, too_small
 from artclip.hashing.digests import digest
 from artclip.lipschitz.certificate import certified_radius
 from artclip.lipschitz.lower import lipschitz_lower_bound
@@ -95,11 +94,11 @@ def evaluate(
             before any attack.
     """
     started, norm = time.perf_counter(), checks.norm("norm", norm)
-    *smaller, largest = _budgets(eps)
+    *smaller, largest = rising("eps", eps, checks.positive)
     chosen, seed = choose(attacks, norm), checks.seed_or_drawn(seed)
     if smaller and not any(c.attack.in_budget and c.given is None for c in chosen):
         raise ValueError(f"eps={eps!r} are several, which asks for attacks within a budget by name, as 'pgd'")
-    kept, evaluated = Cache(cache), EvaluatedModel(estimator, x, y, batch_size, name, clip_values, seed)
+    outcome_cache, evaluated = Cache(cache), EvaluatedModel(estimator, x, y, batch_size, name, clip_values, seed)
     classifier, remarks = evaluated.classifier, list(evaluated.remarks)
     if classifier.f.approximated:
         remarks.append(
@@ -128,13 +127,13 @@ def evaluate(
         key, not_cached = key_of(evaluated, classifier.batch_size, *where, about["versions"])
     fell, below = np.zeros(len(x), bool), list[tuple[float, float | None]]()
     for budget in smaller:
-        runner = evaluated.runner(norm, budget, seed, key=key, cache=kept)
+        runner = evaluated.runner(norm, budget, seed, key=key, cache=outcome_cache)
         named = [c for c in chosen if c.attack.in_budget and c.given is None]
         ran = _attack(runner, named, evaluated.right & ~fell, False, verbose)
         fell |= broken_within(ran, len(x))
         attacked = any(o.in_budget for o in ran)
         below.append((budget, float((evaluated.right & ~fell).mean()) if attacked else None))
-    runner = evaluated.runner(norm, largest, seed, key=key, cache=kept, nb_examples=_EXAMPLES)
+    runner = evaluated.runner(norm, largest, seed, key=key, cache=outcome_cache, nb_examples=_EXAMPLES)
     outcomes = _attack(runner, chosen, evaluated.right, full, verbose, fell)
     if evaluated.by_batch:
         remarks.append(
@@ -192,16 +191,6 @@ def evaluate(
         below=below,
         fell_below=fell if below else None,
     )
-
-
-def _budgets(eps: Any) -> list[float]:
-    """Rising, each once."""
-    found = [eps] if np.ndim(eps) == 0 else list(eps)
-    if not found:
-        raise ValueError("eps is empty; give a number > 0, or several")
-    for value in found:
-        checks.positive("eps", value)
-    return sorted({float(value) for value in found})
 
 
 def _attack(
@@ -278,9 +267,9 @@ def _said(error: Exception) -> str:
 
 def _examples(evaluated: EvaluatedModel, outcomes: list[Outcome]) -> list[Example]:
     """What the attacks made of the first samples they broke."""
-    found = []
+    examples = []
     for outcome in outcomes:
         for i, example in outcome.examples.items():
             outputs = evaluated.outputs(np.stack([evaluated.x[i], example]))
-            found.append(Example(outcome.chosen.title, i, evaluated.x[i], example, int(evaluated.y[i]), *outputs))
-    return found
+            examples.append(Example(outcome.chosen.title, i, evaluated.x[i], example, int(evaluated.y[i]), *outputs))
+    return examples

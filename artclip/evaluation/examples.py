@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from artclip.evaluation.data import EvaluationData, Example
+from artclip.evaluation.data import EvaluationData
+from artclip.evaluation.runner import Example, distances
 from artclip.reporting.figures import FAINT, as_image, draw_input, short
 from artclip.reporting.text import fraction, norm_name
 
@@ -40,7 +41,8 @@ def draw_example(row: Any, ev: EvaluationData, e: Example) -> None:
     else:
         _draw_difference(row[1], difference, (high - low) or 1.0)
     draw_input(row[2], e.adversarial, f"adversarial\n{_answer(ev, e.after)}", low, high)
-    distance, eps = ev.distances(e), float(ev.settings["eps"])
+    norm, eps = float(ev.settings["norm"]), float(ev.settings["eps"])
+    distance = distances(e.adversarial[None], e.x[None], norm)[0]
     far = fraction(eps) if abs(distance - eps) < 1e-3 * eps else f"{distance:.3g}"
     row[0].set_ylabel(f"{short(e.attack)}\n{norm_name(ev.settings['norm'])} distance {far}", fontsize=9)
 

@@ -97,13 +97,13 @@ def black_box_beats_white_box(p: Probe) -> MaskingWarning | None:
     closed = [o for o in inside if o.chosen.attack.access == BLACK]
     if not white or not closed:
         return None
-    found = np.logical_or.reduce([o.broken for o in closed]) & ~np.logical_or.reduce([o.broken for o in white])
+    fell = np.logical_or.reduce([o.broken for o in closed]) & ~np.logical_or.reduce([o.broken for o in white])
     earlier = [o for o in white if p.outcomes.index(o) < p.outcomes.index(closed[0])]
-    if not earlier or found.sum() <= max(2, 0.02 * len(found)):
+    if not earlier or fell.sum() <= max(2, 0.02 * len(fell)):
         return None
     return MaskingWarning(
         "black box beats white box",
-        f"{found.sum()} samples that the gradient attacks left standing fell to {closed[0].chosen.title}",
+        f"{fell.sum()} samples that the gradient attacks left standing fell to {closed[0].chosen.title}",
         "Gradients lead nowhere: look for rounding, steps or saturated parts, and attack a smooth stand-in",
     )
 
@@ -174,12 +174,12 @@ def weaker_than_the_probe(p: Probe) -> MaskingWarning | None:
         p.blind  # noqa: B018  runs it
     if p.enough:
         p.reference  # noqa: B018
-    found, few = int(p.alone.sum()), len(p.runner.x)
-    if found <= max(2, _CLEAR / 2 * few):
+    nb_fell, few = int(p.alone.sum()), len(p.runner.x)
+    if nb_fell <= max(2, _CLEAR / 2 * few):
         return None
     return MaskingWarning(
         "weaker than the probe",
-        f"artclip's own short attacks broke {found} of {few} probed samples that the attacks of this evaluation left "
+        f"artclip's own short attacks broke {nb_fell} of {few} probed samples that the attacks of this evaluation left "
         "standing",
         "The worst case counts these, but on samples that were not probed it is as much too high: run stronger "
         "attacks, as 'standard'",
@@ -250,14 +250,14 @@ MASKING_WARNINGS: tuple[Callable[[Probe], MaskingWarning | None], ...] = (
 
 def signs(probe: Probe) -> tuple[list[MaskingWarning], list[str]]:
     """All signs that show; and what could not be looked for, one line each."""
-    found, failed = [], []
+    warnings, failed = [], []
     for sign in MASKING_WARNINGS:
         try:
             shown = sign(probe)
         except Exception as error:  # which must not cost the results of the attacks
-            said = " ".join(f"{type(error).__name__}: {error}".split())
-            failed.append(f"The sign {sign.__name__.replace('_', ' ')!r} could not be looked for: {said}")
+            error_text = " ".join(f"{type(error).__name__}: {error}".split())
+            failed.append(f"The sign {sign.__name__.replace('_', ' ')!r} could not be looked for: {error_text}")
             continue
         if shown is not None:
-            found.append(shown)
-    return found, failed
+            warnings.append(shown)
+    return warnings, failed

@@ -58,12 +58,12 @@ def figures(ev: EvaluationData) -> dict[str, Callable[[], Any]]:
 
 
 def _panels(ev: EvaluationData) -> dict[str, Callable[[Any, EvaluationData], None]]:
-    found: dict[str, Callable[[Any, EvaluationData], None]] = {"bars": _draw_bars}
+    panels: dict[str, Callable[[Any, EvaluationData], None]] = {"bars": _draw_bars}
     if ev.below:
-        found["eps"] = _draw_by_eps
+        panels["eps"] = _draw_by_eps
     if ev.curve:
-        found["probe"] = _draw_probe
-    return found
+        panels["probe"] = _draw_probe
+    return panels
 
 
 @styled
@@ -165,9 +165,9 @@ def _draw_bars(axes: Any, ev: EvaluationData) -> None:
     for place, (_, accuracy, kind, sign) in enumerate(bars):
         if accuracy is not None:
             axes.barh(place, accuracy, 0.72, color=_COLOURS[kind])
-        said = sign if accuracy is None else f"{sign}{accuracy:.1f}"
+        figure = sign if accuracy is None else f"{sign}{accuracy:.1f}"
         style = "italic" if accuracy is None else "normal"
-        axes.text((accuracy or 0) + 1, place, said, va="center", fontsize=9, style=style)
+        axes.text((accuracy or 0) + 1, place, figure, va="center", fontsize=9, style=style)
     axes.set_yticks(range(len(bars)), [title for title, *_ in bars])
     axes.set_xlim(0, 114), axes.set_xticks(range(0, 101, 20)), axes.set_ylim(len(bars) - 0.4, -0.6)
     axes.set_title(f"Accuracy on {ev.settings['nb_samples']} samples")
@@ -195,8 +195,8 @@ def _draw_probe(axes: Any, ev: EvaluationData) -> None:
         axes.locator_params(axis="x", nbins=5)
     axes.plot(eps, 100 * accuracy, "o-", color=BLUE, markersize=4)
     axes.axvline(budget, color=VERMILLION, linestyle="--", linewidth=1)
-    said = f"budget {fraction(ev.settings['eps'])}"
-    axes.annotate(said, (budget, 112), (4, -4), textcoords="offset points", color=VERMILLION, va="top")
+    label = f"budget {fraction(ev.settings['eps'])}"
+    axes.annotate(label, (budget, 112), (4, -4), textcoords="offset points", color=VERMILLION, va="top")
     axes.set_ylim(-3, 112), axes.grid(alpha=0.3)
     few = ev.settings["nb_probed"]
     axes.set_title(f"Probe: short PGD on {few} samples\nthat the model gets right", fontsize=11)

@@ -14,6 +14,7 @@ from artclip.evaluation.outputs import labels_of, output_kind
 from artclip.frameworks import Function, function_of, output_activation_of
 from artclip.frameworks.class_labels import as_columns
 from artclip.frameworks.one_output import OneOutput, how_read
+from artclip.reporting.text import wrapped
 
 _LOOKED_AT = 500  # samples
 _ROWS = 64
@@ -60,16 +61,16 @@ class Preflight:
     def __str__(self) -> str:
         bare = "" if self.bare_accuracy is None else f", {self.bare_accuracy:.1%} without ART's preprocessing"
         clip = "none" if self.clip_values is None else f"{self.clip_values[0]} to {self.clip_values[1]}"
-        found = " for the measurement; the model was in training mode" if self.in_training_mode else ""
+        mode = " for the measurement; the model was in training mode" if self.in_training_mode else ""
         lines = [
             f"clean accuracy  {self.accuracy:.1%}{bare} ({self.nb_samples} samples)",
             f"inputs          shape {self.input_shape}, values {self.data_range[0]:.4g} to {self.data_range[1]:.4g}, "
             f"clip_values {clip}",
             f"outputs         {self.nb_classes} classes, {self.outputs}",
-            f"mode            eval{found}",
+            f"mode            eval{mode}",
         ]
-        lines += [f"remark          {r}" for r in self.remarks]
-        return "\n".join([*lines, *(f"likely mistake  {m}" for m in self.mistakes)])
+        more = [*wrapped(self.remarks, "remark          "), *wrapped(self.mistakes, "likely mistake  ")]
+        return "\n".join([*lines, *more])
 
 
 def preflight(estimator: Any, x: np.ndarray, y: np.ndarray) -> Preflight:
@@ -127,28 +128,28 @@ def _kind(f: Function, x: np.ndarray, outputs: np.ndarray, one: OneOutput | None
 def _mistakes(
     accuracy: float, others: dict[str, float], k: int, x: np.ndarray, clip: tuple[np.ndarray, np.ndarray] | None
 ) -> list[str]:
-    n, found = len(x), []
+    n, mistakes = len(x), []
     best = max(others, key=lambda name: others[name], default=None)
     spread = 3 * math.sqrt(max(accuracy * (1 - accuracy), 1 / (4 * n)) / n)
     if best is not None and others[best] > accuracy + max(0.1, spread):
-        found.append(
+        mistakes.append(
             f"{best} raises the accuracy from {accuracy:.1%} to {others[best]:.1%}: the model seems to expect that; "
             f"{_advice(best, x)}"
         )
     if accuracy < 1 / k + 3 * math.sqrt(1 / k * (1 - 1 / k) / n) and accuracy < 0.5:
-        found.append(
+        mistakes.append(
             f"an accuracy of {accuracy:.1%} is near chance ({1 / k:.1%} for {k} classes): check the order of the "
             "classes, the preprocessing, and the order of the channels"
         )
     if clip is not None:
         low, high = float(np.min(clip[0])), float(np.max(clip[1]))
         if x.min() < low - 1e-6 or x.max() > high + 1e-6:
-            found.append(f"data lie outside clip_values ({low:g}, {high:g}); give the clip_values of the data")
+            mistakes.append(f"data lie outside clip_values ({low:g}, {high:g}); give the clip_values of the data")
         elif x.max() - x.min() < 0.02 * (high - low):
-            found.append(
+            mistakes.append(
                 f"data fill {x.max() - x.min():.3g} of a range of {high - low:g}; give the clip_values of the data"
             )
-    return found
+    return mistakes
 
 
 _ADVICE = {
@@ -178,8 +179,8 @@ def _channels(x: np.ndarray) -> int | None:
 
 def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and std of each channel of colour images, of each feature of vectors, of all of any other inputs."""
-    kept = 1 if x.ndim == 2 else _channels(x)
-    axes = tuple(i for i in range(x.ndim) if i != kept)
+    own_axis = 1 if x.ndim == 2 else _channels(x)
+    axes = tuple(i for i in range(x.ndim) if i != own_axis)
     mean, std = x.mean(axes, keepdims=True, dtype=float), x.std(axes, keepdims=True, dtype=float)
     return mean, np.where(std > 0, std, 1.0)
 
@@ -187,22 +188,22 @@ def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _changes(f: Any, x: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """What preprocessing often forgets, by name."""
     scale = float(np.max(np.subtract(f.clip_values[1], 0))) if f.clip_values is not None else 1.0
-    found: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    changes: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "scaling to [-1, 1]": lambda a: 2 * a / scale - 1,
         "inverting": lambda a: scale - a,
     }
-    found["multiplying by 255" if x.max() <= 1 else "dividing by 255"] = lambda a: (
+    changes["multiplying by 255" if x.max() <= 1 else "dividing by 255"] = lambda a: (
         a * (255 if x.max() <= 1 else 1 / 255)
     )
     own = _moments(x)
-    found[_OWN] = lambda a: (a - own[0]) / own[1]
+    changes[_OWN] = lambda a: (a - own[0]) / own[1]
     axis = _channels(x)
     if axis is not None:
         shape = [3 if i == axis else 1 for i in range(4)]
         mean, std = np.reshape(_MEAN, shape), np.reshape(_STD, shape)
-        found["reversing the channels"] = lambda a: np.flip(a, axis)
-        found["the mean and std of ImageNet"] = lambda a: (a / scale - mean) / std
-    return found
+        changes["reversing the channels"] = lambda a: np.flip(a, axis)
+        changes["the mean and std of ImageNet"] = lambda a: (a / scale - mean) / std
+    return changes
 
 
 def _right(outputs: np.ndarray, y: np.ndarray, one: OneOutput | None) -> float:

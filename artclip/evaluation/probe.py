@@ -22,7 +22,7 @@ class Probe:
 
     Args:
         estimator: as the user gave it.
-        arena: those samples and the victim.
+        runner: those samples and the attacked model.
         outcomes: of the evaluation, in the order in which they were run.
         broken: samples of the evaluation that some attack within the budget broke, shape (n,).
         certified: certified L2 radii of the evaluation's samples, shape (n,), or ``None``.
@@ -54,9 +54,9 @@ class Probe:
     @property
     def alone(self) -> np.ndarray:
         """Which of the evaluation's samples fell to the short attacks alone, shape (n,)."""
-        found = np.zeros(len(self.broken), bool)
-        found[self.index[self.fell]] = True
-        return found & ~self.broken
+        fell = np.zeros(len(self.broken), bool)
+        fell[self.index[self.fell]] = True
+        return fell & ~self.broken
 
     def accuracy(self, attack: str, eps: float | None = None) -> float:
         """Accuracy on the samples under an attack by name; ``eps`` as in the evaluation where it is not given."""
@@ -64,7 +64,7 @@ class Probe:
         return self.left_by(choose([attack], threat.norm)[0], replace(self.runner, threat=threat))
 
     def left_by(self, chosen: AttackConfig, runner: AttackRunner) -> float:
-        """Share of an arena's samples that an attack leaves standing."""
+        """Share of a runner's samples that an attack leaves standing."""
         broken = runner.attack(chosen, np.ones(len(runner.x), bool)).broken
         if runner.threat.eps <= self.runner.threat.eps:
             self.fell |= broken
@@ -78,11 +78,11 @@ class Probe:
         threat, attack = self.runner.threat, f"pgd-margin:max_iter={STEPS},nb_restarts=1"
         largest = self.largest
         below = [m * threat.eps for m in (0.25, 0.5) if m * threat.eps < largest]
-        found = [(0.0, 1.0), *((eps, self.accuracy(attack, eps)) for eps in below), (threat.eps, self.reference)]
-        while found[-1][1] > 0 and found[-1][0] < largest:
-            eps = min(2 * found[-1][0], largest)
-            found.append((eps, self.accuracy(attack, eps)))
-        return found
+        points = [(0.0, 1.0), *((eps, self.accuracy(attack, eps)) for eps in below), (threat.eps, self.reference)]
+        while points[-1][1] > 0 and points[-1][0] < largest:
+            eps = min(2 * points[-1][0], largest)
+            points.append((eps, self.accuracy(attack, eps)))
+        return points
 
     @cached_property
     def largest(self) -> float:

@@ -7,12 +7,13 @@ alone where an attack has many tries.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+
+from artclip.frameworks import global_random
 
 DRAWS = 10  # of logits and gradients, that attacks take the mean of
 VOTES = 11  # draws that a label is the majority of
@@ -24,8 +25,8 @@ def apart(first: np.ndarray, second: np.ndarray) -> float:
     same = (first == second) | (np.isnan(first) & np.isnan(second))  # infinities among them
     size = np.abs(first[np.isfinite(first)]).max(initial=1e-12)
     with np.errstate(invalid="ignore"):
-        found = float(np.nan_to_num(np.abs(np.where(same, 0, first - second)), nan=np.inf).max() / size)
-    return found if found > _CLEAR else 0.0
+        share = float(np.nan_to_num(np.abs(np.where(same, 0, first - second)), nan=np.inf).max() / size)
+    return share if share > _CLEAR else 0.0
 
 
 def is_random(outputs: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> bool:
@@ -54,12 +55,5 @@ def said(votes: np.ndarray, y: np.ndarray) -> str:
 def randomness(f: Any, entropy: tuple[int, ...]) -> Iterator[None]:
     """Inside, all that is drawn follows from the numbers; afterwards every global generator is as found."""
     seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-    state, pythons = np.random.get_state(), random.getstate()  # noqa: NPY002
-    np.random.seed(seed)  # noqa: NPY002
-    random.seed(seed)
-    try:
-        with f.seeded(seed):
-            yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
-        random.setstate(pythons)
+    with global_random.seeded(seed), f.seeded(seed):
+        yield

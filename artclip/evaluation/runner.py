@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from artclip import checks
 from artclip.evaluation.attacks import AttackConfig
 from artclip.evaluation.cache import Cache
 from artclip.evaluation.images import showable
 from artclip.evaluation.random_outputs import randomness
 from artclip.evaluation.threat_model import Stage, ThreatModel
+from artclip.frameworks.check import out_of_memory
 from artclip.hashing.contents import NotHashable, content_digest
 from artclip.hashing.digests import digest
 from artclip.norms import lengths
@@ -55,12 +55,35 @@ class Outcome:
         return self.chosen.attack.in_budget and (not self.error or bool(self.broken.any()))
 
 
+@dataclass(frozen=True)
+class Example:
+    """An adversarial example.
+
+    Attributes:
+        attack: title of the attack that made it.
+        index: of the sample.
+        x: the sample.
+        adversarial: what the attack made of it.
+        label: its class index.
+        before: the model's outputs for the sample, shape (k,).
+        after: its outputs for the adversarial example.
+    """
+
+    attack: str
+    index: int
+    x: np.ndarray
+    adversarial: np.ndarray
+    label: int
+    before: np.ndarray
+    after: np.ndarray
+
+
 @dataclass
 class AttackRunner:
     """Where attacks are run: the model, the samples, and what counts.
 
     Args:
-        task: the victim and its budget.
+        threat: the attacked model and the budget.
         decide: labels (n,) of inputs (n, *shape), as deployed.
         x: samples, float32, shape (n, *shape).
         y: class indices, shape (n,).
@@ -101,20 +124,20 @@ class AttackRunner:
         c = outcome.chosen
         # What an attack object of a user does, no key can tell.
         what = self._key(c, index, block) if self.key and c.given is None else ""
-        found = self.cache.get(what) if what else None
-        if found is None:
-            found = self._fresh(c, stages, index, block)
-            if what and not str(found["error"]):
-                self.cache.put(what, **found)
-        outcome.broken[index] = found["broken"]
-        outcome.error = outcome.error or str(found["error"])
-        outcome.left_out |= dict(found.get("left_out", np.empty((0, 2))).tolist())
-        outcome.seconds += float(found["seconds"])
-        outcome.passes += int(found["passes"])
-        for reason, count in zip(_REASONS, found["violations"], strict=True):
+        arrays = self.cache.get(what) if what else None
+        if arrays is None:
+            arrays = self._fresh(c, stages, index, block)
+            if what and not str(arrays["error"]):
+                self.cache.put(what, **arrays)
+        outcome.broken[index] = arrays["broken"]
+        outcome.error = outcome.error or str(arrays["error"])
+        outcome.left_out |= dict(arrays.get("left_out", np.empty((0, 2))).tolist())
+        outcome.seconds += float(arrays["seconds"])
+        outcome.passes += int(arrays["passes"])
+        for reason, count in zip(_REASONS, arrays["violations"], strict=True):
             if count:
                 outcome.violations[reason] = outcome.violations.get(reason, 0) + int(count)
-        for i, example in zip(found["kept"], found["examples"], strict=True):
+        for i, example in zip(arrays["kept"], arrays["examples"], strict=True):
             if len(outcome.examples) < self.nb_examples:
                 outcome.examples[int(i)] = example
 
@@ -128,7 +151,7 @@ class AttackRunner:
     def _fresh(self, c: AttackConfig, stages: list[Stage], index: np.ndarray, block: int) -> dict[str, Any]:
         started, passes = time.perf_counter(), self.threat.classifier.passes
         remaining, violations, error = np.ones(len(index), bool), np.zeros(len(_REASONS), np.int64), ""
-        kept: dict[int, np.ndarray] = {}
+        examples: dict[int, np.ndarray] = {}
         left_out: dict[str, str] = {}
         ran = False
         for number, stage in enumerate(stages):
@@ -141,20 +164,20 @@ class AttackRunner:
                 with randomness(self.threat.classifier.f, (self.seed, zlib.crc32(c.name.encode()), block, number)):
                     candidates = self._try(stage, self.x[left], self.y[left])
             except Exception as problem:  # ART's attacks raise whatever they like; the other attacks go on
-                said = f"{type(problem).__name__}: {problem}".splitlines()[0]
+                reason = f"{type(problem).__name__}: {problem}".splitlines()[0]
                 if member:  # the other members of the set go on
-                    left_out[member] = said
+                    left_out[member] = reason
                     continue
-                error = said
+                error = reason
                 break
             ran = True
             broken, faults = self._checked(c, candidates, self.x[left], self.y[left])
             violations += faults
-            for i in np.flatnonzero(broken)[: max(0, self.nb_examples - len(kept))]:
-                kept[int(left[i])] = candidates[i]
+            for i in np.flatnonzero(broken)[: max(0, self.nb_examples - len(examples))]:
+                examples[int(left[i])] = candidates[i]
             remaining[np.flatnonzero(remaining)[broken]] = False
         if left_out and not ran:
-            error, left_out = "; ".join(f"{name}: {said}" for name, said in left_out.items()), {}
+            error, left_out = "; ".join(f"{name}: {reason}" for name, reason in left_out.items()), {}
         return {
             "broken": ~remaining,
             "violations": violations,
@@ -162,8 +185,8 @@ class AttackRunner:
             "left_out": np.array(list(left_out.items()), str).reshape(-1, 2),
             "seconds": time.perf_counter() - started,
             "passes": self.threat.classifier.passes - passes,
-            "kept": np.array(list(kept), np.int64),
-            "examples": np.array(list(kept.values()), np.float32).reshape(len(kept), *self.x.shape[1:]),
+            "kept": np.array(list(examples), np.int64),
+            "examples": np.array(list(examples.values()), np.float32).reshape(len(examples), *self.x.shape[1:]),
         }
 
     def _try(self, stage: Stage, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -172,7 +195,7 @@ class AttackRunner:
                 candidates = np.asarray(stage(x, y))
             except Exception as error:
                 smaller = self.threat.classifier.batch_size // 2
-                if not smaller or not checks.out_of_memory(error):
+                if not smaller or not out_of_memory(error):
                     raise
                 self.threat.classifier.batch_size = smaller
                 continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,16 @@ from artclip.evaluation.attacks import AttackConfig
 
 _SMALL = 0.01  # of the inputs' range, which noise and budgets below hardly move
 _SMALL_INF = 0.001  # in L∞, where 1/255 is usual
+
+
+def rising(name: str, values: Any, check: Callable[[str, Any], None]) -> list[float]:
+    """One number or several, each checked by a function of :mod:`artclip.checks`: in order, each once."""
+    several = [values] if np.ndim(values) == 0 else list(values)
+    if not several:
+        raise ValueError(f"{name} is empty; give a number > 0, or several")
+    for value in several:
+        check(name, value)
+    return sorted({float(value) for value in several})
 
 
 def too_small(chosen: Iterable[AttackConfig], norm: float, eps: float, x: np.ndarray, clip_values: Any) -> list[str]:

@@ -10,36 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from artclip.extras import how_to_install
 from artclip.frameworks import global_random
 from artclip.frameworks.base import Function
-from artclip.frameworks.check import (
-    check,
-    predicted,
-    refuse_approximated,
-    refuse_defences,
-    refuse_unconnected,
-)
+from artclip.frameworks.check import check, predicted, refuse_approximated, refuse_defences
 from artclip.frameworks.trainable import Trainable
 from artclip.frameworks.unwrap import unwrapped
 from artclip.graph import LayerGraph, equivalence
-
-__all__ = [
-    "FRAMEWORKS",
-    "Function",
-    "Trainable",
-    "checked",
-    "default_framework",
-    "function_in_loop",
-    "function_of",
-    "graph_of",
-    "layers_of",
-    "models_of",
-    "nets_of",
-    "refuse_unconnected",
-    "require",
-    "trainable_of",
-    "trainers_of",
-]
 
 # Framework -> name of its package, what a person calls it, and the room of its adapter.
 FRAMEWORKS = {
@@ -60,16 +37,6 @@ _ADAPTERS = {
     "torch.nn.modules.module.Module": (_TORCH, "TorchFunction"),
     "keras.src.layers.layer.Layer": (_TENSORFLOW, "TensorFlowFunction"),
     "tensorflow.python.module.module.Module": (_TENSORFLOW, "TensorFlowFunction"),
-}
-# Where the layers of an adapter's model are read.
-_GRAPHS = {
-    "TorchEstimator": "artclip.frameworks.pytorch.graph",
-    "TensorFlowEstimator": "artclip.frameworks.keras.graph",
-}
-# Where the last activation of an adapter's model is found.
-_HEADS = {
-    "torch": "artclip.frameworks.pytorch.output_activation",
-    "tensorflow": "artclip.frameworks.keras.output_activation",
 }
 # ART estimators that artclip cannot serve, or cannot train, and why.
 _REFUSED = {
@@ -154,13 +121,13 @@ def layers_of(estimator: Any) -> LayerGraph:
     """:func:`graph_of` of a model in training: in whatever precision it computes, and not compared with ``predict``."""
     f = _readable(estimator)
     with f.full_precision():
-        graph: LayerGraph = import_module(_GRAPHS[type(f).__name__]).of_estimator(f, halves=True)
+        graph: LayerGraph = _in_room(f.name, "graph").of_estimator(f, halves=True)
     return graph
 
 
 def _readable(estimator: Any) -> Function:
     adapter = _adapter(estimator)
-    if adapter is None or adapter.__name__ not in _GRAPHS:
+    if adapter is None or not issubclass(adapter, Trainable):
         hint = f"expected an ART {_installed(_ESTIMATORS)}"
         if adapter is not None and adapter.name in _WRAP:
             hint = f"wrap it, as {_WRAP[adapter.name]} of art.estimators.classification"
@@ -188,7 +155,7 @@ def graph_of(estimator: Any, x: Any = None, max_seconds: float = math.inf) -> La
     refuse_defences(f)
     with f.full_precision(), f.seeded(0), f.unchanged(), global_random.kept():
         predicted(f, np.zeros((1, *f.input_shape), np.float32))  # what is wrong with outputs, before layers
-        graph: LayerGraph = import_module(_GRAPHS[type(f).__name__]).of_estimator(f)
+        graph: LayerGraph = _in_room(f.name, "graph").of_estimator(f)
         check(f, x)
         tried = equivalence.inputs_to_try(f.input_shape, f.clip_values, x)
         _, rounding = equivalence.check(graph, f.predict, tried, f.precision, max_seconds=max_seconds)
@@ -204,7 +171,7 @@ def output_activation_of(f: Function, x: Any) -> Any:
         f: an adapter, from :func:`function_of`.
         x: a few inputs, shape (n, *input_shape).
     """
-    return import_module(_HEADS[f.name]).find(f, x) if f.name in _HEADS else None
+    return _in_room(f.name, "output_activation").find(f, x) if f.name in FRAMEWORKS else None
 
 
 def trainable_of(estimator: Any, distributed: bool = False) -> Trainable:
@@ -229,7 +196,7 @@ def trainable_of(estimator: Any, distributed: bool = False) -> Trainable:
     f: Trainable = adapter(estimator)
     refuse_approximated(f)
     if distributed:
-        f = import_module(f"{FRAMEWORKS[f.name][2]}.distributed").on_all_devices(f)
+        f = _in_room(f.name, "distributed").on_all_devices(f)
     return f
 
 
@@ -247,7 +214,7 @@ def default_framework() -> str:
         if find_spec(package) is not None:
             return name
     raise ImportError(
-        "neither PyTorch nor TensorFlow is installed; pip install 'artclip[torch]' or 'artclip[tensorflow]'"
+        f"neither PyTorch nor TensorFlow is installed; {how_to_install('torch', 'torch')} or 'tensorflow'"
     )
 
 
@@ -255,7 +222,7 @@ def require(framework: str) -> None:
     """Raise ``ImportError``, with what to install, if a framework of :data:`FRAMEWORKS` is not there."""
     package, title, _ = FRAMEWORKS[framework]
     if find_spec(package) is None:
-        raise ImportError(f"{title} is not installed; pip install 'artclip[{framework}]'")
+        raise ImportError(f"{title} is not installed; {how_to_install(package, framework)}")
 
 
 def models_of(framework: str) -> Any:
@@ -282,5 +249,6 @@ def trainers_of(framework: str) -> Any:
 
 
 def _in_room(framework: str, name: str) -> Any:
+    """The module of a name, which both frameworks have."""
     require(framework)
     return import_module(f"{FRAMEWORKS[framework][2]}.{name}")

@@ -1,11 +1,11 @@
 """What artclip asks of a framework: a function f, its input gradient, one parameter update, a few tensor functions.
 
 Algorithms (pairs, λ control, training loop) are written once against :class:`Function` and, in its own file,
-:class:`~artclip.frameworks.trainable.Trainable`. Tensors are opaque to
-them but for Python's operators, ``abs`` and slicing, which all frameworks share.
+:class:`~artclip.frameworks.trainable.Trainable`. Tensors are opaque to them but for Python's operators, ``abs`` and
+slicing, which all frameworks share.
 
-They hold no state that changes from step to step, so that a framework may compile a step once: what changes is
-passed in and returned, or kept in a :class:`Cell`. In a compiled step numbers may be tensors and the first axis of a
+They hold no state that changes from step to step, so that a framework may compile a step once: what changes is passed
+in and returned, or kept in a :class:`StepVariable`. In a compiled step numbers may be tensors and the first axis of a
 tensor may have no size yet; :meth:`Function.rows` and :meth:`Function.cond` stand for ``len`` and ``if`` there.
 
 Adding a framework: one file that subclasses :class:`Trainable`, and one line in ``frameworks/__init__.py``.
@@ -16,6 +16,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,6 +43,8 @@ class Function(abc.ABC):
     """A model as the function f that is deployed: in eval mode, on raw inputs, preprocessing included."""
 
     name: str
+    arrays: Any
+    """The module of the framework's functions on tensors, as far as they have NumPy's names and arguments."""
     input_shape: tuple[int, ...]
     clip_values: tuple[np.ndarray, np.ndarray] | None
     access = "backpropagation"
@@ -59,7 +62,7 @@ class Function(abc.ABC):
     multi_label = False
     """Whether each output is a label of its own, right or wrong by itself."""
     takes_logits = False
-    """Whether a model may give several outputs, of which the logits count (:func:`own_loops.logits_of`)."""
+    """Whether a model may give several outputs, of which the logits count (:func:`~.unwrap.logits_of`)."""
     approximated: tuple[str, ...] = ()
     """Defences in front of the model that work in numpy: gradients pass them as ART estimates it (BPDA)."""
     has_batchnorm = False
@@ -190,66 +193,66 @@ class Function(abc.ABC):
     def precision(self) -> float:
         """Machine epsilon of the model's dtype."""
 
-    # the few tensor functions that Python's operators lack
+    # the few tensor functions that Python's operators lack: as in NumPy, which most frameworks follow, and not compiled
     @abc.abstractmethod
     def norm(self, t: Tensor, p: float) -> Tensor:
         """p-norm (p = 1, 2, inf) over all axes but the first, kept as axes of length one; gradient 0 at 0."""
 
-    @abc.abstractmethod
     def sign(self, t: Tensor) -> Tensor:
         """Sign of each entry: -1, 0 or 1, in the dtype of t."""
+        return self.arrays.sign(t)
 
-    @abc.abstractmethod
     def where(self, condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """a where the condition holds, else b."""
+        return self.arrays.where(condition, a, b)
 
-    @abc.abstractmethod
     def clip(self, t: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """t limited to [low, high], entry by entry."""
+        return self.arrays.clip(t, low, high)
 
-    @abc.abstractmethod
     def reshape(self, t: Tensor, shape: tuple[int, ...]) -> Tensor:
         """t in another shape; one entry of it may be -1."""
+        return t.reshape(shape)
 
-    @abc.abstractmethod
     def rows(self, t: Tensor) -> Any:
         """Length of the first axis: an int, or a scalar tensor where a compiled step does not know it yet."""
+        return t.shape[0]
 
-    @abc.abstractmethod
     def cond(self, condition: Any, a: Callable[[], Any], b: Callable[[], Any]) -> Any:
         """``a()`` if the condition, a bool or a boolean tensor, holds, else ``b()``; both of the same structure."""
+        return a() if condition else b()
 
-    @abc.abstractmethod
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """A step as a function of two tensors, then of tensors and numbers, compiled where the framework gains by it.
 
         It is compiled once: the first two tensors may change in length, numbers in value, and nothing else.
         """
+        return step
 
-    @abc.abstractmethod
     def step_variable(self, value: Any, resizable: bool = False) -> StepVariable:
         """A place for a number or a tensor that is read and set from step to step; ``resizable`` in its first axis."""
+        return SimpleNamespace(value=value)
 
-    @abc.abstractmethod
     def concat(self, tensors: Sequence[Tensor]) -> Tensor:
         """The tensors joined along the first axis."""
+        return self.arrays.concatenate(list(tensors))
 
     @abc.abstractmethod
     def constants(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The tensors without their gradients."""
 
-    @abc.abstractmethod
     def mean(self, t: Tensor) -> Tensor:
         """Mean of all entries."""
+        return t.mean()
 
-    @abc.abstractmethod
     def max(self, t: Tensor) -> Tensor:
         """Largest entry."""
+        return t.max()
 
     @abc.abstractmethod
     def one_hot_argmax(self, t: Tensor) -> Tensor:
         """1 at the first largest entry of each row (n, k), 0 elsewhere, in the dtype of t."""
 
-    @abc.abstractmethod
     def sort(self, t: Tensor) -> Tensor:
         """Entries of a one-axis tensor in ascending order."""
+        return self.arrays.sort(t)

@@ -51,12 +51,12 @@ def shape_of_outputs(shape: tuple[int, ...], nb: int | None, nb_classes: int | N
         return
     if nb_classes <= 2 and shape[1:] in ((), (1,)):  # log-odds, or a probability
         return
-    said = f"({nb or 'n'}, {nb_classes})"
+    expected = f"({nb or 'n'}, {nb_classes})"
     if len(shape) == 2:
         raise ValueError(f"the model gives {shape[1]} outputs a sample and its estimator says nb_classes={nb_classes}")
     raise ValueError(
-        f"the model gives outputs of shape {shape}; a classifier gives one row of numbers a sample, {said}. Maps, as "
-        "of segmentation, and boxes, as of detectors, are not supported: reduce them to one row"
+        f"the model gives outputs of shape {shape}; a classifier gives one row of numbers a sample, {expected}. Maps, "
+        "as of segmentation, and boxes, as of detectors, are not supported: reduce them to one row"
     )
 
 
@@ -152,9 +152,9 @@ def _said_by_the_model(shape: tuple[int, ...]) -> Iterator[None]:
     except Exception as error:  # of whatever kind a model raises
         if isinstance(error, ValueError) and str(error).startswith("the model "):
             raise
-        said = next(iter(str(error).strip().splitlines()), "")
+        line = next(iter(str(error).strip().splitlines()), "")
         raise ValueError(
-            f"the model cannot predict inputs of shape {shape}: {type(error).__name__}: {said}{takes_integers(error)}"
+            f"the model cannot predict inputs of shape {shape}: {type(error).__name__}: {line}{takes_integers(error)}"
         ) from error
 
 
@@ -232,3 +232,9 @@ def works_in_numpy(defence: str) -> str:
         "framework (as SpatialSmoothingPyTorch or SpatialSmoothingTensorFlowV2), or set apply_predict=False. evaluate "
         "attacks such models, with an estimate of the gradient"
     )
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error of a framework says that memory has ended."""
+    signs = ("out of memory", "ResourceExhausted", "OOM", "can't allocate memory")
+    return any(sign in f"{type(error).__name__} {error}" for sign in signs)

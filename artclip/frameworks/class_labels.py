@@ -20,20 +20,20 @@ def labels_of_columns(estimator: Any) -> np.ndarray | None:
     """
     model = getattr(estimator, "model", None)
     try:
-        found = np.asarray(getattr(model, "classes_", None))
+        labels = np.asarray(getattr(model, "classes_", None))
     except Exception:  # of a model that was not fitted, or of labels of its own kind
         return None
-    if found.ndim != 1 or found.dtype.kind not in "biufUSO" or len(set(found.tolist())) < len(found):
+    if labels.ndim != 1 or labels.dtype.kind not in "biufUSO" or len(set(labels.tolist())) < len(labels):
         return None  # of several outputs, say
-    if found.dtype.kind in "biuf" and np.array_equal(found, np.arange(len(found))):
+    if labels.dtype.kind in "biuf" and np.array_equal(labels, np.arange(len(labels))):
         return None
     if not callable(getattr(model, "predict_proba", None)):
         raise ValueError(
-            f"the classes_ of this {type(model).__name__} are {_said(found)}, and it has no predict_proba: ART then "
+            f"the classes_ of this {type(model).__name__} are {_said(labels)}, and it has no predict_proba: ART then "
             f"takes its labels for places of columns, which they are not. Fit it on class indices 0 to "
-            f"{len(found) - 1}, as y = np.unique(y, return_inverse=True)[1]"
+            f"{len(labels) - 1}, as y = np.unique(y, return_inverse=True)[1]"
         )
-    return found
+    return labels
 
 
 def as_columns(y: Any, labels: np.ndarray | None) -> tuple[Any, list[str]]:
@@ -47,19 +47,19 @@ def as_columns(y: Any, labels: np.ndarray | None) -> tuple[Any, list[str]]:
     if labels is None:
         return y, []
     try:
-        found = np.asarray(y)
+        array = np.asarray(y)
     except Exception:  # what is no array is refused elsewhere
         return y, []
-    if found.ndim == 2 and found.shape[1] == 1:
-        found = found[:, 0]
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
     words = any(isinstance(label, (str, bytes)) for label in labels.tolist())
-    if found.ndim != 1:
+    if array.ndim != 1:
         return y, []
-    if words and found.dtype.kind in "biuf":
+    if words and array.dtype.kind in "biuf":
         line = f"Labels are numbers, and the model's classes_ words: they were taken for places in {_said(labels)}"
         return y, [line]
     places = {label: place for place, label in enumerate(labels.tolist())}
-    given = found.tolist()
+    given = array.tolist()
     strange = [label for label in given if label not in places]
     if strange:
         raise ValueError(

@@ -30,9 +30,9 @@ def of_seed(seed: int) -> list[np.ndarray]:
     return _arrays(np.random.RandomState(seed).get_state(legacy=False), random.Random(seed).getstate())
 
 
-def put(found: list[np.ndarray]) -> None:
+def put(states: list[np.ndarray]) -> None:
     """Put states back."""
-    numpys, pythons = found
+    numpys, pythons = states
     if numpys.size:
         state = {"key": numpys[:_KEY].astype(np.uint32), "pos": int(numpys[_KEY])}
         gauss = {"has_gauss": int(numpys[-2]), "gauss": float(numpys[-1])}
@@ -59,11 +59,11 @@ def same(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
 @contextmanager
 def kept() -> Iterator[list[np.ndarray]]:
     """Context after which they are as they were; it gives the states."""
-    found = states()
+    before = states()
     try:
-        yield found
+        yield before
     finally:
-        put(found)
+        put(before)
 
 
 @contextmanager
@@ -71,8 +71,8 @@ def seeded(seed: int) -> Iterator[None]:
     """Inside, they follow from the seed; afterwards they are as found, in several threads when the last has left."""
     thread = threading.get_ident()
     with _lock:
-        found = states()
-        entry = thread, _inside[0][1] if _inside else found
+        before = states()
+        entry = thread, _inside[0][1] if _inside else before
         _inside.append(entry)
         put(of_seed(seed))
     try:
@@ -83,7 +83,7 @@ def seeded(seed: int) -> Iterator[None]:
             if not _inside:
                 put(entry[1])
             elif any(other == thread for other, _ in _inside):  # inside another one of this thread
-                put(found)
+                put(before)
 
 
 def own_generators(layers: Iterable[Any]) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -15,14 +14,10 @@ from artclip.frameworks.base import Function, box_of
 from artclip.frameworks.preprocessing import Preprocessing
 
 
-class _NoDefence:
-    """ART has no preprocessing defence that JAX can differentiate."""
-
-
 class JaxFunction(Function):
     """An ART ``JaxClassifier`` as a function of raw inputs, in the dtype of its parameters."""
 
-    name = "jax"
+    name, arrays = "jax", jnp
 
     def __init__(self, estimator: Any) -> None:
         self.estimator = estimator
@@ -30,7 +25,7 @@ class JaxFunction(Function):
         self.clip_values = box_of(estimator)
         leaves = [leaf.dtype for leaf in jax.tree.leaves(estimator.model) if hasattr(leaf, "dtype")]
         self.dtype = jnp.result_type(*leaves) if leaves else jnp.float32
-        self._preprocessing = Preprocessing(estimator, self.tensor, _NoDefence)
+        self._preprocessing = Preprocessing(estimator, self.tensor)
 
     def forward(self, x: jax.Array) -> jax.Array:
         outputs = self.estimator.predict_func(self.estimator.model, self._preprocessing.deployed(x))
@@ -66,44 +61,14 @@ class JaxFunction(Function):
         zero = squared == 0  # where the root has no gradient
         return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, squared)))
 
-    def sign(self, t: jax.Array) -> jax.Array:
-        return jnp.sign(t)
-
-    def where(self, condition: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
-        return jnp.where(condition, a, b)
-
-    def clip(self, t: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
-        return jnp.clip(t, low, high)
-
-    def reshape(self, t: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        return t.reshape(shape)
-
-    def rows(self, t: jax.Array) -> int:
-        return t.shape[0]
-
     def cond(self, condition: Any, a: Callable[[], Any], b: Callable[[], Any]) -> Any:
         return jax.lax.cond(condition, a, b)
 
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         return jax.jit(step)
 
-    def step_variable(self, value: Any, resizable: bool = False) -> Any:
-        return SimpleNamespace(value=value)
-
-    def concat(self, tensors: Sequence[jax.Array]) -> jax.Array:
-        return jnp.concatenate(list(tensors))
-
     def constants(self, tensors: Sequence[jax.Array]) -> list[jax.Array]:
         return [jax.lax.stop_gradient(t) for t in tensors]
 
-    def mean(self, t: jax.Array) -> jax.Array:
-        return t.mean()
-
-    def max(self, t: jax.Array) -> jax.Array:
-        return t.max()
-
     def one_hot_argmax(self, t: jax.Array) -> jax.Array:
         return jax.nn.one_hot(t.argmax(1), t.shape[1], dtype=t.dtype)
-
-    def sort(self, t: jax.Array) -> jax.Array:
-        return jnp.sort(t)

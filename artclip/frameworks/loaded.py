@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from artclip.extras import how_to_install
+
 _LONGEST = 300  # characters of an error of a library
 
 
@@ -18,7 +20,7 @@ class LoadedModel:
             of inputs that gives an array of outputs.
         input_shape: of one input, or ``None``; a dimension that may be anything is 0.
         preprocessing: (mean, std) for inputs in [0, 1], each a number or of shape (channels,), or ``None``.
-        closed_box: whether the model gives outputs alone, and no gradients.
+        black_box: whether the model gives outputs alone, and no gradients.
     """
 
     model: Any
@@ -43,4 +45,5 @@ def library(name: str, extra: str) -> Any:
     try:
         return import_module(name)
     except Exception as error:  # torchvision, beside a torch it was not made for, raises RuntimeError
-        raise ImportError(f"{name} cannot be imported ({error}); pip install 'artclip[{extra}]'") from error
+        package = name.partition(".")[0]
+        raise ImportError(f"{name} cannot be imported ({error}); {how_to_install(package, extra)}") from error

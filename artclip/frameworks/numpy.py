@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,7 @@ class NumpyFunction(Function):
         estimator: ART estimator with ``input_shape``.
     """
 
-    name = "numpy"
+    name, arrays = "numpy", np
 
     def __init__(self, estimator: Any) -> None:
         self.estimator = estimator
@@ -70,12 +69,12 @@ class NumpyFunction(Function):
         direction = self._rng.standard_normal(x.shape)
         direction *= self._step / np.linalg.norm(direction)
         slopes = (self.forward(x + direction) - self.forward(x - direction))[0] / 2
-        said = gradient.reshape(len(outputs), -1) @ direction.ravel()
+        along = gradient.reshape(len(outputs), -1) @ direction.ravel()
 
         def off(s: np.ndarray) -> float:
             return float(np.abs(s - slopes).max())
 
-        return off(said * outputs) < 0.05 * float(np.abs(slopes).max()) < 0.5 * off(said)
+        return off(along * outputs) < 0.05 * float(np.abs(slopes).max()) < 0.5 * off(along)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         outputs = np.asarray(self.estimator.predict(x.astype(self.dtype)), dtype=np.float64)
@@ -127,44 +126,8 @@ class NumpyFunction(Function):
         lengths = np.linalg.norm(t.reshape(len(t), -1), ord=p, axis=1)
         return lengths.reshape(-1, *[1] * (t.ndim - 1))
 
-    def sign(self, t: np.ndarray) -> np.ndarray:
-        return np.sign(t)
-
-    def where(self, condition: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return np.where(condition, a, b)
-
-    def clip(self, t: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        return np.clip(t, low, high)
-
-    def reshape(self, t: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        return t.reshape(shape)
-
-    def rows(self, t: np.ndarray) -> int:
-        return len(t)
-
-    def cond(self, condition: bool, a: Callable[[], Any], b: Callable[[], Any]) -> Any:
-        return a() if condition else b()
-
-    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        return step
-
-    def step_variable(self, value: Any, resizable: bool = False) -> Any:
-        return SimpleNamespace(value=value)
-
-    def concat(self, tensors: Sequence[np.ndarray]) -> np.ndarray:
-        return np.concatenate(list(tensors))
-
     def constants(self, tensors: Sequence[np.ndarray]) -> list[np.ndarray]:
         return list(tensors)
 
-    def mean(self, t: np.ndarray) -> np.ndarray:
-        return t.mean()
-
-    def max(self, t: np.ndarray) -> np.ndarray:
-        return t.max()
-
     def one_hot_argmax(self, t: np.ndarray) -> np.ndarray:
         return np.eye(t.shape[1], dtype=t.dtype)[t.argmax(1)]
-
-    def sort(self, t: np.ndarray) -> np.ndarray:
-        return np.sort(t)

@@ -44,16 +44,20 @@ class Preprocessing:
     Args:
         estimator: ART estimator.
         tensor: makes a tensor of the model's dtype from an array.
-        differentiable: ART's base class of the defences that work on such tensors.
+        differentiable: ART's base class of the defences that work on such tensors; () where it has none.
         through: of a defence that works in numpy and a tensor, the defended tensor, whose gradient is as the defence
             estimates it; ``None`` where there is no such way, and these defences are refused.
+
+    Attributes:
+        at_fit: the defences of :meth:`defended`.
+        at_predict: those of :meth:`deployed`.
     """
 
     def __init__(
         self,
         estimator: Any,
         tensor: Callable[[np.ndarray], Tensor],
-        differentiable: type,
+        differentiable: type | tuple[type, ...] = (),
         through: Callable[[Any, Tensor], Tensor] | None = None,
     ) -> None:
         operations, scaling = taken_apart(estimator)
@@ -61,8 +65,8 @@ class Preprocessing:
         self._in_numpy = [d for d in operations if d.apply_predict and not isinstance(d, differentiable)]
         if self._in_numpy and through is None:
             raise ValueError(works_in_numpy(self.approximated[0]))
-        self._at_fit = [d for d in operations if d.apply_fit]
-        self._at_predict = [d for d in operations if d.apply_predict]
+        self.at_fit = [d for d in operations if d.apply_fit]
+        self.at_predict = [d for d in operations if d.apply_predict]
         self._mean = self._std = None
         if scaling is not None:
             self._mean, self._std = map(tensor, scaling)
@@ -84,25 +88,10 @@ class Preprocessing:
         """Mean and std, or ``None``."""
         return None if self._mean is None else (self._mean, self._std)
 
-    @property
-    def has_fit_defences(self) -> bool:
-        """Whether :meth:`defended` does anything."""
-        return bool(self._at_fit)
-
-    @property
-    def has_predict_defences(self) -> bool:
-        """Whether :meth:`deployed` does more than :meth:`standardised`."""
-        return bool(self._at_predict)
-
-    @property
-    def has_defences(self) -> bool:
-        """Whether there is more than the scaling."""
-        return self.has_fit_defences or self.has_predict_defences
-
     def defended(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Training data after the defences that apply at fit."""
         x = np.asarray(x)
-        for defence in self._at_fit:
+        for defence in self.at_fit:
             x, y = defence(x, y)
         return x, y
 
@@ -112,7 +101,7 @@ class Preprocessing:
 
     def deployed(self, x: Tensor) -> Tensor:
         """Inputs as the model sees them at predict."""
-        for defence in self._at_predict:
+        for defence in self.at_predict:
             if self._through is not None and any(defence is d for d in self._in_numpy):
                 x = self._through(defence, x)
             else:
@@ -127,7 +116,7 @@ def graph_with_scaling(f: Any, read: Callable[[Any, tuple[int, ...]], G.LayerGra
         f: the adapter.
         read: gives the graph of a model for inputs of a shape.
     """
-    if f._preprocessing.has_predict_defences:
+    if f._preprocessing.at_predict:
         raise ValueError("a preprocessing defence at predict has no rule, so there is no upper bound")
     graph = read(f.estimator.model, f.input_shape)
     if f._preprocessing.scaling is None:
@@ -177,24 +166,24 @@ def fitted_scaling(preprocessing: Any, input_shape: tuple[int, ...], channels_fi
 def _broadcastable(name: str, value: Any, input_shape: tuple[int, ...], channels_first: bool) -> np.ndarray:
     """A number of shape (), or an array of as many axes as a batch has."""
     try:
-        found = np.asarray(value, np.float32)
+        array = np.asarray(value, np.float32)
     except (TypeError, ValueError):
         raise ValueError(f"{name}={value!r} is neither a number nor an array of numbers") from None
-    if not np.isfinite(found).all():
+    if not np.isfinite(array).all():
         raise ValueError(f"{name}={value!r} must be finite")
-    if found.ndim == 0:
-        return found
-    if found.ndim == 1 and len(input_shape) > 1:
+    if array.ndim == 0:
+        return array
+    if array.ndim == 1 and len(input_shape) > 1:
         for axis in (0, -1) if channels_first else (-1, 0):
-            if len(found) == input_shape[axis]:
+            if len(array) == input_shape[axis]:
                 shape = [1] * len(input_shape)
-                shape[axis] = len(found)
-                return found.reshape(1, *shape)
+                shape[axis] = len(array)
+                return array.reshape(1, *shape)
     batch = (1, *input_shape)
-    padded: tuple[int, ...] = (1,) * (len(batch) - found.ndim) + found.shape
+    padded: tuple[int, ...] = (1,) * (len(batch) - array.ndim) + array.shape
     if len(padded) > len(batch) or any(n not in (1, batch[i]) for i, n in enumerate(padded)):
         raise ValueError(
-            f"{name} has shape {found.shape}, which does not fit inputs of shape {input_shape}; give one number, one "
+            f"{name} has shape {array.shape}, which does not fit inputs of shape {input_shape}; give one number, one "
             "for each channel, or an array of that shape"
         )
-    return found.reshape(padded)
+    return array.reshape(padded)

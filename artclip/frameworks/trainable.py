@@ -22,8 +22,6 @@ LogitShift = Callable[[Tensor, Tensor], Tensor]
 class Trainable(Function):
     """A function with parameters, loss and optimizer: an ART estimator that can be fitted."""
 
-    has_defences: bool
-    """Whether ART's preprocessing has more than the scaling."""
     scaling: tuple[Tensor, Tensor] | None
     """Mean and std of ART's scaling, broadcastable to a batch, or ``None``."""
     optimizer: Any
@@ -95,7 +93,7 @@ class Trainable(Function):
 
         Args:
             x, y: the batch.
-            raised: what a classifier's outputs pass through before the loss; predictions are those without it.
+            shift_logits: what a classifier's outputs pass through before the loss; predictions are those without it.
 
         Raises:
             ValueError: there are outputs to pass through something, and the loss is computed out of reach.
@@ -153,8 +151,13 @@ class Trainable(Function):
 
     @property
     @abc.abstractmethod
+    def loss_function(self) -> Any:
+        """The loss, as the framework has it."""
+
+    @property
     def told_reduction(self) -> str | None:
         """What the loss says of itself: ``"sum"``, ``"mean"``, or ``None`` where it says nothing."""
+        return getattr(self.loss_function, "reduction", None)
 
     @property
     def sums_loss(self) -> bool:
@@ -173,9 +176,19 @@ class Trainable(Function):
     def matmul(self, a: Tensor, b: Tensor, transpose: bool = False) -> Tensor:
         """Matrix products a·b, or a·bᵀ, over the last two axes; the axes before them are broadcast."""
 
-    @abc.abstractmethod
     def evaluate(self, x: np.ndarray, y: np.ndarray, batch_size: int) -> tuple[float, float]:
         """Mean loss and accuracy (NaN for a regressor) in eval mode."""
+        losses, correct = [], []
+        for start in range(0, len(x), batch_size):
+            part = slice(start, start + batch_size)
+            loss, right = self.deployed_loss(x[part], y[part])
+            losses.append(loss if self.sums_loss else loss * len(x[part]))
+            correct.append(right)
+        return float(self.to_numpy(losses).sum()) / len(x), float(self.to_numpy(correct).sum()) / len(x)
+
+    @abc.abstractmethod
+    def deployed_loss(self, x: np.ndarray, y: np.ndarray) -> tuple[Tensor, Tensor]:
+        """:meth:`loss` of a batch of arrays, but in eval mode, without gradients, and on this device alone."""
 
     @abc.abstractmethod
     def snapshot(self) -> Any:

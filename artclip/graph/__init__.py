@@ -8,7 +8,7 @@ from artclip.graph.activations import ACTIVATIONS, Activation
 from artclip.graph.layer_graph import LayerGraph, through
 from artclip.graph.linear import IDENTITY, Add, Concat, Convolution, Dense, Gather, Kronecker, Scale
 from artclip.graph.nodes import Linear, Live, Node, Operation
-from artclip.graph.nonlinear import Maximum, Normalisation, PowerNorm, Softmax, Sort, windows
+from artclip.graph.nonlinear import Maximum, Normalisation, PowerNorm, Softmax, Sort, each, windows
 
 __all__ = [
     "ACTIVATIONS",
@@ -32,6 +32,7 @@ __all__ = [
     "Softmax",
     "Sort",
     "activations",
+    "each",
     "through",
     "windows",
 ]

@@ -51,10 +51,6 @@ def _softplus(x: np.ndarray) -> np.ndarray:
     return np.logaddexp(0.0, x)
 
 
-def _elu(x: np.ndarray) -> np.ndarray:
-    return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
-
-
 def leaky_relu(slope: float) -> Activation | Gather:
     """x above 0, ``slope``·x below; with slope 1 the identity."""
     if slope == 1:

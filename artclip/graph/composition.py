@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from artclip.graph.circulant import circular_norm_bounds
+from artclip.graph.convolution_norm import circular_norm_bounds
 from artclip.graph.linear import Convolution, Dense, Gather, Kronecker, Scale, norm_bounds, product_bounds
 from artclip.graph.matrix_norms import EPS, Bounds, last, product_of
 
@@ -135,22 +135,23 @@ def _joined(first: Part, second: Part, size: int, between: int, outputs: int) ->
     if is_identity(first) and size == between:
         return second
     if isinstance(second, Gather) and second.index is None:
-        return _shifted(first, first.shift, second.shift, between)
-    found: Part | None = None
+        moved = np.any(second.shift)
+        return replace(first, shift=np.broadcast_to(first.shift + second.shift, (between,))) if moved else first
+    joined: Part | None = None
     if isinstance(first, Scale) and isinstance(second, Scale):
         factors = np.asarray(first.factors) * second.factors
-        found = replace(second, factors=factors) if _fit(first.factors, second.factors) else None
+        joined = replace(second, factors=factors) if _fit(first.factors, second.factors) else None
     elif isinstance(first, Scale):
-        found = _scaled(second, np.broadcast_to(first.factors, (between,)), outputs, before=True)
+        joined = _scaled(second, np.broadcast_to(first.factors, (between,)), outputs, before=True)
     elif isinstance(second, Scale):
-        found = _scaled(first, np.broadcast_to(second.factors, (outputs,)), between, before=False)
+        joined = _scaled(first, np.broadcast_to(second.factors, (outputs,)), between, before=False)
     elif isinstance(first, Kronecker) and isinstance(second, Kronecker):
-        found = _along_axes(first, second)
-    if found is None:
+        joined = _along_axes(first, second)
+    if joined is None:
         return None
     shift = np.broadcast_to(np.asarray(first.shift, dtype=np.float64), (between,))
     none = not np.any(shift) and not np.any(second.shift)
-    return replace(found, shift=0.0 if none else second.apply(shift[None])[0])
+    return replace(joined, shift=0.0 if none else second.apply(shift[None])[0])
 
 
 def is_circular(pad: Any, convolution: Any) -> bool:
@@ -184,10 +185,6 @@ def _circular_bounds(convolution: Convolution, p: float) -> Bounds:
 def is_identity(operation: Any) -> bool:
     """Whether it gives out what it takes in."""
     return isinstance(operation, Gather) and operation.index is None and not np.any(operation.shift)
-
-
-def _shifted(operation: Part, first: np.ndarray | float, second: np.ndarray | float, size: int) -> Part:
-    return replace(operation, shift=np.broadcast_to(np.asarray(first) + second, (size,)) if np.any(second) else first)
 
 
 def _fit(*arrays: np.ndarray) -> bool:

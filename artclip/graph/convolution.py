@@ -8,15 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from artclip.graph.circulant import dilated, spaced, spectral_norm
+from artclip.graph.convolution_norm import Padding, Shape, dilated, spaced, spectral_norm
 from artclip.graph.matrix_norms import largest_singular_values
 
 __all__ = ["absolute_norm", "adjoint", "apply", "dilated", "largest_singular_values", "matrix", "spectral_norm"]
 
 
-def absolute_norm(
-    kernel: np.ndarray, stride: tuple[int, ...], dilation: tuple[int, ...], p: float, groups: int = 1
-) -> float:
+def absolute_norm(kernel: np.ndarray, stride: Shape, dilation: Shape, p: float, groups: int = 1) -> float:
     """An upper bound of the norm from L1 to L1 or from Linf to Linf, exact where the kernel fits into the image.
 
     Linf: the largest sum of sizes over an output's weights. L1: the largest over those that one input pixel has, which
@@ -34,12 +32,7 @@ def absolute_norm(
 
 
 def matrix(
-    kernel: np.ndarray,
-    shape: tuple[int, ...],
-    stride: tuple[int, ...],
-    padding: tuple[tuple[int, int], ...],
-    dilation: tuple[int, ...],
-    groups: int = 1,
+    kernel: np.ndarray, shape: Shape, stride: Shape, padding: Padding, dilation: Shape, groups: int = 1
 ) -> np.ndarray:
     """The convolution as a dense matrix on flattened images, channels first; arguments as for :func:`spectral_norm`."""
     outputs, per_group, *sizes = kernel.shape
@@ -64,13 +57,7 @@ def matrix(
 
 
 def apply(
-    x: np.ndarray,
-    kernel: np.ndarray,
-    shape: tuple[int, ...],
-    stride: tuple[int, ...],
-    padding: tuple[tuple[int, int], ...],
-    dilation: tuple[int, ...],
-    groups: int = 1,
+    x: np.ndarray, kernel: np.ndarray, shape: Shape, stride: Shape, padding: Padding, dilation: Shape, groups: int = 1
 ) -> np.ndarray:
     """The convolution of images x (n, inputs, ...); other arguments as for :func:`spectral_norm`."""
     kernel = np.asarray(kernel, dtype=np.float64)
@@ -85,13 +72,7 @@ def apply(
 
 
 def adjoint(
-    y: np.ndarray,
-    kernel: np.ndarray,
-    shape: tuple[int, ...],
-    stride: tuple[int, ...],
-    padding: tuple[tuple[int, int], ...],
-    dilation: tuple[int, ...],
-    groups: int = 1,
+    y: np.ndarray, kernel: np.ndarray, shape: Shape, stride: Shape, padding: Padding, dilation: Shape, groups: int = 1
 ) -> np.ndarray:
     """The transposed convolution of y, to images (n, inputs, *shape); arguments as for :func:`apply`."""
     kernel = np.asarray(kernel, dtype=np.float64)

@@ -45,11 +45,11 @@ def inputs_to_try(
     rng = np.random.default_rng(seed)
     low, high = (np.broadcast_to(b, shape) for b in (box if box is not None else (0.0, 1.0)))
     width = float(np.max(high - low)) or 1.0
-    found = {} if data is None else {"data": np.asarray(data[:_SAMPLES], dtype=np.float64)}
-    found["valid inputs"] = rng.uniform(low, high, (_SAMPLES, *shape))
+    inputs = {} if data is None else {"data": np.asarray(data[:_SAMPLES], dtype=np.float64)}
+    inputs["valid inputs"] = rng.uniform(low, high, (_SAMPLES, *shape))
     for scale in SCALES:
-        found[f"random inputs of size {scale * width:g}"] = rng.standard_normal((_SAMPLES, *shape)) * (scale * width)
-    return found
+        inputs[f"random inputs of size {scale * width:g}"] = rng.standard_normal((_SAMPLES, *shape)) * (scale * width)
+    return inputs
 
 
 def check(
@@ -97,13 +97,13 @@ def check(
         x = whole[:samples]
         with np.errstate(over="ignore", invalid="ignore"):
             expected = first if slow and not looked_at else graph.evaluate(x)
-            said = predict(x)
-            if said.shape != expected.shape:
-                raise Disagreement(f"predict gives outputs of shape {said.shape}, the layers {expected.shape}")
+            predicted = predict(x)
+            if predicted.shape != expected.shape:
+                raise Disagreement(f"predict gives outputs of shape {predicted.shape}, the layers {expected.shape}")
             spread = np.max([np.abs(graph.evaluate(x, rounded) - expected) for _ in range(draws)], axis=0)
             allowed = _ROOM * (spread.max(1) + precision * np.abs(expected).max(1))
-            off = np.abs(said - expected).max(1)
-        if not (np.isfinite(said).all() and np.isfinite(expected).all()):
+            off = np.abs(predicted - expected).max(1)
+        if not (np.isfinite(predicted).all() and np.isfinite(expected).all()):
             if kind in _VALID:
                 raise ValueError(
                     f"outputs are not finite for {kind}: the model overflows, has infinite weights, or takes the "

@@ -61,18 +61,18 @@ class LayerGraph:
         Raises:
             ValueError: a node gives another number of outputs than it says.
         """
-        found = {-1: rounded(np.asarray(x, dtype=np.float64).reshape(len(x), -1))}
+        at = {-1: rounded(np.asarray(x, dtype=np.float64).reshape(len(x), -1))}
         last_use = {parent: i for i, node in enumerate(self.nodes) for parent in node.parents}
         for i, node in enumerate(self.nodes):
-            inputs = [found[p] for p in node.parents]
+            inputs = [at[p] for p in node.parents]
             outputs = node.operation.apply(*inputs)
             if outputs.shape != (len(x), node.size):
                 raise ValueError(f"layer {node.name} gives outputs of shape {outputs.shape}, not {(len(x), node.size)}")
-            found[i] = rounded(outputs, node, inputs)
+            at[i] = rounded(outputs, node, inputs)
             for parent in set(node.parents):
                 if last_use[parent] == i:  # nobody asks for it any more
-                    del found[parent]
-        return found[len(self.nodes) - 1]
+                    del at[parent]
+        return at[len(self.nodes) - 1]
 
 
 def through(nodes: list[Node], factors: list[Any], first: Any, side_by_side: Callable[[list[Any]], Any]) -> list[Any]:

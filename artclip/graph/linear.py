@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from artclip import checks
-from artclip.graph import circulant, convolution
+from artclip.graph import convolution, convolution_norm
+from artclip.graph.convolution_norm import Padding, Shape
 from artclip.graph.matrix_norms import EPS, Bounds, last, product_of, spectral_bounds
 from artclip.graph.nodes import Live
+from artclip.norms import dual_norm
 
 MOST_ELEMENTS = 1 << 24  # of a matrix that stands for an operation
 _EXACT = 1 << 22  # of a matrix that is written out for its norm
@@ -113,6 +114,10 @@ class Convolution:
         sizes = zip(self.shape, self.kernel.shape[2:], self.stride, self.padding, self.dilation, strict=True)
         return tuple((n + sum(p) - (k - 1) * d - 1) // s + 1 for n, k, s, p, d in sizes)
 
+    @property
+    def _geometry(self) -> tuple[Shape, Shape, Padding, Shape]:
+        return self.shape, self.stride, self.padding, self.dilation
+
     def _inputs(self) -> int:
         return self.kernel.shape[1] * self.groups * math.prod(self.shape)
 
@@ -124,7 +129,7 @@ class Convolution:
 
     def bounds(self, p: float) -> Bounds:
         if p != 2:
-            q = checks.dual_norm(p) if self.transposed else p
+            q = dual_norm(p) if self.transposed else p
             yield convolution.absolute_norm(self.kernel, self.stride, self.dilation, q, self.groups), 0.0
             return
         absolute = (
@@ -133,7 +138,8 @@ class Convolution:
         cheap = math.prod(map(math.sqrt, absolute)) * (1 + 2 * self.kernel.size * EPS)
         small, large = sorted((self._inputs() // self.groups, self._outputs() // self.groups))
         exact = small * large <= _EXACT and self.groups * small**2 * (large + 8 * small) <= _EXACT_COST
-        for bound, cost in self._exact_bounds() if exact else self._torus_bounds():
+        torus = convolution_norm.spectral_norm_bounds(self.kernel, *self._geometry, self.groups)
+        for bound, cost in self._exact_bounds() if exact else torus:
             yield min(cheap, bound), cost
 
     def _exact_bounds(self) -> Bounds:
@@ -141,16 +147,11 @@ class Convolution:
         yield math.inf, float(self._inputs() * self._outputs())
         done = bound = 0.0
         for kernel in np.split(self.kernel, self.groups):
-            matrix = convolution.matrix(kernel, self.shape, self.stride, self.padding, self.dilation)
+            matrix = convolution.matrix(kernel, *self._geometry)
             for bound, cost in spectral_bounds(matrix):  # noqa: B007
                 yield math.inf, cost + 1.0
             done = max(done, bound)
         yield done, 0.0
-
-    def _torus_bounds(self) -> Bounds:
-        return circulant.spectral_norm_bounds(
-            self.kernel, self.shape, self.stride, self.padding, self.dilation, self.groups
-        )
 
     def apply(self, *inputs: np.ndarray) -> np.ndarray:
         return self._unshifted(inputs[0]) + self.shift
@@ -158,18 +159,16 @@ class Convolution:
     def _unshifted(self, x: np.ndarray) -> np.ndarray:
         run = convolution.adjoint if self.transposed else convolution.apply
         step = max(1, _WINDOWS // max(1, math.prod(self.windows) * self.kernel[0].size * self.groups))
-        parts = [
-            run(x[i : i + step], self.kernel, self.shape, self.stride, self.padding, self.dilation, self.groups)
-            for i in range(0, len(x), step)
-        ]
-        return np.concatenate(parts).reshape(len(x), -1)
+        parts = (x[i : i + step] for i in range(0, len(x), step))
+        whole = np.concatenate([run(part, self.kernel, *self._geometry, self.groups) for part in parts])
+        return whole.reshape(len(x), -1)
 
     def after(self, matrix: np.ndarray | None, size: int) -> np.ndarray | None:
         if matrix is not None:
             return self._unshifted(matrix.T).T
         if self._inputs() * self._outputs() > MOST_ELEMENTS:
             return None
-        dense = convolution.matrix(self.kernel, self.shape, self.stride, self.padding, self.dilation, self.groups)
+        dense = convolution.matrix(self.kernel, *self._geometry, self.groups)
         return dense.T if self.transposed else dense
 
 

@@ -103,9 +103,9 @@ def largest_eigenvalue(gram: np.ndarray) -> float:
     """An upper bound of the largest eigenvalue of a positive semidefinite Hermitian matrix, proven, >= 0."""
     n = len(gram)
     if n > _ALL_EIGENVALUES:
-        found, slack = largest_eigenpair(gram)[0], _SLACK
-        while found > 0 and slack < 0.1:
-            bound = found * (1 + slack)
+        estimate, slack = largest_eigenpair(gram)[0], _SLACK
+        while estimate > 0 and slack < 0.1:
+            bound = estimate * (1 + slack)
             if is_below(gram, bound):
                 return bound * (1 + proof_rounding(n))
             slack *= 10

@@ -34,6 +34,12 @@ def windows(sizes: Sequence[int], along: Sequence[np.ndarray]) -> np.ndarray:
     return np.where(there, index, -1).reshape(math.prod(len(a) for a in along), -1)
 
 
+def each(value: int | Sequence[int], rank: int) -> tuple[int, ...]:
+    """A number, or one for each of some axes, as one for each."""
+    values = tuple(map(int, value if isinstance(value, (list, tuple)) else (value,)))
+    return values * rank if len(values) == 1 else values
+
+
 @dataclass(frozen=True)
 class Maximum:
     """The largest, or the least, entry of each group: pools, maxima over axes or of two tensors.

@@ -152,8 +152,8 @@ def version(module: str | None) -> str:
 @functools.cache
 def _bare(bases: tuple[type, ...]) -> frozenset[str]:
     """Attributes that Keras itself gives to a layer or model."""
-    found: set[str] = set()
+    names: set[str] = set()
     for base in bases:
         if base.__module__.startswith("keras.src.") and base.__name__ in ("Layer", "Model"):
-            found |= set(vars(base(name="bare")))
-    return frozenset(found)
+            names |= set(vars(base(name="bare")))
+    return frozenset(names)

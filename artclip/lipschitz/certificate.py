@@ -63,11 +63,11 @@ def certified_radius(
     allowance = _ROOM * (moved + f.precision * np.abs(outputs).max(1, keepdims=True))
     if read is not None:
         margins = (outputs - read.threshold)[:, 0]
-        said = (margins > 0).astype(int)
+        predicted = (margins > 0).astype(int)
         room = np.abs(margins) - allowance[:, 0]
         with np.errstate(divide="ignore", invalid="ignore"):
             radii = np.where(room > 0, room / constants[0, 0], 0.0)
-        return radii if labels is None else np.where(said == labels, radii, 0.0)
+        return radii if labels is None else np.where(predicted == labels, radii, 0.0)
     labels = outputs.argmax(1) if labels is None else labels
     margins = outputs[np.arange(n), labels][:, None] - outputs - allowance
     with np.errstate(divide="ignore", invalid="ignore"):

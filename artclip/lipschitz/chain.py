@@ -59,7 +59,7 @@ def stretches(graph: LayerGraph, fits: Callable[[list[int]], bool], notes: list[
         fits: whether layers of some sizes, the inputs' first, may be bounded together.
         notes: takes what ends a stretch for its size.
     """
-    found: list[list[int]] = []
+    chains: list[list[int]] = []
     cut: list[str] = []
     for row in _rows(graph.nodes):
         while row:
@@ -68,11 +68,11 @@ def stretches(graph: LayerGraph, fits: Callable[[list[int]], bool], notes: list[
             if taken and not is_linear(graph.nodes[taken[-1]]):
                 taken.pop()  # it multiplies the constant of what is before, and no bound could make less of it
             if len(taken) > 1:
-                found.append(taken)
+                chains.append(taken)
     if cut:
         names = ", ".join(cut[:_NAMED]) + (f" and {len(cut) - _NAMED} more" if len(cut) > _NAMED else "")
         notes.append(f"dense layers end at {names}: too large to be bounded together")
-    return found
+    return chains
 
 
 def _taken(graph: LayerGraph, row: list[int], fits: Callable[[list[int]], bool], cut: list[str]) -> list[int]:

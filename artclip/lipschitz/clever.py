@@ -13,6 +13,7 @@ import numpy as np
 from artclip import checks
 from artclip.frameworks import Function, function_of
 from artclip.frameworks.check import refuse_defences
+from artclip.norms import dual_norm
 
 _ROWS = 1 << 13  # rows whose gradients are taken together, times their size
 _ELEMENTS = 1 << 23
@@ -102,10 +103,9 @@ def clever(
     if f.clip_values is not None:
         pool = np.clip(pool, *f.clip_values)
     jacobians = _jacobians(f, pool, [predicted, *targets])
-    dual = checks.dual_norm(p)
     scores = {}
     for index, j in enumerate(targets, 1):
-        norms = np.linalg.norm(jacobians[:, 0] - jacobians[:, index], ord=dual, axis=1)
+        norms = np.linalg.norm(jacobians[:, 0] - jacobians[:, index], ord=dual_norm(p), axis=1)
         maxima = norms[rng.integers(len(norms), size=(nb_batches, batch_size))].max(axis=1)
         scores[j] = min(float((outputs[predicted] - outputs[j]) / _location(maxima, c_init)), radius)
     nearest = min(scores, key=lambda j: scores[j])

@@ -96,5 +96,5 @@ def _layers(model: Any) -> Any:
             return model.get_config()
         except Exception:  # a model of the user's own that has none
             return type(model).__qualname__
-    said = repr(model) if hasattr(model, "named_modules") else type(model).__qualname__  # PyTorch lists the layers
-    return re.sub(r" at 0x[0-9a-f]+", "", said)
+    text = repr(model) if hasattr(model, "named_modules") else type(model).__qualname__  # PyTorch lists the layers
+    return re.sub(r" at 0x[0-9a-f]+", "", text)

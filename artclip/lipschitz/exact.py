@@ -20,6 +20,7 @@ import numpy as np
 from artclip.graph.convolution import largest_singular_values
 from artclip.lipschitz import rational
 from artclip.lipschitz.chain import Chain
+from artclip.norms import dual_norm
 
 MOST_UNITS = 16
 _ELEMENTS = 1 << 22  # numbers in the Jacobians whose norms are taken together
@@ -114,11 +115,7 @@ def _norm(jacobians: np.ndarray, p: float, q: float) -> np.ndarray:
         return largest_singular_values(jacobians / size) * size[..., 0, 0]
     if p == 1:
         return np.linalg.norm(jacobians, ord=q, axis=-2).max(-1)
-    return np.linalg.norm(jacobians, ord=_dual(p), axis=-1).max(-1)
-
-
-def _dual(p: float) -> float:
-    return 1 / (1 - 1 / p) if 1 < p < math.inf else math.inf if p == 1 else 1.0
+    return np.linalg.norm(jacobians, ord=dual_norm(p), axis=-1).max(-1)
 
 
 class _Norms:
@@ -134,7 +131,7 @@ class _Norms:
             _, exponents = np.frexp(np.abs(first).max(1))
             with np.errstate(all="ignore"):
                 first[:], then[:] = np.ldexp(first, -exponents[:, None]), np.ldexp(then, exponents)
-        self._sizes = np.linalg.norm(self._weights[0], ord=_dual(p), axis=1)
+        self._sizes = np.linalg.norm(self._weights[0], ord=dual_norm(p), axis=1)
         if p == q == 2 and self._weights[0].shape[1] > len(self._weights[0]):  # orthogonal factors change no norm
             self._weights[0] = np.asarray(np.linalg.qr(self._weights[0].T, mode="r")).T
 
@@ -219,12 +216,12 @@ class _Whole:
                     units.append(unit)
             key = pattern[:end].tobytes()
             if key not in self._held:
-                found, contradiction = rational.interior(_reduced(rows, len(columns)), self._tick)
-                if found is None:
+                point, contradiction = rational.interior(_reduced(rows, len(columns)), self._tick)
+                if point is None:
                     contrary = [unit for unit, share in zip(units, contradiction, strict=True) if share]
                     before = self._ends[np.searchsorted(self._ends, max(contrary), side="right") - 1]
                     return None, [*range(before), *(unit for unit in contrary if unit >= before)]
-                self._held[key] = found
+                self._held[key] = point
             x = self._held[key]
         at = np.zeros(self._chain.inputs)
         at[taken] = [_nearest(entry) for entry in x]

@@ -86,8 +86,8 @@ def cost(sizes: Sequence[int]) -> float:
 def elements(sizes: Sequence[int]) -> int:
     """How many numbers it holds at a time, the weights included."""
     pairs = list(pairwise(sizes[1:]))
-    kept = sizes[0] * sizes[1] + sum(2 * n * n + n * m for n, m in pairs)
-    return kept + max((n * m + m * m for n, m in pairs), default=0)
+    held = sizes[0] * sizes[1] + sum(2 * n * n + n * m for n, m in pairs)
+    return held + max((n * m + m * m for n, m in pairs), default=0)
 
 
 def _descend(recursion: _Recursion, steps: int, max_seconds: float, report: Callable[[float], None]) -> ChainBound:

@@ -173,8 +173,8 @@ class _Effort:
         share = clock.fitting(planned) / planned
         restarts = max(min(_LEAST[0], len(c)), int(share * len(c)))
         max_iter = max(min(_LEAST[1], self._max_iter), int(self._max_iter * min(1.0, share * len(c) / restarts)))
-        kept = np.linspace(0, len(c) - 1, restarts).astype(int)
-        climbs = [partial(search.climb, (c[kept], w[kept]), start, max_iter) for start in STARTS]
+        chosen = np.linspace(0, len(c) - 1, restarts).astype(int)
+        climbs = [partial(search.climb, (c[chosen], w[chosen]), start, max_iter) for start in STARTS]
         climbs += [partial(search.climb_around_the_best, restarts, i, max_iter) for i in range(self._rounds)]
         for climb in climbs:
             if not clock.over():

@@ -9,11 +9,12 @@ import numpy as np
 
 from artclip import checks
 from artclip.frameworks.base import Function, Tensor
-from artclip.norms import lengths
+from artclip.norms import dual_norm, lengths
 
 INITS = ("near", "data", "noise", "batch")
 DOMAINS = ("clip_values", "free")
 State = tuple[Tensor, Tensor]
+"""Centres and directions, each of shape (P, *input_shape)."""
 LEAST_BEND = 0.01  # relative difference of gradients at u and v that is well above the rounding of float32
 # Far below any gradient that means something, far above the least number: in float32 and float64, and in 16 bits.
 TINY, TINY_IN_HALF = 1e-12, 1e-4
@@ -127,7 +128,7 @@ class PairRule:
 
     def _direction(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Direction of steepest ascent in ``norm`` (the gradient of the dual norm), and its length."""
-        steepest = self._norm_gradient(gradient, checks.dual_norm(self.norm))
+        steepest = self._norm_gradient(gradient, dual_norm(self.norm))
         return steepest, self.f.norm(steepest, self.norm)
 
     def _norm_gradient(self, t: Tensor, p: float) -> Tensor:

@@ -20,8 +20,6 @@ from artclip.frameworks.base import Function, Tensor
 from artclip.lipschitz.pair_rule import INITS, PairRule, State, make_rule
 from artclip.norms import column, lengths, unit
 
-"""Centres and directions, each of shape (P, *input_shape)."""
-
 
 class PairSet:
     """The set X_Lip as an object: pairs that climb, and the quotients they have reached.

@@ -25,10 +25,10 @@ def independent_columns(matrix: np.ndarray, tick: Callable[[], None]) -> list[in
         matrix: shape (m, n), Python integers; columns that come first are preferred.
         tick: called once a column; it may raise, to end what takes too long.
     """
-    kept: list[int] = []
+    independent: list[int] = []
     echelon: list[tuple[int, np.ndarray]] = []  # place of the pivot, and the column
     for j in range(matrix.shape[1]):
-        if len(kept) == len(matrix):
+        if len(independent) == len(matrix):
             break
         tick()
         rest = matrix[:, j]
@@ -37,9 +37,9 @@ def independent_columns(matrix: np.ndarray, tick: Callable[[], None]) -> list[in
                 rest = rest * column[place] - column * rest[place]
                 rest = rest // max(math.gcd(*rest), 1)
         if any(rest):
-            kept.append(j)
+            independent.append(j)
             echelon.append((next(i for i, entry in enumerate(rest) if entry), rest))
-    return kept
+    return independent
 
 
 def interior(rows: np.ndarray, tick: Callable[[], None]) -> tuple[list[Fraction] | None, list[int]]:
@@ -88,5 +88,5 @@ def interior(rows: np.ndarray, tick: Callable[[], None]) -> tuple[list[Fraction]
             return [Fraction(int(x), int(scale)) for x in table[-1, m + 1 : -1]], []
         able = [i for i in range(n + 1) if table[i, column] > 0]
         pivot(min(able, key=lambda i: (Fraction(int(table[i, -1]), int(table[i, column])), basis[i])), column)
-    found = dict(zip(basis, table[:-1, -1], strict=True))
-    return None, [int(found.get(i, 0)) for i in range(m)]
+    solution = dict(zip(basis, table[:-1, -1], strict=True))
+    return None, [int(solution.get(i, 0)) for i in range(m)]

@@ -80,11 +80,11 @@ class Finish:
 
     def _stretched(self, c: np.ndarray, half: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pairs in different places, as centres and halves: the best of those as long as they are up to the longest."""
-        kept = [0]
+        places = [0]
         for i in range(1, len(c)):
-            if len(kept) < _PLACES and lengths(c[kept] - c[i], 2).min() > 0.01 * self._rule.separation:
-                kept.append(i)
-        c, half = c[kept], half[kept]
+            if len(places) < _PLACES and lengths(c[places] - c[i], 2).min() > 0.01 * self._rule.separation:
+                places.append(i)
+        c, half = c[places], half[places]
         if self._rule.low is not None:
             room = np.full(half.shape, math.inf)
             np.divide(np.broadcast_to((self._high - self._low) / 2, half.shape), abs(half), out=room, where=half != 0)

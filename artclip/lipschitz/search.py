@@ -112,13 +112,13 @@ class Search:
     def _apart(self, nb: int, pairs: Pairs, separations: float) -> Pairs:
         """Quotients, centres and directions of so many of the best pairs that are apart, or of all that are."""
         quotients, u, v = pairs
-        c, kept = (u + v) / 2, [0]
+        c, chosen = (u + v) / 2, [0]
         for i in range(1, len(c)):
-            if len(kept) == nb:
+            if len(chosen) == nb:
                 break
-            if lengths(c[kept] - c[i], 2).min() > separations * self.rule.separation:
-                kept.append(i)
-        return quotients[kept], c[kept], unit((v - u)[kept], self.rule.norm)
+            if lengths(c[chosen] - c[i], 2).min() > separations * self.rule.separation:
+                chosen.append(i)
+        return quotients[chosen], c[chosen], unit((v - u)[chosen], self.rule.norm)
 
     def screen(self, nb_candidates: int, nb_restarts: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
         """Centres and directions to climb from: half the steepest of the candidates, half by chance.
@@ -209,12 +209,12 @@ class Search:
             away = self._rng.standard_normal((len(c), _CHILDREN, *c.shape[1:]))
             away *= self._rng.uniform(0, 2, (len(c), _CHILDREN, *[1] * (c.ndim - 1))) * scale / size
             children = (c[:, None] + away).reshape(-1, *c.shape[1:])
-            found, at, towards = self._ascend(children, np.repeat(w, _CHILDREN, axis=0), lambda i: (distance, 0.0), 1)
-            if len(found) < len(children):
+            norms, at, towards = self._ascend(children, np.repeat(w, _CHILDREN, axis=0), lambda i: (distance, 0.0), 1)
+            if len(norms) < len(children):
                 break
-            best = found.reshape(len(c), _CHILDREN).argmax(1) + np.arange(len(c)) * _CHILDREN
-            better = found[best] > quotients
-            quotients = np.where(better, found[best], quotients)
+            best = norms.reshape(len(c), _CHILDREN).argmax(1) + np.arange(len(c)) * _CHILDREN
+            better = norms[best] > quotients
+            quotients = np.where(better, norms[best], quotients)
             c, w = (np.where(column(better, c), new[best], old) for new, old in ((at, c), (towards, w)))
 
     def _ascend(
@@ -243,13 +243,13 @@ class Search:
                 steps += 1
                 if self._clock.over():
                     break
-            found, ends = f.to_numpy([best]), f.host(f.constants([best_ends])[0])
-            self._measure(len(found), steps, time.perf_counter() - began)
-            top = np.argsort(-found, kind="stable")[:_FINALISTS]
-            self._found.append((found[top], ends[: len(found)][top], ends[len(found) :][top]))
-            best_so_far = max(float(found[top[0]]), self.history[-1][1] if self.history else 0.0)
+            values, ends = f.to_numpy([best]), f.host(f.constants([best_ends])[0])
+            self._measure(len(values), steps, time.perf_counter() - began)
+            top = np.argsort(-values, kind="stable")[:_FINALISTS]
+            self._found.append((values[top], ends[: len(values)][top], ends[len(values) :][top]))
+            best_so_far = max(float(values[top[0]]), self.history[-1][1] if self.history else 0.0)
             self.history.append((self._clock.seconds(), best_so_far))
-            results.append((found, *(f.host(t) for t in f.constants(list(state)))))
+            results.append((values, *(f.host(t) for t in f.constants(list(state)))))
         joined = [np.concatenate(parts) for parts in zip(*results, strict=True)]
         return joined[0], joined[1], joined[2]
 

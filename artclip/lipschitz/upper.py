@@ -135,29 +135,29 @@ class _Bounds:
             chain = whole(self._graph, exact.MOST_UNITS)
             if not isinstance(chain, Chain):
                 raise exact.Undecided(f"it is no row of dense layers and ReLUs with {exact.MOST_UNITS} units at most")
-            found = exact.exact_constant(chain, p, q, min(max_seconds, max(self._budget.left(), 1e-9)))
+            steepest = exact.exact_constant(chain, p, q, min(max_seconds, max(self._budget.left(), 1e-9)))
         except exact.Undecided as reason:
             raise ValueError(f"no exact constant: {reason}; method='auto' gives a bound") from None
-        name, layers = f"enumeration of {found.patterns} activation patterns", [(chain.name, found.value)]
-        return _Bound(found.value, name, layers, history=[(self._budget.used(), found.value)], kind="exact")
+        name, layers = f"enumeration of {steepest.patterns} activation patterns", [(chain.name, steepest.value)]
+        return _Bound(steepest.value, name, layers, history=[(self._budget.used(), steepest.value)], kind="exact")
 
     def least(self, p: float, q: float, method: str, max_iter: int) -> _Bound:
         """The least of the bounds asked for; inside the network, another norm may be the tighter one."""
         norms = list(dict.fromkeys((p, q, 2)))
         self._bar.reset(total=len(norms) * len(self._nodes))
         self._bar.set_description("Lipschitz upper bound: norms")
-        found: list[_Bound] = []
+        candidates: list[_Bound] = []
         for r in norms:
             factor = _change(self._graph.inputs, p, r) * _change(self._nodes[-1].size, r, q)
             bounds = [self._product(r)]
             if r == 2 and method != "product":
                 bounds += self._chains(0 if method == "eclipse" else max_iter, method == "auto")
-            found += [
+            candidates += [
                 replace(b, value=factor * b.value, history=[(s, factor * v) for s, v in b.history]) for b in bounds
             ]
-        best = min(found, key=lambda b: b.value)
-        best = replace(best, gram=min((b.gram for b in found if b.gram is not None), key=np.trace, default=None))
-        notes = list(dict.fromkeys(note for b in found for note in b.notes))
+        best = min(candidates, key=lambda b: b.value)
+        best = replace(best, gram=min((b.gram for b in candidates if b.gram is not None), key=np.trace, default=None))
+        notes = list(dict.fromkeys(note for b in candidates for note in b.notes))
         if method == "auto":
             try:
                 best = replace(self.exact(p, q, _CHEAP), gram=best.gram)
@@ -219,15 +219,15 @@ class _Bounds:
 
             factors[chain[-1]] = value
             share = self._budget.left() / (len(chains) - nb)
-            found = self._bound(chain, steps[chain[0]], share, report)
-            if isinstance(found, str):
-                notes.append(f"{name} by their norms alone: {found}")
+            bound_of_chain = self._bound(chain, steps[chain[0]], share, report)
+            if isinstance(bound_of_chain, str):
+                notes.append(f"{name} by their norms alone: {bound_of_chain}")
             else:
                 used = True
-                value = min(value, found.value)
+                value = min(value, bound_of_chain.value)
                 if chain[-1] == len(self._nodes) - 1:
                     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-                        gram = _if_moderate(found.gram * self._before(chain[0], factors) ** 2)
+                        gram = _if_moderate(bound_of_chain.gram * self._before(chain[0], factors) ** 2)
             factors[chain[-1]] = value
             for i in chain:
                 del layers[i]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from artclip.arguments import taken
 from artclip.frameworks import FRAMEWORKS, nets_of, require, trainable_of
 from artclip.frameworks.loaded import LoadedModel
 from artclip.models.request import Request, is_plain, or_say, read_weights, title
@@ -66,17 +67,8 @@ def load_model(
         FileNotFoundError: no such file.
         ImportError: the framework, a library, or the module of the factory, is not installed.
     """
-    request = Request(
-        os.fspath(model),
-        None if weights is None else Path(weights),
-        framework,
-        nb_classes,
-        input_shape,
-        clip_values,
-        preprocessing,
-        trust,
-    )
-    return _load(request)
+    name, file = os.fspath(model), None if weights is None else Path(weights)
+    return _load(taken(Request, locals(), weights=file))
 
 
 def _load(request: Request) -> Any:

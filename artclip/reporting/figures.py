@@ -8,7 +8,9 @@ from typing import Any, ParamSpec
 
 import numpy as np
 
-MISSING = "matplotlib is not installed; pip install 'artclip[report]'"
+from artclip.extras import how_to_install
+
+MISSING = f"matplotlib is not installed; {how_to_install('matplotlib', 'report')}"
 # The palette of Okabe and Ito (2008), which colour-blind readers can tell apart, without its yellow; and a grey.
 GREY, BLUE, VERMILLION, GREEN, ORANGE = "#6b7280", "#0072b2", "#d55e00", "#009e73", "#e69f00"
 PURPLE, SKY, BLACK, FAINT = "#cc79a7", "#56b4e9", "#000000", "#9aa0a8"

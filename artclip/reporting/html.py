@@ -51,14 +51,14 @@ def pictures(draw: dict[str, Callable[[], Any]]) -> tuple[dict[str, str], str]:
         import matplotlib
     except ImportError:
         return {}, MISSING
-    found = {}
+    addresses = {}
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         for name, figure in draw.items():
             with suppress(ValueError):
                 figure().savefig(file := io.BytesIO(), format="png", dpi=160)
-                found[name] = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-    return found, ""
+                addresses[name] = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return addresses, ""
 
 
 def _percent(share: float | None) -> str:

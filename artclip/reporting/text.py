@@ -5,9 +5,21 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from typing import Any
 
 WIDTH = 100  # columns of a terminal
+
+
+def number(text: str) -> float:
+    """The finite number that a text says, as ``0.5`` or ``8/255``; ``ValueError`` otherwise."""
+    try:
+        value = float(Fraction(text)) if "/" in text else float(text)
+    except ZeroDivisionError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{text!r} is not a number, as 0.5 or 8/255")
+    return value
 
 
 def in_255ths(value: float) -> bool:

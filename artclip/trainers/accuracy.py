@@ -111,12 +111,12 @@ class DeployedAccuracy:
 
     def _right(self, x: np.ndarray, y: np.ndarray, batch_size: int = 1024) -> np.ndarray:
         """What is right of the prediction of each sample, shape (n,)."""
-        found = []
+        parts = []
         for start in range(0, len(x), batch_size):
             rows, labels = x[start : start + batch_size], y[start : start + batch_size]
             outputs = self._f.to_numpy([self._outputs(self._f.tensor(rows), self._f.tensor(labels))])
-            found.append(self._f.right(outputs.reshape(len(rows), -1), labels))
-        return np.concatenate(found)
+            parts.append(self._f.right(outputs.reshape(len(rows), -1), labels))
+        return np.concatenate(parts)
 
 
 def mean_accuracy(right: np.ndarray, y: np.ndarray, metric: str) -> float:
@@ -128,6 +128,11 @@ def mean_accuracy(right: np.ndarray, y: np.ndarray, metric: str) -> float:
     return float((np.bincount(labels, right)[numbers > 0] / numbers[numbers > 0]).mean())
 
 
+def is_held(controller: Any, accuracy: float) -> bool:
+    """Whether the accuracy of the deployed model is the target, within two points."""
+    return abs(accuracy - float(controller.target)) <= TOLERANCE
+
+
 def faults(controller: Any, accuracy: float, history: list[dict[str, Any]]) -> list[str]:
     """What keeps a target from being held, as sentences.
 
@@ -136,19 +141,19 @@ def faults(controller: Any, accuracy: float, history: list[dict[str, Any]]) -> l
         accuracy: of the deployed model, at the end.
         history: records of the epochs of the fit.
     """
-    found, target, lamda = [], controller.target, controller.value
-    if abs(accuracy - target) > TOLERANCE:
-        found.append(f"the target of {target:g} is not held: the model as deployed has an accuracy of {accuracy:.3f}")
+    texts, target, lamda = [], controller.target, controller.value
+    if not is_held(controller, accuracy):
+        texts.append(f"the target of {target:g} is not held: the model as deployed has an accuracy of {accuracy:.3f}")
     if controller.at_bound:
         way = "above" if accuracy > target else "below"
-        found.append(f"λ is at its bound, {lamda:g}, and the accuracy is still {way} the target")
-        return found
+        texts.append(f"λ is at its bound, {lamda:g}, and the accuracy is still {way} the target")
+        return texts
     path = [math.log(record["lamda"]) for record in history if record["lamda"] > 0]
     if (part := round(CLOSING * len(path))) and len(path) >= LEAST_EPOCHS:
         factor = math.exp(np.mean(path[-part:]) - np.mean(path[-2 * part : -part]))
         if not 1 / MOVING < factor < MOVING:
-            found.append(
+            texts.append(
                 f"λ is still moving: in the last quarter of the epochs it was on average {factor:.2g} times what it "
                 f"was in the quarter before, and ended at {lamda:.3g}; train longer, or start from that lamda"
             )
-    return found
+    return texts

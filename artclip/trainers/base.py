@@ -17,7 +17,7 @@ from artclip.frameworks import Trainable, trainable_of
 from artclip.hashing.digests import digest
 from artclip.trainers import before_fit
 from artclip.trainers import checkpoint as checkpoints
-from artclip.trainers.accuracy import DeployedAccuracy, faults
+from artclip.trainers.accuracy import DeployedAccuracy, faults, is_held
 from artclip.trainers.augmented import Augmented
 from artclip.trainers.batches import ArrayBatches, Batches, GeneratorBatches
 from artclip.trainers.controllers import Controller, controller
@@ -47,7 +47,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         self.warmup_epochs, self.restore_best, self.verbose = o.warmup_epochs, o.restore_best, o.verbose
         self.checkpoint = None if o.checkpoint is None else checks.folder(o.checkpoint, "checkpoint")
         self.callbacks = tuple(o.callbacks)
-        self.seed = checks.seed_or_drawn(o.seed)
+        self.seed, self._has_own_seed = checks.seed_or_drawn(o.seed), o.seed is not None
         self.history: list[Record] = []
         self.deployed_accuracy: float | None = None
         self.notes: list[str] = []
@@ -175,8 +175,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
                 "write fit(..., resume=True) to go on with that one, give another folder, or remove this one"
             )
         self.seed = trainable.broadcast(self.seed)
-        found = checkpoints.read(self.checkpoint) if resume and trainable.is_main_process and self.checkpoint else None
-        return ResumePlan(self, trainable.broadcast(found))
+        folder = self.checkpoint if resume and trainable.is_main_process else None
+        return ResumePlan(self, trainable.broadcast(None if folder is None else checkpoints.read(folder)))
 
     @staticmethod
     def _prepared(trainable: Trainable, scheduler: Any, interval: str | None, max_grad_norm: float | None) -> Schedule:
@@ -267,7 +267,9 @@ class RegularizedTrainer(Trainer, abc.ABC):
     def _say_how_it_ended(self, accuracy: DeployedAccuracy, history: list[Record], is_main_process: bool) -> None:
         self.deployed_accuracy = accuracy.now()
         self.notes = faults(self._controller, self.deployed_accuracy, history)
-        for note in self.notes if is_main_process else ():
+        # That λ still moves is no fault of a model that holds the target.
+        missed = self._controller.at_bound or not is_held(self._controller, self.deployed_accuracy)
+        for note in self.notes if missed and is_main_process else ():
             warnings.warn(note, RuntimeWarning, stacklevel=4)
 
     def _score(self, record: Record) -> tuple[float, float]:

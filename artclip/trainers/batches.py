@@ -160,8 +160,8 @@ class GeneratorBatches:
     def deployed(self) -> tuple[np.ndarray, np.ndarray]:
         """The latest batches, but for the last, which has just been learnt and shows too high an accuracy."""
         if self._joined is None:
-            kept = list(self._recent)[:-1] or list(self._recent)
-            x, y = (np.concatenate(parts) for parts in zip(*kept, strict=True))
+            learnt = list(self._recent)[:-1] or list(self._recent)
+            x, y = (np.concatenate(parts) for parts in zip(*learnt, strict=True))
             self._joined = x, self._trainable.labels(y)
         return self._joined
 

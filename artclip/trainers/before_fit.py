@@ -14,12 +14,12 @@ from artclip.frameworks.check import takes_integers
 
 def functions(callbacks: Any) -> tuple[Callable[[Any, Any], Any], ...]:
     """The callbacks, each a function."""
-    found = tuple(callbacks) if isinstance(callbacks, Iterable) and not isinstance(callbacks, (str, bytes)) else None
-    if found is None or not all(map(callable, found)):
+    listed = tuple(callbacks) if isinstance(callbacks, Iterable) and not isinstance(callbacks, (str, bytes)) else None
+    if listed is None or not all(map(callable, listed)):
         raise TypeError(
             f"callbacks={callbacks!r} must be a list of functions of (trainer, record), as callbacks=[show]"
         )
-    return found
+    return listed
 
 
 def validation(trainable: Trainable, given: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -61,19 +61,19 @@ def remarks(trainable: Trainable, x: np.ndarray, is_kept: bool) -> list[str]:
         x: some training data.
         is_kept: whether checkpoints are written.
     """
-    found = []
+    lines = []
     if _ends_in_needless_sigmoid(trainable, x):
         trainable.threshold = 0.5
-        found.append(
+        lines.append(
             "the model ends in a sigmoid, and its loss takes log-odds and applies another one: leave the first out, "
             "or give a loss of probabilities, as BCELoss. Accuracies count outputs above 0.5 as class 1"
         )
     if is_kept and (own := trainable.own_generators()):
-        found.append(
+        lines.append(
             f"the checkpoint does not hold the state of {', '.join(own)}: a training that is taken up again draws "
             "other numbers there; draw from the global generator of the framework, of NumPy or of Python"
         )
-    return found
+    return lines
 
 
 def _ends_in_needless_sigmoid(trainable: Trainable, x: np.ndarray) -> bool:

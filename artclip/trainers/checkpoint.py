@@ -61,13 +61,13 @@ def read(path: Path) -> tuple[Arrays, dict[str, Any]] | None:
         if not file.exists():
             continue
         try:
-            found = _read(file)
+            arrays_and_record = _read(file)
         except Damaged as error:
             faults.append(str(error))
             continue
         if faults:
             warnings.warn(f"{faults[0]}; continuing from the one before it, {file.name}", RuntimeWarning, stacklevel=4)
-        return found
+        return arrays_and_record
     if faults:
         raise ValueError(f"{'; '.join(faults)}; remove the folder to start again")
     return None

@@ -9,7 +9,9 @@ from dataclasses import asdict
 from typing import Any
 
 from artclip import checks
-from artclip.frameworks import Trainable, refuse_unconnected
+from artclip.arguments import taken
+from artclip.frameworks import Trainable
+from artclip.frameworks.check import refuse_unconnected
 from artclip.lipschitz.smooth_upper import SmoothBound
 from artclip.trainers.base import RegularizedTrainer
 from artclip.trainers.certified import BracketPenalty
@@ -96,7 +98,8 @@ class CLIPTrainer(RegularizedTrainer):
             target.
         deployed_accuracy: that of the model with which the last ``fit`` ended, on up to 4096 samples; ``None`` without
             a target.
-        notes: what keeps the target from being held, as sentences: λ at its bound, λ still moving.
+        notes: what keeps the target from being held, as sentences: λ at its bound, λ still moving. They are warnings
+            too where the target is missed by more than two points, or λ is at its bound.
 
     Raises:
         TypeError: the classifier is not one that artclip can train.
@@ -130,35 +133,12 @@ class CLIPTrainer(RegularizedTrainer):
         target_metric: str = "accuracy",
         ema_decay: float = 0.0,
     ) -> None:
+        given = dict(locals())
         checks.non_negative("upper_penalty", upper_penalty)
         checks.non_negative("certify_eps", certify_eps)
         self.upper_penalty, self.certify_eps = upper_penalty, certify_eps
-        self.options = PairOptions(
-            nb_pairs=nb_pairs,
-            pair_interval=pair_interval,
-            pair_steps=pair_steps,
-            pair_init=pair_init,
-            norm=norm,
-            output_norm=output_norm,
-            penalty=penalty,
-            reduction=reduction,
-            domain=domain,
-            separation=separation,
-        )
-        training = TrainingOptions(
-            lamda=lamda,
-            target_accuracy=target_accuracy,
-            lamda_increment=lamda_increment,
-            warmup_epochs=warmup_epochs,
-            restore_best=restore_best,
-            checkpoint=checkpoint,
-            callbacks=callbacks,
-            seed=seed,
-            verbose=verbose,
-            target_metric=target_metric,
-            ema_decay=ema_decay,
-        )
-        super().__init__(classifier, training)
+        self.options = taken(PairOptions, given)
+        super().__init__(classifier, taken(TrainingOptions, given))
 
     def settings(self) -> dict[str, Any]:
         """What decides how it trains, but for what ``fit`` is given."""

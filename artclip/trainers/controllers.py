@@ -43,17 +43,9 @@ class Controller:
         self.nb_checks += 1
         self.gap += max(1 / self.nb_checks, MEMORY) * (deployed - trained - self.gap)
         self.accuracy = trained + self.gap
-        self._after_check()
 
     def end_epoch(self, accuracy: float) -> None:
         """Take the mean accuracy of the deployed model at the checks of an epoch."""
-        self._after_epoch(accuracy)
-
-    def _after_check(self) -> None:
-        """λ after a check."""
-
-    def _after_epoch(self, accuracy: float) -> None:
-        """λ after an epoch."""
 
     @property
     def at_bound(self) -> bool:
@@ -80,7 +72,8 @@ class Additive(Controller):
         super().__init__(lamda, target)
         self.increment = increment
 
-    def _after_epoch(self, accuracy: float) -> None:
+    def end_epoch(self, accuracy: float) -> None:
+        """λ, a step up or down."""
         step = self.increment if accuracy > self.target else -self.increment
         self.value = max(0.0, self.value + step)
 
@@ -111,7 +104,9 @@ class Multiplicative(Controller):
         super().__init__(lamda, target)
         self.gain, self._mean = gain, 0.0
 
-    def _after_check(self) -> None:
+    def check(self, deployed: float, trained: float) -> None:
+        """λ, larger or smaller by a factor."""
+        super().check(deployed, trained)
         target = _logit(self.target)
         now = min(target + REACH, max(target - REACH, _logit(self.accuracy)))
         if self.nb_checks == 1:

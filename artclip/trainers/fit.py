@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from artclip import checks
 from artclip.frameworks import Trainable
+from artclip.frameworks.check import out_of_memory
 from artclip.trainers import checkpoint
 from artclip.trainers.accuracy import DeployedAccuracy
 from artclip.trainers.batches import Batches
 from artclip.trainers.loop import Epochs
-from artclip.trainers.protocols import Record, Regularizer
+from artclip.trainers.protocols import Record, Regularizer, Training
 from artclip.trainers.resume import ResumePlan
 from artclip.trainers.schedule import Schedule
 
@@ -34,12 +34,12 @@ class Fit:
         schedule: of the learning rate.
         start: where to start.
         progress: bar.
-        guessing: what guessing costs.
+        chance_loss: what guessing costs.
     """
 
     def __init__(
         self,
-        trainer: Any,
+        trainer: Training,
         trainable: Trainable,
         batches: Batches,
         regularizer: Regularizer,
@@ -76,7 +76,7 @@ class Fit:
             raise
         except Exception as error:  # a bad batch of a generator, a model that rejects one, or a callback that fails
             epochs.undo()
-            if checks.out_of_memory(error):
+            if out_of_memory(error):
                 raise MemoryError(
                     f"a step needed more memory than there is ({str(error).splitlines()[0]}); the model is at its last "
                     "check. Give a smaller batch_size, or fewer nb_pairs"

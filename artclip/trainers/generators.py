@@ -22,21 +22,21 @@ class Endless:
 
     def __init__(self, generator: Any) -> None:
         self._generator = generator
-        self._kept: tuple[Any, Any] | None = None
+        self._peeked: tuple[Any, Any] | None = None
         names = [base.__name__ for base in type(generator).__mro__]
         self._is_keras, self._is_tensorflow = "KerasDataGenerator" in names, "TensorFlowV2DataGenerator" in names
         self._batches: Iterator[Any] = iter(())
 
     def peek(self) -> tuple[Any, Any]:
         """The batch that comes next, which stays the next one."""
-        if self._kept is None:
-            self._kept = self.get()
-        return self._kept
+        if self._peeked is None:
+            self._peeked = self.get()
+        return self._peeked
 
     def get(self) -> tuple[Any, Any]:
         """The next batch."""
-        if self._kept is not None:
-            batch, self._kept = self._kept, None
+        if self._peeked is not None:
+            batch, self._peeked = self._peeked, None
             return batch
         try:
             batch = self._next()

@@ -64,17 +64,8 @@ class PairOptions:
 
     def pairs(self, f: Function, x: np.ndarray, seed: int | None) -> PairSet:
         """The first X_Lip, around points x of shape (n, *input_shape)."""
-        return PairSet(
-            f,
-            x,
-            self.nb_pairs,
-            init=self.pair_init,
-            norm=self.norm,
-            output_norm=self.output_norm,
-            domain=self.domain,
-            separation=self.separation,
-            seed=seed,
-        )
+        options = {name: getattr(self, name) for name in ("norm", "output_norm", "domain", "separation")}
+        return PairSet(f, x, self.nb_pairs, init=self.pair_init, seed=seed, **options)
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ class PairPenalty:
         pairs: at their start.
         options: how they climb and are penalised.
         units: of what is penalised.
-        most: see :class:`~artclip.trainers.protocols.Regularizer`.
+        penalty_cap: see :class:`~artclip.trainers.protocols.Regularizer`.
         nb_steps: of the fit.
     """
 

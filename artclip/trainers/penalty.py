@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from artclip import checks
-from artclip.frameworks import Trainable, function_in_loop, refuse_unconnected
+from artclip.arguments import taken
+from artclip.frameworks import Trainable, function_in_loop
 from artclip.frameworks.base import Tensor
+from artclip.frameworks.check import refuse_unconnected
 from artclip.trainers.options import PairOptions
 from artclip.trainers.pair_penalty import PairPenalty
 
@@ -58,19 +60,8 @@ class LipschitzPenalty:
         seed: int | None = None,
         nb_classes: int | None = None,
     ) -> None:
+        options = taken(PairOptions, locals(), pair_interval=1)
         seed = checks.seed(seed)
-        options = PairOptions(
-            nb_pairs=nb_pairs,
-            pair_interval=1,
-            pair_steps=pair_steps,
-            pair_init=pair_init,
-            norm=norm,
-            output_norm=output_norm,
-            penalty=penalty,
-            reduction=reduction,
-            domain=domain,
-            separation=separation,
-        )
         f = function_in_loop(model)
         if clip_values is not None:
             f.clip_values = checks.clip_values(clip_values)
@@ -182,9 +173,9 @@ class LipschitzPenalty:
         expected = set(self.state_dict())
         if set(state) != expected:
             raise ValueError(f"the state has {sorted(state)}; expected {sorted(expected)}")
-        shape, found = tuple(self._state[1].value.shape), tuple(state["directions"].shape)
-        if found != shape:
-            raise ValueError(f"the state is one of pairs of shape {found}, and these have {shape}")
+        shape, given = tuple(self._state[1].value.shape), tuple(state["directions"].shape)
+        if given != shape:
+            raise ValueError(f"the state is one of pairs of shape {given}, and these have {shape}")
         for name, cell in (("centres", self._state[0]), ("directions", self._state[1]), ("quotients", self._quotients)):
             cell.value = self._f.tensor(state[name])
         self._count.value = int(state["count"])

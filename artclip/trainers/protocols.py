@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from artclip.frameworks.base import Tensor
 from artclip.frameworks.trainable import LogitShift, Objective
+from artclip.trainers.controllers import Controller
 
 Record = dict[str, Any]
 Sample = tuple[np.ndarray, np.ndarray]
+
+
+class Training(Protocol):
+    """What a fit reads of the trainer that it belongs to, and what it leaves there: history, seed, first settings."""
+
+    history: list[Record]
+    seed: int
+    checkpoint: Path | None
+    callbacks: tuple[Callable[[Any, Record], Any], ...]
+    warmup_epochs: int
+    restore_best: bool
+    target_accuracy: float | None
+    _controller: Controller
+    _has_own_seed: bool
+    _first_optimizer: Any
+
+    def settings(self) -> dict[str, Any]:
+        """What decides how it trains, but for what ``fit`` is given."""
+
+    def _score(self, record: Record) -> tuple[float, float]:
+        """The larger, the better the model of an epoch."""
 
 
 class EveryStepTerm(Protocol):

@@ -12,7 +12,7 @@ from artclip.hashing.digests import digest
 from artclip.trainers import resume_check
 from artclip.trainers.batches import Batches
 from artclip.trainers.loop import Epochs
-from artclip.trainers.protocols import Sample
+from artclip.trainers.protocols import Sample, Training
 from artclip.trainers.schedule import Schedule
 from artclip.trainers.state import Arrays, TrainingState
 
@@ -22,7 +22,7 @@ class ResumePlan:
 
     Args:
         trainer: the trainer; it is left as it is until :meth:`resume`.
-        found: arrays and record of a checkpoint, or ``None`` to start anew.
+        checkpoint_state: arrays and record of a checkpoint, or ``None`` to start anew.
 
     Attributes:
         seed: of this fit. A second fit continues the training, so it gets an order of its own.
@@ -34,12 +34,14 @@ class ResumePlan:
         ValueError: the trainer was given another seed.
     """
 
-    def __init__(self, trainer: Any, found: tuple[Arrays, dict[str, Any]] | None) -> None:
-        self._trainer, self._found = trainer, found
+    def __init__(self, trainer: Training, checkpoint_state: tuple[Arrays, dict[str, Any]] | None) -> None:
+        self._trainer = trainer
+        self._arrays = {} if checkpoint_state is None else checkpoint_state[0]
+        self._record = None if checkpoint_state is None else checkpoint_state[1]
         seed, self.first = trainer.seed, len(trainer.history)
-        if found is not None:
-            seed, self.first = found[1]["seed"], found[1]["first"]
-            if trainer._options.seed is not None and seed != trainer.seed:
+        if self._record is not None:
+            seed, self.first = self._record["seed"], self._record["first"]
+            if trainer._has_own_seed and seed != trainer.seed:
                 self._refuse("seed", seed, trainer.seed)
         self.seed = int(np.random.SeedSequence([seed, self.first]).generate_state(1)[0])
         self.nb_steps = 0
@@ -47,7 +49,7 @@ class ResumePlan:
 
     def plan(self, nb_steps: int) -> int:
         """The steps planned, by which a training schedules: those of the checkpoint, whatever is asked for now."""
-        self.nb_steps = nb_steps if self._found is None else self._found[1].get("nb_steps", nb_steps)
+        self.nb_steps = nb_steps if self._record is None else self._record.get("nb_steps", nb_steps)
         return self.nb_steps
 
     def of_fit(self, schedule: Schedule, validation: Sample | None) -> dict[str, Any]:
@@ -81,11 +83,11 @@ class ResumePlan:
                 f"this process and the first one were given different {', '.join(differing)}; all processes that train "
                 "together need the same"
             )
-        then = self.settings if self._found is None else self._found[1]["settings"]
+        then = self.settings if self._record is None else self._record["settings"]
         for name in {**then, **self.settings}:
-            found = resume_check.difference(name, then.get(name), self.settings.get(name))
-            if found is not None:
-                self._refuse(*found)
+            difference = resume_check.difference(name, then.get(name), self.settings.get(name))
+            if difference is not None:
+                self._refuse(*difference)
         self._trainer._first_optimizer = self.settings["optimizer_settings"]
 
     def probe(self, f: Trainable) -> Arrays:
@@ -94,11 +96,11 @@ class ResumePlan:
 
     def _check_probe(self, f: Trainable, point: TrainingState) -> None:
         """Refuse a checkpoint from which model or loss compute something else than they did."""
-        assert self._found is not None
+        assert self._record is not None
         before = f.snapshot()
         try:
             f.restore(point.snapshot)
-            what = resume_check.told_apart(f, self._found[0])
+            what = resume_check.told_apart(f, self._arrays)
         finally:
             f.restore(before)
         if what:
@@ -113,11 +115,11 @@ class ResumePlan:
     @property
     def schedule(self) -> Any:
         """State of the scheduler in the checkpoint, if there is one."""
-        return None if self._found is None else self._found[1]["outer"]["scheduler"]
+        return None if self._record is None else self._record["outer"]["scheduler"]
 
     def point(self, f: Trainable, pairs: Any) -> TrainingState | None:
         """That of the checkpoint; ``None`` where the fit starts anew."""
-        return None if self._found is None else TrainingState.unpacked(f, *self._found, pairs)
+        return None if self._record is None else TrainingState.unpacked(f, self._arrays, self._record, pairs)
 
     def resume(self, f: Trainable, epoch: Epochs, point: TrainingState, batches: Batches) -> None:
         """Put everything to the point.
@@ -125,12 +127,12 @@ class ResumePlan:
         Raises:
             ValueError: model or loss are not those of the checkpoint; nothing is changed.
         """
-        assert self._found is not None
+        assert self._record is not None
         self._check_probe(f, point)
         outer = point.outer
         epoch.resume(point, self._trainer._controller)
         batches.order = outer["order"]
-        self._trainer.seed, self._trainer.history = self._found[1]["seed"], self._found[1]["history"]
+        self._trainer.seed, self._trainer.history = self._record["seed"], self._record["history"]
 
     def about(self, point: TrainingState) -> dict[str, Any]:
         """What a checkpoint at a point says of the training."""

@@ -85,10 +85,10 @@ def told_apart(f: Trainable, then: dict[str, np.ndarray]) -> str:
         return ""
     now = probe(f, then["probe.x"], then["probe.y"])
     for name in ("outputs", "loss"):
-        before, found = (found.get(f"probe.{name}") for found in (then, now))
-        if before is None or found is None:
+        before, after = (of.get(f"probe.{name}") for of in (then, now))
+        if before is None or after is None:
             return ""
         room = (_CLOSE + 16 * f.precision) * float(np.abs(before[np.isfinite(before)]).max(initial=1e-6))
-        if before.shape != found.shape or not np.allclose(before, found, rtol=0, atol=room, equal_nan=True):
+        if before.shape != after.shape or not np.allclose(before, after, rtol=0, atol=room, equal_nan=True):
             return name
     return ""

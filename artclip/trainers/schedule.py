@@ -132,9 +132,8 @@ class Schedule:
     def _metric(self, record: Record) -> float | None:
         """Accuracy where it is to be maximised, else loss: on validation data, where there are any."""
         name = "accuracy" if getattr(self.given, "mode", "min") == "max" else "loss"
-        value = record[f"val_{name}"]
-        found: float | None = record[name] if value is None else value
-        return found
+        of_validation: float | None = record[f"val_{name}"]
+        return record[name] if of_validation is None else of_validation
 
     def _look_at(self, returned: Any, optimizer: Any) -> None:
         """Warn where a function gives a rate back, as for Keras's LearningRateScheduler, instead of setting it."""

@@ -123,5 +123,5 @@ def _under(arrays: Arrays, prefix: str) -> Arrays:
 
 
 def _numbered(arrays: Arrays, prefix: str) -> list[np.ndarray]:
-    found = _under(arrays, prefix)
-    return [found[str(i)] for i in range(len(found))]
+    by_number = _under(arrays, prefix)
+    return [by_number[str(i)] for i in range(len(by_number))]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from artclip import checks
+from artclip.arguments import taken
 from artclip.frameworks import Trainable
 from artclip.frameworks.base import Tensor
 from artclip.trainers.base import RegularizedTrainer
@@ -120,22 +121,10 @@ class WeightRegularizationTrainer(RegularizedTrainer):
         target_metric: str = "accuracy",
         ema_decay: float = 0.0,
     ) -> None:
+        given = dict(locals())
         checks.one_of("kind", kind, KINDS)
         self.kind = kind
-        training = TrainingOptions(
-            lamda=lamda,
-            target_accuracy=target_accuracy,
-            lamda_increment=lamda_increment,
-            warmup_epochs=warmup_epochs,
-            restore_best=restore_best,
-            checkpoint=checkpoint,
-            callbacks=callbacks,
-            seed=seed,
-            verbose=verbose,
-            target_metric=target_metric,
-            ema_decay=ema_decay,
-        )
-        super().__init__(classifier, training)
+        super().__init__(classifier, taken(TrainingOptions, given))
 
     def settings(self) -> dict[str, Any]:
         """What decides how it trains, but for what ``fit`` is given."""

@@ -1,6 +1,7 @@
 """The command line as its user meets it: output, exit codes, errors of one line."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -171,6 +172,30 @@ def test_the_installed_command_runs():
     assert result.stdout.startswith("artclip ")
 
 
+@pytest.mark.parametrize("words", [[], ["--help"], ["compare", "--help"], ["attacks"], ["attacks", "--json"]])
+def test_a_pipe_that_nobody_reads_ends_it_quietly(words):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "artclip", *words]
+    # Unbuffered, argparse would pass over the error of its own printing.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    result = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False, env=env)
+    os.close(write)
+    # Without a command it prints to stderr alone.
+    assert result.returncode == (141 if words else 2)
+    assert result.stderr.count("\n") == (not words)
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_a_training_whose_pipe_nobody_reads_ends_quietly(command, capsys, monkeypatch):
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as nobody:
+        monkeypatch.setattr(sys, "stdout", nobody)
+        assert main([command, *FAST, "--attacks", "fgsm"]) == 141
+    assert capsys.readouterr().err == ""
+
+
 def test_evaluate_prints_and_writes(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["train", "--data", "digits", "--nb-epochs", "3", "--attack-samples", "10", "-o", "out"]) == 0
@@ -197,6 +222,8 @@ def test_attacks_are_listed(capsys):
     from artclip.evaluation.attacks import ATTACKS
 
     assert all(f"\n{name} " in text for name in ATTACKS)
+    assert all(f" {attack.paper}\n" in text for attack in ATTACKS.values())
+    assert max(map(len, text.splitlines())) <= 100
     assert main(["attacks", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["attacks"]) == len(ATTACKS)
 

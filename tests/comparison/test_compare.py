@@ -250,7 +250,7 @@ def test_without_a_worst_case_the_table_says_so():
     assert "–" in comparison_page(found)
     assert json.loads(found.to_json())["rows"][0]["worst"]["mean"] is None
     assert "--" in found.to_latex()
-    assert found.to_csv().splitlines()[1].startswith("mlp,a,0.5,")
+    assert found.to_csv().splitlines()[1].startswith("mlp,a,1,0.5,")
 
 
 def test_latex_escapes_and_closes(comparison):

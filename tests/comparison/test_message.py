@@ -53,6 +53,7 @@ def test_a_loss_and_a_difference_that_may_be_chance_are_said_as_such():
     ("cells", "said"),
     [
         ([STANDARD, MADRY], "madry has the highest worst case, 69.0 %, for 8.0 times the gradients"),
+        ([STANDARD], "standard has a worst case of 40.0 %, for 1.0 times the gradients"),
         ([run("clip", 0.5)], "CLIP (clip) has a worst case of 50.0 %, for 1.0 times the gradients"),
         ([run("clip", 0.5, gradients=None)], "for a cost that was not measured"),
         ([run("clip", None)], "There is no worst case: no attack ran within the budget"),

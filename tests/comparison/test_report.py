@@ -133,6 +133,31 @@ def test_several_nets_and_a_failure_of_all():
     assert "No training succeeded" in comparison_page(nothing)
 
 
+def test_a_row_with_a_failed_seed_says_so_itself_in_every_form():
+    pytest.importorskip("matplotlib")
+    found = comparison(("standard", "clip"))
+    cells = [replace(c, error="it failed") if (c.defence, c.seed) == ("clip", 1) else c for c in found.cells]
+    found = Comparison(found.settings, found.experiment, cells)
+    assert [row["nb_seeds"] for row in found.rows] == [2, 1, 0]
+    assert found.rows[1]["worst"]["mean"] == pytest.approx(0.4)  # of the seed that did not fail
+    for text in (str(found), found.to_markdown(), found.to_latex(), comparison_page(found)):
+        assert text.count("clip (1 of 2 seeds)") >= 1
+        assert "standard (" not in text
+        assert "awp (" not in text  # no seed has a figure
+    assert re.search(r"^\| clip \(1 of 2 seeds\) +\|", str(found), re.MULTILINE)
+    assert ">clip (1 of 2 seeds)</th>" in comparison_page(found)
+    lines = found.to_csv().splitlines()
+    assert [line.split(",")[:3] for line in lines[:3]] == [
+        ["net", "defence", "nb_seeds"],
+        ["mlp", "standard", "2"],
+        ["mlp", "clip", "1"],
+    ]
+    assert found.to_dict()["rows"][1]["nb_seeds"] == 1
+    assert any("every other row of which no training failed" in note for note in found.notes())
+    labels = [t.get_text() for t in found.plot().legends[0].get_texts()]
+    assert labels == ["standard", "clip (1 of 2 seeds)"]
+
+
 def test_code_to_run_it_again_says_what_was_asked_for():
     code = rerun(comparison(("standard",)))
     compile(code, "rerun", "exec")

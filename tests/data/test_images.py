@@ -267,5 +267,5 @@ def test_the_real_archive_begins_as_it_should():
 def test_without_pillow_one_line_says_what_to_install(tmp_path, monkeypatch):
     path = as_folder(tmp_path / "photos", two_parts()[0])
     monkeypatch.setitem(__import__("sys").modules, "PIL", None)
-    with pytest.raises(ImportError, match=r"pip install 'artclip\[images\]'"):
+    with pytest.raises(ImportError, match=r"which is missing: pip install pillow, or .* its extra 'images'"):
         load_data(path)

@@ -5,12 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from artclip import checks, evaluate, load_data
+from artclip import evaluate, load_data
 from artclip.evaluation.attack_classifier import AttackClassifier
 from artclip.evaluation.attacks import ATTACKS, SETS, choose
 from artclip.evaluation.runner import AttackRunner, distances
 from artclip.evaluation.threat_model import ThreatModel
 from artclip.frameworks import nets_of
+from artclip.norms import dual_norm
 from tests.nets import FRAMEWORKS
 from tests.nets import default as nets
 
@@ -93,7 +94,7 @@ def test_attacks_reach_the_optimum_of_a_linear_model(norm, attack):
     x = np.random.default_rng(0).uniform(-1, 1, (200, 4)).astype(np.float32)
     y = classifier.predict(x).argmax(1)
     eps = 0.3
-    reach = eps * np.linalg.norm(difference, checks.dual_norm(norm))
+    reach = eps * np.linalg.norm(difference, dual_norm(norm))
     margins = abs(x @ difference)
     broken = ~evaluate(
         classifier, x, y, norm, eps, [attack], lipschitz=False, masking=False, seed=0, verbose=False

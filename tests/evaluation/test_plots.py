@@ -10,10 +10,9 @@ pytest.importorskip("matplotlib")
 
 from artclip.evaluation.attacks import choose
 from artclip.evaluation.curves import Curve
-from artclip.evaluation.data import Example
 from artclip.evaluation.plots import plot_curves, plot_evaluation, plot_examples
 from artclip.evaluation.result import Evaluation
-from artclip.evaluation.runner import Outcome
+from artclip.evaluation.runner import Example, Outcome
 
 N = 20
 TRIED = np.ones(N, bool)

@@ -57,6 +57,7 @@ def test_wrong_preprocessing_is_named(model, message):
     else:
         assert found.accuracy < 0.7
         (mistake,) = [m for m in found.mistakes if "raises" in m]
+        assert max(map(len, str(found).splitlines())) <= 100
         import re
 
         assert re.search(message, mistake)

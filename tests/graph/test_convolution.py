@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from artclip.graph import Convolution, circulant, convolution
+from artclip.graph import Convolution, convolution, convolution_norm
 from artclip.graph.matrix_norms import last
 
 torch = pytest.importorskip("torch")
@@ -62,11 +62,12 @@ def test_norms_are_tight_without_the_matrix(seed):
 @pytest.mark.parametrize("multiplier", [1, 2])
 def test_every_step_holds_for_many_groups(multiplier):
     """Depthwise convolutions: the norm is the largest of the groups', each of which is a convolution of its own."""
-    rng, groups = np.random.default_rng(multiplier), 2 * circulant._FEW
+    rng, groups = np.random.default_rng(multiplier), 2 * convolution_norm._FEW
     kernel = rng.standard_normal((multiplier * groups, 1, 3, 3))
     rest = ((9, 9), (1, 1), ((1, 1), (1, 1)), (1, 1))
     true = max(np.linalg.norm(convolution.matrix(k, *rest, 1), 2) for k in np.split(kernel, groups))
-    for steps in (Convolution(kernel, *rest, groups).bounds(2), circulant.spectral_norm_bounds(kernel, *rest, groups)):
+    circular = convolution_norm.spectral_norm_bounds(kernel, *rest, groups)
+    for steps in (Convolution(kernel, *rest, groups).bounds(2), circular):
         bounds = [bound for bound, _ in steps]
         assert len(bounds) > 1
         assert all(b <= a * (1 + 1e-12) for a, b in pairwise(bounds))
@@ -88,9 +89,9 @@ def test_few_frequencies_at_a_time_and_proofs_give_what_singular_values_give(mon
     kernel = rng.standard_normal((34, 20, 3, 2))
     case = (kernel, (9, 6), (1, 2), ((1, 1), (0, 1)), (1, 1), 2)
     expected = convolution.spectral_norm(*case)  # by proofs: 17 rows
-    monkeypatch.setattr(circulant, "_SMALL", 64)
+    monkeypatch.setattr(convolution_norm, "_SMALL", 64)
     assert convolution.spectral_norm(*case) == pytest.approx(expected, rel=1e-8)
-    monkeypatch.setattr(circulant, "_ELEMENTS", 2000)
+    monkeypatch.setattr(convolution_norm, "_ELEMENTS", 2000)
     assert convolution.spectral_norm(*case) == pytest.approx(expected, rel=1e-8)
 
 
@@ -99,8 +100,8 @@ def test_coarser_tori_bound_finer_ones(monkeypatch, seed):
     rng = np.random.default_rng(seed)
     kernel = rng.standard_normal((3, 2, 3, 3))
     case = (kernel, (90, 40), (1, 1), ((1, 1), (1, 1)), (1, 1), 1)
-    found = [bound for bound, _ in circulant.spectral_norm_bounds(*case) if bound < math.inf]
-    monkeypatch.setattr(circulant, "_ALL", 0)
+    found = [bound for bound, _ in convolution_norm.spectral_norm_bounds(*case) if bound < math.inf]
+    monkeypatch.setattr(convolution_norm, "_ALL", 0)
     coarse = convolution.spectral_norm(*case)
     assert all(a >= b for a, b in pairwise(found))
     by_taps, coarsest, *_, best = dict.fromkeys(found)
@@ -114,7 +115,7 @@ def test_images_that_go_on_where_they_begin():
     wrapped = np.pad(np.arange(48).reshape(6, 8), ((1, 1), (2, 1)), mode="wrap").ravel()
     pad = np.eye(48)[wrapped]
     dense = convolution.matrix(kernel, (8, 11), (2, 1), ((0, 0), (0, 0)), (1, 1)) @ np.kron(np.eye(2), pad)
-    bounds = circulant.circular_norm_bounds(kernel, (6, 8), (2, 1), (1, 1))
+    bounds = convolution_norm.circular_norm_bounds(kernel, (6, 8), (2, 1), (1, 1))
     assert last(bounds) == pytest.approx(np.linalg.norm(dense, 2), rel=1e-8)
 
 

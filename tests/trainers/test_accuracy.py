@@ -1,6 +1,7 @@
 """The accuracy that λ follows, and what a fit that follows it promises."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -101,6 +102,15 @@ def test_a_target_out_of_reach_is_said(make):
     with pytest.warns(RuntimeWarning, match=r"target of 0.999 is not held: .* accuracy of 0\.[0-9]+"):
         trainer.fit(x, y, nb_epochs=1)
     assert "0.999" in trainer.notes[0]
+
+
+@pytest.mark.parametrize(("accuracy", "nb"), [(0.9, 0), (0.8, 2)])
+def test_a_moving_lamda_is_no_warning_where_the_target_is_held(accuracy, nb, recwarn):
+    trainer = CLIPTrainer(mlp(), target_accuracy=0.9, lamda=0.1, seed=0)
+    measured = SimpleNamespace(now=lambda: accuracy)
+    trainer._say_how_it_ended(measured, [{"lamda": 0.001 * 2**i} for i in range(8)], True)
+    assert "still moving" in trainer.notes[-1]
+    assert len(recwarn) == nb
 
 
 def test_what_keeps_a_target_from_being_held_is_named():

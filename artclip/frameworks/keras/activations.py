@@ -31,7 +31,7 @@ def _limited(negative_slope: float, max_value: float | None, threshold: float) -
     if threshold:
         raise ValueError("a ReLU with a threshold jumps there, so it is not Lipschitz")
     if max_value is None:
-        return A.leaky_relu(float(np.float32(negative_slope)))  # as TensorFlow takes it
+        return _leaky_relu(negative_slope)
     if max_value < 0:
         raise ValueError(f"a ReLU with max_value {max_value:g} < 0 is no function that Keras documents")
     if not negative_slope:
@@ -44,7 +44,7 @@ def _limited(negative_slope: float, max_value: float | None, threshold: float) -
 
 
 def _leaky_relu(negative_slope: float) -> G.Operation:
-    return A.leaky_relu(float(np.float32(negative_slope)))
+    return A.leaky_relu(float(np.float32(negative_slope)))  # as TensorFlow takes it
 
 
 def _celu(alpha: float) -> G.Operation:
@@ -153,14 +153,9 @@ def softmax(call: Call, axis: Any, logarithm: bool = False, what: str = "") -> T
     return call.put(G.Softmax(groups(call.x, call.axes(axis)), logarithm), what=what)
 
 
-@rule("layers.Softmax ops.Softmax", "axis")
+@rule("layers.Softmax ops.Softmax ops.LogSoftmax", "axis")
 def _softmax(call: Call) -> Tensor:
-    return softmax(call, call["axis"])
-
-
-@rule("ops.LogSoftmax", "axis")
-def _log_softmax(call: Call) -> Tensor:
-    return softmax(call, call["axis"], logarithm=True)
+    return softmax(call, call["axis"], call.kind == "ops.LogSoftmax")
 
 
 @rule("layers.PReLU", "shared_axes")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -11,6 +10,7 @@ import tensorflow as tf
 from keras import ops
 
 from artclip.frameworks.keras.layers import layers_of as all_layers_of
+from artclip.frameworks.replaced import replaced
 
 
 def layers_of(model: Any) -> list[Any]:
@@ -42,24 +42,12 @@ def learning(model: Any, layers: list[Any], spec: tf.TensorSpec) -> list[Any]:
 
         return call
 
-    with tf.init_scope(), _calls_replaced(layers, recorder):  # traced, and not run
+    with tf.init_scope(), replaced(layers, "call", recorder):  # traced, and not run
         tf.function(lambda x: model(x, training=True), input_signature=[spec]).get_concrete_function()
     return [layer for layer in layers if layer in by_batch or layer not in called]
 
 
-@contextmanager
-def _calls_replaced(layers: list[Any], made: Callable[[Any], Any]) -> Iterator[None]:
-    for layer in layers:
-        vars(layer)["call"] = made(layer)
-    try:
-        yield
-    finally:
-        for layer in layers:
-            vars(layer).pop("call")
-
-
-@contextmanager
-def normalised_by(layers: list[Any], rows: Any, total: Any) -> Iterator[None]:
+def normalised_by(layers: list[Any], rows: Any, total: Any) -> AbstractContextManager[None]:
     """Inside, trainable layers normalise by the first rows of what they are given.
 
     Mean and variance carry gradients; the moving averages stay as they are.
@@ -83,5 +71,4 @@ def normalised_by(layers: list[Any], rows: Any, total: Any) -> Iterator[None]:
 
         return call
 
-    with _calls_replaced(unfrozen, stand_in):
-        yield
+    return replaced(unfrozen, "call", stand_in)

@@ -183,10 +183,10 @@ class Call:
         the first: not always as it would be broadcast.
         """
         zeros = keras.ops.zeros((2, *x.shape), self.dtype)
-        found = keras.ops.convert_to_numpy(keras.ops.add(zeros, keras.ops.cast(constant, self.dtype)))
-        if found.shape != (2, *x.shape) or not np.array_equal(found[0], found[1]):
+        sums = keras.ops.convert_to_numpy(keras.ops.add(zeros, keras.ops.cast(constant, self.dtype)))
+        if sums.shape != (2, *x.shape) or not np.array_equal(sums[0], sums[1]):
             raise self.unknown(f"{type(self.op).__name__!r} of a tensor of shape {(None, *x.shape)} and constants")
-        return flat(found[0].astype(np.float64), x.first)
+        return flat(sums[0].astype(np.float64), x.first)
 
     # Nodes
 

@@ -119,9 +119,9 @@ def _einsum(call: Call, equation: str, constant: Any) -> Tensor:
     plain = len(ours) == rank and all(len(set(t)) == len(t) for t in (ours, theirs, after)) and "..." not in theirs
     if not arrow or not plain or shared or after[:1] != ours[0] or not set(summed) <= set(theirs) or not summed:
         raise call.unknown(f"the equation {equation!r} of a tensor and a constant")
-    kept = [c for c in after[1:] if c in ours]
+    both = [c for c in after[1:] if c in ours]
     x = call.x
-    x = call.net.picked(f"{call.name} (order)", x, x.index.transpose([ours.index(c) - 1 for c in kept + summed]), False)
+    x = call.net.picked(f"{call.name} (order)", x, x.index.transpose([ours.index(c) - 1 for c in both + summed]), False)
     sizes = dict(zip(theirs, constant.shape, strict=True))
     outputs = math.prod(sizes[c] for c in added)
     gone = [c for c in theirs if c not in added and c not in summed]  # summed over in the constant alone
@@ -137,10 +137,10 @@ def _einsum(call: Call, equation: str, constant: Any) -> Tensor:
         kernel = Kernel(constant.sum(axes).transpose([left.index(c) for c in added + summed]).reshape(outputs, -1))
     else:
         kernel = Kernel.of(call, constant, arranged)
-    flat = Tensor(x.place, (*x.shape[: len(kept)], math.prod(x.shape[len(kept) :])))
+    flat = Tensor(x.place, (*x.shape[: len(both)], math.prod(x.shape[len(both) :])))
     y = _multiplied(call, flat, kernel)
     y = Tensor(y.place, (*y.shape[:-1], *(sizes[c] for c in added)))
-    order = [(kept + added).index(c) for c in after[1:]]
+    order = [(both + added).index(c) for c in after[1:]]
     return call.net.picked(f"{call.name} (order)", y, y.index.transpose(order), False)
 
 
@@ -158,19 +158,13 @@ def still(rank: int) -> dict[str, Any]:
     return {"stride": one, "padding": ((0, 0),) * rank, "dilation": one}
 
 
-def each(value: Any, rank: int) -> tuple[int, ...]:
-    """A number, or one for each of some axes, as one for each."""
-    values = tuple(int(v) for v in keras.tree.flatten(value))
-    return values * rank if len(values) == 1 else values
-
-
 def window(call: Call, shape: Sequence[int], sizes: Sequence[int]) -> dict[str, Any]:
     """Stride, padding and dilation of a layer on an image; with "same" TensorFlow puts the odd zero after."""
     rank = len(sizes)
     if len(shape) != rank:
         raise call.unknown(f"{type(call.op).__name__!r} of a tensor of shape {(None, *call.x.shape)}")
-    stride = each(sizes if call["strides"] is None else call["strides"], rank)
-    dilation = each(1 if call["dilation_rate"] is None else call["dilation_rate"], rank)
+    stride = G.each(sizes if call["strides"] is None else call["strides"], rank)
+    dilation = G.each(1 if call["dilation_rate"] is None else call["dilation_rate"], rank)
     padding = []
     for n, k, s, d in zip(shape, sizes, stride, dilation, strict=True):
         reach = (k - 1) * d

@@ -21,8 +21,8 @@ from artclip.frameworks.trainable import LogitShift
 
 def strategy_of(model: Any) -> Any:
     """The strategy that a Keras model was made under, if it has several replicas; otherwise ``None``."""
-    found = getattr(model, "_distribute_strategy", None)
-    return found if found is not None and found.num_replicas_in_sync > 1 else None
+    strategy = getattr(model, "_distribute_strategy", None)
+    return strategy if strategy is not None and strategy.num_replicas_in_sync > 1 else None
 
 
 def on_all_devices(f: TensorFlowEstimator) -> TensorFlowEstimator:
@@ -99,8 +99,8 @@ class DistributedTensorFlowEstimator(TensorFlowEstimator):
                 tf.distribute.ReduceOp.SUM, tf.constant(own) if speaks else tf.zeros(length, tf.int32)
             )
 
-        found = self._strategy.run(first)
-        return np.asarray(self._strategy.experimental_local_results(found)[0])
+        sums = self._strategy.run(first)
+        return np.asarray(self._strategy.experimental_local_results(sums)[0])
 
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         def on_all(*values: Any) -> Any:

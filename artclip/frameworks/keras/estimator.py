@@ -61,7 +61,6 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         self._averages: WeightAverages | None = None
         self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorTensorFlowV2, defences.defended)
         self.scaling, self.approximated = self._preprocessing.scaling, self._preprocessing.approximated
-        self.has_defences = self._preprocessing.has_defences
         with self.unchanged():
             outputs = self._deployed(self.tensor(np.zeros((1, *self.input_shape))))
         if not tf.is_tensor(outputs):
@@ -151,7 +150,7 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
             self.optimizer.finalize_variable_values(self.model.trainable_variables)
 
     def training_data(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if self._preprocessing.has_fit_defences:
+        if self._preprocessing.at_fit:
             x, y = self._preprocessing.defended(x, self._probabilities(y))
         return x, self.labels(y)
 
@@ -258,8 +257,8 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         return values
 
     @property
-    def told_reduction(self) -> str | None:
-        return getattr(self._loss, "reduction", None)
+    def loss_function(self) -> Any:
+        return self._loss
 
     def loss_at_mean(self, y: np.ndarray) -> float:
         targets = self.tensor(y)
@@ -272,14 +271,9 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
     def matmul(self, a: tf.Tensor, b: tf.Tensor, transpose: bool = False) -> tf.Tensor:
         return tf.matmul(a, b, transpose_b=transpose)
 
-    def evaluate(self, x: np.ndarray, y: np.ndarray, batch_size: int) -> tuple[float, float]:
-        losses, correct = [], []
-        for start in range(0, len(x), batch_size):
-            xb, yb = self.batch(x[start : start + batch_size], y[start : start + batch_size])
-            loss, right = self._loss_of(xb, self._deployed(xb), yb, False)
-            losses.append(loss if self.sums_loss else loss * len(xb))
-            correct.append(right)
-        return float(self.to_numpy(losses).sum()) / len(x), float(self.to_numpy(correct).sum()) / len(x)
+    def deployed_loss(self, x: np.ndarray, y: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
+        inputs, labels = self.batch(x, y)
+        return self._loss_of(inputs, self._deployed(inputs), labels, False)
 
     def _variables(self) -> list[Any]:
         averages = () if self._averages is None else self._averages.variables

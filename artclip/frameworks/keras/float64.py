@@ -44,11 +44,8 @@ def _widened(config: Any) -> Any:
     if isinstance(config, dict):
         if config.get("class_name") == "DTypePolicy":
             return {**config, "config": {"name": "float64"}}
-        return {k: "float64" if k == "dtype" and _is_of_floats(v) else _widened(v) for k, v in config.items()}
+        floats = [k for k, v in config.items() if k == "dtype" and isinstance(v, str) and "float" in v]
+        return {k: "float64" if k in floats else _widened(v) for k, v in config.items()}
     if isinstance(config, (list, tuple)):
         return type(config)(_widened(v) for v in config)
     return config
-
-
-def _is_of_floats(name: Any) -> bool:
-    return isinstance(name, str) and "float" in name

@@ -42,9 +42,9 @@ def _global_seed(seed: int) -> Iterator[None]:
         yield
     finally:
         with _lock:
-            found = _seeded.pop()
+            before = _seeded.pop()
             if not _seeded:
-                vars(eager).update(found)
+                vars(eager).update(before)
 
 
 class _Cell:
@@ -69,7 +69,7 @@ class TensorFlowFunction(Function):
         model: maps a tensor (n, *input_shape) to a tensor (n, ...), in the dtype of its variables.
     """
 
-    name = "tensorflow"
+    name, arrays = "tensorflow", tf
 
     def __init__(self, model: Any, input_shape: tuple[int, ...] | None = None) -> None:
         self.model = model
@@ -152,7 +152,7 @@ class TensorFlowFunction(Function):
     def seeded(self, seed: int) -> Iterator[None]:
         # Keras layers carry generators of their own; TensorFlow's operations follow the global seed, others NumPy's.
         states = layers.seed_states(self.model)
-        found = [state.numpy() for state in states]
+        before = [state.numpy() for state in states]
         seeds = np.random.SeedSequence(seed).generate_state(len(states) + 1)
         with global_random.seeded(seed), _global_seed(int(seeds[0])):
             for state, start in zip(states, seeds[1:], strict=True):
@@ -160,16 +160,16 @@ class TensorFlowFunction(Function):
             try:
                 yield
             finally:
-                for state, value in zip(states, found, strict=True):
+                for state, value in zip(states, before, strict=True):
                     state.assign(value)
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
-        kept = [(v, np.asarray(v)) for v in getattr(self.model, "non_trainable_variables", ())]
+        before = [(v, np.asarray(v)) for v in getattr(self.model, "non_trainable_variables", ())]
         try:
             yield
         finally:
-            for variable, value in kept:
+            for variable, value in before:
                 if not np.array_equal(np.asarray(variable), value):
                     variable.assign(value)
 
@@ -208,12 +208,6 @@ class TensorFlowFunction(Function):
         if p == math.inf:
             return tf.reduce_max(tf.abs(t), axes, keepdims=True)
         return _root(tf.reduce_sum(t * t, axes, keepdims=True))
-
-    def sign(self, t: tf.Tensor) -> tf.Tensor:
-        return tf.sign(t)
-
-    def where(self, condition: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-        return tf.where(condition, a, b)
 
     def clip(self, t: tf.Tensor, low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:
         return tf.minimum(tf.maximum(t, low), high)
@@ -266,6 +260,3 @@ class TensorFlowFunction(Function):
 
     def one_hot_argmax(self, t: tf.Tensor) -> tf.Tensor:
         return tf.one_hot(tf.argmax(t, 1), t.shape[1], dtype=t.dtype)
-
-    def sort(self, t: tf.Tensor) -> tf.Tensor:
-        return tf.sort(t)

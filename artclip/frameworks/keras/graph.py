@@ -121,13 +121,13 @@ class _Reader(Net):
 
     def _run(self, graph: Any, inputs: list[Tensor]) -> Any:
         """Each operation of a functional graph, in Keras's order; see ``Function._run_through_graph``."""
-        found = {id(like): x for like, x in zip(graph.inputs, inputs, strict=True)}
+        values = {id(like): x for like, x in zip(graph.inputs, inputs, strict=True)}
         samples = graph.inputs[0].shape[0]
         for depth in sorted(graph._nodes_by_depth, reverse=True):
             for node in graph._nodes_by_depth[depth]:
-                if node.is_input or not node.operation or any(id(x) not in found for x in node.input_tensors):
+                if node.is_input or not node.operation or any(id(x) not in values for x in node.input_tensors):
                     continue
-                args, kwargs = node.arguments.fill_in(found)
+                args, kwargs = node.arguments.fill_in(values)
                 dtypes = [keras.backend.standardize_dtype(like.dtype) for like in node.outputs]
                 results = keras.tree.flatten(self._called(node.operation, args, kwargs, dtypes[0]))
                 for like, result, dtype in zip(node.outputs, results, dtypes, strict=True):
@@ -137,8 +137,8 @@ class _Reader(Net):
                             f"layer {self._named(node.operation)}: its output has shape {like.shape} for {samples} "
                             f"samples, where {(samples, *result.shape)} was read"
                         )
-                    found[id(like)] = result
-        return keras.tree.pack_sequence_as(graph._outputs_struct, [found[id(x)] for x in graph.outputs])
+                    values[id(like)] = result
+        return keras.tree.pack_sequence_as(graph._outputs_struct, [values[id(x)] for x in graph.outputs])
 
     def apply(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return self._called(op, args, kwargs, getattr(op, "compute_dtype", None) or keras.config.floatx())
@@ -150,7 +150,7 @@ class _Reader(Net):
         call = Call(op, self._named(op), {}, dtype if dtype in _FULL else "float32", self)
         if _root(type(op)) != "keras" or _patched(op):  # whatever it derives from, it may do anything
             raise call.unknown()
-        if getattr(op, "quantization_mode", None) or getattr(_policy(op), "quantization_mode", None):
+        if any(getattr(of, "quantization_mode", None) for of in (op, getattr(op, "dtype_policy", None))):
             raise call.refused("it is quantized, and rounding is not Lipschitz")
         self._check_precision(op)
         rule = _rule_of(call)
@@ -162,8 +162,8 @@ class _Reader(Net):
         except Refusal:
             raise
         except Exception as error:  # an argument that Keras takes and the rule does not expect
-            said = re.sub(r"\{\{.*?\}\}", "", str(error)).strip().partition("\n")[0]
-            raise call.unknown(f"{type(op).__name__!r} with these arguments ({said})") from error
+            message = re.sub(r"\{\{.*?\}\}", "", str(error)).strip().partition("\n")[0]
+            raise call.unknown(f"{type(op).__name__!r} with these arguments ({message})") from error
 
     # Precision
 
@@ -187,10 +187,6 @@ class _Reader(Net):
                 "arithmetic would not hold for what predict computes. Use float32, or lipschitz_lower_bound"
             )
         raise Refusal(f"{name}: it computes in {dtype}, and rounding is not Lipschitz")
-
-
-def _policy(op: Any) -> Any:
-    return getattr(op, "dtype_policy", None)
 
 
 def _rule_of(call: Call) -> Rule:

@@ -72,7 +72,7 @@ def seed_states(model: Any) -> list[Any]:
 
 def matrices(model: Any) -> list[tf.Tensor]:
     """Trainable weights as matrices (outputs, inputs), without biases and normalisation."""
-    found, trainable = [], {id(v) for v in model.trainable_variables}
+    kernels, trainable = [], {id(v) for v in model.trainable_variables}
     owners = [(w, type(layer).__name__) for layer in layers_of(model) for w in layer._trainable_variables]
     for weight, owner in owners or [(v, "") for v in model.trainable_variables]:
         if id(weight) not in trainable or len(weight.shape) < 2 or "bias" in weight.name:
@@ -80,5 +80,5 @@ def matrices(model: Any) -> list[tf.Tensor]:
         kernel = tf.convert_to_tensor(weight)
         if "Transpose" in owner:  # (..., outputs, inputs)
             kernel = tf.linalg.matrix_transpose(kernel)
-        found.append(tf.transpose(tf.reshape(kernel, (-1, kernel.shape[-1]))))
-    return found
+        kernels.append(tf.transpose(tf.reshape(kernel, (-1, kernel.shape[-1]))))
+    return kernels

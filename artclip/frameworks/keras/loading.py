@@ -99,7 +99,7 @@ def wrap(
     """The model as an ART classifier with cross-entropy, from logits where it gives no probabilities.
 
     Args:
-        kept: of one that was saved: ``loss``, a record of :func:`keras_settings.kept_loss`; and ``estimator``, with
+        kept: of one that was saved: ``loss``, a record of :func:`.settings.kept_loss`; and ``estimator``, with
             ``class``, ``channels_first`` and, for a ``KerasClassifier``, ``use_logits``.
     """
     input_shape = layers.input_shape(model) or input_shape
@@ -108,8 +108,8 @@ def wrap(
     layers.build(model, input_shape)
     outputs = _outputs(model, input_shape)
     nb_outputs = outputs.shape[1]
-    found = max(2, nb_outputs)  # one is the log-odds, or the probability, of the second of two classes
-    if nb_classes not in (None, found, nb_outputs):
+    classes = max(2, nb_outputs)  # one is the log-odds, or the probability, of the second of two classes
+    if nb_classes not in (None, classes, nb_outputs):
         raise ValueError(f"nb_classes is {nb_classes}, but the model gives {nb_outputs} outputs")
     kind = kept.get("estimator") or {}
     channels_first = bool(kind.get("channels_first", False))
@@ -123,7 +123,7 @@ def wrap(
     if kind.get("class") == "KerasClassifier":
         model.compile(optimizer=None, loss=loss)
         return KerasClassifier(model, use_logits=bool(kind.get("use_logits")), **options)
-    return TensorFlowV2Classifier(model, found, tuple(input_shape), loss_object=loss, **options)
+    return TensorFlowV2Classifier(model, classes, tuple(input_shape), loss_object=loss, **options)
 
 
 def _outputs(model: Any, input_shape: tuple[int, ...]) -> np.ndarray:

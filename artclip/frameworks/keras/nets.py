@@ -6,10 +6,9 @@ first weights, same Adam.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +16,7 @@ import keras
 from art.estimators.classification import KerasClassifier, TensorFlowV2Classifier
 from keras import layers
 
+from artclip.frameworks import global_random
 from artclip.frameworks.preprocessing import fitted_box, fitted_scaling
 
 CHANNELS_FIRST = False
@@ -175,17 +175,6 @@ def _net(parts: list[Any], input_shape: tuple[int, ...]) -> Any:
     return keras.Model(first, _through(parts, first))
 
 
-@contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Keras draws the seeds of its initialisers from Python's generator."""
-    state = random.getstate()
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(state)
-
-
 def make_classifier(
     model: str | Callable[..., Any],
     input_shape: tuple[int, ...],
@@ -196,20 +185,9 @@ def make_classifier(
     seed: int = 0,
     preprocessing: Any = (0.0, 1.0),
 ) -> Any:
-    """An untrained classifier with logits, cross-entropy and Adam.
-
-    Args:
-        model: a key of :data:`NETS`; or a function of (input_shape, nb_classes) that makes a Keras model with logits,
-            or an ART classifier, which is taken as it is.
-        input_shape: shape of one input, channels last.
-        nb_classes: number of outputs, >= 2.
-        clip_values: range of valid inputs, each end a number, one a channel, or an array of the shape of an input.
-        activation: a key of :data:`ACTIVATIONS`.
-        learning_rate: of Adam, > 0.
-        seed: of the weights; no global RNG is touched.
-        preprocessing: (mean, std), as for :func:`artclip.load_model`.
-    """
-    with _seeded(seed):
+    """As :func:`artclip.frameworks.pytorch.nets.make_classifier`, of Keras models and with channels last."""
+    with global_random.kept():
+        random.seed(seed)  # from which Keras draws the seeds of its initialisers
         net = (
             model(input_shape, nb_classes)
             if callable(model)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from artclip.frameworks.keras.function import TensorFlowFunction
+from artclip.frameworks.replaced import replaced
 
 _KINDS = {
     keras.activations.sigmoid: "sigmoid",
@@ -47,10 +48,10 @@ def find(f: TensorFlowFunction, x: Any) -> tuple[str, Callable[[], AbstractConte
             return None
     kind = next((kind for of, kind in _LAYERS.items() if isinstance(layer, of)), None)
     if kind is not None:
-        return kind, lambda: _replaced(layer, "call", lambda inputs, *_, **__: inputs)
+        return kind, lambda: replaced([layer], "call", lambda _: lambda inputs, *_, **__: inputs)
     activation = getattr(layer, "activation", None)
     if callable(activation) and activation in _KINDS:
-        return _KINDS[activation], lambda: _replaced(layer, "activation", keras.activations.linear)
+        return _KINDS[activation], lambda: replaced([layer], "activation", lambda _: keras.activations.linear)
     return None if layer is not f.model else _in_graph(f, x)
 
 
@@ -68,17 +69,4 @@ def _in_graph(f: TensorFlowFunction, x: Any) -> tuple[str, Callable[[], Abstract
         bare(points)
     except Exception:  # calls may do anything; the outputs are then attacked as they are
         return None
-    return _OPERATIONS[last.type], lambda: _replaced(f, "_deployed", bare)
-
-
-@contextmanager
-def _replaced(layer: Any, name: str, value: Any) -> Iterator[None]:
-    found = layer.__dict__.get(name)
-    object.__setattr__(layer, name, value)
-    try:
-        yield
-    finally:
-        if found is None:
-            object.__delattr__(layer, name)
-        else:
-            object.__setattr__(layer, name, found)
+    return _OPERATIONS[last.type], lambda: replaced([f], "_deployed", lambda _: bare)

@@ -57,10 +57,6 @@ _JOIN = ("ops.Concatenate", "layers.Concatenate", "ops.Stack", "ops.Append", "op
 _AXES = ("axis", "axis1", "axis2", "source", "destination")
 
 
-def _same(call: Call) -> Tensor:
-    return call.x
-
-
 @rule("ops.Cast")
 def _cast(call: Call) -> Tensor:
     if not keras.backend.is_float_dtype(call["dtype"]):
@@ -130,5 +126,5 @@ def _concatenated(call: Call) -> Tensor | None:
     return Tensor(whole.place, tuple(shape), first)
 
 
-RULES.update({kind: Rule(_same, frozenset(takes.split()), 1) for kind, takes in SAME.items()})
+RULES.update({kind: Rule(lambda call: call.x, frozenset(takes.split()), 1) for kind, takes in SAME.items()})
 RULES.update({kind: Rule(_move, frozenset(takes.split()), None) for kind, takes in MOVES.items()})

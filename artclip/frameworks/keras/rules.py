@@ -52,19 +52,9 @@ def _layer_scale(call: Call) -> Tensor:
     return call.scaled(call.array(call.op.gamma))
 
 
-@rule("ops.Negative")
-def _negative(call: Call) -> Tensor:
-    return call.scaled(-1.0)
-
-
-@rule("ops.ZerosLike")
-def _zeros_like(call: Call) -> Tensor:
-    return call.scaled(0.0)
-
-
-@rule("ops.OnesLike")
-def _ones_like(call: Call) -> Tensor:
-    return call.scaled(0.0, 1.0)
+@rule("ops.Negative ops.ZerosLike ops.OnesLike")
+def _plain(call: Call) -> Tensor:
+    return call.scaled(*{"ops.Negative": (-1.0,), "ops.ZerosLike": (0.0,), "ops.OnesLike": (0.0, 1.0)}[call.kind])
 
 
 def _split(call: Call) -> tuple[list[Tensor], list[np.ndarray]]:

@@ -42,10 +42,10 @@ def _settings(part: Any) -> dict[str, Any]:
 
 
 def _loss(loss: Any) -> Any:
-    found = _named(loss)
-    if isinstance(found, keras.losses.Loss):
-        return {**({"class": type(found).__name__} if _is_keras(found) else {}), **_settings(found)}
-    return found.__name__ if callable(found) and _is_keras(found) and hasattr(found, "__name__") else plain(found)
+    own = _named(loss)
+    if isinstance(own, keras.losses.Loss):
+        return {**({"class": type(own).__name__} if _is_keras(own) else {}), **_settings(own)}
+    return own.__name__ if callable(own) and _is_keras(own) and hasattr(own, "__name__") else plain(own)
 
 
 def _named(loss: Any) -> Any:
@@ -54,13 +54,12 @@ def _named(loss: Any) -> Any:
 
 def kept_loss(loss: Any) -> dict[str, Any] | None:
     """A loss of Keras's own as a record from which :func:`loss_of` makes it again; ``None`` for any other."""
-    found = _named(loss)
-    name = type(found).__name__ if isinstance(found, keras.losses.Loss) else getattr(found, "__name__", "")
-    if found is None or vars(keras.losses).get(name) not in (found, type(found)):
+    own = _named(loss)
+    name = type(own).__name__ if isinstance(own, keras.losses.Loss) else getattr(own, "__name__", "")
+    if own is None or vars(keras.losses).get(name) not in (own, type(own)):
         return None
-    settings = (
-        {k: v for k, v in found.get_config().items() if k != "name"} if isinstance(found, keras.losses.Loss) else {}
-    )
+    config = own.get_config() if isinstance(own, keras.losses.Loss) else {}
+    settings = {k: v for k, v in config.items() if k != "name"}
     return {"class": name, "settings": settings} if _is_flat(settings) else None
 
 

@@ -28,14 +28,10 @@ def averaged(call: Call, axes: Sequence[int], keepdims: bool) -> Tensor:
     return summed(call, axes, {a: np.full(call.x.shape[a], 1 / call.x.shape[a]) for a in axes}, keepdims)
 
 
-@rule("ops.Mean", "axis keepdims")
-def _mean(call: Call) -> Tensor:
-    return averaged(call, call.axes(call["axis"]), call["keepdims"])
-
-
-@rule("ops.Sum", "axis keepdims")
+@rule("ops.Mean ops.Sum", "axis keepdims")
 def _total(call: Call) -> Tensor:
-    return summed(call, call.axes(call["axis"]), {}, call["keepdims"])
+    axes, keepdims = call.axes(call["axis"]), call["keepdims"]
+    return averaged(call, axes, keepdims) if call.kind == "ops.Mean" else summed(call, axes, {}, keepdims)
 
 
 @rule("ops.Average", "axis weights")

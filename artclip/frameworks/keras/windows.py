@@ -9,7 +9,7 @@ import numpy as np
 
 from artclip import graph as G
 from artclip.frameworks.keras.calls import Call, rule
-from artclip.frameworks.keras.convolutions import each, window
+from artclip.frameworks.keras.convolutions import window
 from artclip.frameworks.keras.nodes import MOST, Tensor, flat
 
 _POOL = "pool_size strides padding data_format"
@@ -32,13 +32,13 @@ def _sizes(call: Call) -> list[int]:
 def _places(call: Call) -> list[np.ndarray]:
     """For each spatial axis the entries of each window, (windows, entries), -1 where there is none."""
     sizes = _sizes(call)
-    pool = each(call["pool_size"], len(sizes))
-    around, found = window(call, sizes, pool), []
+    pool = G.each(call["pool_size"], len(sizes))
+    around, windows = window(call, sizes, pool), []
     for n, k, s, (before, after) in zip(sizes, pool, around["stride"], around["padding"], strict=True):
         first = np.arange((n + before + after - k) // s + 1)[:, None] * s - before
         at = first + np.arange(k)
-        found.append(np.where((at >= 0) & (at < n), at, -1))
-    return found
+        windows.append(np.where((at >= 0) & (at < n), at, -1))
+    return windows
 
 
 def _maximum(call: Call, places: list[np.ndarray]) -> Tensor:
@@ -67,7 +67,7 @@ def _average_pool(call: Call) -> Tensor:
     places = _places(call)
     if max(len(at) * n for at, n in zip(places, _sizes(call), strict=True)) <= MOST:
         return _average(call, places)
-    x, sizes = call.image(), each(call["pool_size"], len(places))  # long series: a matrix would be large
+    x, sizes = call.image(), G.each(call["pool_size"], len(places))  # long series: a matrix would be large
     kernel, channels = np.full((x.held[0], 1, *sizes), 1 / math.prod(sizes)), x.held[0]
     shape = x.image(channels, [len(at) for at in places])
     operation = G.Convolution(kernel, x.spatial, **window(call, x.spatial, sizes), groups=channels)
@@ -120,7 +120,7 @@ def _matrices(call: Call, thin: bool = False) -> dict[int, np.ndarray]:
     Args:
         thin: whether one entry along the other axes will do.
     """
-    found, sizes = {}, _sizes(call)
+    matrices, sizes = {}, _sizes(call)
     for i, (axis, n) in enumerate(zip(_axes(call), sizes, strict=True)):
         others = [1 if thin else m for m in sizes]
         if n * math.prod(others) * (n if thin else 1) > 4 * MOST:
@@ -128,8 +128,8 @@ def _matrices(call: Call, thin: bool = False) -> dict[int, np.ndarray]:
         one = np.eye(n).reshape([n, *(n if a == i else 1 for a in range(len(sizes))), 1])
         outputs = _run(call, np.broadcast_to(one, [n, *others[:i], n, *others[i + 1 :], 1]))[..., 0]
         outputs = np.moveaxis(outputs, i + 1, -1)
-        found[axis] = outputs.reshape(n, -1, outputs.shape[-1])[:, 0].T
-    return found
+        matrices[axis] = outputs.reshape(n, -1, outputs.shape[-1])[:, 0].T
+    return matrices
 
 
 def _checked(call: Call, y: Tensor) -> Tensor:
@@ -163,7 +163,7 @@ def _resized(call: Call) -> Tensor:
 @rule("layers.UpSampling3D", "size data_format")
 def _upsampling(call: Call) -> Tensor:
     sizes = _sizes(call)
-    factors = each(call["size"], len(sizes))
+    factors = G.each(call["size"], len(sizes))
     if call["interpolation"] not in (None, "nearest"):
         return _resized(call)
     if any(n * n * f > MOST for n, f in zip(sizes, factors, strict=True)):

@@ -62,12 +62,12 @@ def training(classifier: Any) -> Iterator[None]:
 @contextlib.contextmanager
 def threads(number: int) -> Iterator[None]:
     """So many threads for each operation; as before, afterwards."""
-    found = torch.get_num_threads()
+    before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:
         yield
     finally:
-        torch.set_num_threads(found)
+        torch.set_num_threads(before)
 
 
 def trades(classifier: Any, attack: Any, beta: float) -> Any:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
+
+from artclip.frameworks.replaced import replaced
 
 
 def layers_of(module: nn.Module) -> list[nn.Module]:
@@ -33,8 +36,8 @@ def of_one(error: ValueError, module: nn.Module) -> ValueError | None:
     )
 
 
-class NormalisedBy:
-    """Context in which BatchNorm layers in train mode normalise by the first rows of what they are given.
+def normalised_by(layers: list[nn.Module], rows: int, total: int) -> AbstractContextManager[None]:
+    """Inside, layers in train mode normalise by the first rows of what they are given.
 
     Mean and variance carry gradients; the running averages stay as they are.
 
@@ -44,29 +47,15 @@ class NormalisedBy:
         total: rows in all. A layer may see a multiple of both.
     """
 
-    def __init__(self, layers: list[nn.Module], rows: int, total: int) -> None:
-        self._layers, self._rows, self._total = layers, rows, total
-
-    def __enter__(self) -> None:
-        self._replaced = [(m, vars(m).get("forward")) for m in self._layers if m.training]
-        for layer, _ in self._replaced:
-            layer.forward = partial(self._normalised, layer)
-
-    def __exit__(self, *_: object) -> None:
-        for layer, own in self._replaced:
-            if own is None:
-                del layer.forward  # that of the class is in force again
-            else:
-                layer.forward = own
-
-    def _normalised(self, layer: Any, x: torch.Tensor) -> torch.Tensor:
+    def normalised(layer: Any, x: torch.Tensor) -> torch.Tensor:
         wide = x if x.dtype.itemsize >= 4 else x.float()
         if layer.affine:
             weight, bias = layer.weight.to(wide.dtype), layer.bias.to(wide.dtype)
         else:
             weight, bias = wide.new_ones(x.shape[1]), wide.new_zeros(x.shape[1])
-        rows = len(x) * self._rows // self._total
-        return _ByFirstRows.apply(wide, weight, bias, rows, layer.eps).to(x.dtype)
+        return _ByFirstRows.apply(wide, weight, bias, len(x) * rows // total, layer.eps).to(x.dtype)
+
+    return replaced([layer for layer in layers if layer.training], "forward", lambda layer: partial(normalised, layer))
 
 
 class _ByFirstRows(torch.autograd.Function):

@@ -22,7 +22,7 @@ arguments in the operation's schema, by their names. One that a rule does not na
 
 
 def rule(*overloads: str) -> Callable[[Rule], Rule]:
-    """Register a rule for overloads whose schemas have just the arguments that it names."""
+    """Register a rule for overloads whose schemas have just the arguments that it names, or lack some with defaults."""
 
     def register(function: Rule) -> Rule:
         for overload in overloads:
@@ -32,12 +32,15 @@ def rule(*overloads: str) -> Callable[[Rule], Rule]:
     return register
 
 
-def arguments_of(function: Rule) -> list[str] | None:
-    """Names of the arguments that a rule takes into account; ``None`` where it runs the operation itself."""
+def arguments_of(function: Rule) -> dict[str, bool] | None:
+    """The arguments that a rule takes into account, and whether all its overloads have them: those without a default.
+
+    ``None`` where it runs the operation itself.
+    """
     parameters = list(inspect.signature(function).parameters.values())[1:]
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None
-    return [p.name for p in parameters]
+    return {p.name: p.default is p.empty for p in parameters}
 
 
 @dataclass(frozen=True)
@@ -67,11 +70,14 @@ class Refused:
     why: str
 
 
+PLACES = Refused("it takes the places of the largest entries, which jump, so it is not Lipschitz")
+
+
 class Call:
     """One call: its name in the model, the shapes of its results, and how nodes are put for it."""
 
-    def __init__(self, node: Any, name: str, nodes: list[G.Node]) -> None:
-        self.node, self.name, self.nodes = node, name, nodes
+    def __init__(self, node: Any, nodes: list[G.Node]) -> None:
+        self.node, self.name, self.nodes = node, _layer_name(node), nodes
         value = node.meta.get("val")
         self.results = list(value) if isinstance(value, (list, tuple)) else [value]
 
@@ -133,10 +139,10 @@ class Call:
 
     def axis(self, axis: int, rank: int) -> int:
         """An axis of a tensor as one of a sample, which has ``rank`` axes."""
-        found = int(axis) % (rank + 1)
-        if found == 0:
+        place = int(axis) % (rank + 1)
+        if place == 0:
             raise self.refused(f"{self.operation} goes over the axis of the batch, so it mixes samples")
-        return found - 1
+        return place - 1
 
     def axes(self, axes: Any, rank: int) -> list[int]:
         """Several of them; no list, or an empty one, stands for all."""
@@ -161,12 +167,15 @@ class Call:
         return whole[0].ravel()
 
 
+def _layer_name(node: Any) -> str:
+    """Name of the module that the operation belongs to, as ``layer1.0.conv1``, and of the operation."""
+    path = next((path for path, _ in reversed((node.meta.get("nn_module_stack") or {}).values()) if path), "")
+    for prefix in ("model._model.", "model."):
+        path = path.removeprefix(prefix)
+    path = "" if path in ("model", "_model") else path
+    return f"{path} ({node.name})" if path else str(node.name)
+
+
 def as_array(tensor: torch.Tensor) -> np.ndarray:
     """A constant tensor in float64."""
     return tensor.detach().cpu().to(torch.float64).numpy()
-
-
-def each(value: Any, d: int) -> tuple[int, ...]:
-    """A number, or one for each of d axes, as one for each."""
-    values = tuple(int(v) for v in value) if isinstance(value, (list, tuple)) else (int(value),)
-    return values * d if len(values) == 1 else values

@@ -178,8 +178,8 @@ class DistributedTorchEstimator(TorchEstimator):
         if not self._sharing or len(x) < self._nb_ranks:
             return super().evaluate(x, y, batch_size)
         rows = self._share(len(x))
-        found = super().evaluate(x[rows], y[rows], batch_size)
-        sums = torch.tensor(found, dtype=self.dtype, device=self.device) * (rows.stop - rows.start)
+        means = super().evaluate(x[rows], y[rows], batch_size)
+        sums = torch.tensor(means, dtype=self.dtype, device=self.device) * (rows.stop - rows.start)
         dist.all_reduce(sums)
         loss, accuracy = (self.to_numpy([sums]) / len(x)).tolist()
         return loss, accuracy

@@ -62,7 +62,6 @@ class TorchEstimator(TorchFunction, Trainable):
         self.told_threshold = losses.threshold(loss)
         self.told_shares = losses.takes_probabilities(loss)
         self.threshold = 0.5 if self.told_threshold is None else self.told_threshold
-        self.has_defences = self._preprocessing.has_defences
 
     def follow(self) -> bool:
         moved = super().follow()
@@ -137,7 +136,7 @@ class TorchEstimator(TorchFunction, Trainable):
                 self.estimator.optimizer.zero_grad(set_to_none=True)
 
     def training_data(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if self._preprocessing.has_fit_defences:
+        if self._preprocessing.at_fit:
             if self.nb_classes is not None and not self.multi_label:
                 y = check_and_transform_label_format(y, self.nb_classes)
             x, y = self._preprocessing.defended(x, y)
@@ -153,9 +152,6 @@ class TorchEstimator(TorchFunction, Trainable):
         return np.asarray(self.estimator.reduce_labels(check_and_transform_label_format(y, self.nb_classes)))
 
     def batch(self, x: np.ndarray, y: np.ndarray, index: np.ndarray | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        return self._tensors(x, y, index)
-
-    def _tensors(self, x: np.ndarray, y: np.ndarray, index: np.ndarray | None) -> tuple[torch.Tensor, torch.Tensor]:
         inputs, labels = (as_tensor(x), as_tensor(y)) if index is None else (rows_of(x, index), rows_of(y, index))
         if labels.is_floating_point():
             labels = labels.to(self.dtype)
@@ -218,8 +214,8 @@ class TorchEstimator(TorchFunction, Trainable):
         return values
 
     @property
-    def told_reduction(self) -> str | None:
-        return getattr(self.estimator.loss, "reduction", None)
+    def loss_function(self) -> Any:
+        return self.estimator.loss
 
     def loss_at_mean(self, y: np.ndarray) -> float:
         targets = as_tensor(y).to(self.device, self.dtype)
@@ -228,27 +224,22 @@ class TorchEstimator(TorchFunction, Trainable):
 
     def weights(self) -> list[torch.Tensor]:
         transposed = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-        found = []
+        matrices = []
         for module in self.module.modules():
             weight = getattr(module, "weight", None)
             if isinstance(weight, torch.Tensor) and weight.requires_grad and weight.ndim >= 2:
-                found.append((weight.transpose(0, 1) if isinstance(module, transposed) else weight).flatten(1))
-        return found
+                matrices.append((weight.transpose(0, 1) if isinstance(module, transposed) else weight).flatten(1))
+        return matrices
 
     def matmul(self, a: torch.Tensor, b: torch.Tensor, transpose: bool = False) -> torch.Tensor:
         with torch.autocast(self.device.type, enabled=False):  # products of weights, which need their digits
             return a @ (b.mT if transpose else b)
 
     @torch.no_grad()
-    def evaluate(self, x: np.ndarray, y: np.ndarray, batch_size: int) -> tuple[float, float]:
-        losses, correct = [], []
+    def deployed_loss(self, x: np.ndarray, y: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        inputs, labels = TorchEstimator.batch(self, x, y)  # of this process alone
         with self._eval_mode:
-            for start in range(0, len(x), batch_size):
-                xb, yb = self._tensors(x[start : start + batch_size], y[start : start + batch_size], None)
-                loss, right = self._loss_of(self._deployed(xb), yb)
-                losses.append(loss if self.sums_loss else loss * len(xb))
-                correct.append(right)
-        return float(self.to_numpy(losses).sum()) / len(x), float(self.to_numpy(correct).sum()) / len(x)
+            return self._loss_of(self._deployed(inputs), labels)
 
     def snapshot(self) -> Any:
         model = {k: v.detach().clone() for k, v in self.module.state_dict().items()}

@@ -12,7 +12,6 @@ import logging
 import re
 import warnings
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import torch
 
 from artclip.frameworks.loaded import LoadedModel
 from artclip.frameworks.pytorch.programs import Program, for_any_batch, loosened
+from artclip.frameworks.replaced import replaced
 from artclip.safety import ModelFileError, Untrusted, archive
 
 # Members of an archive, by today's layout and the one before it. Compiled code and other objects are not among them.
@@ -75,7 +75,8 @@ _TRAIN_FLAGS = {"aten.dropout": 2, "aten.batch_norm": 5}
 def load(path: str, trust: bool) -> LoadedModel:
     """A program of ``torch.export.save``, and the shape of one of its inputs."""
     source: Any = path if trust else checked(Path(path))
-    program = _quietly(lambda: torch.export.load(source))
+    with replaced([logging.getLogger("torch.export")], "disabled", lambda _: True):  # it logs before it raises
+        program = torch.export.load(source)
     names = program.graph_signature.user_inputs
     values = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
     if len(names) != 1 or not isinstance(values.get(names[0]), torch.Tensor):
@@ -89,16 +90,16 @@ def load(path: str, trust: bool) -> LoadedModel:
         warnings.warn(f"{path} was exported in train mode, so its dropout draws; export model.eval()", stacklevel=2)
     size, exact = _most(program, image.shape[0]), isinstance(image.shape[0], int)
     shape = tuple(n if isinstance(n, int) else 0 for n in image.shape[1:])
-    found = Program(program.module(), size, exact, image.dtype)
+    model = Program(program.module(), size, exact, image.dtype)
     if exact and size is not None:
-        found = for_any_batch(found, lambda: loosened(program, size), shape)
-    if found.size is not None and found.exact:
+        model = for_any_batch(model, lambda: loosened(program, size), shape)
+    if model.size is not None and model.exact:
         warnings.warn(
             f"{path} takes batches of {size} alone, so it runs in slices of that; exported with "
             "dynamic_shapes=({0: torch.export.Dim('n')},) it is faster",
             stacklevel=2,
         )
-    return LoadedModel(found, shape)
+    return LoadedModel(model, shape)
 
 
 def _most(program: Any, batch: Any) -> int | None:
@@ -113,16 +114,6 @@ def _is_training(node: Any) -> bool:
     return position is not None and len(node.args) > position and node.args[position] is True
 
 
-def _quietly(load: Callable[[], Any]) -> Any:
-    """Without the tracebacks that PyTorch logs before it raises."""
-    logger = logging.getLogger("torch.export")
-    before, logger.disabled = logger.disabled, True
-    try:
-        return load()
-    finally:
-        logger.disabled = before
-
-
 def checked(path: Path) -> io.BytesIO:
     """A copy of an archive of ``torch.export`` without its notes, if it holds tensors and operators on them alone.
 
@@ -130,14 +121,14 @@ def checked(path: Path) -> io.BytesIO:
         ModelFileError: it is no such archive; :class:`~artclip.safety.Untrusted` where it holds more than that.
     """
     copy = io.BytesIO()
-    with archive(path) as file, zipfile.ZipFile(copy, "w") as kept:
+    with archive(path) as file, zipfile.ZipFile(copy, "w") as written:
         if not any(_GRAPHS.fullmatch(name) for name in file.namelist()):
             raise ModelFileError(
                 f"{path} is no program of torch.export; write it with torch.export.save(program, FILE)"
             )
         for name in file.namelist():
             if not _EXTRAS.fullmatch(name):
-                kept.writestr(name, _checked_member(path, name, file.read(name)))
+                written.writestr(name, _checked_member(path, name, file.read(name)))
     copy.seek(0)
     return copy
 

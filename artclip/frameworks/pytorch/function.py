@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -87,7 +86,7 @@ class TorchFunction(Function):
         module: maps a tensor (n, *input_shape) to a tensor (n, ...), in its own device and dtype.
     """
 
-    name = "torch"
+    name, arrays = "torch", torch
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
@@ -153,7 +152,7 @@ class TorchFunction(Function):
         return outputs.reshape(x.shape[0], -1).to(self.dtype)
 
     def _normalised_by(self, rows: int, total: int) -> AbstractContextManager[None]:
-        return batchnorm.NormalisedBy(self._batchnorm, rows, total)
+        return batchnorm.normalised_by(self._batchnorm, rows, total)
 
     @torch.no_grad()
     def value(self, x: torch.Tensor) -> torch.Tensor:
@@ -182,8 +181,8 @@ class TorchFunction(Function):
         return buffers_kept(self.module)
 
     def tensor(self, array: Any) -> torch.Tensor:
-        found = array if isinstance(array, torch.Tensor) else as_tensor(np.asarray(array))
-        return found.to(self.device, self.dtype, non_blocking=True)
+        tensor = array if isinstance(array, torch.Tensor) else as_tensor(np.asarray(array))
+        return tensor.to(self.device, self.dtype, non_blocking=True)
 
     def host(self, x: Any) -> Any:
         if not isinstance(x, torch.Tensor):
@@ -217,41 +216,11 @@ class TorchFunction(Function):
     def norm(self, t: torch.Tensor, p: float) -> torch.Tensor:
         return torch.linalg.vector_norm(t, p, dim=tuple(range(1, t.ndim)), keepdim=True)
 
-    def sign(self, t: torch.Tensor) -> torch.Tensor:
-        return torch.sign(t)
-
-    def where(self, condition: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return torch.where(condition, a, b)
-
-    def clip(self, t: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-        return torch.clamp(t, low, high)
-
-    def reshape(self, t: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-        return t.reshape(shape)
-
-    def rows(self, t: torch.Tensor) -> int:
-        return t.shape[0]
-
-    def cond(self, condition: bool, a: Callable[[], Any], b: Callable[[], Any]) -> Any:
-        return a() if condition else b()
-
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         return step  # torch.compile was measured slower on small nets, and takes minutes on large ones
 
-    def step_variable(self, value: Any, resizable: bool = False) -> Any:
-        return SimpleNamespace(value=value)
-
-    def concat(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-        return torch.cat(tuple(tensors))
-
     def constants(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         return [t.detach() for t in tensors]
-
-    def mean(self, t: torch.Tensor) -> torch.Tensor:
-        return t.mean()
-
-    def max(self, t: torch.Tensor) -> torch.Tensor:
-        return t.max()
 
     def one_hot_argmax(self, t: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(t).scatter_(1, t.argmax(1, keepdim=True), 1.0)

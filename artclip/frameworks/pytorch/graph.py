@@ -90,14 +90,14 @@ def of_estimator(f: Any, halves: bool = False) -> G.LayerGraph:
 @contextmanager
 def _untouched(module: nn.Module) -> Iterator[None]:
     """Inside, the module is in eval mode; afterwards it has the modes, attributes and buffers that it had."""
-    found = [(vars(m), dict(vars(m)), list(_containers(vars(m)))) for m in module.modules()]
+    states = [(vars(m), dict(vars(m)), list(_containers(vars(m)))) for m in module.modules()]
     with buffers_kept(module):
         try:
             for m in module.modules():
                 m.training = False
             yield
         finally:
-            for attributes, before, containers in found:
+            for attributes, before, containers in states:
                 attributes.clear()
                 attributes.update(before)
                 for container, entries in containers:
@@ -138,9 +138,9 @@ _CAUSES = {
 
 def _why(error: Exception) -> str:
     """What kept a model from being read, in words of its author, if it is known."""
-    said = str(error).strip()
-    known = next((cause for sign, cause in _CAUSES.items() if sign in said), None)
-    return known or f"torch.export says {next(iter(said.splitlines()), type(error).__name__)}"
+    message = str(error).strip()
+    known = next((cause for sign, cause in _CAUSES.items() if sign in message), None)
+    return known or f"torch.export says {next(iter(message.splitlines()), type(error).__name__)}"
 
 
 def _writes(node: Any) -> bool:
@@ -160,11 +160,15 @@ def _skip_dropout(graph: Any) -> None:
             node.replace_all_uses_with(x, delete_user_cb=lambda user: user.op != "output")
 
 
+def _cast(call: Call, /, **values: Any) -> Held:
+    held = next(v for v in values.values() if isinstance(v, Held))
+    return Held(held.place, call.shape())
+
+
 class _Reader:
     def __init__(self, program: Any, module: nn.Module, halves: bool) -> None:
-        self._halves = halves
         self._program, self._module, self._nodes = program, module, list[G.Node]()
-        self._precision = 0.0
+        self._halves, self._precision = halves, 0.0
         self._values: dict[str, Any] = {}  # Held, Refused, constants, or lists of them
         signature = program.graph_signature
         changed = [*signature.buffers_to_mutate.values(), *getattr(signature, "parameters_to_mutate", {}).values()]
@@ -174,14 +178,12 @@ class _Reader:
                 "and there is no bound; change it in train mode alone"
             )
         tensors = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-        lifted = getattr(signature, "inputs_to_lifted_tensor_constants", {})
+        tensors |= getattr(signature, "inputs_to_lifted_tensor_constants", {})
         for node in program.graph.nodes:
             if node.op == "placeholder":
                 if node.name in tensors:
                     name = tensors[node.name]
                     self._values[node.name] = program.state_dict.get(name, program.constants.get(name))
-                elif node.name in lifted:
-                    self._values[node.name] = program.constants[lifted[node.name]]
                 else:
                     self._values[node.name] = Held(-1, tuple(node.meta["val"].shape[1:]))
 
@@ -195,7 +197,7 @@ class _Reader:
                     self._values[node.name] = self._read(node)
                 elif node is pool[1][-1]:
                     module, parts = pool
-                    call, x = Call(node, _layer_name(node), self._nodes), self._values[parts[0].args[0].name]
+                    call, x = Call(node, self._nodes), self._values[parts[0].args[0].name]
                     taken = module.norm_type, module.kernel_size, module.stride, module.ceil_mode
                     self._values[node.name] = windows.power_pool(call, x, *taken)
             elif node.op == "output":
@@ -229,7 +231,7 @@ class _Reader:
         return output
 
     def _read(self, node: Any) -> Any:
-        call = Call(node, _layer_name(node), self._nodes)
+        call = Call(node, self._nodes)
         if node.target is operator.getitem:
             return self._values[node.args[0].name][node.args[1]]
         if getattr(operator, getattr(node.target, "__name__", ""), None) is node.target:  # of sizes
@@ -271,23 +273,17 @@ class _Reader:
 
     def _by_rule(self, call: Call, node: Any, values: dict[str, Any]) -> Any:
         overload = str(node.target).removeprefix("aten.")
-        if overload in _CASTS:
-            return self._cast(call, values)
-        rule = RULES.get(overload)
+        rule = _cast if overload in _CASTS else RULES.get(overload)
         if rule is None:
             why = REASONS.get(call.operation)
             raise call.unknown(repr(overload.removesuffix(".default"))) if why is None else call.refused(why)
         self._dtype(call)
         names = arguments_of(rule)
-        if names is not None and set(names) != set(values):
-            unknown = ", ".join(sorted(set(values) - set(names)) or sorted(set(names) - set(values)))
-            raise call.unknown(f"{overload!r} with the argument {unknown}")
+        if names is not None:
+            strange = set(values) - set(names) or {name for name, needed in names.items() if needed} - set(values)
+            if strange:
+                raise call.unknown(f"{overload!r} with the argument {', '.join(sorted(strange))}")
         return rule(call, **values)
-
-    def _cast(self, call: Call, values: dict[str, Any]) -> Held:
-        self._dtype(call)
-        held = next(v for v in values.values() if isinstance(v, Held))
-        return Held(held.place, call.shape())
 
     def _dtype(self, call: Call) -> None:
         result = call.results[0]
@@ -301,12 +297,3 @@ class _Reader:
         if not result.dtype.is_floating_point:
             raise call.refused(f"{call.operation} gives {result.dtype}: it rounds or compares, so it is not Lipschitz")
         self._precision = max(self._precision, torch.finfo(result.dtype).eps)
-
-
-def _layer_name(node: Any) -> str:
-    """Name of the module that the operation belongs to, as ``layer1.0.conv1``, and of the operation."""
-    path = next((path for path, _ in reversed((node.meta.get("nn_module_stack") or {}).values()) if path), "")
-    for prefix in ("model._model.", "model."):
-        path = path.removeprefix(prefix)
-    path = "" if path in ("model", "_model") else path
-    return f"{path} ({node.name})" if path else str(node.name)

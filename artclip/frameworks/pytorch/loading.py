@@ -73,18 +73,18 @@ def load_script(path: str, trust: bool) -> LoadedModel:
             raise safety.Untrusted(path, "is a TorchScript program, which may read and write files")
         return LoadedModel(torch.jit.load(path, map_location="cpu").eval())
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         if not trust:
             what = "holds a pickled model (a state dict, with package.module:factory as the model, would be data alone)"
             raise safety.Untrusted(path, what) from error
-        found = torch.load(path, map_location="cpu", weights_only=False)
-    if not isinstance(found, nn.Module):
-        what = "weights without a model" if isinstance(found, dict) else f"a {type(found).__name__}, not a model"
+        loaded = torch.load(path, map_location="cpu", weights_only=False)
+    if not isinstance(loaded, nn.Module):
+        what = "weights without a model" if isinstance(loaded, dict) else f"a {type(loaded).__name__}, not a model"
         raise safety.ModelFileError(
             f"{path} holds {what}; give package.module:factory as the model, and the file of its state dict as weights"
         )
-    return LoadedModel(found)
+    return LoadedModel(loaded)
 
 
 def save(model: nn.Module, path: str, input_shape: tuple[int, ...]) -> None:
@@ -117,21 +117,21 @@ def wrap(
     """The model in eval mode as an ART classifier; the number of classes is that of its outputs, two for one output.
 
     Args:
-        kept: ``loss``, a record of :func:`torch_settings.kept_loss`, where one was saved; else it is cross-entropy.
+        kept: ``loss``, a record of :func:`.settings.kept_loss`, where one was saved; else it is cross-entropy.
     """
     if not input_shape:
         raise ValueError("a PyTorch model does not tell the shape of one input; give input_shape, as (1, 28, 28)")
     like = next(model.eval().parameters(), torch.zeros(()))
     nb_outputs = _nb_outputs(model, torch.zeros((2, *input_shape), dtype=like.dtype, device=like.device))
-    found = max(2, nb_outputs)  # one is the log-odds of the second of two classes
-    if nb_classes not in (None, found, nb_outputs):
+    classes = max(2, nb_outputs)  # one is the log-odds of the second of two classes
+    if nb_classes not in (None, classes, nb_outputs):
         raise ValueError(f"nb_classes is {nb_classes}, but the model gives {nb_outputs} outputs")
     usual = nn.BCEWithLogitsLoss() if nb_outputs == 1 else nn.CrossEntropyLoss()
     return PyTorchClassifier(
         model,
         settings.loss_of(kept["loss"]).to(like.device) if kept.get("loss") else usual,
         tuple(input_shape),
-        found,
+        classes,
         clip_values=fitted_box(clip_values, tuple(input_shape), True),
         preprocessing=fitted_scaling(preprocessing, tuple(input_shape), True),
         device_type="gpu" if like.is_cuda else "cpu",

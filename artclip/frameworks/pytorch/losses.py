@@ -43,8 +43,8 @@ class Defended(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, torch.Tensor]:
         (gradient,) = gradients
-        found = ctx.defence.estimate_gradient(ctx.array, gradient.cpu().numpy().astype(ART_NUMPY_DTYPE))
-        return None, torch.from_numpy(np.array(found)).to(gradient)
+        estimate = ctx.defence.estimate_gradient(ctx.array, gradient.cpu().numpy().astype(ART_NUMPY_DTYPE))
+        return None, torch.from_numpy(np.array(estimate)).to(gradient)
 
 
 def one_number(loss: torch.Tensor) -> torch.Tensor:

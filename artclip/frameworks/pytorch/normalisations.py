@@ -13,7 +13,7 @@ from artclip import graph as G
 from artclip.frameworks.pytorch.calls import Call, Held, Refused, rule
 
 
-@rule("batch_norm.default")
+@rule("batch_norm.default", "_native_batch_norm_legit_no_training.default")
 def _batch_norm(
     call: Call,
     /,
@@ -22,39 +22,21 @@ def _batch_norm(
     bias: Any,
     running_mean: Any,
     running_var: Any,
-    training: bool,
     momentum: Any,
     eps: float,
-    cudnn_enabled: bool,
-) -> Held:
+    training: bool = False,
+    cudnn_enabled: bool = False,
+) -> Any:
     if training or running_var is None:
         raise call.refused("BatchNorm without running statistics normalises by the batch, so it mixes samples")
-    return _by_channel(call, input, weight, bias, running_mean, running_var, eps)
-
-
-@rule("_native_batch_norm_legit_no_training.default")
-def _batch_norm_in_eval(
-    call: Call,
-    /,
-    input: Any,
-    weight: Any,
-    bias: Any,
-    running_mean: Any,
-    running_var: Any,
-    momentum: Any,
-    eps: float,
-) -> Any:
-    return _by_channel(call, input, weight, bias, running_mean, running_var, eps), Refused("-"), Refused("-")
-
-
-def _by_channel(call: Call, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float) -> Held:
-    variance = call.array(variance, "its running variance")
+    variance, mean = call.array(running_var, "its running variance"), call.array(running_mean, "its running mean")
     if np.any(variance + eps <= 0):
         raise call.refused(f"its running variance plus eps is {float(variance.min() + eps):g}; expected > 0")
     factors = (1.0 if weight is None else call.array(weight)) / np.sqrt(variance + float(eps))
-    shift = (0.0 if bias is None else call.array(bias, "its bias")) - factors * call.array(mean, "its running mean")
-    repeats = math.prod(x.shape[1:])
-    return call.put(G.Scale(np.repeat(factors, repeats), np.repeat(shift, repeats)), x)
+    shift = (0.0 if bias is None else call.array(bias, "its bias")) - factors * mean
+    repeats = math.prod(input.shape[1:])
+    y = call.put(G.Scale(np.repeat(factors, repeats), np.repeat(shift, repeats)), input)
+    return y if len(call.results) == 1 else (y, Refused("-"), Refused("-"))
 
 
 def _normalised(call: Call, x: Held, groups: int, scale: Any, shift: Any, eps: Any, centred: bool = True) -> Held:

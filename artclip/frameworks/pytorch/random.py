@@ -39,16 +39,16 @@ class Stream:
     def __enter__(self) -> Stream:
         global _outside
         with _lock:
-            found = self._get()
+            before = self._get()
             if not _open:
-                _outside = found
+                _outside = before
             # Only the generators in use: torch.manual_seed would reseed every device.
             torch.default_generator.manual_seed(self._seed)
             if self._device is not None:
                 torch.cuda.default_generators[self._device.index or 0].manual_seed(self._seed)
             global_random.put(global_random.of_seed(self._seed))
             self._states = self._get()
-            self._set(found)
+            self._set(before)
             _open.append(self)
         return self
 

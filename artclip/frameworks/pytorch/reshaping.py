@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from artclip import graph as G
-from artclip.frameworks.pytorch.calls import BATCH, RULES, Call, Held, Refused, rule
+from artclip.frameworks.pytorch.calls import BATCH, PLACES, RULES, Call, Held, rule
 
 MOVES = (
     *("view.default", "reshape.default", "_unsafe_view.default", "flatten.using_ints", "unflatten.int"),
@@ -136,24 +136,14 @@ def _together(call: Call, tensors: Sequence[Any], run: Any) -> Held:
     return call.put(G.Gather(first.astype(np.int64).ravel(), shift), both, shape=shape, what="order")
 
 
-@rule("cat.default")
+@rule("cat.default", "stack.default")
 def _cat(call: Call, /, tensors: Any, dim: int) -> Held:
-    return _together(call, tensors, lambda parts: torch.cat(parts, dim))
+    return _together(call, tensors, lambda parts: call.node.target(parts, dim))
 
 
-@rule("stack.default")
-def _stack(call: Call, /, tensors: Any, dim: int) -> Held:
-    return _together(call, tensors, lambda parts: torch.stack(parts, dim))
-
-
-@rule("slice_scatter.default")
-def _slice_scatter(call: Call, /, self: Any, src: Any, dim: int, start: Any, end: Any, step: Any) -> Held:
-    return _together(call, [self, src], lambda parts: torch.slice_scatter(*parts, dim, start, end, step))
-
-
-@rule("select_scatter.default")
-def _select_scatter(call: Call, /, self: Any, src: Any, dim: int, index: Any) -> Held:
-    return _together(call, [self, src], lambda parts: torch.select_scatter(*parts, dim, index))
+@rule("slice_scatter.default", "select_scatter.default")
+def _scatter(call: Call, /, self: Any, src: Any, **where: Any) -> Held:
+    return _together(call, [self, src], lambda parts: call.node.target(**where, self=parts[0], src=parts[1]))
 
 
 @rule("where.self")
@@ -196,45 +186,33 @@ for _overload in _LIKE:
     RULES[_overload] = _like
 
 
-def _extreme(call: Call, a: Any, b: Any, sign: int) -> Held:
-    shape = call.shape()
-    if not (isinstance(a, Held) and isinstance(b, Held)):
-        x, limit = (a, b) if isinstance(a, Held) else (b, a)
+def _sign(call: Call) -> int:
+    """1 for maxima, -1 for minima."""
+    return -1 if "min" in call.operation else 1
+
+
+@rule("maximum.default", "max.other", "minimum.default", "min.other")
+def _extreme(call: Call, /, self: Any, other: Any) -> Held:
+    shape, sign = call.shape(), _sign(call)
+    if not (isinstance(self, Held) and isinstance(other, Held)):
+        x, limit = (self, other) if isinstance(self, Held) else (other, self)
         entries = call.entries(limit, shape, "a limit")
         free = np.asarray(math.inf * sign)
         limits = (entries, free) if sign > 0 else (free, entries)
         return call.put(G.activations.limits(*limits), call.broadcast(x, shape))
-    both = call.joined([call.broadcast(t, shape) for t in (a, b)], "inputs")
+    both = call.joined([call.broadcast(t, shape) for t in (self, other)], "inputs")
     size = math.prod(shape)
     return call.put(G.Maximum(np.arange(2 * size).reshape(2, size).T, sign=sign), both, shape=shape)
-
-
-@rule("maximum.default", "max.other")
-def _maximum(call: Call, /, self: Any, other: Any) -> Held:
-    return _extreme(call, self, other, 1)
-
-
-@rule("minimum.default", "min.other")
-def _minimum(call: Call, /, self: Any, other: Any) -> Held:
-    return _extreme(call, self, other, -1)
 
 
 # --- over axes
 
 
-def _along(call: Call, x: Held, axes: Sequence[int], value: Any) -> Held:
-    matrices = tuple(np.full((1, n), value(n)) if i in axes else None for i, n in enumerate(x.shape))
-    return call.put(G.Kronecker(x.shape, matrices), x)
-
-
-@rule("mean.dim")
-def _mean(call: Call, /, self: Any, dim: Any, keepdim: bool, dtype: Any) -> Held:
-    return _along(call, self, call.axes(dim, len(self.shape)), lambda n: 1 / n)
-
-
-@rule("sum.dim_IntList")
-def _sum(call: Call, /, self: Any, dim: Any, keepdim: bool, dtype: Any) -> Held:
-    return _along(call, self, call.axes(dim, len(self.shape)), lambda n: 1.0)
+@rule("mean.dim", "sum.dim_IntList")
+def _along(call: Call, /, self: Any, dim: Any, keepdim: bool, dtype: Any) -> Held:
+    axes, is_mean = call.axes(dim, len(self.shape)), call.operation == "mean"
+    rows = (np.full((1, n), 1 / n if is_mean else 1.0) if i in axes else None for i, n in enumerate(self.shape))
+    return call.put(G.Kronecker(self.shape, tuple(rows)), self)
 
 
 @rule("mean.default", "sum.default")
@@ -244,62 +222,21 @@ def _over_all(call: Call, /, self: Any, dtype: Any) -> Held:
 
 def _rows(x: Held, axes: Sequence[int]) -> np.ndarray:
     """Indices of the entries that lie along axes, a row for each place on the others."""
-    kept = [i for i in range(len(x.shape)) if i not in axes]
-    return x.index.transpose(*kept, *axes).reshape(-1, math.prod(x.shape[i] for i in axes))
+    others = [i for i in range(len(x.shape)) if i not in axes]
+    return x.index.transpose(*others, *axes).reshape(-1, math.prod(x.shape[i] for i in axes))
 
 
-@rule("amax.default")
-def _amax(call: Call, /, self: Any, dim: Any, keepdim: bool) -> Held:
-    return call.put(G.Maximum(_rows(self, call.axes(dim, len(self.shape)))), self)
+@rule("amax.default", "amin.default", "max.dim", "min.dim")
+def _extreme_along(call: Call, /, self: Any, dim: Any, keepdim: bool) -> Any:
+    y = call.put(G.Maximum(_rows(self, call.axes(dim, len(self.shape))), sign=_sign(call)), self)
+    return y if len(call.results) == 1 else (y, PLACES)
 
 
-@rule("amin.default")
-def _amin(call: Call, /, self: Any, dim: Any, keepdim: bool) -> Held:
-    return call.put(G.Maximum(_rows(self, call.axes(dim, len(self.shape))), sign=-1), self)
+@rule("sort.default", "sort.stable")
+def _sort(call: Call, /, self: Any, dim: int, descending: bool, stable: Any = None) -> Any:
+    return call.put(G.Sort(_rows(self, call.axes(dim, len(self.shape))), descending), self), PLACES
 
 
-_ORDER = Refused("it takes the places of the largest entries, which jump, so it is not Lipschitz")
-
-
-@rule("max.dim")
-def _max_along(call: Call, /, self: Any, dim: int, keepdim: bool) -> Any:
-    return _amax(call, self, [dim], keepdim), _ORDER
-
-
-@rule("min.dim")
-def _min_along(call: Call, /, self: Any, dim: int, keepdim: bool) -> Any:
-    return _amin(call, self, [dim], keepdim), _ORDER
-
-
-@rule("sort.default")
-def _sort(call: Call, /, self: Any, dim: int, descending: bool) -> Any:
-    return call.put(G.Sort(_rows(self, call.axes(dim, len(self.shape))), descending), self), _ORDER
-
-
-@rule("sort.stable")
-def _stable_sort(call: Call, /, self: Any, stable: Any, dim: int, descending: bool) -> Any:
-    return _sort(call, self, dim, descending)
-
-
-def _softmax(call: Call, x: Held, dim: int, logarithm: bool) -> Held:
-    return call.put(G.Softmax(_rows(x, call.axes(dim, len(x.shape))), logarithm), x)
-
-
-@rule("softmax.int")
-def _softmax_int(call: Call, /, self: Any, dim: int, dtype: Any) -> Held:
-    return _softmax(call, self, dim, False)
-
-
-@rule("log_softmax.int")
-def _log_softmax_int(call: Call, /, self: Any, dim: int, dtype: Any) -> Held:
-    return _softmax(call, self, dim, True)
-
-
-@rule("_softmax.default")
-def _softmax_plain(call: Call, /, self: Any, dim: int, half_to_float: bool) -> Held:
-    return _softmax(call, self, dim, False)
-
-
-@rule("_log_softmax.default")
-def _log_softmax_plain(call: Call, /, self: Any, dim: int, half_to_float: bool) -> Held:
-    return _softmax(call, self, dim, True)
+@rule("softmax.int", "_softmax.default", "log_softmax.int", "_log_softmax.default")
+def _softmax(call: Call, /, self: Any, dim: int, dtype: Any = None, half_to_float: bool = False) -> Held:
+    return call.put(G.Softmax(_rows(self, call.axes(dim, len(self.shape))), "log" in call.operation), self)

@@ -22,12 +22,10 @@ def _plain(name: str, activation: Any) -> None:
         return call.put(activation, self)
 
 
-for _name in ("relu", "relu6", "tanh", "sigmoid", "silu", "mish", "hardsigmoid", "hardswish", "selu", "abs"):
+for _name in ("relu", "relu6", "tanh", "sigmoid", "silu", "mish", "hardsigmoid", "hardswish", "selu", "abs", "sin"):
     _plain(_name, A.ACTIVATIONS[_name])
-for _name, _known in (("log_sigmoid", "logsigmoid"), ("sin", "sin"), ("cos", "cos"), ("atan", "atan")):
-    _plain(_name, A.ACTIVATIONS[_known])
-for _name in ("asinh", "erf"):
-    _plain(_name, A.ACTIVATIONS[_name])
+for _name in ("log_sigmoid", "cos", "atan", "asinh", "erf"):
+    _plain(_name, A.ACTIVATIONS[_name.replace("_", "")])
 _plain("neg", G.Scale(np.asarray(-1.0)))
 _plain("positive", G.IDENTITY)
 
@@ -99,8 +97,8 @@ def _hardtanh(call: Call, /, self: Any, min_val: float, max_val: float) -> Held:
     return call.put(A.clamp(float(min_val), float(max_val)), self)
 
 
-@rule("clamp.default")
-def _clamp(call: Call, /, self: Any, min: Any, max: Any) -> Held:
+@rule("clamp.default", "clamp_min.default", "clamp_max.default")
+def _clamp(call: Call, /, self: Any, min: Any = None, max: Any = None) -> Held:
     return call.put(A.clamp(-math.inf if min is None else float(min), math.inf if max is None else float(max)), self)
 
 
@@ -111,16 +109,6 @@ def _clamp_tensor(call: Call, /, self: Any, min: Any, max: Any) -> Held:
         for t, v in ((min, -math.inf), (max, math.inf))
     )
     return call.put(A.limits(low, high), call.broadcast(self, call.shape()))
-
-
-@rule("clamp_min.default")
-def _clamp_min(call: Call, /, self: Any, min: Any) -> Held:
-    return _clamp(call, self, min, None)
-
-
-@rule("clamp_max.default")
-def _clamp_max(call: Call, /, self: Any, max: Any) -> Held:
-    return _clamp(call, self, None, max)
 
 
 @rule("threshold.default")
@@ -179,19 +167,12 @@ def _sum(call: Call, a: Any, b: Any, first: float, second: float) -> Held:
     return call.put(G.Add((first, second)), call.broadcast(a, shape), call.broadcast(b, shape))
 
 
-@rule("add.Tensor", "add.Scalar")
+@rule(*(f"{name}.{kind}" for name in ("add", "sub", "rsub") for kind in ("Tensor", "Scalar")))
 def _add(call: Call, /, self: Any, other: Any, alpha: Any) -> Held:
-    return _sum(call, self, other, 1.0, float(alpha))
-
-
-@rule("sub.Tensor", "sub.Scalar")
-def _sub(call: Call, /, self: Any, other: Any, alpha: Any) -> Held:
-    return _sum(call, self, other, 1.0, -float(alpha))
-
-
-@rule("rsub.Tensor", "rsub.Scalar")
-def _rsub(call: Call, /, self: Any, other: Any, alpha: Any) -> Held:
-    return _sum(call, self, other, -float(alpha), 1.0)
+    factor = float(alpha)
+    return _sum(
+        call, self, other, *{"add": (1.0, factor), "sub": (1.0, -factor), "rsub": (-factor, 1.0)}[call.operation]
+    )
 
 
 @rule("mul.Tensor", "mul.Scalar")
@@ -206,8 +187,10 @@ def _mul(call: Call, /, self: Any, other: Any) -> Held:
     raise call.refused(f"a product of two activations{gate} is not globally Lipschitz")
 
 
-@rule("div.Tensor", "div.Scalar")
-def _div(call: Call, /, self: Any, other: Any) -> Held:
+@rule("div.Tensor", "div.Scalar", "div.Tensor_mode", "div.Scalar_mode")
+def _div(call: Call, /, self: Any, other: Any, rounding_mode: Any = None) -> Held:
+    if rounding_mode is not None:
+        raise call.refused(f"a division with rounding_mode={rounding_mode!r} jumps, so it is not Lipschitz")
     if isinstance(other, Held):
         alike = isinstance(self, Held) and self.shape == other.shape
         if alike and (found := products.quotient(call.nodes, self.place, other.place)):
@@ -218,13 +201,6 @@ def _div(call: Call, /, self: Any, other: Any) -> Held:
     if not np.isfinite(factors).all():
         raise call.refused("it divides by 0")
     return _scaled(call, self, factors)
-
-
-@rule("div.Tensor_mode", "div.Scalar_mode")
-def _div_mode(call: Call, /, self: Any, other: Any, rounding_mode: Any) -> Held:
-    if rounding_mode is not None:
-        raise call.refused(f"a division with rounding_mode={rounding_mode!r} jumps, so it is not Lipschitz")
-    return _div(call, self, other)
 
 
 # --- not Lipschitz, and why

@@ -14,6 +14,7 @@ from artclip.hashing.digests import plain
 # Of a group of parameters: what schedulers keep there, and how, not what, the optimizer computes.
 _NOT_SETTINGS = ("params", "param_names", "initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum")
 _HOW = ("foreach", "fused", "capturable", "differentiable")
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _LOSSES = "torch.nn.modules.loss"
 _OLD = ("self", "size_average", "reduce")  # arguments that reduction stands for
 _TENSORS = ("weight", "pos_weight")  # arguments that have to be tensors, single numbers too
@@ -22,7 +23,7 @@ _TENSORS = ("weight", "pos_weight")  # arguments that have to be tensors, single
 def described(estimator: Any, module: nn.Module) -> dict[str, Any]:
     """What decides how an estimator trains, besides its weights. Classes of the user's own may change their names."""
     return {
-        "layers": [_layer(m) for m in module.modules() if _is_torchs(m) and not _is_container(m)],
+        "layers": [_layer(m) for m in module.modules() if _is_torchs(m) and not isinstance(m, _CONTAINERS)],
         "frozen": [name for name, p in module.named_parameters() if not p.requires_grad],
         "loss": _loss(estimator.loss),
         "optimizer_settings": _optimizer(estimator.optimizer),
@@ -31,10 +32,6 @@ def described(estimator: Any, module: nn.Module) -> dict[str, Any]:
 
 def _is_torchs(part: Any) -> bool:
     return type(part).__module__.startswith("torch.")
-
-
-def _is_container(module: nn.Module) -> bool:
-    return isinstance(module, (nn.Sequential, nn.ModuleList, nn.ModuleDict))
 
 
 def _layer(module: nn.Module) -> str:
@@ -58,9 +55,9 @@ def _optimizer(optimizer: Any) -> Any:
 
 def _group(group: dict[str, Any]) -> dict[str, Any]:
     left_out = {*_NOT_SETTINGS, *_HOW, *(("momentum", "betas") if "max_momentum" in group else ())}
-    found = {name: value for name, value in group.items() if name not in left_out}
-    found["lr"] = group.get("initial_lr", group.get("lr"))  # schedulers move the other
-    return {k: plain(v.item() if isinstance(v, torch.Tensor) else v) for k, v in found.items()}
+    settings = {name: value for name, value in group.items() if name not in left_out}
+    settings["lr"] = group.get("initial_lr", group.get("lr"))  # schedulers move the other
+    return {k: plain(v.item() if isinstance(v, torch.Tensor) else v) for k, v in settings.items()}
 
 
 def kept_loss(loss: Any) -> dict[str, Any] | None:
@@ -68,7 +65,7 @@ def kept_loss(loss: Any) -> dict[str, Any] | None:
     kind = type(loss)
     if kind.__module__ != _LOSSES:
         return None
-    settings = {name: getattr(loss, name, None) for name in _arguments(kind)}
+    settings = {name: getattr(loss, name, None) for name in inspect.signature(kind).parameters if name not in _OLD}
     settings = {k: v.detach().cpu().tolist() if isinstance(v, torch.Tensor) else v for k, v in settings.items()}
     flat = all(v is None or isinstance(v, (bool, int, float, str, list)) for v in settings.values())
     return {"class": kind.__name__, "settings": settings} if flat else None
@@ -89,7 +86,3 @@ def loss_of(record: dict[str, Any]) -> nn.Module:
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError):
         raise ValueError(f"{record!r} is no loss of PyTorch's own") from None
     return found
-
-
-def _arguments(kind: type) -> set[str]:
-    return set(inspect.signature(kind).parameters) - set(_OLD)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from artclip import graph as G
-from artclip.frameworks.pytorch.calls import Call, Held, as_array, each, rule
+from artclip.frameworks.pytorch.calls import Call, Held, as_array, rule
 
 _BASIS = 1 << 22  # entries of a matrix that is found by running an operation on unit vectors
 
@@ -29,52 +29,11 @@ def live(weight: Any) -> Any:
     return (lambda: weight) if weight.requires_grad and weight.is_leaf else None
 
 
+@rule(
+    *(f"conv{d}d.{kind}" for d in (1, 2, 3) for kind in ("default", "padding")),
+    *("conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input"),
+)
 def _convolution(
-    call: Call, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int, transposed: bool
-) -> Held:
-    kernel = call.array(weight)
-    d = kernel.ndim - 2
-    if len(x.shape) != d + 1:
-        raise call.refused(f"a convolution over {d} axes of samples of shape {x.shape}, which has no axis of the batch")
-    dilation, shape = each(dilation, d), call.shape()
-    if isinstance(padding, str):
-        if padding not in ("same", "valid"):
-            raise call.unknown(f"padding={padding!r}")
-        total = [(k - 1) * s * (padding == "same") for k, s in zip(kernel.shape[2:], dilation, strict=True)]
-        both = tuple((t // 2, t - t // 2) for t in total)
-    else:
-        both = tuple((p, p) for p in each(padding, d))
-    spatial = shape[1:] if transposed else x.shape[1:]
-    if transposed:
-        both = _before_and_after(call, x.shape[1:], spatial, kernel.shape[2:], each(stride, d), both, dilation)
-    shift = 0.0 if bias is None else np.repeat(call.array(bias, "its bias"), math.prod(shape[1:]))
-    return call.put(
-        G.Convolution(kernel, spatial, each(stride, d), both, dilation, int(groups), transposed, shift, live(weight)), x
-    )
-
-
-def _before_and_after(
-    call: Call, inputs: Any, outputs: Any, sizes: Any, stride: Any, padding: Any, dilation: Any
-) -> tuple[tuple[int, int], ...]:
-    """Padding for which a kernel has as many places on the outputs of a transposed convolution as there are inputs."""
-    found = []
-    for m, n, k, s, (p, _), d in zip(inputs, outputs, sizes, stride, padding, dilation, strict=True):
-        most = s * m + (k - 1) * d - n - p  # that after the image, with which there is no place for one more
-        if most < 0:
-            raise call.unknown("a transposed convolution whose output_padding is as large as padding and stride")
-        found.append((p, min(p, most)))
-    return tuple(found)
-
-
-@rule(*(f"conv{d}d.{o}" for d in (1, 2, 3) for o in ("default", "padding")))
-def _conv(
-    call: Call, /, input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Held:
-    return _convolution(call, input, weight, bias, stride, padding, dilation, groups, False)
-
-
-@rule("conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input")
-def _conv_transpose(
     call: Call,
     /,
     input: Any,
@@ -82,12 +41,43 @@ def _conv_transpose(
     bias: Any,
     stride: Any,
     padding: Any,
-    output_padding: Any,
-    groups: int,
     dilation: Any,
+    groups: int,
+    output_padding: Any = None,  # which is in the shape of the result
 ) -> Held:
-    # The output padding is in the shape of the result.
-    return _convolution(call, input, weight, bias, stride, padding, dilation, groups, True)
+    x, kernel, transposed = input, call.array(weight), "transpose" in call.operation
+    d = kernel.ndim - 2
+    if len(x.shape) != d + 1:
+        raise call.refused(f"a convolution over {d} axes of samples of shape {x.shape}, which has no axis of the batch")
+    stride, dilation, shape = G.each(stride, d), G.each(dilation, d), call.shape()
+    if isinstance(padding, str):
+        if padding not in ("same", "valid"):
+            raise call.unknown(f"padding={padding!r}")
+        total = [(k - 1) * s * (padding == "same") for k, s in zip(kernel.shape[2:], dilation, strict=True)]
+        both = tuple((t // 2, t - t // 2) for t in total)
+    else:
+        both = tuple((p, p) for p in G.each(padding, d))
+    spatial = shape[1:] if transposed else x.shape[1:]
+    if transposed:
+        both = _before_and_after(call, x.shape[1:], spatial, kernel.shape[2:], stride, both, dilation)
+    shift = 0.0 if bias is None else np.repeat(call.array(bias, "its bias"), math.prod(shape[1:]))
+    return call.put(
+        G.Convolution(kernel, spatial, G.each(stride, d), both, dilation, int(groups), transposed, shift, live(weight)),
+        x,
+    )
+
+
+def _before_and_after(
+    call: Call, inputs: Any, outputs: Any, sizes: Any, stride: Any, padding: Any, dilation: Any
+) -> tuple[tuple[int, int], ...]:
+    """Padding for which a kernel has as many places on the outputs of a transposed convolution as there are inputs."""
+    paddings = []
+    for m, n, k, s, (p, _), d in zip(inputs, outputs, sizes, stride, padding, dilation, strict=True):
+        most = s * m + (k - 1) * d - n - p  # that after the image, with which there is no place for one more
+        if most < 0:
+            raise call.unknown("a transposed convolution whose output_padding is as large as padding and stride")
+        paddings.append((p, min(p, most)))
+    return tuple(paddings)
 
 
 # --- products with constants
@@ -106,14 +96,14 @@ def _constant(call: Call, value: Any) -> torch.Tensor:
     return torch.from_numpy(call.array(value, "a constant"))
 
 
-def _two(call: Call, a: Any, b: Any) -> None:
-    if isinstance(a, Held) and isinstance(b, Held):
+def _refuse_two(call: Call, factors: Sequence[Any]) -> None:
+    if sum(isinstance(factor, Held) for factor in factors) > 1:
         raise call.refused("a product of two activations (as in attention) is not globally Lipschitz")
 
 
 @rule("matmul.default")
 def _matmul(call: Call, /, self: Any, other: Any) -> Held:
-    _two(call, self, other)
+    _refuse_two(call, [self, other])
     if isinstance(self, Held) and not isinstance(other, Held) and other.ndim == 2 and self.shape:
         weight = call.array(other).T
         return call.put(G.Dense(weight, math.prod(self.shape[:-1])), self)
@@ -122,19 +112,14 @@ def _matmul(call: Call, /, self: Any, other: Any) -> Held:
     return _by_basis(call, other, lambda t: torch.matmul(_constant(call, self), t))
 
 
-@rule("mm.default")
+@rule("mm.default", "bmm.default")
 def _mm(call: Call, /, self: Any, mat2: Any) -> Held:
-    return _matmul(call, self, mat2)
-
-
-@rule("bmm.default")
-def _bmm(call: Call, /, self: Any, mat2: Any) -> Held:
     return _matmul(call, self, mat2)
 
 
 @rule("addmm.default")
 def _addmm(call: Call, /, self: Any, mat1: Any, mat2: Any, beta: Any, alpha: Any) -> Held:
-    _two(call, mat1, mat2)
+    _refuse_two(call, [mat1, mat2])
     if not isinstance(mat1, Held) or isinstance(self, Held):
         raise call.unknown("an addmm whose first matrix is a constant, or whose summand depends on the input")
     shift = float(beta) * call.entries(self, call.shape(), "its bias")
@@ -143,12 +128,10 @@ def _addmm(call: Call, /, self: Any, mat1: Any, mat2: Any, beta: Any, alpha: Any
 
 @rule("einsum.default")
 def _einsum(call: Call, /, equation: str, tensors: Any, path: Any) -> Held:
-    held = [t for t in tensors if isinstance(t, Held)]
-    if len(held) > 1:
-        raise call.refused("a product of two activations (as in attention) is not globally Lipschitz")
+    _refuse_two(call, tensors)
     return _by_basis(
         call,
-        held[0],
+        next(t for t in tensors if isinstance(t, Held)),
         lambda t: torch.einsum(equation, *(t if isinstance(s, Held) else _constant(call, s) for s in tensors)),
     )
 
@@ -160,11 +143,7 @@ def _cumsum(call: Call, /, self: Any, dim: int, dtype: Any) -> Held:
     return call.put(G.Kronecker(self.shape, matrices), self)
 
 
-@rule("tril.default")
-def _tril(call: Call, /, self: Any, diagonal: int) -> Held:
-    return call.put(G.Scale(np.tril(np.ones(self.shape), diagonal).ravel()), self)
-
-
-@rule("triu.default")
-def _triu(call: Call, /, self: Any, diagonal: int) -> Held:
-    return call.put(G.Scale(np.triu(np.ones(self.shape), diagonal).ravel()), self)
+@rule("tril.default", "triu.default")
+def _triangle(call: Call, /, self: Any, diagonal: int) -> Held:
+    triangle = {"tril": np.tril, "triu": np.triu}[call.operation]
+    return call.put(G.Scale(triangle(np.ones(self.shape), diagonal).ravel()), self)

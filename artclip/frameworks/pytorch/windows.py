@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from artclip import graph as G
-from artclip.frameworks.pytorch.calls import Call, Held, Refused, as_array, each, rule
+from artclip.frameworks.pytorch.calls import PLACES, Call, Held, as_array, rule
 
 _aten = torch.ops.aten
 
@@ -29,8 +29,8 @@ def _by_axis(call: Call, x: Held, d: int, matrix: Callable[[int, int], np.ndarra
     """A matrix (outputs, inputs) along each of the last d axes: of the axis, and its size."""
     sizes = _axes(call, x, d)
     matrices = [matrix(i, n) for i, n in enumerate(sizes)]
-    kept = len(x.shape) - d
-    return call.put(G.Kronecker(x.shape, (*[None] * kept, *matrices)), x)
+    nb_before = len(x.shape) - d
+    return call.put(G.Kronecker(x.shape, (*[None] * nb_before, *matrices)), x)
 
 
 def _columns(run: Callable[[torch.Tensor], torch.Tensor], n: int) -> np.ndarray:
@@ -41,47 +41,7 @@ def _columns(run: Callable[[torch.Tensor], torch.Tensor], n: int) -> np.ndarray:
 # --- averages
 
 
-@rule("avg_pool1d.default")
-def _avg_pool1d(
-    call: Call,
-    /,
-    self: Any,
-    kernel_size: Any,
-    stride: Any,
-    padding: Any,
-    ceil_mode: bool,
-    count_include_pad: bool,
-) -> Held:
-    return _average(call, self, 1, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
-
-
-def _average(
-    call: Call, x: Held, d: int, size: Any, stride: Any, padding: Any, ceil: bool, count: bool, divisor: Any
-) -> Held:
-    sizes, padding = each(size, d), each(padding, d)
-    strides = each(stride, d) if stride else sizes
-    share = 1.0
-    if divisor is not None:
-        share = (math.prod(sizes) / float(divisor)) ** (1 / d)
-
-    def matrix(i: int, n: int) -> np.ndarray:
-        k, s, p = sizes[i], strides[i], padding[i]
-        if divisor is not None:  # sums
-            # Sums over windows, padded or not, are those of ones: what a window lacks counts as 0.
-            starts = np.arange(_outputs(n, k, s, p, ceil)) * s - p
-            inside = np.arange(n)[None] - starts[:, None]
-            return ((inside >= 0) & (inside < k)) / k * share
-        return _columns(lambda t: _aten.avg_pool1d(t, [k], [s], [p], ceil, count), n)
-
-    return _by_axis(call, x, d, matrix)
-
-
-def _outputs(n: int, k: int, s: int, p: int, ceil: bool) -> int:
-    places = -((n + 2 * p - k) // -s) if ceil else (n + 2 * p - k) // s
-    return places + 1 - int(ceil and places * s >= n + p)  # a window has to begin inside
-
-
-@rule("avg_pool2d.default", "avg_pool3d.default")
+@rule("avg_pool1d.default", "avg_pool2d.default", "avg_pool3d.default")
 def _avg_pool(
     call: Call,
     /,
@@ -91,10 +51,27 @@ def _avg_pool(
     padding: Any,
     ceil_mode: bool,
     count_include_pad: bool,
-    divisor_override: Any,
+    divisor_override: Any = None,
 ) -> Held:
     d = int(call.operation[-2])
-    return _average(call, self, d, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    sizes, padding = G.each(kernel_size, d), G.each(padding, d)
+    strides = G.each(stride, d) if stride else sizes
+
+    def matrix(i: int, n: int) -> np.ndarray:
+        k, s, p = sizes[i], strides[i], padding[i]
+        if divisor_override is not None:  # sums
+            # Sums over windows, padded or not, are those of ones: what a window lacks counts as 0.
+            starts = np.arange(_outputs(n, k, s, p, ceil_mode)) * s - p
+            inside = np.arange(n)[None] - starts[:, None]
+            return ((inside >= 0) & (inside < k)) / k * (math.prod(sizes) / float(divisor_override)) ** (1 / d)
+        return _columns(lambda t: _aten.avg_pool1d(t, [k], [s], [p], ceil_mode, count_include_pad), n)
+
+    return _by_axis(call, self, d, matrix)
+
+
+def _outputs(n: int, k: int, s: int, p: int, ceil: bool) -> int:
+    places = -((n + 2 * p - k) // -s) if ceil else (n + 2 * p - k) // s
+    return places + 1 - int(ceil and places * s >= n + p)  # a window has to begin inside
 
 
 @rule(*(f"adaptive_avg_pool{d}d.default" for d in (1, 2, 3)), "_adaptive_avg_pool2d.default")
@@ -115,33 +92,20 @@ def _largest(call: Call, x: Held, windows: Sequence[np.ndarray]) -> Held:
     return call.put(G.Maximum(G.windows(sizes, windows), copies), x)
 
 
-def _max_pool(call: Call, x: Held, size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Held:
-    d = int(call.operation.removesuffix("_with_indices")[-2])
-    sizes, shape = each(size, d), _axes(call, x, d)
-    strides = each(stride, d) if stride else sizes
-    places = call.shape()[-d:]
-    windows = []
-    for n, k, s, p, r, out in zip(shape, sizes, strides, each(padding, d), each(dilation, d), places, strict=True):
-        index = (np.arange(out) * s - p)[:, None] + np.arange(k) * r
-        windows.append(np.where((index >= 0) & (index < n), index, -1))
-    return _largest(call, x, windows)
-
-
-@rule(*(f"max_pool{d}d.default" for d in (1, 2, 3)))
-def _max_pool_alone(
-    call: Call, /, self: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
-) -> Held:
-    return _max_pool(call, self, kernel_size, stride, padding, dilation, ceil_mode)
-
-
-_PLACES = Refused("it takes the places of the largest entries, which jump, so it is not Lipschitz")
-
-
-@rule(*(f"max_pool{d}d_with_indices.default" for d in (2, 3)))
-def _max_pool_with_places(
+@rule(*(f"max_pool{d}d.default" for d in (1, 2, 3)), *(f"max_pool{d}d_with_indices.default" for d in (2, 3)))
+def _max_pool(
     call: Call, /, self: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
 ) -> Any:
-    return _max_pool(call, self, kernel_size, stride, padding, dilation, ceil_mode), _PLACES
+    d = int(call.operation.removesuffix("_with_indices")[-2])
+    sizes, shape = G.each(kernel_size, d), _axes(call, self, d)
+    strides = G.each(stride, d) if stride else sizes
+    places = call.shape()[-d:]
+    windows = []
+    for n, k, s, p, r, out in zip(shape, sizes, strides, G.each(padding, d), G.each(dilation, d), places, strict=True):
+        index = (np.arange(out) * s - p)[:, None] + np.arange(k) * r
+        windows.append(np.where((index >= 0) & (index < n), index, -1))
+    largest = _largest(call, self, windows)
+    return largest if len(call.results) == 1 else (largest, PLACES)
 
 
 @rule(*(f"adaptive_max_pool{d}d.default" for d in (1, 2, 3)))
@@ -152,7 +116,7 @@ def _adaptive_max_pool(call: Call, /, self: Any, output_size: Any) -> Any:
         first, last = np.arange(out) * n // out, -(-(np.arange(out) + 1) * n // out)
         index = first[:, None] + np.arange(int((last - first).max()))
         windows.append(np.where(index < last[:, None], index, -1))
-    return _largest(call, self, windows), _PLACES
+    return _largest(call, self, windows), PLACES
 
 
 def power_pool(call: Call, x: Held, p: float, size: Any, stride: Any, ceil_mode: bool) -> Held:
@@ -168,7 +132,7 @@ def power_pool(call: Call, x: Held, p: float, size: Any, stride: Any, ceil_mode:
     if float(p) % 2:
         raise call.refused(f"a pool of powers with norm_type={p}: of an odd power of negative numbers it is no norm")
     windows = []
-    for n, k, s, out in zip(x.shape[1:], each(size, d), each(stride or size, d), call.shape()[-d:], strict=True):
+    for n, k, s, out in zip(x.shape[1:], G.each(size, d), G.each(stride or size, d), call.shape()[-d:], strict=True):
         if (out - 1) * s + k > n:
             raise call.unknown(f"a pool of powers with ceil_mode={ceil_mode}, whose last window is not whole")
         windows.append((np.arange(out) * s)[:, None] + np.arange(k))

@@ -6,7 +6,7 @@ torch = pytest.importorskip("torch")
 
 from torch import nn
 
-from artclip.frameworks.pytorch.batchnorm import NormalisedBy
+from artclip.frameworks.pytorch.batchnorm import normalised_by
 
 LAYERS = {
     (7, 3): nn.BatchNorm1d,
@@ -30,7 +30,7 @@ def test_gradients_equal_finite_differences(shape, affine):
     x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
 
     def outputs(x, *parameters):
-        with NormalisedBy([layer], 4, 7):
+        with normalised_by([layer], 4, 7):
             return layer(x)
 
     assert torch.autograd.gradcheck(outputs, (x, *layer.parameters()))
@@ -38,7 +38,7 @@ def test_gradients_equal_finite_differences(shape, affine):
 
 def test_a_whole_batch_is_what_the_layer_itself_makes_of_it():
     layer, x = nn.BatchNorm2d(3), torch.randn(5, 3, 4, 4)
-    with NormalisedBy([layer], 5, 5):
+    with normalised_by([layer], 5, 5):
         found = layer(x)
     assert (layer.running_mean == 0).all()
     torch.testing.assert_close(found, layer(x))
@@ -51,7 +51,7 @@ def test_layers_end_as_they_were(own):
     if own:
         layer.forward = lambda x: x + 1
     before = dict(vars(layer))
-    with pytest.raises(RuntimeError), NormalisedBy([layer], 1, 2):
+    with pytest.raises(RuntimeError), normalised_by([layer], 1, 2):
         layer(torch.ones(2, 4))
     assert vars(layer) == before
 
@@ -59,5 +59,5 @@ def test_layers_end_as_they_were(own):
 def test_layers_in_eval_mode_keep_to_their_averages():
     layer, x = nn.BatchNorm1d(3).eval(), torch.randn(4, 3)
     expected = layer(x)
-    with NormalisedBy([layer], 2, 4):
+    with normalised_by([layer], 2, 4):
         assert torch.equal(layer(x), expected)

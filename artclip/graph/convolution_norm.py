@@ -40,10 +40,12 @@ _FEW = 64  # groups of which each has a spectral norm of its own at first
 _ALL = 1e11  # floating-point operations that a torus as it is may take
 
 Shape = tuple[int, ...]
+Padding = tuple[Shape, ...]
+"""(before, after) for each spatial axis."""
 
 
 def spectral_norm(
-    kernel: np.ndarray, shape: Shape, stride: Shape, padding: tuple[Shape, ...], dilation: Shape, groups: int = 1
+    kernel: np.ndarray, shape: Shape, stride: Shape, padding: Padding, dilation: Shape, groups: int = 1
 ) -> float:
     """An upper bound of the L2 norm of a zero-padded convolution, within a few per cent of it for images well above the
     kernel's size.
@@ -58,7 +60,7 @@ def spectral_norm(
 
 
 def spectral_norm_bounds(
-    kernel: np.ndarray, shape: Shape, stride: Shape, padding: tuple[Shape, ...], dilation: Shape, groups: int = 1
+    kernel: np.ndarray, shape: Shape, stride: Shape, padding: Padding, dilation: Shape, groups: int = 1
 ) -> Bounds:
     """As :func:`spectral_norm`, step by step; infinite at first."""
     kernel = dilated(np.asarray(kernel, dtype=np.float64), dilation)
@@ -216,10 +218,10 @@ def _largest(matrices: np.ndarray, least: np.ndarray, enough: np.ndarray) -> np.
 
 
 def _largest_of_all(matrices: np.ndarray, least: float, enough: float) -> float:
-    found = _by_powers(matrices)
-    if found.max() >= enough:
-        return float(found.max())
-    for matrix in matrices[np.argsort(found)[::-1]]:  # the steepest first: the others then need a proof alone
+    estimates = _by_powers(matrices)
+    if estimates.max() >= enough:
+        return float(estimates.max())
+    for matrix in matrices[np.argsort(estimates)[::-1]]:  # the steepest first: the others then need a proof alone
         gram = gram_of(matrix)
         if least == 0 or not is_below(gram, least**2 * (1 + _SLACK)):
             least = max(least, math.sqrt(largest_eigenvalue(gram)))
@@ -233,12 +235,12 @@ def _by_powers(matrices: np.ndarray) -> np.ndarray:
     adjoints = np.conj(np.swapaxes(matrices, 1, 2))
     rng = np.random.default_rng(0)
     v = rng.standard_normal((1, matrices.shape[2], 1)) + 0j
-    found = np.zeros(len(matrices))
+    values = np.zeros(len(matrices))
     for _ in range(_POWERS):
         u = matrices @ (v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), np.finfo(float).tiny))
-        found = np.linalg.norm(u, axis=(1, 2))
+        values = np.linalg.norm(u, axis=(1, 2))
         v = adjoints @ u
-    return found
+    return values
 
 
 def dilated(kernel: np.ndarray, dilation: Shape) -> np.ndarray:
