@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from artclip.pixels import Uint8Images
+
 _CHUNK = 1 << 22  # elements looked at together: a memory-mapped array is never copied whole
 
 
@@ -80,6 +82,12 @@ def seed_or_drawn(value: Any) -> int:
     return int(np.random.SeedSequence().generate_state(1)[0]) if given is None else given
 
 
+def decay(name: str, value: Any) -> None:
+    """A number in [0, 1)."""
+    if not _is_number(value) or not 0 <= value < 1:
+        raise ValueError(f"{name}={value!r} must lie in [0, 1), as 0.999; 0 for none")
+
+
 def share(name: str, value: Any) -> None:
     """A number in (0, 1]."""
     if not _is_number(value) or not 0 < value <= 1:
@@ -147,9 +155,14 @@ def reshaped(x: Any, input_shape: tuple[int, ...], name: str = "x") -> tuple[Any
     return samples.reshape(len(samples), *shape), [line]
 
 
-def inputs(x: Any, input_shape: tuple[int, ...] | None, name: str = "x", box: Any = None) -> np.ndarray:
-    """x as an array (n, *input_shape), n >= 1, of finite numbers; inside a box, where one is given."""
-    x = array(name, x)
+def inputs(
+    x: Any, input_shape: tuple[int, ...] | None, name: str = "x", box: Any = None, keep_bytes: bool = False
+) -> np.ndarray:
+    """x as an array (n, *input_shape), n >= 1, of finite numbers; inside a box, where one is given.
+
+    With ``keep_bytes`` :class:`~artclip.pixels.Uint8Images` stay what they are, for whom takes them in parts.
+    """
+    x = x if keep_bytes and isinstance(x, Uint8Images) else array(name, x)
     expected = ", ".join(map(str, ("n", *(("...",) if input_shape is None else input_shape))))
     if x.ndim == 0:
         raise ValueError(f"{name}={x.item()!r} is a single number; give an array of shape ({expected})")
@@ -226,7 +239,7 @@ def _rescaled(least: float, most: float, low: float, high: float) -> str:
 
 
 def _finite(name: str, a: np.ndarray) -> None:
-    if a.dtype.kind != "f":
+    if a.dtype.kind != "f" or isinstance(a, Uint8Images):
         return
     for start, part in _chunks(a):
         finite = np.isfinite(part)
@@ -261,8 +274,11 @@ def classes(x: np.ndarray, y: Any, nb_classes: int) -> np.ndarray:
 def data(
     x: Any, y: Any, input_shape: tuple[int, ...], nb_classes: int | None, where: str = "", box: Any = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Samples with labels (index, one-hot, probabilities) or, with ``nb_classes=None``, regression targets."""
-    x = inputs(x, input_shape, f"{where}x", box)
+    """Samples with labels (index, one-hot, probabilities) or, with ``nb_classes=None``, regression targets.
+
+    :class:`~artclip.pixels.Uint8Images` stay what they are.
+    """
+    x = inputs(x, input_shape, f"{where}x", box, keep_bytes=True)
     name = f"{where}y"
     y = array(name, y)
     if y.ndim == 0 or len(y) != len(x):

@@ -14,6 +14,7 @@ from artclip.cli.options import (
     add_running,
     add_training,
     command,
+    data_told,
     failures,
     settings,
     writable,
@@ -57,17 +58,18 @@ def _run(arguments: argparse.Namespace) -> int:
     from artclip.comparison.table import text as as_text
 
     output, html, table = (writable(path) for path in (arguments.output, arguments.html, arguments.csv))
-    result = compare(
-        arguments.data,
-        model=[m.strip() for m in arguments.model.split(",") if m.strip()],
-        defences=arguments.defences,
-        nb_seeds=arguments.seeds,
-        verbose=sys.stderr.isatty(),
-        n_jobs=arguments.jobs,
-        nb_threads=arguments.threads,
-        cache=arguments.cache,
-        **settings(arguments),
-    )
+    with data_told():
+        result = compare(
+            arguments.data,
+            model=[m.strip() for m in arguments.model.split(",") if m.strip()],
+            defences=arguments.defences,
+            nb_seeds=arguments.seeds,
+            verbose=sys.stderr.isatty(),
+            n_jobs=arguments.jobs,
+            nb_threads=arguments.threads,
+            cache=arguments.cache,
+            **settings(arguments),
+        )
     result.settings["command"] = arguments.typed
     text = result.to_json(output)
     if html is not None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from shutil import get_terminal_size
 from typing import Any
@@ -12,7 +15,7 @@ from artclip import checks
 
 # What is in a folder of a Keras model: weights of artclip train, or a SavedModel.
 _KERAS_FILES = ("model.weights.h5", "saved_model.pb")
-_TRAINED = ("activation", "nb_epochs", "batch_size", "learning_rate", "framework")
+_TRAINED = ("activation", "nb_epochs", "batch_size", "learning_rate", "framework", "augmentation", "ema_decay")
 _ATTACKED = ("norm", "eps", "noise", "attack_samples", "attacks")
 
 
@@ -47,7 +50,7 @@ def add_model(parser: Any, number: Any) -> None:
     """Add a model that exists, and its data."""
     option = parser.add_argument_group("model and data").add_argument
     option("model", help="folder of artclip train, FILE.keras, .h5, .pt2, .onnx, module:factory, hf:ORG/NAME, ...")
-    option("--data", required=True, help="digits, mnist, fashion-mnist, FILE.npz, a folder, module:function")
+    option("--data", required=True, help="digits, mnist, fashion-mnist, cifar-10, FILE.npz, images, module:function")
     option("--weights", metavar="FILE", help="for package.module:factory and architectures by name")
     add_ranges(option, number)
 
@@ -71,8 +74,8 @@ def add_ranges(option: Any, number: Any) -> None:
 def add_data(parser: Any, more: str = "") -> None:
     """Add data, and the net that is trained on them."""
     option = parser.add_argument_group("data and net").add_argument
-    option("--data", required=True, help="digits, mnist, fashion-mnist, FILE.npz, a folder, module:function")
-    nets = "mlp, mlp-200-80, cnn, resnet or package.module:factory"
+    option("--data", required=True, help="digits, mnist, fashion-mnist, cifar-10, FILE.npz, images, module:function")
+    nets = "mlp, mlp-200-80, cnn, convnet, resnet, resnet18 or package.module:factory"
     option("--model", default="mlp", help=f"{nets}{more} (default: mlp)")
     option("--activation", default="relu", help="relu, sigmoid, softplus or gelu (default: relu)")
     option("--framework", choices=("torch", "tensorflow"), help="default: torch, where it is installed")
@@ -83,6 +86,8 @@ def add_training(option: Any) -> None:
     option("--nb-epochs", type=int, default=20, metavar="N", help="passes over the data (default: 20)")
     option("--batch-size", type=int, default=128, metavar="N", help="samples a step (default: 128)")
     option("--learning-rate", type=float, default=2e-3, metavar="LR", help="of Adam (default: 0.002)")
+    option("--augmentation", metavar="NAME", help="of the training images: crop-flip, or crop-flip:padding=4,flip=1")
+    option("--ema-decay", type=float, default=0.0, metavar="D", help="average the weights, as 0.999 (default: 0, not)")
 
 
 def add_attacks(parser: Any, number: Any) -> None:
@@ -152,12 +157,14 @@ def _pair(number: Any) -> Any:
 
 
 def load(arguments: argparse.Namespace) -> tuple[Any, Any]:
-    """The classifier, and the data in the shape that it wants."""
-    from artclip.data import fit_to, load_data
+    """The classifier, and the data in the shape that it wants; ``arguments`` gets the names of their classes."""
+    from artclip.data import fit_to, load_described
     from artclip.models.loading import load_model
 
     preprocessing = scaling(arguments)
-    data = load_data(arguments.data, channels_first=arguments.framework != "tensorflow")
+    with data_told():
+        data, described = load_described(arguments.data, channels_first=arguments.framework != "tensorflow")
+    arguments.folders = list(described.class_names)
     classifier = load_model(
         arguments.model,
         arguments.weights,
@@ -173,6 +180,25 @@ def load(arguments: argparse.Namespace) -> tuple[Any, Any]:
             free = getattr(arguments, "domain", None) == "free"
             checks.inputs(x, classifier.input_shape or None, name, None if free else classifier.clip_values)
     return classifier, splits
+
+
+class _OnStderr(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        print("artclip: data:", record.getMessage(), file=sys.stderr)
+
+
+@contextmanager
+def data_told() -> Iterator[None]:
+    """Inside, what is taken from images, or fetched, is said on stderr in one line."""
+    logger, handler = logging.getLogger("artclip.data"), _OnStderr(logging.INFO)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def failures(comparisons: list[Any]) -> int:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from artclip import checks
-from artclip.cli.options import add_attacks, add_common, add_data, add_ranges, add_training, command, scaling
+from artclip.cli.options import add_attacks, add_common, add_data, add_ranges, add_training, command, data_told, scaling
 from artclip.cli.options import settings as settings_of
 
 TEXTS = (
@@ -55,13 +55,21 @@ def _run(arguments: argparse.Namespace) -> None:
     if unknown:
         raise ValueError(f"defence {arguments.defence} takes no {' and no '.join(unknown)}")
     named = replace(named, options={**named.options, **options})
-    net, data = experiment.net(arguments.model), checked_data(experiment.load(arguments.data))
+    net = experiment.net(arguments.model)
+    with data_told():
+        loaded, described = experiment.load(arguments.data)
+    data = checked_data(loaded)
     try_nets({arguments.model: net}, experiment, data, 1)
     folder = None if arguments.output is None else checks.folder(arguments.output)
     with watched() as spent:
         trainer = experiment.train(data, net, named, arguments.seed, verbose=sys.stderr.isatty())
     cell = experiment.measure(trainer, data, named.name, arguments.model, arguments.seed, spent)
-    settings = {"data": arguments.data, "model": arguments.model, "models": [arguments.model]}
+    settings = {
+        "data": arguments.data,
+        "data_description": described,
+        "model": arguments.model,
+        "models": [arguments.model],
+    }
     settings |= {"seeds": [arguments.seed], "n_jobs": 1, "nb_attacked": min(arguments.attack_samples, len(data[1][0]))}
     result = Comparison({**settings, **experiment.describe(), **options}, experiment, [cell])
     files = [] if folder is None else save_named(trainer, folder, settings=result.settings, rows=result.rows)

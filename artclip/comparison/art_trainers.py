@@ -16,6 +16,7 @@ from artclip.evaluation.random_outputs import randomness
 from artclip.evaluation.threat_model import projected_gradient
 from artclip.frameworks import function_of, trainers_of
 from artclip.frameworks.replaced import replaced
+from artclip.trainers.augmented import Augmented
 
 
 class EpochTrainer:
@@ -39,11 +40,39 @@ class EpochTrainer:
         self, trainer: Any, classifier: Any, plan: TrainingConfig, passes: float = 1, whole: bool = False
     ) -> None:
         self._trainer, self.classifier, self._plan, self._passes, self._whole = trainer, classifier, plan, passes, whole
-        self.seed = plan.seed
+        self.seed, self.ema_decay = plan.seed, plan.ema_decay
         self.history: list[dict[str, Any]] = []
 
-    def fit(self, x: np.ndarray, y: np.ndarray, batch_size: int, nb_epochs: int, scheduler: Any = None) -> None:
-        """Train on x, shape (n, *input_shape), with class indices y, shape (n,)."""
+    def fit(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        batch_size: int,
+        nb_epochs: int,
+        scheduler: Any = None,
+        augmentation: Any = None,
+    ) -> None:
+        """Train on x, shape (n, *input_shape), with class indices y, shape (n,).
+
+        An augmentation, as of :meth:`artclip.CLIPTrainer.fit`, is applied anew before each epoch.
+
+        Raises:
+            ValueError: an augmentation, and a trainer that runs all epochs as one.
+        """
+        if augmentation is not None and self._whole:
+            raise ValueError(
+                f"{type(self._trainer).__name__} of ART runs all epochs as one, so its data cannot be augmented for "
+                "each one"
+            )
+        if augmentation is not None:
+            augmentation = Augmented(augmentation, self.classifier.clip_values)
+        x = np.asarray(x)
+        trained = self._trainer.get_classifier() if hasattr(self._trainer, "get_classifier") else self.classifier
+        averages = trainers_of(self._plan.framework).averaged(trained, self.ema_decay)
+        with averages if self.ema_decay else contextlib.nullcontext():
+            self._fit(x, y, batch_size, nb_epochs, scheduler, augmentation)
+
+    def _fit(self, x: Any, y: Any, batch_size: int, nb_epochs: int, scheduler: Any, augmentation: Any) -> None:
         labels = np.eye(self.classifier.nb_classes, dtype=np.float32)[y]
         f, lengths = function_of(self.classifier), [nb_epochs] if self._whole else [1] * nb_epochs
         for index, length in enumerate(lengths):
@@ -51,7 +80,12 @@ class EpochTrainer:
             around = trainers_of(self._plan.framework).training(self.classifier)
             seeded, quiet = randomness(f, (self._plan.seed, index)), _quiet(self._plan.verbose)
             with around, seeded, quiet, _counted(self._trainer) as count:
-                self._trainer.fit(x, labels, batch_size=batch_size, nb_epochs=length)
+                self._trainer.fit(
+                    x if augmentation is None else _augmented(x, augmentation, batch_size, (self._plan.seed, index)),
+                    labels,
+                    batch_size=batch_size,
+                    nb_epochs=length,
+                )
             cpu = time.process_time() - cpu
             seconds, gradients = time.perf_counter() - start, count[0] + self._passes * length * len(x)
             for _ in range(length):
@@ -62,6 +96,15 @@ class EpochTrainer:
                 self.history.append(record)
             if scheduler is not None and not self._whole:
                 scheduler.step()
+
+
+def _augmented(x: np.ndarray, augmentation: Any, batch_size: int, seed: tuple[int, int]) -> np.ndarray:
+    """All of x augmented, so many samples at a time, from a seed."""
+    parts, found = range(0, len(x), batch_size), np.empty_like(x)
+    for start in parts:
+        rows = slice(start, start + batch_size)
+        found[rows] = augmentation(x[rows], np.random.default_rng([*seed, start]))
+    return found
 
 
 def adversarial(
@@ -102,6 +145,10 @@ def awp(
     gamma: float = 0.01,
 ) -> EpochTrainer:
     """ART's adversarial weight perturbation, on PGD examples: the step is taken where the weights are worst."""
+    if plan.ema_decay:  # a hook behind the step would see the perturbed weights
+        raise ValueError(
+            f"ART's AWP moves the weights around each step, so ema_decay={plan.ema_decay:g} cannot average them"
+        )
     made = trainers_of(plan.framework)
     plain = made.plain(classifier)
     trainer = made.awp(plain, pgd(plain, plan, eps, max_iter), gamma)

@@ -41,15 +41,17 @@ def compare(
     curve_samples: int = 200,
     lipschitz: bool = True,
     masking: bool = True,
+    augmentation: Any = None,
+    ema_decay: float = 0.0,
 ) -> Comparison:
     """Train nets with each defence and compare what comes out.
 
     Args:
         data: a name or path for :func:`artclip.load_data`, or ``(x_train, y_train), (x_test, y_test)`` with inputs
             in [0, 1] (or in the ``clip_values`` of your ART classifiers) and class indices.
-        model: net by name (``mlp``, ``mlp-200-80``, ``cnn``, ``resnet``), ``package.module:factory``, or a function of
-            (input_shape, nb_classes) that makes an ``nn.Module`` or Keras model with logits, or an ART classifier; or a
-            list of those.
+        model: net by name (``mlp``, ``mlp-200-80``, ``cnn``, ``convnet``, ``resnet``, ``resnet18``),
+            ``package.module:factory``, or a function of (input_shape, nb_classes) that makes an ``nn.Module`` or Keras
+            model with logits, or an ART classifier; or a list of those.
         defences: names as ``standard``, ``weight@0.95``, ``clip@0.95``, ``clip:lamda=0.03``, ``adversarial:eps=1``; or
             one text of them with commas. :data:`artclip.comparison.defences.DEFENCES` lists them.
         nb_seeds: trainings per defence, >= 1, with seeds 0, 1, ...
@@ -75,6 +77,13 @@ def compare(
         curve_samples: how many test samples the security curve is of, >= 0.
         lipschitz: whether to bound the Lipschitz constant, and to certify in L2.
         masking: whether to look for signs of gradient masking.
+        augmentation: of the training images, the same for all defences: ``"crop-flip"`` (random crops of images padded
+            by 4, and flips), ``"crop-flip:padding=2,flip=0"``, or a function of (batch, generator) as for
+            :meth:`artclip.CLIPTrainer.fit`. ART's trainers get the whole data augmented anew before each epoch;
+            ``fbf``, which runs all epochs as one, is refused. ``None`` for none.
+        ema_decay: decay in [0, 1) of exponential moving averages of the weights, with which every training ends, as
+            for :class:`artclip.CLIPTrainer`; 0 for none. Refused for defences that hold an accuracy (``clip@0.95``),
+            and for ``awp``.
 
     Returns:
         The :class:`Comparison`. A training that fails is a row that says why.
@@ -94,7 +103,8 @@ def compare(
     nets = named_nets(model if isinstance(model, (list, tuple)) else [model], experiment)
     if not nets:
         raise ValueError("model is empty; give at least one, as 'mlp'")
-    splits = checked_data(experiment.load(data) if isinstance(data, str) else data)
+    loaded, described = experiment.load(data) if isinstance(data, str) else (data, "arrays")
+    splits = checked_data(loaded)
     try_nets(nets, experiment, splits, nb_threads)
     jobs = [
         Job(experiment, net, name, named, seed)
@@ -112,6 +122,7 @@ def compare(
             progress.update()
     settings = {
         "data": data if isinstance(data, str) else "arrays",
+        "data_description": described,
         "data_sha256": content,
         "nb_attacked": min(attack_samples, len(splits[1][0])),
         "models": list(nets),

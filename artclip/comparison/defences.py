@@ -58,14 +58,20 @@ class DefenceConfig:
         if plan.framework not in self.defence.frameworks:
             there = " and ".join(self.defence.frameworks)
             raise NotImplementedError(f"ART has this trainer for {there} only, not for {plan.framework}")
-        return self.defence.make(classifier, plan, **self.options)
+        trainer = self.defence.make(classifier, plan, **self.options)
+        if plan.ema_decay and getattr(trainer, "ema_decay", None) != plan.ema_decay:
+            raise ValueError(
+                f"defence {self.name!r} does not average weights, as ema_decay={plan.ema_decay:g} asks of all; its "
+                "trainer must do so, and have an attribute ema_decay"
+            )
+        return trainer
 
 
 def clip(classifier: Any, plan: TrainingConfig, **options: Any) -> Any:
     """CLIP; what is not given is left to :class:`artclip.CLIPTrainer`."""
     from artclip.trainers.clip import CLIPTrainer
 
-    return CLIPTrainer(classifier, seed=plan.seed, verbose=plan.verbose, **options)
+    return CLIPTrainer(classifier, seed=plan.seed, verbose=plan.verbose, ema_decay=plan.ema_decay, **options)
 
 
 def standard(classifier: Any, plan: TrainingConfig) -> Any:
@@ -91,7 +97,8 @@ def _weight(kind: str) -> Callable[..., Any]:
     def make(classifier: Any, plan: TrainingConfig, **options: Any) -> Any:
         from artclip.trainers.weight import WeightRegularizationTrainer
 
-        return WeightRegularizationTrainer(classifier, kind=kind, seed=plan.seed, verbose=plan.verbose, **options)
+        common: dict[str, Any] = {"seed": plan.seed, "verbose": plan.verbose, "ema_decay": plan.ema_decay}
+        return WeightRegularizationTrainer(classifier, kind=kind, **common, **options)
 
     return make
 

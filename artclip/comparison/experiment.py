@@ -16,7 +16,8 @@ from artclip.comparison.cost import Cost, watched
 from artclip.comparison.defences import DefenceConfig
 from artclip.comparison.run_result import _KEPT, RunResult
 from artclip.comparison.training_config import TrainingConfig
-from artclip.data import load_data
+from artclip.data import load_described
+from artclip.data.augmentation import augmentation_of
 from artclip.evaluation.attacks import NONE, SETS, AttackConfig, canonical, choose
 from artclip.evaluation.curves import robustness_curve
 from artclip.evaluation.evaluate import evaluate
@@ -26,6 +27,7 @@ from artclip.evaluation.units import too_small
 from artclip.frameworks import FRAMEWORKS, default_framework, function_of, nets_of
 from artclip.hashing.digests import digest
 from artclip.reporting.records import describe
+from artclip.trainers.augmented import Augmented
 
 Arrays = tuple[np.ndarray, np.ndarray]
 Data = tuple[Arrays, Arrays]
@@ -57,6 +59,8 @@ class Experiment:
     framework: str | None = None
     clip_values: tuple[float, float] = (0.0, 1.0)
     preprocessing: tuple[Any, Any] = (0.0, 1.0)
+    augmentation: Any = None
+    ema_decay: float = 0.0
 
     def __post_init__(self) -> None:
         if self.framework is None:
@@ -69,6 +73,8 @@ class Experiment:
         checks.positive("learning_rate", self.learning_rate)
         checks.positive("eps", self.eps)
         checks.non_negative("noise", self.noise)
+        checks.decay("ema_decay", self.ema_decay)
+        augmentation_of(self.augmentation)
         object.__setattr__(self, "norm", checks.norm("norm", self.norm))
         object.__setattr__(self, "attacks", _named(self.attacks, float(self.norm), self.noise))
 
@@ -82,9 +88,19 @@ class Experiment:
         """The attacks, in the order in which they are tried."""
         return choose(self.attacks, float(self.norm))
 
-    def load(self, data: str) -> Data:
-        """The data by name or path, with the axes that the nets want."""
-        return load_data(data, channels_first=self.nets.CHANNELS_FIRST)
+    def load(self, data: str) -> tuple[Any, str]:
+        """The data by name or path, with the axes that the nets want; and a line on what was taken."""
+        splits, described = load_described(data, channels_first=self.nets.CHANNELS_FIRST, uint8=True)
+        return splits, str(described)
+
+    def augmenting(self, data: Data) -> Any:
+        """What each batch is augmented by, tried on the data; ``None`` for nothing."""
+        found = augmentation_of(self.augmentation, self.nets.CHANNELS_FIRST)
+        if found is None:
+            return None
+        augmented = Augmented(found)
+        augmented.try_on(data[0][0][:2])
+        return augmented
 
     def net(self, model: Any) -> str | Callable[..., Any]:
         """A net by name, ``module:factory`` or function, as :meth:`train` wants it."""
@@ -106,13 +122,15 @@ class Experiment:
     def plan(self, seed: int, verbose: bool = False) -> TrainingConfig:
         """What the defences are told."""
         budget = float(self.norm), float(self.eps), float(self.noise)
-        return TrainingConfig(str(self.framework), *budget, self.nb_epochs, self.batch_size, seed, verbose)
+        steps = self.nb_epochs, self.batch_size
+        return TrainingConfig(str(self.framework), *budget, *steps, seed, verbose, self.ema_decay)
 
     def describe(self) -> dict[str, Any]:
         """Everything that the figures depend on, with versions and machine."""
         return {
             **vars(self),
             "norm": str(self.norm),
+            "augmentation": None if self.augmentation is None else str(Augmented(augmentation_of(self.augmentation))),
             "optimizer": "Adam, cosine schedule; fbf: SGD, cyclic",
             "curve": CURVE,
             **describe(FRAMEWORKS[str(self.framework)][0]),
@@ -131,10 +149,13 @@ class Experiment:
         """A trainer that has trained."""
         (x, y), (x_test, _) = data
         classifier = self.classifier(model, data, seed)
-        checks.inputs(x_test, classifier.input_shape, "x_test", box=classifier.clip_values)  # now, not after training
+        # Now, not after training.
+        checks.inputs(x_test, classifier.input_shape, "x_test", box=classifier.clip_values, keep_bytes=True)
         trainer = named.train(classifier, self.plan(seed, verbose))
         scheduler = self.nets.cosine_scheduler(classifier, self.nb_epochs)
-        trainer.fit(x, y, batch_size=self.batch_size, nb_epochs=self.nb_epochs, scheduler=scheduler)
+        augmentation = self.augmenting(data)
+        more = {} if augmentation is None else {"augmentation": augmentation}
+        trainer.fit(x, y, batch_size=self.batch_size, nb_epochs=self.nb_epochs, scheduler=scheduler, **more)
         return trainer
 
     def measure(self, trainer: Any, data: Data, defence: str, net: str, seed: int, spent: Cost) -> RunResult:

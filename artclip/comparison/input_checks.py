@@ -12,6 +12,7 @@ from artclip import checks
 from artclip.comparison.experiment import Data, Experiment
 from artclip.frameworks import function_of
 from artclip.frameworks.keras.startup import start_tensorflow
+from artclip.pixels import Uint8Images
 
 _CHANNELS = (1, 3, 4)
 
@@ -43,9 +44,10 @@ def checked_data(data: Any) -> Data:
 def _part(part: str, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
     try:
         labels = np.asarray(y)
-        x = checks.inputs(x, None)
+        x = checks.inputs(x, None, keep_bytes=True)
         nb_classes = labels.shape[1] if labels.ndim == 2 and labels.shape[1] > 1 else _largest(labels) + 1
-        return x.astype(np.float32), checks.classes(x, y, nb_classes)
+        images: Any = x if isinstance(x, Uint8Images) else x.astype(np.float32)
+        return images, checks.classes(x, y, nb_classes)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{part} data: {error}") from None
 
@@ -93,6 +95,7 @@ def try_nets(nets: Mapping[str, Any], experiment: Experiment, data: Data, nb_thr
     """
     if experiment.framework == "tensorflow":
         start_tensorflow(nb_threads)
+    experiment.augmenting(data)
     (x, y), (x_test, _) = data
     nb_classes, shape = int(y.max()) + 1, x.shape[1:]
     for name, net in nets.items():

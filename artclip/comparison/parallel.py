@@ -34,6 +34,10 @@ class Job:
     named: DefenceConfig
     seed: int
 
+    def _own(self) -> tuple[Any, ...]:
+        """An augmentation of the user's own, which counts by what it does."""
+        return (self.experiment.augmentation,) if callable(self.experiment.augmentation) else ()
+
     def key(self, data: str, nb_threads: int) -> tuple[str, str]:
         """Hash of all that the cell follows from: data, settings, functions, seed, and the code at work.
 
@@ -47,7 +51,7 @@ class Job:
         model = nets.NETS[self.model] if isinstance(self.model, str) else self.model
         activation = nets.ACTIVATIONS[self.experiment.activation]
         try:
-            functions = content_digest(model, activation, self.named.defence.make, stages)
+            functions = content_digest(model, activation, self.named.defence.make, stages, *self._own())
         except NotHashable as error:
             return "", f"{self.net}, {self.named.name}: {error}"
         return digest("cell", data, e, asked, functions, own_code()), ""

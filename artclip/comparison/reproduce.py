@@ -99,7 +99,7 @@ def reproduce(
             table = replace(
                 table, nb_training=500, options={**table.options, **options, "masking": False, "lipschitz": False}
             )
-        (x, y), test = load(table.data)
+        ((x, y), test), _ = load(table.data)
         data = (x[: table.nb_training], y[: table.nb_training]), test
         comparison = compare(
             data,

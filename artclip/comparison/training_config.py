@@ -17,6 +17,7 @@ class TrainingConfig:
         batch_size: samples a step, >= 1.
         seed: of all randomness, >= 0.
         verbose: whether to show progress.
+        ema_decay: decay in [0, 1) of averages of the weights, with which the training ends; 0 for none.
     """
 
     framework: str
@@ -27,3 +28,4 @@ class TrainingConfig:
     batch_size: int
     seed: int
     verbose: bool = False
+    ema_decay: float = 0.0

@@ -90,6 +90,7 @@ class Preprocessing:
 
     def defended(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Training data after the defences that apply at fit."""
+        x = np.asarray(x)
         for defence in self.at_fit:
             x, y = defence(x, y)
         return x, y

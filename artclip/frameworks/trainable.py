@@ -30,6 +30,8 @@ class Trainable(Function):
     """Name of the optimizer's class."""
     max_grad_norm: float | None = None
     """L2 norm to which :meth:`update` scales the whole gradient down where it is longer; ``None`` for no limit."""
+    ema_decay = 0.0
+    """Decay, in (0, 1), of the averages of the weights that :meth:`fitting` keeps; 0 for none."""
     weights_file: str
     """What :meth:`save_weights` calls its file, as ``model.pt``."""
 
@@ -155,10 +157,10 @@ class Trainable(Function):
     @property
     def averages_weights(self) -> bool:
         """Whether :meth:`finish` puts averages of the weights in their place."""
-        return False
+        return self.ema_decay > 0
 
     def finish(self) -> None:
-        """What the framework's own ``fit`` does with the optimizer at the end of a training."""
+        """What the framework's own ``fit`` does with the optimizer at the end; and averages in the place of weights."""
 
     batch_size = 1
     """Samples of a step: what a loss that is a sum over them grows with."""

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from artclip.pixels import Uint8Images
+
 _FEW = 16  # numbers of an array that are said as they are
 
 
@@ -19,6 +21,7 @@ def digest(*parts: Any) -> str:
     """SHA-256 of arrays (shape, dtype and values), bytes, and whatever JSON can say."""
     total = hashlib.sha256()
     for part in parts:
+        part = part.pixels if isinstance(part, Uint8Images) else part
         if isinstance(part, np.ndarray):
             total.update(f"{part.dtype.str}{part.shape}".encode())
             total.update(np.ascontiguousarray(part).data)

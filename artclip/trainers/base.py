@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from artclip.hashing.digests import digest
 from artclip.trainers import before_fit
 from artclip.trainers import checkpoint as checkpoints
 from artclip.trainers.accuracy import DeployedAccuracy, faults, is_held
+from artclip.trainers.augmented import Augmented
 from artclip.trainers.batches import ArrayBatches, Batches, GeneratorBatches
 from artclip.trainers.controllers import Controller, controller
 from artclip.trainers.fit import Fit
@@ -42,6 +44,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         super().__init__(classifier)
         self._controller: Controller = controller(o.lamda, o.target_accuracy, o.lamda_increment)
         self.target_accuracy, self.target_metric = o.target_accuracy, o.target_metric
+        self.ema_decay = float(o.ema_decay)
         self.warmup_epochs, self.restore_best, self.verbose = o.warmup_epochs, o.restore_best, o.verbose
         self.checkpoint = None if o.checkpoint is None else checks.folder(o.checkpoint, "checkpoint")
         self.callbacks = tuple(o.callbacks)
@@ -79,6 +82,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         scheduler: Any = None,
         scheduler_interval: str | None = None,
         max_grad_norm: float | None = None,
+        augmentation: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None,
         **kwargs: Any,
     ) -> None:
         """Train the classifier.
@@ -99,6 +103,10 @@ class RegularizedTrainer(Trainer, abc.ABC):
                 that are undone because numbers failed are undone in the schedule too.
             max_grad_norm: L2 norm > 0 to which the gradient of loss and penalty together, over all parameters, is
                 scaled down where it is longer, before each step; ``None`` for no limit.
+            augmentation: function of (batch, generator), as :class:`artclip.data.RandomCropFlip`, that gives another
+                batch of the same shape inside ``clip_values``; it is applied to each batch before the step. The
+                generator is NumPy's, with a seed that the trainer's seed and the step decide. Accuracies that
+                ``target_accuracy`` and the history's ``val_accuracy`` speak of are of data without it.
             kwargs: ``drop_last`` (bool) leaves out a short last batch; ``verbose`` (bool) shows progress; ``resume``
                 (bool) goes on from the last state in the folder ``checkpoint``, if there is one, to the weights and the
                 history that a training without interruption has (on the same machine, with as many threads). Without
@@ -116,8 +124,12 @@ class RegularizedTrainer(Trainer, abc.ABC):
         schedule = self._prepared(trainable, scheduler, scheduler_interval, max_grad_norm)
         start = self._start(trainable, resume)
         x, y = checks.data(x, y, trainable.input_shape, trainable.nb_classes, box=trainable.clip_values)
-        batches = ArrayBatches(trainable, x, y, batch_size, bool(drop_last), start.seed)
+        augmented = None if augmentation is None else Augmented(augmentation, trainable.clip_values)
+        batches = ArrayBatches(trainable, x, y, batch_size, bool(drop_last), start.seed, augmented)
         sample = batches.some(start.seed)
+        if augmented is not None:
+            augmented.try_on(sample[0][:2])
+            start.settings["augmentation"] = str(augmented)
         start.settings |= {"nb_samples": len(x), "batch_size": batch_size, "drop_last": bool(drop_last)}
         start.settings |= {"data": digest(sample[0]), "labels": digest(trainable.labels(y))}
         self._train(trainable, batches, sample, validation_data, nb_epochs, schedule, verbose, start)
@@ -202,14 +214,13 @@ class RegularizedTrainer(Trainer, abc.ABC):
         start: ResumePlan,
     ) -> None:
         checks.positive_integer("nb_epochs", nb_epochs, least=0)
+        trainable.ema_decay = self.ema_decay
         trainable.check_gradients()
         trainable.check_trainable()
         if trainable.averages_weights and (self.restore_best or self.target_accuracy is not None):
             what = "restore_best" if self.restore_best else "target_accuracy"
-            raise ValueError(
-                f"{what} ends with the weights of one moment, and use_ema=True of the optimizer with averages; "
-                "choose one"
-            )
+            averages = f"ema_decay={self.ema_decay:g}" if self.ema_decay else "use_ema=True of the optimizer"
+            raise ValueError(f"{what} ends with the weights of one moment, and {averages} with averages; choose one")
         if validation_data is not None:
             validation_data = before_fit.validation(trainable, validation_data)
         nb_steps, is_classifier = nb_epochs * batches.nb_batches, trainable.nb_classes is not None

@@ -12,6 +12,8 @@ import numpy as np
 from artclip import checks
 from artclip.frameworks.base import Tensor
 from artclip.frameworks.trainable import Trainable
+from artclip.pixels import Uint8Images
+from artclip.trainers.augmented import Augmented
 from artclip.trainers.generators import Endless, as_array
 
 NB_KEPT, MOST_BYTES = 2048, 1 << 26  # of a generator's latest batches
@@ -42,16 +44,24 @@ class ArrayBatches:
             before it, since BatchNorm cannot train on one.
         drop_last: leave a short last batch out.
         seed: seed of the order.
+        augmentation: of each batch, or ``None``.
     """
 
     def __init__(
-        self, trainable: Trainable, x: np.ndarray, y: np.ndarray, batch_size: int, drop_last: bool, seed: int
+        self,
+        trainable: Trainable,
+        x: np.ndarray,
+        y: np.ndarray,
+        batch_size: int,
+        drop_last: bool,
+        seed: int,
+        augmentation: Augmented | None = None,
     ) -> None:
         self._trainable, self._rng = trainable, np.random.default_rng(seed)
         trainable.multi_label = _several_labels(trainable, y)
         with trainable.seeded(seed):  # defences at fit may draw, as Mixup
             self._x, self._y = trainable.training_data(x, y)
-        self._raw = x, y
+        self._raw, self._augmentation = (x, y), augmentation
         self._labels: np.ndarray | None = None
         bounds = list(range(0, len(x), batch_size))
         left_over = len(x) - bounds[-1]
@@ -87,8 +97,16 @@ class ArrayBatches:
     def epoch(self, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of the next epoch, in a new order, from the one of this number on."""
         order = self._rng.permutation(len(self._x))
-        for start, end in self._bounds[first:]:
-            yield self._trainable.batch(self._x, self._y, order[start:end])
+        key = 0 if self._augmentation is None else int(self._rng.integers(1 << 62))
+        for number, (start, end) in enumerate(self._bounds[first:], first):
+            rows = order[start:end]
+            if self._augmentation is None and not isinstance(self._x, Uint8Images):
+                yield self._trainable.batch(self._x, self._y, rows)
+                continue
+            x = self._x[rows]
+            if self._augmentation is not None:
+                x = self._augmentation(x, np.random.default_rng([key, number]))
+            yield self._trainable.batch(x, self._y[rows], np.arange(len(x)))
 
 
 class GeneratorBatches:

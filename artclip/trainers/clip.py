@@ -87,6 +87,10 @@ class CLIPTrainer(RegularizedTrainer):
         target_metric: what ``target_accuracy`` is: ``"accuracy"``, or ``"balanced_accuracy"``, the mean of the
             accuracies of the classes, for data in which some classes are rare. Where samples have several labels
             each, accuracy is the share of labels that are right.
+        ema_decay: decay d in [0, 1) of an exponential moving average of the weights (and of BatchNorm's statistics),
+            with which ``fit`` ends: after step t = 0, 1, … of a ``fit``, average ← d_t·average + (1 − d_t)·weights with
+            d_t = min(d, (1 + t)/(10 + t)). 0 for none. Accuracies and losses in the history are those of the weights
+            themselves. Not with ``target_accuracy`` or ``restore_best``, which end with the weights of one moment.
 
     Attributes:
         history: one dict an epoch: ``epoch``, ``loss``, ``accuracy``, ``lipschitz`` (mean quotient of the pairs that
@@ -134,6 +138,7 @@ class CLIPTrainer(RegularizedTrainer):
         target_metric: str = "accuracy",
         adversarial_eps: float = 0.0,
         adversarial_steps: int = 1,
+        ema_decay: float = 0.0,
     ) -> None:
         given = dict(locals())
         checks.non_negative("upper_penalty", upper_penalty)

@@ -86,6 +86,7 @@ class TrainingOptions:
     seed: int | None = None
     verbose: bool = False
     target_metric: str = "accuracy"
+    ema_decay: float = 0.0
 
     def __post_init__(self) -> None:
         controller(self.lamda, self.target_accuracy, self.lamda_increment)
@@ -93,10 +94,12 @@ class TrainingOptions:
         checks.positive_integer("warmup_epochs", self.warmup_epochs, least=0)
         checks.switches(restore_best=self.restore_best, verbose=self.verbose)
         object.__setattr__(self, "callbacks", before_fit.functions(self.callbacks))
+        checks.decay("ema_decay", self.ema_decay)
         checks.seed(self.seed)
 
     @property
     def decisive(self) -> dict[str, Any]:
         """Those that decide how it trains."""
         names = ("lamda", "lamda_increment", "target_accuracy", "target_metric", "warmup_epochs", "restore_best")
-        return {name: getattr(self, name) for name in names}
+        averages = {"ema_decay": self.ema_decay} if self.ema_decay else {}
+        return {**{name: getattr(self, name) for name in names}, **averages}

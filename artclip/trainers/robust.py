@@ -91,7 +91,7 @@ class AdversarialLossTrainer(_RobustTrainer):
         beta: weight >= 0 of TRADES, whose loss is that at the samples plus beta times the Kullback-Leibler divergence
             of the predictions at the examples, which climb it; ``None`` for the loss at the examples alone. It needs
             logits.
-        restore_best, checkpoint, callbacks, seed, verbose: as for :class:`artclip.CLIPTrainer`.
+        restore_best, checkpoint, callbacks, seed, verbose, ema_decay: as for :class:`artclip.CLIPTrainer`.
 
     Attributes:
         history: as for :class:`artclip.CLIPTrainer`; ``accuracy`` is that at the points where the loss is taken.
@@ -115,6 +115,7 @@ class AdversarialLossTrainer(_RobustTrainer):
         callbacks: Iterable[Callable[[Any, Record], Any]] = (),
         seed: int | None = None,
         verbose: bool = False,
+        ema_decay: float = 0.0,
     ) -> None:
         given = {**locals(), "lamda": 0.0}
         self.examples = taken(AdversarialExamples, given)
@@ -154,7 +155,7 @@ class GradientPenaltyTrainer(_RobustTrainer):
             gradients too; smooth activations train better.
         eps: radius > 0, in input units, of ``kind="gradient"``.
         norm: 1, 2 or inf, on flattened inputs, of ``kind="gradient"``.
-        restore_best, checkpoint, callbacks, seed, verbose: as for :class:`artclip.CLIPTrainer`.
+        restore_best, checkpoint, callbacks, seed, verbose, ema_decay: as for :class:`artclip.CLIPTrainer`.
 
     Attributes:
         history: as for :class:`artclip.CLIPTrainer`; ``loss`` is without the penalty.
@@ -175,6 +176,7 @@ class GradientPenaltyTrainer(_RobustTrainer):
         callbacks: Iterable[Callable[[Any, Record], Any]] = (),
         seed: int | None = None,
         verbose: bool = False,
+        ema_decay: float = 0.0,
     ) -> None:
         given = {**locals(), "lamda": 0.0}
         checks.non_negative("lamda", lamda)

@@ -94,7 +94,8 @@ class WeightRegularizationTrainer(RegularizedTrainer):
             where a convolution counts as its kernel flattened to (outputs, inputs·k·k), which is not the norm of the
             convolution (Miyato et al. 2018 do the same). Biases and normalisation layers are left alone.
         target_accuracy, lamda_increment, warmup_epochs: as for :class:`artclip.CLIPTrainer`.
-        restore_best, checkpoint, callbacks, seed, verbose, target_metric: as for :class:`artclip.CLIPTrainer`.
+        restore_best, checkpoint, callbacks, seed, verbose: as for :class:`artclip.CLIPTrainer`.
+        target_metric, ema_decay: as for :class:`artclip.CLIPTrainer`.
 
     Attributes:
         history: as for :class:`artclip.CLIPTrainer`; ``lipschitz`` is ``None``, and ``penalty`` the mean
@@ -118,6 +119,7 @@ class WeightRegularizationTrainer(RegularizedTrainer):
         seed: int | None = None,
         verbose: bool = False,
         target_metric: str = "accuracy",
+        ema_decay: float = 0.0,
     ) -> None:
         given = dict(locals())
         checks.one_of("kind", kind, KINDS)

@@ -388,7 +388,7 @@ def test_bad_settings_fail_before_any_training(options, message):
         compare(**{"data": "digits", "verbose": False, **options})
 
 
-@pytest.mark.parametrize("model", ["mlp-200-80", "mlp-200-80-bounded", "cnn", "resnet"])
+@pytest.mark.parametrize("model", ["mlp-200-80", "mlp-200-80-bounded", "cnn", "convnet", "resnet"])
 def test_every_net_by_name_takes_the_data(model):
     small = tuple((x[:64], y[:64]) for x, y in load_data("digits"))
     row = compare(small, model, ["clip"], nb_seeds=1, **{**QUICK, "nb_epochs": 1}, lipschitz=False).rows[0]

@@ -168,6 +168,26 @@ def test_same_lower_bound():
     )  # the random starts differ: axes are in another order
 
 
+@pytest.mark.parametrize(
+    ("name", "parameters", "products"), [("convnet", 205_994, 10.9e6), ("resnet18", 11.17e6, 555e6)]
+)
+def test_nets_for_images_of_cifar_are_as_large_as_they_say(name, parameters, products):
+    net, found = torch_nets.make_classifier(name, (3, 32, 32), 10).model.eval(), []
+
+    def count(module, _, outputs):
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            found.append(outputs[0].numel() * module.weight[0].numel() if outputs.ndim == 4 else module.weight.numel())
+
+    for module in net.modules():
+        module.register_forward_hook(count)
+    with torch.no_grad():
+        net(torch.zeros(1, 3, 32, 32))
+    assert sum(p.numel() for p in net.parameters()) == pytest.approx(parameters, rel=3e-4)
+    assert sum(found) == pytest.approx(products, rel=3e-3)
+    kinds = {type(m) for m in net.modules()}
+    assert (nn.BatchNorm2d in kinds) == (name == "resnet18")
+
+
 @pytest.mark.parametrize("name", torch_nets.NETS)
 def test_nets_by_name_have_the_same_shapes(name):
     assert torch_nets.NETS.keys() == keras_nets.NETS.keys()

@@ -25,6 +25,7 @@ MAKERS = {
     "additive, best": lambda c, **kw: CLIPTrainer(
         c, lamda=0.01, target_accuracy=0.6, lamda_increment=0.01, restore_best=True, pair_interval=3, nb_pairs=4, **kw
     ),
+    "averages": lambda c, **kw: CLIPTrainer(c, lamda=0.05, pair_interval=2, nb_pairs=4, ema_decay=0.9, **kw),
     "weight": lambda c, **kw: WeightRegularizationTrainer(c, lamda=0.01, target_accuracy=0.6, **kw),
     "spectral": lambda c, **kw: WeightRegularizationTrainer(c, kind="spectral", lamda=0.01, **kw),
 }
@@ -76,7 +77,11 @@ def assert_same(a, b):
 # Each on the first framework; on the other, states of each kind: of a compiled step, of pairs, of duals.
 @pytest.mark.parametrize(
     ("nets", "name"),
-    [(f, name) for f in FRAMEWORKS for name in (MAKERS if f == FRAMEWORKS[0] else ("target", "persistent", "bracket"))],
+    [
+        (f, name)
+        for f in FRAMEWORKS
+        for name in (MAKERS if f == FRAMEWORKS[0] else ("target", "persistent", "bracket", "averages"))
+    ],
     indirect=["nets"],
 )
 def test_a_resumed_training_ends_bit_for_bit_as_one_without_interruption(nets, name, tmp_path, monkeypatch):

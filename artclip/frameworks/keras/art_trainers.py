@@ -8,6 +8,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from artclip.frameworks.keras.averaging import averaged
+
+__all__ = ["averaged", "threads", "training"]
+
 
 @contextlib.contextmanager
 def training(classifier: Any) -> Iterator[None]:

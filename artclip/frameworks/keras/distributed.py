@@ -59,6 +59,10 @@ class DistributedTensorFlowEstimator(TensorFlowEstimator):
             raise ValueError(
                 "a train_step of your own is not run on several replicas; give the classifier loss_object and optimizer"
             )
+        if self.ema_decay:
+            raise ValueError(
+                f"ema_decay={self.ema_decay:g} is not supported on several replicas; give the optimizer use_ema=True"
+            )
         if self.max_grad_norm is not None:
             raise ValueError(
                 "max_grad_norm is not supported on several replicas, of which each sees its share of the gradient; "

@@ -15,6 +15,7 @@ from artclip.frameworks import global_random
 from artclip.frameworks.base import box_of
 from artclip.frameworks.check import not_a_tensor
 from artclip.frameworks.keras import defences, layers, settings
+from artclip.frameworks.keras.averaging import WeightAverages
 from artclip.frameworks.keras.custom_train_step import own_step
 from artclip.frameworks.keras.function import TensorFlowFunction
 from artclip.frameworks.preprocessing import Preprocessing
@@ -58,6 +59,7 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         self.computes_own_loss = self._train_step is not None
         self.optimizer: Any = getattr(self.model, "optimizer", None) if self._compiled else estimator.optimizer
         self.optimizer_name = type(self.optimizer).__name__
+        self._averages: WeightAverages | None = None
         self._preprocessing = Preprocessing(estimator, self.tensor, PreprocessorTensorFlowV2, defences.defended)
         self.scaling, self.approximated = self._preprocessing.scaling, self._preprocessing.approximated
         with self.unchanged():
@@ -110,6 +112,10 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
                 "the optimizer was built for other variables; a Keras optimizer serves one model, and one choice of "
                 "its trainable layers: give this classifier an optimizer of its own"
             )
+        if self.ema_decay and self._uses_ema:
+            raise ValueError(
+                f"ema_decay={self.ema_decay:g} and the optimizer's use_ema=True average the weights twice; choose one"
+            )
         if self.max_grad_norm is not None and self._train_step is not None:
             raise ValueError(
                 "max_grad_norm cannot reach the gradient that a train_step of your own computes; clip it there, or "
@@ -123,15 +129,26 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
             if self.optimizer is not None and not self.optimizer.built:
                 self.optimizer.build(self.model.trainable_variables)
             self._find_learning(self.input_shape)
-            yield
+            if self.ema_decay:
+                self._averages = WeightAverages(self._of_model(), self.ema_decay)
+            try:
+                yield
+            finally:
+                self._averages = None
 
     @property
-    def averages_weights(self) -> bool:
+    def _uses_ema(self) -> bool:
         inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)  # of mixed precision
         return bool(getattr(inner, "use_ema", False))
 
+    @property
+    def averages_weights(self) -> bool:
+        return super().averages_weights or self._uses_ema
+
     def finish(self) -> None:
-        if self.averages_weights:
+        if self._averages is not None:
+            self._averages.put()
+        elif self._uses_ema:
             self.optimizer.finalize_variable_values(self.model.trainable_variables)
 
     def training_data(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -242,6 +259,8 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         else:
             self.optimizer.apply_gradients(zip(self._limited(gradients), variables, strict=True))
             reported[-1] = self._averaged(reported[-1])
+        if self._averages is not None:
+            self._averages.move()
         return tuple(tf.stop_gradient(v) for values in reversed(reported) for v in values)
 
     def _limited(self, gradients: list[Any]) -> list[Any]:
@@ -280,7 +299,8 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         return self._loss_of(inputs, self._deployed(inputs), labels, False)
 
     def _variables(self) -> list[Any]:
-        return [*self._of_model(), *(self.optimizer.variables if self.optimizer is not None else ())]
+        averages = () if self._averages is None else self._averages.variables
+        return [*self._of_model(), *(self.optimizer.variables if self.optimizer is not None else ()), *averages]
 
     def _of_model(self) -> list[Any]:
         return getattr(self.model, "weights", None) or list(self.model.variables)

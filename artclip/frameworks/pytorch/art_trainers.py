@@ -11,6 +11,10 @@ import torch
 from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
+from artclip.frameworks.pytorch.averaging import averaged
+
+__all__ = ["averaged", "awp", "fbf", "plain", "threads", "trades", "training"]
+
 
 class _Plain(nn.Module):
     """A net as a module of one piece: ART takes the first layer of an ``nn.Sequential`` for its output."""

@@ -19,6 +19,7 @@ from artclip.frameworks import global_random
 from artclip.frameworks.base import box_of
 from artclip.frameworks.preprocessing import Preprocessing
 from artclip.frameworks.pytorch import losses, optimizers, settings
+from artclip.frameworks.pytorch.averaging import WeightAverages
 from artclip.frameworks.pytorch.function import TorchFunction, as_tensor, rows_of
 from artclip.frameworks.pytorch.random import Stream
 from artclip.frameworks.trainable import LogitShift, Objective, Trainable
@@ -53,6 +54,7 @@ class TorchEstimator(TorchFunction, Trainable):
         self.clip_values = box_of(estimator)
         self.optimizer, self.optimizer_name = estimator.optimizer, type(estimator.optimizer).__name__
         self._turn: Callable[[], Any] = nullcontext
+        self._averages: WeightAverages | None = None
         self._parameters = [p for p in self.module.parameters() if p.requires_grad]
         self._prepare()
         self.approximated = self._preprocessing.approximated
@@ -121,9 +123,14 @@ class TorchEstimator(TorchFunction, Trainable):
         with Stream(self.device, seed) as stream, torch.enable_grad(), _without_cache(self.device.type):
             self._stream, self._turn = stream, stream.turn
             self.module.train()
+            if self.ema_decay:
+                self._averages = WeightAverages(self.module, self.estimator.optimizer, self.ema_decay)
             try:
                 yield
             finally:
+                if self._averages is not None:
+                    self._averages.end()
+                    self._averages = None
                 for module, mode in modes:
                     module.training = mode
                 self.estimator.optimizer.zero_grad(set_to_none=True)
@@ -255,17 +262,25 @@ class TorchEstimator(TorchFunction, Trainable):
 
     def snapshot(self) -> Any:
         model = {k: v.detach().clone() for k, v in self.module.state_dict().items()}
-        return model, copy.deepcopy(self.estimator.optimizer.state_dict())
+        averages = None if self._averages is None else self._averages.state
+        return model, copy.deepcopy(self.estimator.optimizer.state_dict()), averages
+
+    def finish(self) -> None:
+        if self._averages is not None:
+            self._averages.put()
 
     def restore(self, snapshot: Any) -> None:
-        model, optimizer = snapshot
+        model, optimizer, averages = snapshot
+        if self._averages is not None and averages is not None:
+            self._averages.state = averages
         self.module.load_state_dict(model)
         self.estimator.optimizer.load_state_dict(copy.deepcopy(optimizer))
 
     def pack(self, snapshot: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        model, optimizer = snapshot
+        model, optimizer, averages = snapshot
         arrays, short = {}, []
         tensors = {f"model.{name}": t for name, t in model.items() if isinstance(t, torch.Tensor)}
+        tensors |= {f"averages.{name}": t for name, t in (averages or {}).items()}
         plain: dict[str, dict[str, Any]] = {}
         for i, state in optimizer["state"].items():
             tensors |= {f"optimizer.{i}.{key}": t for key, t in state.items() if isinstance(t, torch.Tensor)}
@@ -284,11 +299,12 @@ class TorchEstimator(TorchFunction, Trainable):
         tensors = {name: as_tensor(a.copy()) for name, a in arrays.items()}
         tensors |= {name: tensors[name].view(torch.bfloat16) for name in record["bfloat16"]}
         state: dict[int, dict[str, Any]] = {int(i): dict(plain) for i, plain in record["optimizer"].items()}
-        model = {}
+        model: dict[str, torch.Tensor] = {}
+        averages: dict[str, torch.Tensor] = {}
         for name, t in tensors.items():
             kind, _, rest = name.partition(".")
-            if kind == "model":
-                model[rest] = t
+            if kind != "optimizer":
+                (model if kind == "model" else averages)[rest] = t
             else:
                 i, _, key = rest.partition(".")
                 state[int(i)][key] = t
@@ -297,7 +313,7 @@ class TorchEstimator(TorchFunction, Trainable):
             {k: optimizers.kind_of(ours.get(i, {}).get(k), v) if k != "params" else v for k, v in g.items()}
             for i, g in enumerate(record["groups"])
         ]
-        return model, {"state": state, "param_groups": groups}
+        return model, {"state": state, "param_groups": groups}, averages or None
 
     def randomness(self) -> list[np.ndarray]:
         return self._stream.states

@@ -181,3 +181,9 @@ def test_of_a_loss_that_is_not_summed_up_the_mean_is_taken():
         CLIPTrainer(classifier, lamda=0.05, nb_pairs=4, seed=0).fit(*nets.data(), batch_size=20, nb_epochs=2)
         found.append(nets.weights(classifier))
     assert same_weights(*found, atol=1e-6)
+
+
+def test_averages_of_ours_and_of_keras_are_not_taken_together():
+    made = nets.classifier(optimizer=lambda lr: keras.optimizers.SGD(lr, use_ema=True))
+    with pytest.raises(ValueError, match=r"ema_decay=0\.9 and the optimizer's use_ema=True"):
+        CLIPTrainer(made, ema_decay=0.9).fit(*nets.data(), nb_epochs=1)
