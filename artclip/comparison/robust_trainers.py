@@ -40,7 +40,7 @@ def _adversarial(classifier: Any, plan: TrainingConfig, eps: float | None, **opt
     from artclip.trainers.robust import AdversarialLossTrainer
 
     eps = plan.eps if eps is None else eps
-    return AdversarialLossTrainer(classifier, eps, plan.norm, seed=plan.seed, verbose=plan.verbose, **options)
+    return AdversarialLossTrainer(classifier, eps, plan.norm, **_common(plan), **options)
 
 
 def gradient_norm(classifier: Any, plan: TrainingConfig, *, lamda: float = 1.0, eps: float | None = None) -> Any:
@@ -56,4 +56,8 @@ def jacobian(classifier: Any, plan: TrainingConfig, *, lamda: float = 0.1) -> An
 def _gradients(classifier: Any, plan: TrainingConfig, **options: Any) -> Any:
     from artclip.trainers.robust import GradientPenaltyTrainer
 
-    return GradientPenaltyTrainer(classifier, norm=plan.norm, seed=plan.seed, verbose=plan.verbose, **options)
+    return GradientPenaltyTrainer(classifier, norm=plan.norm, **_common(plan), **options)
+
+
+def _common(plan: TrainingConfig) -> dict[str, Any]:
+    return {"seed": plan.seed, "verbose": plan.verbose, "ema_decay": plan.ema_decay}
