@@ -1,0 +1,159 @@
+"""CLIP beside adversarial examples, against single-step, multi-step and gradient-penalty rivals of the registry.
+
+Every training has four settings, its grid in ``GRIDS``, and one of them is chosen on 1,000 validation images with a
+seed that is not used again: of those that cost at most ``clean_loss`` points of clean accuracy against plain training,
+the one that stands best at the larger radius against APGD-CE and PGD on the margin. (If none is that accurate, the most
+accurate.) Then nets from other seeds meet the AutoAttack set of ART on test images; what falls at the first radius
+falls at the second, so only the others are attacked there. Seconds are CPU seconds of one thread.
+
+Run: ``python benchmarks/adversarial.py CASE [PROCESSES]`` with a case of ``CASES``; the results of the others stay as
+they are. The data come from the folder that ARTCLIP_DATA names.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+from common import RESULTS, attacked, clean, save, with_validation
+
+import artclip
+from artclip.comparison.defences import parse
+from artclip.comparison.training_config import TrainingConfig
+from artclip.frameworks.pytorch.nets import cosine_scheduler, make_classifier
+
+CHOICE_SEED, NB_CHOICE, BATCH_SIZE = 100, 1000, 128
+CHOICE = ["apgd-ce:max_iter=40", "pgd-margin:max_iter=40,nb_restarts=1"]
+
+
+def grids(radii: tuple[float, ...], lamdas: tuple[float, ...], jacobians: tuple[float, ...]) -> dict[str, list[str]]:
+    """Four settings of each training: radii of examples, or weights of penalties."""
+    both = [(radii[-1], lamda) for lamda in lamdas[:2]] + [(radii[-2], lamda) for lamda in lamdas[:2]]
+    return {
+        "standard": ["standard"],
+        "fgsm": [f"fgsm:eps={r:g}" for r in radii],
+        "n-fgsm": [f"n-fgsm:eps={r:g}" for r in radii],
+        "pgd": [f"pgd:eps={r:g},max_iter=7" for r in radii],
+        "trades": [f"trades:eps={radii[1]:g},beta={b:g}" for b in (0.5, 1, 3, 6)],
+        "gradient-norm": [f"gradient-norm:eps={r:g}" for r in radii],
+        "jacobian": [f"jacobian:lamda={v:g}" for v in jacobians],
+        "clip": [f"clip:lamda={v:g},pair_interval=6" for v in lamdas],
+        "clip+fgsm": [f"clip+fgsm:adversarial_eps={r:g},lamda={v:g},pair_interval=6" for r, v in both],
+    }
+
+
+@dataclass(frozen=True)
+class Case:
+    """Nets of one kind on one data set, and how they are trained and attacked."""
+
+    data: str
+    net: str
+    nb_epochs: int
+    radii: tuple[float, float]
+    grids: dict[str, list[str]]
+    nb_attacked: int = 500
+    clean_loss: float = 1.0
+    seeds: tuple[int, ...] = (0, 1, 2)
+    learning_rate: float = 3e-3
+    activation: str = "gelu"
+    nb_training: int | None = None
+
+
+MNIST = grids((1.0, 1.5, 1.75, 2.0), (0.05, 0.1, 0.2, 0.3), (0.03, 0.1, 0.2, 0.3))
+FASHION = grids((0.25, 0.5, 0.75, 1.0), (0.02, 0.05, 0.1, 0.2), (0.01, 0.03, 0.1, 0.2))
+CIFAR = grids((0.25, 0.375, 0.5, 0.75), (0.02, 0.05, 0.1, 0.2), (0.01, 0.03, 0.1, 0.2))
+CASES = {
+    "mnist-mlp": Case("mnist", "mlp-200-80", 15, (1.5, 2.0), MNIST),
+    "mnist-cnn": Case("mnist", "cnn", 8, (1.5, 2.0), MNIST),
+    "fashion-mlp": Case("fashion-mnist", "mlp-200-80", 15, (0.5, 1.0), FASHION, clean_loss=2.0),
+    "cifar-cnn": Case("cifar-10", "cnn", 15, (0.25, 0.5), CIFAR, clean_loss=3.0, nb_training=20_000),
+    "cifar-convnet": Case("cifar-10", "convnet", 15, (0.25, 0.5), CIFAR, clean_loss=3.0, nb_training=20_000),
+}
+
+
+def data_of(case: Case) -> tuple[Any, Any, Any]:
+    """Training, validation and test part."""
+    (x, y), test = artclip.load_data(case.data)
+    training, validation = with_validation(x, y)
+    return tuple(part[: case.nb_training] for part in training), validation, test
+
+
+def trained(case: Case, text: str, seed: int, data: Any) -> Any:
+    """A trainer that has trained."""
+    torch.set_num_threads(1)
+    x, y = data
+    plan = TrainingConfig("torch", 2, case.radii[-1], 0.5, case.nb_epochs, BATCH_SIZE, seed)
+    options: dict[str, Any] = {"activation": case.activation, "learning_rate": case.learning_rate, "seed": seed}
+    classifier = make_classifier(case.net, x.shape[1:], 10, (0, 1), **options)
+    trainer = parse(text).train(classifier, plan)
+    scheduler = cosine_scheduler(classifier, case.nb_epochs)
+    trainer.fit(x, y, batch_size=BATCH_SIZE, nb_epochs=case.nb_epochs, scheduler=scheduler)
+    return trainer
+
+
+def tried(case: Case, text: str) -> dict[str, Any]:
+    """A setting on validation images."""
+    training, (x, y), _ = data_of(case)
+    classifier = trained(case, text, CHOICE_SEED, training).classifier
+    row: dict[str, Any] = {"setting": text, "clean": clean(classifier, (x, y))}
+    for eps in case.radii:
+        found = attacked(classifier, x[:NB_CHOICE], y[:NB_CHOICE], eps, CHOICE, CHOICE_SEED)
+        row[f"APGD and PGD {eps:g}"] = 100 * found.robust_accuracy
+    print(row, flush=True)
+    return row
+
+
+def chosen(rows: list[dict[str, Any]], least: float, radius: float) -> str:
+    """The setting that the trials are for."""
+    accurate = [row for row in rows if row["clean"] >= least]
+    if accurate:
+        return str(max(accurate, key=lambda row: row[f"APGD and PGD {radius:g}"])["setting"])
+    return str(max(rows, key=lambda row: row["clean"])["setting"])
+
+
+def figures(case: Case, name: str, text: str, seed: int) -> dict[str, Any]:
+    """A training on test images."""
+    training, _, test = data_of(case)
+    trainer = trained(case, text, seed, training)
+    classifier = trainer.classifier
+    row: dict[str, Any] = {"training": name, "setting": text, "seed": seed, "clean": clean(classifier, test)}
+    x, y = (a[: case.nb_attacked] for a in test)
+    remaining = np.arange(len(x))
+    for eps in case.radii:
+        found = attacked(classifier, x[remaining], y[remaining], eps, ["pgd-margin", "autoattack-set"], seed)
+        remaining = remaining[found.survivors]
+        row[f"AutoAttack set of ART {eps:g}"] = 100 * len(remaining) / len(x)
+    row["Lip ≥"] = artclip.lipschitz_lower_bound(classifier, test[0][:2000], seed=seed).value
+    row["CPU seconds"] = sum(r["cpu_seconds"] for r in trainer.history)
+    row["gradients"] = sum(r["gradients"] for r in trainer.history) / len(training[0]) / case.nb_epochs
+    print(row, flush=True)
+    return row
+
+
+def main() -> None:
+    """One case, into its place in the results."""
+    name = sys.argv[1]
+    case, path = CASES[name], RESULTS / "adversarial.json"
+    parallel = joblib.Parallel(n_jobs=int(sys.argv[2]) if len(sys.argv) > 2 else 2, batch_size=1)
+    texts = [(training, text) for training, grid in case.grids.items() for text in grid]
+    answers = parallel(joblib.delayed(tried)(case, text) for _, text in texts)
+    trials: dict[str, list[dict[str, Any]]] = {}
+    for (training, _), answer in zip(texts, answers, strict=True):
+        trials.setdefault(training, []).append(answer)
+    least = trials["standard"][0]["clean"] - case.clean_loss
+    settings = {training: chosen(rows, least, case.radii[-1]) for training, rows in trials.items()}
+    rows = parallel(joblib.delayed(figures)(case, n, text, seed) for n, text in settings.items() for seed in case.seeds)
+    results = json.loads(path.read_text())["results"] if path.exists() else {}
+    about = {k: v for k, v in vars(case).items() if k != "grids"}
+    results[name] = {"case": about, "validation": trials, "test": rows}
+    protocol = {"optimizer": "Adam, cosine", "batch_size": BATCH_SIZE, "threads": 1, "choice": CHOICE}
+    save("adversarial", {**protocol, "settings tried of each training": 4, "images": NB_CHOICE}, results, "torch")
+
+
+if __name__ == "__main__":
+    main()
