@@ -238,7 +238,7 @@ class TestCache:
         elif change == "attack":
             from artclip.evaluation import attacks
 
-            own = dataclasses.replace(attacks.ATTACKS["hopskipjump"], stages=lambda threat, **options: [])
+            own = dataclasses.replace(attacks.ATTACKS["hopskipjump"], stages=lambda threat, *, max_iter, max_eval: [])
             monkeypatch.setitem(attacks.ATTACKS, "hopskipjump", own)
         else:
             options["batch_size"] = 16
