@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras import ops
 
 from artclip.frameworks.keras.layers import layers_of as all_layers_of
+from artclip.frameworks.keras.tracing import traced
 from artclip.frameworks.replaced import replaced
 
 
@@ -43,7 +44,7 @@ def learning(model: Any, layers: list[Any], spec: tf.TensorSpec) -> list[Any]:
         return call
 
     with tf.init_scope(), replaced(layers, "call", recorder):  # traced, and not run
-        tf.function(lambda x: model(x, training=True), input_signature=[spec]).get_concrete_function()
+        traced(lambda x: model(x, training=True), [spec])
     return [layer for layer in layers if layer in by_batch or layer not in called]
 
 

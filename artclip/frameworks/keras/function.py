@@ -17,6 +17,7 @@ from artclip.frameworks import global_random
 from artclip.frameworks.base import Function
 from artclip.frameworks.check import not_a_tensor, shape_of_outputs
 from artclip.frameworks.keras import batchnorm, float64, layers
+from artclip.frameworks.keras.tracing import traced
 from artclip.frameworks.unwrap import logits_of
 
 
@@ -230,8 +231,7 @@ class TensorFlowFunction(Function):
             if compiled is None:
                 signature = [tf.TensorSpec((None, *t.shape[1:]), t.dtype) for t in arguments[:2]]
                 signature += [tf.nest.map_structure(tf.TensorSpec.from_tensor, m) for m in arguments[2:]]
-                function = tf.function(step, input_signature=signature)
-                compiled = function.get_concrete_function()  # spares the look-up of a trace at each call
+                function, compiled = traced(step, signature)
                 self.compiled.append(function)
             return compiled(*arguments)
 
