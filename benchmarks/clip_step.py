@@ -29,7 +29,9 @@ def clip_step(
     """
     trainer = CLIPTrainer(classifier, seed=0, **options)
     f = trainable_of(trainer.classifier)
-    epoch = Epochs(f, None, trainer._regularizer(f, (x[:1000], y[:1000]), 0, 10**6), None)  # type: ignore[arg-type]
+    sample = x[:1000], y[:1000]
+    terms = trainer._loss(f, sample), trainer._regularizer(f, sample, 0, 10**6)
+    epoch = Epochs(f, None, *terms, None)  # type: ignore[arg-type]
     rng = np.random.default_rng(0)
 
     def steps() -> None:

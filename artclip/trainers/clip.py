@@ -47,7 +47,7 @@ class CLIPTrainer(RegularizedTrainer):
         warmup_epochs: epochs >= 0 with λ = 0, in which no pair work is done.
         nb_pairs: pairs P >= 1 in X_Lip; fresh pairs are fewer where a batch is smaller.
         pair_interval: penalise every k-th step, k >= 1, with weight λ·k; ``None`` for every 12th, or with fresh pairs
-            in a ``fit`` of fewer than 720 steps so often that 60 are penalised. Where λ·k would exceed 1.2, k is
+            in a ``fit`` of fewer than 350 steps so often that about 30 are penalised. Where λ·k would exceed 1.2, k is
             lowered; and where λ·k times the penalty would exceed three quarters of what guessing costs
             (log(nb_classes), or the loss at the mean target), the weight of that step is lowered, to λ; and further
             where λ times the penalty exceeds it four times.

@@ -20,8 +20,9 @@ from artclip.trainers.protocols import Record
 
 PENALTIES = ("squared", "linear")
 REDUCTIONS = ("mean", "max")
-# Every how many steps; but fresh pairs 60 times a fit at least, since with fewer it ends steep (docs/results/pairs.md).
-INTERVAL, LEAST_PENALISED = 12, 60
+# Every how many steps; but fresh pairs about 30 times a fit at least, since with fewer it ends steep
+# (docs/results/cost.md#short-fits).
+INTERVAL, LEAST_PENALISED = 12, 30
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class PairOptions:
 
     def interval(self, nb_steps: int) -> int:
         """``pair_interval``, or what suits a fit of so many steps."""
-        often = nb_steps // LEAST_PENALISED if self.pair_init == "batch" else INTERVAL
+        often = round(nb_steps / LEAST_PENALISED) if self.pair_init == "batch" else INTERVAL
         return self.pair_interval or max(1, min(INTERVAL, often))
 
     def pairs(self, f: Function, x: np.ndarray, seed: int | None) -> PairSet:

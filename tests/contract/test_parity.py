@@ -15,6 +15,7 @@ from artclip.frameworks import trainable_of
 from artclip.frameworks.keras import nets as keras_nets
 from artclip.frameworks.pytorch import nets as torch_nets
 from artclip.trainers.loop import Epochs
+from artclip.trainers.losses import EstimatorLoss
 
 NB_STEPS, BATCH_SIZE, NB_CLASSES = 20, 32, 4
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
@@ -100,7 +101,7 @@ def trajectory(classifier, x, y, first_pairs=None, **options):
         if first_pairs is not None:
             regularizer.state = tuple(f.tensor(t) for t in first_pairs)
         regularizer._start.state = regularizer.state  # begin() settles these
-        epochs, controller = Epochs(f, None, regularizer, None), trainer._controller
+        epochs, controller = Epochs(f, None, EstimatorLoss(f), regularizer, None), trainer._controller
         for i in range(NB_STEPS):
             index = np.arange(i * BATCH_SIZE, (i + 1) * BATCH_SIZE - (i % 4 == 3) * 29)  # some batches are short
             batch = f.batch(x, f.labels(y), index)

@@ -13,7 +13,14 @@ from art.estimators.classification import PyTorchClassifier
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from artclip import CLIPTrainer, LipschitzPenalty, PairSet, WeightRegularizationTrainer
+from artclip import (
+    AdversarialLossTrainer,
+    CLIPTrainer,
+    GradientPenaltyTrainer,
+    LipschitzPenalty,
+    PairSet,
+    WeightRegularizationTrainer,
+)
 from artclip.frameworks import function_of, trainable_of
 from artclip.lipschitz.pair_rule import PairRule
 from artclip.trainers.loop import Epochs
@@ -89,16 +96,29 @@ def test_no_host_device_sync_inside_a_step_with_a_certificate(net):
     _check_syncs(CLIPTrainer(nets.classifier(net), upper_penalty=0.01, certify_eps=0.1, seed=0), net)
 
 
-def _check_syncs(trainer, net):
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda c: CLIPTrainer(c, adversarial_eps=0.1, seed=0),
+        lambda c: AdversarialLossTrainer(c, 0.1, max_iter=2, beta=1.0, seed=0),
+        lambda c: GradientPenaltyTrainer(c, kind="jacobian", seed=0),
+    ],
+)
+def test_no_host_device_sync_inside_a_robust_step(make):
+    trainer = make(nets.classifier("cnn"))
+    _check_syncs(trainer, "cnn", lamda=0.01 if isinstance(trainer, CLIPTrainer) else 0.0)
+
+
+def _check_syncs(trainer, net, lamda=0.01):
     f = trainable_of(trainer.classifier)
     x, y = nets.data(net, n=16)
     with f.fitting(0):
         regularizer = trainer._regularizer(f, (x, y), 0, 1)
-        epoch = Epochs(f, None, regularizer, None)
-        epoch._step(*f.batch(x, y), 0.01)
+        epoch = Epochs(f, None, trainer._loss(f, (x, y)), regularizer, None)
+        epoch._step(*f.batch(x, y), lamda)
         with _Syncs() as syncs:
             for _ in range(60):  # past a refresh of persistent pairs
-                epoch._step(*f.batch(x, y), 0.01)
+                epoch._step(*f.batch(x, y), lamda)
         assert syncs.seen == []
         with _Syncs() as syncs:  # the counter does count
             float(torch.ones(1).sum())
