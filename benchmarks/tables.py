@@ -204,8 +204,21 @@ def cost_tensorflow(results: list[dict[str, Any]]) -> str:
     return table(rows)
 
 
-def short_fits(results: dict[str, float]) -> str:
-    return table([["steps of the fit", *results], ["gradients ×", *(f"{v:.1f}" for v in results.values())]])
+def short_fits(results: dict[str, Any]) -> str:
+    counts = results["gradients"]
+    return table([["steps of the fit", *counts], ["gradients ×", *(f"{v:.1f}" for v in counts.values())]])
+
+
+def short_accuracies(results: dict[str, Any]) -> str:
+    """A row a net and length; in each column clean accuracy / PGD on the margin."""
+    rows = results["accuracies"]
+    intervals = list(dict.fromkeys(row["interval"] for row in rows))
+    heads = ["plain" if k == 0 else f"every {k}" if k > 1 else "every step" for k in intervals]
+    found = [["net, steps", *heads]]
+    for net, steps in dict.fromkeys((row["net"], row["steps"]) for row in rows):
+        some = [row for row in rows if (row["net"], row["steps"]) == (net, steps)]
+        found.append([f"{net}, {steps}", *(f"{r['clean']:.1f} / {r['PGD margin']:.1f}" for r in some)])
+    return table(found)
 
 
 FRAMEWORKS = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
@@ -399,6 +412,7 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "cost": ("step_cost", lambda r: part(cost(r), columns=STEP)),
     "cost_all": ("step_cost", cost),
     "short_fits": ("short_fits", short_fits),
+    "short_accuracies": ("short_fits", short_accuracies),
     "cost_gpu": ("step_cost_gpu", lambda r: part(cost(r), columns=STEP)),
     "cost_gpu_all": ("step_cost_gpu", cost),
     "cost_tensorflow": ("step_cost_tensorflow", cost_tensorflow),
