@@ -182,6 +182,7 @@ class Experiment:
             + too_small(self.chosen, float(self.norm), self.eps, x_test, classifier.clip_values)
             + [f"{o.chosen.title}: {o.error}" for ev in runs for o in ev.outcomes if o.error]
             + ([f"no upper bound: {last.settings['no_upper_bound']}"] if last.settings["no_upper_bound"] else []),
+            missed=trainer.deployed_accuracy if getattr(trainer, "missed_target", False) else None,
             arrays=_arrays(last, right),
             samples=samples,
             machine=machine(),

@@ -72,7 +72,7 @@ def _image_rows(comparison: ComparisonData, figure: Any, cells: list[RunResult],
     parts = figure.subfigures(len(cells), 1, squeeze=False)[:, 0]
     for part, cell in zip(parts, cells, strict=True):
         row = next(row for row in comparison.rows if (row["net"], row["defence"]) == (cell.net, cell.defence))
-        name = short(comparison.title(row), 40)
+        name = short(comparison.title(row, False), 40)
         part.suptitle(name, x=0.01, ha="left", fontsize=10, fontweight="bold")
         yield part.subplots(1, columns, squeeze=False)[0], cell
 
@@ -96,7 +96,7 @@ def _panels(comparison: ComparisonData, *draw: Callable[[Any, ComparisonData], N
     handles = []
     for row in rows:
         colour, marker = _look(comparison, row["net"], row["defence"])
-        handles.append(Line2D([], [], color=colour, marker=marker, label=short(comparison.title(row), 34)))
+        handles.append(Line2D([], [], color=colour, marker=marker, label=short(comparison.title(row, False), 34)))
     figure.legend(handles=handles, loc="outside lower center", ncols=ncols)
     return figure
 
