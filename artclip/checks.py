@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 _CHUNK = 1 << 22  # elements looked at together: a memory-mapped array is never copied whole
+_NARROW = 0.02  # of the range of valid inputs, that data fill at least
 
 
 def norm(name: str, value: Any) -> float:
@@ -196,9 +197,23 @@ def in_range(name: str, x: np.ndarray, box: Any) -> None:
     if all(_inside(part, low - room, high + room) for _, part in _chunks(x)):
         return
     least, most = min(float(c.min()) for _, c in _chunks(x)), max(float(c.max()) for _, c in _chunks(x))
-    ends = " to ".join(_span(v) for v in (low, high))
     how = _rescaled(least, most, float(low.min()), float(high.max()))
-    raise ValueError(f"{name} lies in [{least:.4g}, {most:.4g}], outside the clip_values {ends}; {how}")
+    raise ValueError(f"{name} lies in [{least:.4g}, {most:.4g}], outside the clip_values {range_of(box)}; {how}")
+
+
+def range_of(box: Any) -> str:
+    """``clip_values`` in words, as ``0 to 1``."""
+    return " to ".join(_span(np.asarray(v, dtype=np.float64)) for v in box) if box is not None else "none"
+
+
+def narrow(x: np.ndarray, box: Any) -> list[str]:
+    """A line where x fills so little of its ``clip_values`` that these are likely of other units; else none."""
+    if box is None or not x.size:
+        return []
+    wide = float(np.max(box[1])) - float(np.min(box[0]))
+    filled = max(float(c.max()) for _, c in _chunks(x)) - min(float(c.min()) for _, c in _chunks(x))
+    few = filled < _NARROW * wide
+    return [f"data fill {filled:.3g} of a range of {wide:g}; give the clip_values of the data"] if few else []
 
 
 def _inside(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:

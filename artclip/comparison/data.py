@@ -11,6 +11,7 @@ from artclip.comparison.experiment import Experiment
 from artclip.comparison.paired import Paired, mcnemar
 from artclip.comparison.run_result import RunResult
 from artclip.reporting.intervals import wilson
+from artclip.reporting.text import counted
 
 
 class ComparisonData:
@@ -118,10 +119,12 @@ class ComparisonData:
         """What must be said beside the table, one line each."""
         e, s = self.experiment, self.settings
         lines = [
-            f"{s['data']}, {self.nb_seeds} seed{'s' * (self.nb_seeds > 1)}"
+            ("" if s["data"] == "arrays" else f"{s['data']}, ")
+            + counted(self.nb_seeds, "seed")
             + (", mean ± standard deviation (n − 1)" if self.nb_seeds > 1 else "")
-            + f"; {e.nb_epochs} epochs, batch {e.batch_size}. Attacks on {s['nb_attacked']} test samples; each ran on "
-            "what those before it left standing, so its column counts theirs too.",
+            + f"; {counted(e.nb_epochs, 'epoch')}, batch {e.batch_size}. Attacks on "
+            f"{counted(s['nb_attacked'], 'test sample')}; each ran on what those before it left standing, so "
+            "its column counts theirs too.",
         ]
         if self.has("worst"):
             certified = ", the certified share a lower one." if self.has("certified") else "."
@@ -144,7 +147,9 @@ class ComparisonData:
         if failed:
             lines.append(f"{len(failed)} of {len(self.cells)} trainings failed.")
         lines += [f"{self.title(row)} failed: {row['error']}." for row in self.rows if row["error"]]
-        lines += dict.fromkeys(f"{self.title(row, False)}: {note.rstrip('.')}." for row in self.rows for note in row["notes"])
+        lines += dict.fromkeys(
+            f"{self.title(row, False)}: {note.rstrip('.')}." for row in self.rows for note in row["notes"]
+        )
         lines += [f"Not cached, since it has no hash: {why}." for why in s.get("not_cached", ())]
         doubt = [self.title(row) for row in self.rows if row["doubtful"]]
         if doubt:

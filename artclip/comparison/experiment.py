@@ -26,6 +26,7 @@ from artclip.evaluation.units import too_small
 from artclip.frameworks import FRAMEWORKS, default_framework, function_of, nets_of
 from artclip.hashing.digests import digest
 from artclip.reporting.records import describe
+from artclip.reporting.text import counted
 
 Arrays = tuple[np.ndarray, np.ndarray]
 Data = tuple[Arrays, Arrays]
@@ -177,7 +178,7 @@ class Experiment:
             trainer.history,
             curve,
             spent.notes
-            + [f"{last.nb_fell_to_probe} samples of the worst case fell to artclip's own probe alone"]
+            + [f"{counted(last.nb_fell_to_probe, 'sample')} of the worst case fell to artclip's own probe alone"]
             * (last.nb_fell_to_probe > 0)
             + too_small(self.chosen, float(self.norm), self.eps, x_test, classifier.clip_values)
             + [f"{o.chosen.title}: {o.error}" for ev in runs for o in ev.outcomes if o.error]

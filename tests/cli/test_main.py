@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -214,6 +215,29 @@ def test_evaluate_prints_and_writes(tmp_path, monkeypatch, capsys):
     written = json.loads((tmp_path / "e.json").read_text())
     assert record["accuracy"] == written["accuracy"]
     assert record["preflight"]["accuracy"] == record["accuracy"]["clean"]
+
+
+def test_clip_values_of_other_units_are_said_before_the_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = "data fill 1 of a range of 255; give the clip_values of the data"
+    with pytest.warns(RuntimeWarning, match=f"^likely mistake: {words}$"):
+        assert main(["train", *FAST, "--clip-values", "0,255", "-o", "out"]) == 0
+    capsys.readouterr()
+    _, out, err = run(capsys, "evaluate", "out", "--data", "digits", "--attacks", "fgsm", "--html", "r.html")
+    assert f"likely mistake  {words}\n" in out
+    assert err == ""
+    page = (tmp_path / "r.html").read_text()
+    assert f"<h3>Likely mistake</h3><p>{words}.</p>" in page
+    assert '<th scope="row">clip_values at work</th><td>0 to 255</td>' in page
+
+
+def test_a_warning_is_one_line_without_code(monkeypatch):
+    said, before = [], warnings.formatwarning
+    made = ("one\n  line", UserWarning, "file.py", 7, "code()")
+    monkeypatch.setattr("artclip.cli.attacks._run", lambda _: said.append(warnings.formatwarning(*made)))
+    assert main(["attacks"]) == 0
+    assert said == ["artclip: warning: one line\n"]
+    assert warnings.formatwarning is before
 
 
 def test_attacks_are_listed(capsys):
