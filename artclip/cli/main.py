@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
     arguments.typed = shlex.join(["artclip", *(sys.argv[1:] if argv is None else argv)])
-    own, warnings.formatwarning = warnings.formatwarning, _warning
+    own, warnings.formatwarning = warnings.formatwarning, _warning  # type: ignore[assignment]
     try:
         with warnings.catch_warnings():
             _start(arguments)

@@ -1,15 +1,18 @@
 """The command line as its user meets it: output, exit codes, errors of one line."""
 
 import json
+import math
 import os
 import subprocess
 import sys
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from artclip import load_data
+from artclip.cli.lipschitz import _layers
 from artclip.cli.main import MEASURING, TRAINING, _parser, main
 from tests.nets import FRAMEWORKS
 from tests.nets import default as nets
@@ -238,6 +241,17 @@ def test_a_warning_is_one_line_without_code(monkeypatch):
     assert main(["attacks"]) == 0
     assert said == ["artclip: warning: one line\n"]
     assert warnings.formatwarning is before
+
+
+def test_layers_of_a_bound_are_listed_with_their_branches():
+    layers = [("a", 2.0), ("b", 15.0), ("add", 8.5), ("c", 1.0), ("cat", math.sqrt(2))]
+    upper = SimpleNamespace(layers=layers, branches={2: [1.0, 7.5], 4: [1.0, 1.0]}, inside=[1, 3])
+    lines = [line.split() for line in _layers(upper)]
+    assert lines[:3] == [["2", "a"], ["15", "b"], ["8.5", "add:", "1", "+", "7.5"]]
+    assert lines[4] == ["1.414", "cat:", "1", "beside", "1"]
+    starts = [len(line) - len(line.lstrip()) for line in _layers(upper)]
+    assert starts[1] > starts[0]
+    assert _layers(SimpleNamespace(layers=None)) == []
 
 
 def test_attacks_are_listed(capsys):
