@@ -16,9 +16,10 @@ _NARROW = 0.02  # of the range of valid inputs, that data fill at least
 
 
 def norm(name: str, value: Any) -> float:
-    """The norm 1, 2 or inf; ``np.inf``, ``"inf"``, ``"1"`` and ``"2"`` are understood."""
+    """The norm 1, 2 or inf; ``np.inf``, ``"inf"``, ``"2"``, ``"L2"`` and ``"linf"`` are understood."""
     try:
-        p = math.nan if isinstance(value, bool) else float(value)
+        said = value.lower().removeprefix("l") if isinstance(value, str) else value
+        p = math.nan if isinstance(value, bool) else float(said)
     except (TypeError, ValueError):
         p = math.nan
     if p not in (1, 2, math.inf):
@@ -171,7 +172,8 @@ def _reshaped(given: tuple[int, ...], wanted: tuple[int, ...]) -> str:
             return "; its channels come first: write np.moveaxis(x, 1, -1)"
         if (given[-1], *given[:-1]) == wanted:
             return "; its channels come last: write np.moveaxis(x, -1, 1)"
-    if same_but_for_ones(given, wanted):
+    in_a_row = min(len(given), len(wanted)) == 1 and math.prod(given) == math.prod(wanted)
+    if in_a_row or same_but_for_ones(given, wanted):
         return f"; write x.reshape(-1, {', '.join(map(str, wanted))})"
     return ""
 
