@@ -154,9 +154,10 @@ def _pair(number: Any) -> Any:
 def load(arguments: argparse.Namespace) -> tuple[Any, Any]:
     """The classifier, and the data in the shape that it wants."""
     from artclip.data import fit_to, load_data
-    from artclip.models.loading import load_model
+    from artclip.models.loading import form_of, load_model
 
     preprocessing = scaling(arguments)
+    form_of(arguments.model)  # now, and not after the data
     data = load_data(arguments.data, channels_first=arguments.framework != "tensorflow")
     classifier = load_model(
         arguments.model,
