@@ -14,12 +14,14 @@ import numpy as np
 from artclip.pixels import Uint8Images
 
 _CHUNK = 1 << 22  # elements looked at together: a memory-mapped array is never copied whole
+_NARROW = 0.02  # of the range of valid inputs, that data fill at least
 
 
 def norm(name: str, value: Any) -> float:
-    """The norm 1, 2 or inf; ``np.inf``, ``"inf"``, ``"1"`` and ``"2"`` are understood."""
+    """The norm 1, 2 or inf; ``np.inf``, ``"inf"``, ``"2"``, ``"L2"`` and ``"linf"`` are understood."""
     try:
-        p = math.nan if isinstance(value, bool) else float(value)
+        said = value.lower().removeprefix("l") if isinstance(value, str) else value
+        p = math.nan if isinstance(value, bool) else float(said)
     except (TypeError, ValueError):
         p = math.nan
     if p not in (1, 2, math.inf):
@@ -183,7 +185,8 @@ def _reshaped(given: tuple[int, ...], wanted: tuple[int, ...]) -> str:
             return "; its channels come first: write np.moveaxis(x, 1, -1)"
         if (given[-1], *given[:-1]) == wanted:
             return "; its channels come last: write np.moveaxis(x, -1, 1)"
-    if same_but_for_ones(given, wanted):
+    in_a_row = min(len(given), len(wanted)) == 1 and math.prod(given) == math.prod(wanted)
+    if in_a_row or same_but_for_ones(given, wanted):
         return f"; write x.reshape(-1, {', '.join(map(str, wanted))})"
     return ""
 
@@ -209,9 +212,23 @@ def in_range(name: str, x: np.ndarray, box: Any) -> None:
     if all(_inside(part, low - room, high + room) for _, part in _chunks(x)):
         return
     least, most = min(float(c.min()) for _, c in _chunks(x)), max(float(c.max()) for _, c in _chunks(x))
-    ends = " to ".join(_span(v) for v in (low, high))
     how = _rescaled(least, most, float(low.min()), float(high.max()))
-    raise ValueError(f"{name} lies in [{least:.4g}, {most:.4g}], outside the clip_values {ends}; {how}")
+    raise ValueError(f"{name} lies in [{least:.4g}, {most:.4g}], outside the clip_values {range_of(box)}; {how}")
+
+
+def range_of(box: Any) -> str:
+    """``clip_values`` in words, as ``0 to 1``."""
+    return " to ".join(_span(np.asarray(v, dtype=np.float64)) for v in box) if box is not None else "none"
+
+
+def narrow(x: np.ndarray, box: Any) -> list[str]:
+    """A line where x fills so little of its ``clip_values`` that these are likely of other units; else none."""
+    if box is None or not x.size:
+        return []
+    wide = float(np.max(box[1])) - float(np.min(box[0]))
+    filled = max(float(c.max()) for _, c in _chunks(x)) - min(float(c.min()) for _, c in _chunks(x))
+    few = filled < _NARROW * wide
+    return [f"data fill {filled:.3g} of a range of {wide:g}; give the clip_values of the data"] if few else []
 
 
 def _inside(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:

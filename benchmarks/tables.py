@@ -127,7 +127,7 @@ def differences(results: dict[str, Any]) -> str:
 
 DEMO = {
     "standard": "standard",
-    "weight@0.98": "small weights, 98 %",
+    "weight@0.98": "small weights (`weight`), 98 %",
     "clip@0.98": "CLIP, 98 %",
     "clip@0.95": "CLIP, 95 %",
     "madry": "adversarial (Madry)",

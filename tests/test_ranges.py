@@ -91,12 +91,23 @@ def test_a_mapped_file_is_looked_at_in_parts(tmp_path, monkeypatch):
         ((8, 8, 3), (3, 8, 8), r"its channels come last: write np\.moveaxis\(x, -1, 1\)"),
         ((3, 8, 8), (8, 8, 3), r"its channels come first: write np\.moveaxis\(x, 1, -1\)"),
         ((8, 8), (1, 8, 8), r"write x\.reshape\(-1, 1, 8, 8\)"),
+        ((64,), (1, 8, 8), r"write x\.reshape\(-1, 1, 8, 8\)"),
+        ((1, 8, 8), (64,), r"write x\.reshape\(-1, 64\)"),
+        ((63,), (1, 8, 8), r"\(n, 1, 8, 8\)$"),
         ((7, 8), (1, 8, 8), r"\(n, 1, 8, 8\)$"),
     ],
 )
 def test_a_shape_that_does_not_fit_says_what_to_write(given, wanted, write):
     with pytest.raises(ValueError, match=write):
         checks.inputs(np.zeros((2, *given)), wanted)
+
+
+@pytest.mark.parametrize(("said", "meant"), [("l2", 2), ("L2", 2), ("linf", np.inf), ("Linf", np.inf), ("l1", 1)])
+def test_norms_may_be_said_with_their_letter(said, meant):
+    assert checks.norm("norm", said) == meant
+    for other in ("l3", "lp", "l", "l 2x"):
+        with pytest.raises(ValueError, match=f"norm='{other}' is not a norm known here; use 1, 2 or inf"):
+            checks.norm("norm", other)
 
 
 def test_words_for_labels_say_what_to_write():

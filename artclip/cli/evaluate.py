@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ def _run(arguments: argparse.Namespace) -> None:
     look = preflight(classifier, x, y)
     if not arguments.json:
         print(f"{look}\n", flush=True)
+    warnings.filterwarnings("ignore", "likely mistake")  # which the look says
     evaluation = evaluate(
         classifier,
         x,
@@ -78,6 +80,7 @@ def _run(arguments: argparse.Namespace) -> None:
         data=arguments.data,
         class_names=names,
     )
+    evaluation.mistakes = look.mistakes
     evaluation.settings["command"] = arguments.typed
     record = as_json({**evaluation.to_dict(), "preflight": look.to_dict()}, output)
     if html is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from typing import Any
 
@@ -68,10 +69,20 @@ def _run(arguments: argparse.Namespace) -> None:
     else:
         print(f"{upper}\n        {upper.seconds:.1f} s")
         print(f"upper / lower  {upper.value / lower.value:.3g}")
-        for name, factor in upper.layers or []:
-            print(f"  {factor:10.4g}  {name}")
+        print("\n".join(_layers(upper)))
     if output is not None:
         print(f"\nwritten: {output}")
+
+
+def _layers(upper: Any) -> list[str]:
+    """A line for each factor of a bound; those in a branch stand to the right, and what joins branches has theirs."""
+    lines = []
+    for place, (name, factor) in enumerate(upper.layers or []):
+        branches = upper.branches.get(place, [])
+        sign = " + " if math.isclose(sum(branches), factor, rel_tol=1e-6) else " beside "  # of a concatenation
+        of = sign.join(f"{branch:.4g}" for branch in branches)
+        lines.append(f"  {'    ' * (place in upper.inside)}{factor:10.4g}  {name}{of and f': {of}'}")
+    return lines
 
 
 def _distance(lower: Any) -> float:

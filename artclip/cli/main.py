@@ -41,9 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
     arguments.typed = shlex.join(["artclip", *(sys.argv[1:] if argv is None else argv)])
+    own, warnings.formatwarning = warnings.formatwarning, _warning  # type: ignore[assignment]
     try:
-        _start(arguments)
-        code: int | None = arguments.run(arguments)
+        with warnings.catch_warnings():
+            _start(arguments)
+            code: int | None = arguments.run(arguments)
     except BrokenPipeError:
         raise
     except (ValueError, TypeError, OSError) as error:
@@ -52,6 +54,8 @@ def _run(argv: Sequence[str] | None) -> int:
         return _failed(error, FAILURE)
     except KeyboardInterrupt:
         return _failed("interrupted", FAILURE)
+    finally:
+        warnings.formatwarning = own
     return code or DONE
 
 
@@ -66,6 +70,11 @@ def _failed(what: object, code: int) -> int:
     """Say so, in one line, however many the words of the user had; the code."""
     print("artclip:", " ".join(str(what).split()), file=sys.stderr)
     return code
+
+
+def _warning(message: Warning | str, *_: object) -> str:
+    """A warning as one line, without the place in the code that it comes from."""
+    return f"artclip: warning: {' '.join(str(message).split())}\n"
 
 
 def _parser() -> argparse.ArgumentParser:

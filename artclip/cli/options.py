@@ -159,9 +159,10 @@ def _pair(number: Any) -> Any:
 def load(arguments: argparse.Namespace) -> tuple[Any, Any]:
     """The classifier, and the data in the shape that it wants; ``arguments`` gets the names of their classes."""
     from artclip.data import fit_to, load_described
-    from artclip.models.loading import load_model
+    from artclip.models.loading import form_of, load_model
 
     preprocessing = scaling(arguments)
+    form_of(arguments.model)  # now, and not after the data
     with data_told():
         data, described = load_described(arguments.data, channels_first=arguments.framework != "tensorflow")
     arguments.folders = list(described.class_names)

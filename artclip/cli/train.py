@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -60,6 +61,8 @@ def _run(arguments: argparse.Namespace) -> None:
         loaded, described = experiment.load(arguments.data)
     data = checked_data(loaded)
     try_nets({arguments.model: net}, experiment, data, 1)
+    for mistake in checks.narrow(data[0][0], arguments.clip_values):
+        warnings.warn(f"likely mistake: {mistake}", RuntimeWarning, stacklevel=2)
     folder = None if arguments.output is None else checks.folder(arguments.output)
     with watched() as spent:
         trainer = experiment.train(data, net, named, arguments.seed, verbose=sys.stderr.isatty())

@@ -11,6 +11,7 @@ from artclip.comparison.experiment import Experiment
 from artclip.comparison.paired import Paired, mcnemar
 from artclip.comparison.run_result import RunResult
 from artclip.reporting.intervals import wilson
+from artclip.reporting.text import counted
 
 
 class ComparisonData:
@@ -49,6 +50,7 @@ class ComparisonData:
             "defence": defence,
             "nb_seeds": len(good),
             "error": "; ".join(errors),
+            "missed": [c.missed for c in good if c.missed is not None],
             "signs": {name: signs.count(name) for name in dict.fromkeys(signs)},
             "doubtful": any(c.doubtful for c in good),
             "probed": self.experiment.masking,
@@ -117,10 +119,12 @@ class ComparisonData:
         """What must be said beside the table, one line each."""
         e, s = self.experiment, self.settings
         lines = [
-            f"{s['data']}, {self.nb_seeds} seed{'s' * (self.nb_seeds > 1)}"
+            ("" if s["data"] == "arrays" else f"{s['data']}, ")
+            + counted(self.nb_seeds, "seed")
             + (", mean ± standard deviation (n − 1)" if self.nb_seeds > 1 else "")
-            + f"; {e.nb_epochs} epochs, batch {e.batch_size}. Attacks on {s['nb_attacked']} test samples; each ran on "
-            "what those before it left standing, so its column counts theirs too.",
+            + f"; {counted(e.nb_epochs, 'epoch')}, batch {e.batch_size}. Attacks on "
+            f"{counted(s['nb_attacked'], 'test sample')}; each ran on what those before it left standing, so "
+            "its column counts theirs too.",
         ]
         if self.has("worst"):
             certified = ", the certified share a lower one." if self.has("certified") else "."
@@ -143,17 +147,29 @@ class ComparisonData:
         if failed:
             lines.append(f"{len(failed)} of {len(self.cells)} trainings failed.")
         lines += [f"{self.title(row)} failed: {row['error']}." for row in self.rows if row["error"]]
-        lines += dict.fromkeys(f"{self.title(row)}: {note.rstrip('.')}." for row in self.rows for note in row["notes"])
+        lines += dict.fromkeys(
+            f"{self.title(row, False)}: {note.rstrip('.')}." for row in self.rows for note in row["notes"]
+        )
         lines += [f"Not cached, since it has no hash: {why}." for why in s.get("not_cached", ())]
         doubt = [self.title(row) for row in self.rows if row["doubtful"]]
         if doubt:
             lines.append(f"! The worst case of {', '.join(doubt)} may be too high: see its signs of gradient masking.")
         return lines
 
-    def title(self, row: dict[str, Any]) -> str:
-        """The defence of a row, with the net where there are several, and :meth:`seeds_mark`."""
+    def title(self, row: dict[str, Any], missed: bool = True) -> str:
+        """The defence of a row, with the net where there are several, and what must be said of its seeds.
+
+        Args:
+            row: of :attr:`rows`.
+            missed: whether to say that it missed its target.
+        """
         net = f" ({row['net']})" if self.many_nets else ""
-        return f"{row['defence']}{net}{self.seeds_mark(row)}"
+        return f"{row['defence']}{net}{self.seeds_mark(row)}{self.missed_mark(row) * missed}"
+
+    def missed_mark(self, row: dict[str, Any]) -> str:
+        """`` (target missed: 95.4 %)`` where trainings of a row missed it, with the mean accuracy of these."""
+        seeds = f" in {len(row['missed'])} of {row['nb_seeds']} seeds" * (len(row["missed"]) < row["nb_seeds"])
+        return f" (target missed{seeds}: {100 * np.mean(row['missed']):.1f} %)" if row["missed"] else ""
 
     def seeds_mark(self, row: dict[str, Any]) -> str:
         """`` (2 of 3 seeds)`` where the figures of a row are of some seeds only, since the other trainings failed."""

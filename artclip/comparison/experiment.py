@@ -27,6 +27,7 @@ from artclip.evaluation.units import too_small
 from artclip.frameworks import FRAMEWORKS, default_framework, function_of, nets_of
 from artclip.hashing.digests import digest
 from artclip.reporting.records import describe
+from artclip.reporting.text import counted
 from artclip.trainers.augmented import Augmented
 
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -198,11 +199,12 @@ class Experiment:
             trainer.history,
             curve,
             spent.notes
-            + [f"{last.nb_fell_to_probe} samples of the worst case fell to artclip's own probe alone"]
+            + [f"{counted(last.nb_fell_to_probe, 'sample')} of the worst case fell to artclip's own probe alone"]
             * (last.nb_fell_to_probe > 0)
             + too_small(self.chosen, float(self.norm), self.eps, x_test, classifier.clip_values)
             + [f"{o.chosen.title}: {o.error}" for ev in runs for o in ev.outcomes if o.error]
             + ([f"no upper bound: {last.settings['no_upper_bound']}"] if last.settings["no_upper_bound"] else []),
+            missed=trainer.deployed_accuracy if getattr(trainer, "missed_target", False) else None,
             arrays=_arrays(last, right),
             samples=samples,
             machine=machine(),

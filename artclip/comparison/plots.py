@@ -10,7 +10,7 @@ import numpy as np
 
 from artclip.comparison.data import ComparisonData
 from artclip.comparison.run_result import RunResult
-from artclip.reporting.figures import FAINT, MARKERS, SERIES, draw_input, new_figure, short, styled
+from artclip.reporting.figures import FAINT, MARKERS, SERIES, draw_input, log_axis, new_figure, short, styled
 from artclip.reporting.text import axis, norm_name
 
 _MOST_PAIRS = 6
@@ -72,7 +72,7 @@ def _image_rows(comparison: ComparisonData, figure: Any, cells: list[RunResult],
     parts = figure.subfigures(len(cells), 1, squeeze=False)[:, 0]
     for part, cell in zip(parts, cells, strict=True):
         row = next(row for row in comparison.rows if (row["net"], row["defence"]) == (cell.net, cell.defence))
-        name = short(comparison.title(row), 40)
+        name = short(comparison.title(row, False), 40)
         part.suptitle(name, x=0.01, ha="left", fontsize=10, fontweight="bold")
         yield part.subplots(1, columns, squeeze=False)[0], cell
 
@@ -96,7 +96,7 @@ def _panels(comparison: ComparisonData, *draw: Callable[[Any, ComparisonData], N
     handles = []
     for row in rows:
         colour, marker = _look(comparison, row["net"], row["defence"])
-        handles.append(Line2D([], [], color=colour, marker=marker, label=short(comparison.title(row), 34)))
+        handles.append(Line2D([], [], color=colour, marker=marker, label=short(comparison.title(row, False), 34)))
     figure.legend(handles=handles, loc="outside lower center", ncols=ncols)
     return figure
 
@@ -168,7 +168,7 @@ def _draw_lipschitz(axes: Any, comparison: ComparisonData) -> None:
             axes.plot(low, accuracy, marker, color=colour, markersize=5)
             if high is not None:
                 axes.plot([low, high], [accuracy] * 2, color=colour, linewidth=1)
-    _log(axes, "x")
+    log_axis(axes, "x")
     axes.set_ylabel("worst case in %, an upper bound")
     axes.set_xlabel(f"Lipschitz constant, {norm_name(comparison.settings['norm'])}: from lower to upper bound")
     axes.set_title("Worst case over the Lipschitz constant", fontsize=10)
@@ -194,18 +194,7 @@ def _over_epochs(axes: Any, comparison: ComparisonData, key: str) -> None:
     if not axes.lines:
         raise ValueError(f"no training has a {key} to show")
     axes.set_xlabel("epoch")
-    _log(axes, "y")
-
-
-def _log(axes: Any, name: str) -> None:
-    """Make an axis logarithmic, with plain numbers."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    axis = getattr(axes, f"{name}axis")
-    low, high = axis.get_data_interval()
-    getattr(axes, f"set_{name}scale")("log")
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 200 * low else (1.0,)))
-    axis.set_major_formatter("{x:g}"), axis.set_minor_formatter(NullFormatter())
+    log_axis(axes, "y")
 
 
 def _of(cell: RunResult, metric: str) -> float:

@@ -10,7 +10,7 @@ from artclip.comparison.data import ComparisonData
 from artclip.comparison.message import measured, message, spoken_of
 from artclip.comparison.significance import best
 from artclip.reporting.html import page, pictures
-from artclip.reporting.text import budget, code, fraction
+from artclip.reporting.text import budget, code, counted, fraction
 
 
 def comparison_page(comparison: ComparisonData) -> str:
@@ -28,14 +28,14 @@ def comparison_page(comparison: ComparisonData) -> str:
     settings = {k: v for k, v in s.items() if k not in ("command", "versions")} | {"eps": fraction(e.eps)}
     settings["attacks"] = ", ".join(f"{name}: {text}" if name != text else name for name, text in e.attacks.items())
     drawn, no_figures = pictures({name: partial(draw, comparison) for name, draw in plots.FIGURES.items()})
-    seeds = f"{comparison.nb_seeds} seed{'s' * (comparison.nb_seeds > 1)}"
+    length = f"{counted(comparison.nb_seeds, 'seed')}, {counted(e.nb_epochs, 'epoch')}"
     return page(
         "comparison.html",
         "sort.js",
         title=f"Defences on {s['data']}",
         above=f"Defences on {s['data']}, attacks within {budget(s['norm'], e.eps)}",
         message=message(comparison),
-        below=f"{', '.join(s['models'])} ({e.activation}), {e.framework}, {seeds}, {e.nb_epochs} epochs",
+        below=f"{', '.join(s['models'])} ({e.activation}), {e.framework}, {length}",
         cards=[(row, comparison.title(row)) for row in spoken.values()],
         highest=rows[0] if rows else None,
         nb_rows=len(rows),

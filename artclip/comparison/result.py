@@ -25,16 +25,17 @@ class Comparison(ComparisonData):
 
     Attributes:
         rows: one dict for each net and defence: ``net``, ``defence``, ``nb_seeds`` (how many trainings did not fail:
-            the figures are of these), ``signs`` (of gradient masking, with the number of seeds
-            that show them), ``doubtful`` (whether one is about the worst case), ``notes`` (what trainings warned of,
-            and what could not be done), ``error``, and ``{"mean", "std", "values"}`` over the seeds, the deviation
-            with n - 1, for each of ``train``, ``test``, every attack by its name, ``worst`` (upper bound of
-            the robust accuracy; ``None`` where nothing attacked within the budget), ``certified`` (lower bound; all
-            shares in [0, 1], with ``nb_samples`` and their 95 % ``interval``), ``lipschitz_lower``,
-            ``lipschitz_upper``, ``lamda`` (at the end of training), ``seconds_per_epoch``, ``cpu_seconds``,
-            ``cpu_seconds_per_epoch``, ``peak_memory`` (MiB of the process, an upper bound), ``gradients`` (inputs
-            through which gradients were taken, for each sample and epoch; 1 for plain training), and ``cpu_cost``
-            (CPU seconds of an epoch over those of ``standard`` with the same net and seed on the same machine).
+            the figures are of these), ``signs`` (of gradient masking, with the number of seeds that show them),
+            ``doubtful`` (whether one is about the worst case), ``notes`` (what trainings warned of, and what could not
+            be done), ``missed`` (accuracies of the seeds that missed their target), ``error``, and ``{"mean", "std",
+            "values"}`` over the seeds, the deviation with n - 1, for each of ``train``, ``test``, every attack by its
+            name, ``worst`` (upper bound of the robust accuracy; ``None`` where nothing attacked within the budget),
+            ``certified`` (lower bound; all shares in [0, 1], with ``nb_samples`` and their 95 % ``interval``),
+            ``lipschitz_lower``, ``lipschitz_upper``, ``lamda`` (at the end of training), ``seconds_per_epoch``,
+            ``cpu_seconds``, ``cpu_seconds_per_epoch``, ``peak_memory`` (MiB of the process, an upper bound),
+            ``gradients`` (inputs through which gradients were taken, for each sample and epoch; 1 for plain training),
+            and ``cpu_cost`` (CPU seconds of an epoch over those of ``standard`` with the same net and seed on the same
+            machine).
     """
 
     def best(self, metric: str = "worst") -> Best | None:

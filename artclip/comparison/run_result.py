@@ -26,6 +26,7 @@ class RunResult:
         history: of the training.
         curve: (eps, accuracy).
         notes: what the training warned of, and what an attack or a bound could not do.
+        missed: accuracy of the model as deployed where that missed the target that it was to hold, or ``None``.
         error: why there are no figures, or "".
         arrays: outcomes of each sample by attack ("kept NAME", bool), the steepest pair ("u", "v"), and a few
             adversarial examples ("samples", "adversarial", "labels", "said").
@@ -43,6 +44,7 @@ class RunResult:
     history: list[dict[str, Any]] = field(default_factory=list)
     curve: list[tuple[float, float]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    missed: float | None = None
     error: str = ""
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     seconds: float = 0.0

@@ -89,7 +89,7 @@ def cells(comparison: ComparisonData, intervals: bool = False) -> tuple[list[str
     lines = []
     for row in comparison.rows:
         line = [(row["net"], False)] if many else []
-        line.append((row["defence"] + comparison.seeds_mark(row), False))
+        line.append((row["defence"] + comparison.seeds_mark(row) + comparison.missed_mark(row), False))
         line += [(c.cell(row.get(c.metric), intervals), row is clear.get(c.metric)) for c in chosen]
         line.append((signs(row), False))
         lines.append(line)

@@ -13,7 +13,7 @@ from artclip.evaluation.masking import MaskingWarning
 from artclip.evaluation.runner import Example, Outcome, broken_within
 from artclip.reporting.intervals import wilson
 from artclip.reporting.records import as_json
-from artclip.reporting.text import WIDTH, budget, cell, fraction, table, wrapped
+from artclip.reporting.text import WIDTH, budget, cell, counted, fraction, table, wrapped
 
 
 @dataclass
@@ -32,6 +32,7 @@ class EvaluationData:
     class_names: list[str] | None = None
     fell_to_probe: np.ndarray | None = None
     remarks: list[str] = field(default_factory=list)
+    mistakes: list[str] = field(default_factory=list)
     below: list[tuple[float, float | None]] = field(default_factory=list)
     fell_below: np.ndarray | None = None
 
@@ -111,16 +112,20 @@ class EvaluationData:
         """Of the attacks, as ``L∞ ≤ 8/255``."""
         return budget(self.settings["norm"], float(self.settings["eps"]))
 
+    @property
+    def samples(self) -> str:
+        """How many, and of what data where these have a name."""
+        of = "" if self.settings["data"] == "arrays" else f" of {self.settings['data']}"
+        return counted(len(self.right), "sample") + of
+
     def message(self) -> str:
         """What was found, in one sentence."""
         n, clean, robust = len(self.right), 100 * float(self.right.mean()), self.robust_accuracy
         ran = sum(o.in_budget for o in self.outcomes)
-        said = f"The model gets {clean:.1f} % of {n} samples right"
+        said = f"The model gets {clean:.1f} % of {counted(n, 'sample')} right"
         if robust is None:
             return f"{said}; how many it gets right under attack was not measured"
-        return (
-            f"{said}; under {ran} attack{'s' * (ran > 1)} within {self.budget} at most {100 * robust:.1f} % stay right"
-        )
+        return f"{said}; under {counted(ran, 'attack')} within {self.budget} at most {100 * robust:.1f} % stay right"
 
     def records(self) -> list[dict[str, Any]]:
         """What each attack was and did, for JSON."""
@@ -181,6 +186,7 @@ class EvaluationData:
             "per_sample": {k: v.astype(int).tolist() for k, v in self.per_sample.items()},
             "survivors": None if robust is None else self.survivors.astype(int).tolist(),
             "remarks": self.remarks,
+            "mistakes": self.mistakes,
             "seconds": self.seconds,
             "settings": s,
         }
@@ -209,13 +215,13 @@ class EvaluationData:
         worst = "The worst case is an upper bound of the robust accuracy"
         worst = worst if self.robust_accuracy is not None else "There is no worst case: no attack within the budget ran"
         certified = ", the certified share a lower one." if self.certified is not None else "."
-        on = f"Accuracy in % on {s['nb_samples']} samples of {s['data']}; attacks keep to {self.budget}."
+        on = f"Accuracy in % on {self.samples}; attacks keep to {self.budget}."
         lines = [f"{on} {worst}{certified}"]
         if self.nb_fell_to_probe and self.robust_accuracy is not None:
             share = 100 * self.nb_fell_to_probe / len(self.right)
             lines.append(
-                f"The worst case counts {self.nb_fell_to_probe} samples, {share:.1f} points, that fell to the short "
-                f"attacks of artclip's own probe of {s['nb_probed']} samples alone."
+                f"The worst case counts {counted(self.nb_fell_to_probe, 'sample')}, {share:.1f} points, that fell to "
+                f"the short attacks of artclip's own probe of {counted(s['nb_probed'], 'sample')} alone."
             )
         chain = [o for o in self.outcomes if not self._alone(o)]
         if len(chain) > 1:
@@ -233,7 +239,9 @@ class EvaluationData:
             lines.append(f"Outside the budget, and not in the worst case: {', '.join(outside)}.")
         for o in self.outcomes:
             if o.error and o.tried.any():
-                lines.append(f"{o.chosen.title} failed midway, {o.broken.sum()} samples broken: {o.error}.")
+                lines.append(
+                    f"{o.chosen.title} failed midway, {counted(int(o.broken.sum()), 'sample')} broken: {o.error}."
+                )
             elif o.error:
                 lines.append(f"{o.chosen.title} was not run: {o.error}.")
         lines += [
@@ -241,6 +249,7 @@ class EvaluationData:
             for o in self.outcomes
             for member, said in o.left_out.items()
         ]
+        lines += [f"! Likely mistake: {mistake}." for mistake in self.mistakes]
         lines += [f"{remark}." for remark in self.remarks]
         lines += [str(v) for v in self.lipschitz.values() if v is not None]
         if s.get("not_cached"):

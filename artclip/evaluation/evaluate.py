@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -116,6 +117,9 @@ def evaluate(
             why = f"has the defence {through[0]} in numpy" if through and not classifier.flat else why
             closed = ", ".join(c.title for c in chosen if c.attack.access == BLACK) or "none"
             remarks.append(f"The model {why}: attacks of the set {attacks!r} by outputs alone are {closed}")
+    mistakes = checks.narrow(evaluated.x, evaluated.f.clip_values)
+    for mistake in mistakes:
+        warnings.warn(f"likely mistake: {mistake}", RuntimeWarning, stacklevel=2)
     remarks += too_small(chosen, norm, largest, evaluated.x, evaluated.f.clip_values)
     if class_names is not None and len(class_names) != evaluated.nb_classes:
         raise ValueError(f"class_names has {len(class_names)} names for {evaluated.nb_classes} classes")
@@ -167,6 +171,7 @@ def evaluate(
             "batch_size": classifier.batch_size,
             "full": full,
             "clip_values": None if clip_values is None else [np.asarray(v).tolist() for v in clip_values],
+            "range": checks.range_of(evaluated.f.clip_values),
             "outputs": classifier.kind,
             "access": classifier.access,
             "bpda": list(classifier.f.approximated),
@@ -188,6 +193,7 @@ def evaluate(
         class_names=class_names,
         fell_to_probe=None if probe is None else probe.alone,
         remarks=remarks,
+        mistakes=mistakes,
         below=below,
         fell_below=fell if below else None,
     )

@@ -13,7 +13,7 @@ from artclip.evaluation.attacks import NONE
 from artclip.evaluation.data import EvaluationData
 from artclip.evaluation.examples import draw_example, varied
 from artclip.reporting.figures import BLUE, FAINT, GREEN, MARKERS, ORANGE, SERIES, VERMILLION, new_figure, short, styled
-from artclip.reporting.text import axis, fraction
+from artclip.reporting.text import axis, counted, fraction
 
 _COLOURS = {
     "no attack": FAINT,
@@ -170,7 +170,7 @@ def _draw_bars(axes: Any, ev: EvaluationData) -> None:
         axes.text((accuracy or 0) + 1, place, figure, va="center", fontsize=9, style=style)
     axes.set_yticks(range(len(bars)), [title for title, *_ in bars])
     axes.set_xlim(0, 114), axes.set_xticks(range(0, 101, 20)), axes.set_ylim(len(bars) - 0.4, -0.6)
-    axes.set_title(f"Accuracy on {ev.settings['nb_samples']} samples")
+    axes.set_title(f"Accuracy on {counted(len(ev.right), 'sample')}")
     axes.set_xlabel(f"accuracy in %, budget {ev.budget}")
 
 
@@ -179,7 +179,7 @@ def _draw_by_eps(axes: Any, ev: EvaluationData) -> None:
     points = [(scale * eps, 100 * accuracy) for eps, accuracy in ev.by_eps if accuracy is not None]
     axes.plot(*zip(*points, strict=True), "o-", color=_COLOURS["worst case"], markersize=4)
     axes.set_ylim(-3, 112), axes.grid(alpha=0.3)
-    axes.set_title(f"Worst case of all attacks\non {len(ev.right)} samples", fontsize=11)
+    axes.set_title(f"Worst case of all attacks\non {counted(len(ev.right), 'sample')}", fontsize=11)
     axes.set_xlabel(name), axes.set_ylabel("accuracy in %")
 
 
@@ -199,5 +199,5 @@ def _draw_probe(axes: Any, ev: EvaluationData) -> None:
     axes.annotate(label, (budget, 112), (4, -4), textcoords="offset points", color=VERMILLION, va="top")
     axes.set_ylim(-3, 112), axes.grid(alpha=0.3)
     few = ev.settings["nb_probed"]
-    axes.set_title(f"Probe: short PGD on {few} samples\nthat the model gets right", fontsize=11)
+    axes.set_title(f"Probe: short PGD on {counted(few, 'sample')}\nthat the model gets right", fontsize=11)
     axes.set_xlabel(name), axes.set_ylabel("accuracy in %")

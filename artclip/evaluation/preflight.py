@@ -14,7 +14,8 @@ from artclip.evaluation.outputs import labels_of, output_kind
 from artclip.frameworks import Function, function_of, output_activation_of
 from artclip.frameworks.class_labels import as_columns
 from artclip.frameworks.one_output import OneOutput, how_read
-from artclip.reporting.text import wrapped
+from artclip.frameworks.preprocessing import taken_apart
+from artclip.reporting.text import counted, wrapped
 
 _LOOKED_AT = 500  # samples
 _ROWS = 64
@@ -36,6 +37,7 @@ class Preflight:
         data_range: least and largest value of the samples.
         clip_values: the estimator's, or ``None``.
         in_training_mode: whether the model is; ``None`` where a model does not tell.
+        preprocessed: whether ART's preprocessing changes inputs.
         alternatives: accuracy on changed inputs, by change.
         mistakes: what is likely wrong, each with what to try.
         remarks: what was done to the samples.
@@ -50,6 +52,7 @@ class Preflight:
     data_range: tuple[float, float]
     clip_values: tuple[Any, Any] | None
     in_training_mode: bool | None
+    preprocessed: bool = False
     alternatives: dict[str, float] = field(default_factory=dict)
     mistakes: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -59,11 +62,15 @@ class Preflight:
         return asdict(self)
 
     def __str__(self) -> str:
-        bare = "" if self.bare_accuracy is None else f", {self.bare_accuracy:.1%} without ART's preprocessing"
+        bare = (
+            ""
+            if self.bare_accuracy is None or not self.preprocessed
+            else f", {self.bare_accuracy:.1%} without ART's preprocessing"
+        )
         clip = "none" if self.clip_values is None else f"{self.clip_values[0]} to {self.clip_values[1]}"
         mode = " for the measurement; the model was in training mode" if self.in_training_mode else ""
         lines = [
-            f"clean accuracy  {self.accuracy:.1%}{bare} ({self.nb_samples} samples)",
+            f"clean accuracy  {self.accuracy:.1%}{bare} ({counted(self.nb_samples, 'sample')})",
             f"inputs          shape {self.input_shape}, values {self.data_range[0]:.4g} to {self.data_range[1]:.4g}, "
             f"clip_values {clip}",
             f"outputs         {self.nb_classes} classes, {self.outputs}",
@@ -109,6 +116,7 @@ def preflight(estimator: Any, x: np.ndarray, y: np.ndarray) -> Preflight:
         data_range=(float(x.min()), float(x.max())),
         clip_values=None if clip is None else tuple(np.asarray(v).tolist() for v in clip),
         in_training_mode=getattr(model, "training", None),
+        preprocessed=hasattr(estimator, "preprocessing_operations") and any(taken_apart(estimator)),
         alternatives=others,
         mistakes=_mistakes(accuracy, others, k, x, f.clip_values),
         remarks=[*reshaped, *([] if one is None else [str(one)]), *labelled],
@@ -145,11 +153,7 @@ def _mistakes(
         low, high = float(np.min(clip[0])), float(np.max(clip[1]))
         if x.min() < low - 1e-6 or x.max() > high + 1e-6:
             mistakes.append(f"data lie outside clip_values ({low:g}, {high:g}); give the clip_values of the data")
-        elif x.max() - x.min() < 0.02 * (high - low):
-            mistakes.append(
-                f"data fill {x.max() - x.min():.3g} of a range of {high - low:g}; give the clip_values of the data"
-            )
-    return mistakes
+    return mistakes + checks.narrow(x, clip)
 
 
 _ADVICE = {

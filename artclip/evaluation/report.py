@@ -33,7 +33,7 @@ def evaluation_page(ev: EvaluationData) -> str:
         title=f"Robustness of {s['name']}",
         above=f"Robustness of {s['name']}, attacks within {ev.budget}",
         message=ev.message(),
-        below=f"{s['nb_samples']} samples of {s['data']}, {s['nb_classes']} classes",
+        below=f"{ev.samples}, {s['nb_classes']} classes",
         ev=ev,
         ran=sum(o.in_budget for o in ev.outcomes),
         attacks=[(r, "failed" if o.tried.any() else "not run") for r, o in zip(records, ev.outcomes, strict=True)],

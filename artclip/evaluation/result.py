@@ -10,6 +10,7 @@ from artclip.evaluation.data import EvaluationData
 from artclip.evaluation.plots import plot_evaluation
 from artclip.evaluation.report import evaluation_page
 from artclip.reporting.records import written
+from artclip.reporting.text import counted
 
 
 class Evaluation(EvaluationData):
@@ -29,6 +30,7 @@ class Evaluation(EvaluationData):
         fell_to_probe: which samples the short attacks behind the signs broke within the budget, and no other attack
             did, shape (n,); ``None`` where there were none.
         remarks: what was done to the samples, or could not be done, one line each.
+        mistakes: what is likely wrong with the model or its data, each with what to try.
         below: (eps, robust accuracy) of smaller budgets, rising; empty where there was one budget. ``None`` for the
             accuracy where no attack ran.
         fell_below: which samples the attacks broke within these, shape (n,); ``None`` where there was one budget.
@@ -44,7 +46,7 @@ class Evaluation(EvaluationData):
         if None in accuracy:
             raise ValueError("no attack within the budget ran, so there is no curve")
         s, n = self.settings, len(self.right)
-        title = f"worst case of all attacks on {n} samples"
+        title = f"worst case of all attacks on {counted(n, 'sample')}"
         return Curve(s, title, f"eps, L{s['norm']}", list(values), n, {s["name"]: list(accuracy)}, seconds=self.seconds)
 
     def plot(self) -> Any:

@@ -29,7 +29,10 @@ class LipschitzEstimate:
         seed: of the search, or ``None``.
         u: for a lower bound, the first point of the pair that attains it, input-shaped.
         v: the second point.
-        layers: for an upper bound, name and factor of each part of the network that was bounded alone.
+        layers: for an upper bound, name and factor of each part of the network that was bounded alone. Those in no
+            branch multiply to it; with norms other than 2 there may be a factor for the change of norms besides.
+        branches: place in ``layers`` of what joins branches, as an addition -> the factor of each branch.
+        inside: places in ``layers`` of the parts that are in a branch.
         gram: for some upper bounds in L2, a matrix M of shape (k, k) with ``|h·(f(u) - f(v))| <= √(hᵀ M h)·‖u - v‖``
             for every h: a constant for each pair of classes.
         history: (seconds, value) as the search or the optimisation went on.
@@ -51,6 +54,8 @@ class LipschitzEstimate:
     u: np.ndarray | None = None
     v: np.ndarray | None = None
     layers: list[tuple[str, float]] | None = None
+    branches: dict[int, list[float]] = field(default_factory=dict)
+    inside: list[int] = field(default_factory=list)
     gram: np.ndarray | None = None
     history: list[tuple[float, float]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

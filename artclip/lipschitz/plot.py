@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from artclip.lipschitz.estimate import LipschitzEstimate
-from artclip.reporting.figures import BLUE, VERMILLION, draw_input, new_figure, styled
+from artclip.reporting.figures import BLUE, VERMILLION, draw_input, log_axis, new_figure, styled
 
 
 @styled
@@ -66,7 +66,7 @@ def _bounds(axes: Any, lower: LipschitzEstimate, upper: LipschitzEstimate | None
         axes.plot(seconds, best, color=colour, drawstyle="steps-post", label=f"{sign} {estimate.value:.4g}  {name}")
         axes.plot(seconds[-1], best[-1], "o", color=colour)
     if upper is not None and upper.history and max(v for _, v in upper.history) > 3 * lower.value:
-        axes.set_yscale("log")
+        log_axis(axes, "y")
     axes.set_title(f"Lipschitz constant, L{lower.norm} to L{lower.output_norm}, while it was bounded")
     axes.set_xlabel("seconds"), axes.set_ylabel("bound")
     axes.legend()

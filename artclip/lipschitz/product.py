@@ -88,11 +88,12 @@ def bounds_at(nodes: list[Node], factors: list[float], p: float) -> list[float]:
         context.prec, context.Emin, context.Emax = _DIGITS, -999999, 999999
         for node, factor in zip(nodes, factors, strict=True):
             before = [Decimal(1) if parent < 0 else at[parent] for parent in node.parents]
-            at.append(Decimal(factor) * _joined(node, before, p))
+            at.append(Decimal(factor) * joined(node, before, p))
         return [_float(bound) for bound in at]
 
 
-def _joined(node: Node, before: list[Decimal], p: float) -> Decimal:
+def joined(node: Node, before: list[Decimal], p: float) -> Decimal:
+    """The bound of what a node takes in, from those of its parents."""
     if isinstance(node.operation, Add):
         return sum((abs(Decimal(w)) * b for w, b in zip(node.operation.weights, before, strict=True)), Decimal(0))
     if not isinstance(node.operation, Concat):

@@ -19,6 +19,7 @@ from artclip.lipschitz import exact, lipsdp
 from artclip.lipschitz.budget import Budget
 from artclip.lipschitz.chain import Chain, is_linear, matrices, name_of, stretches, whole
 from artclip.lipschitz.estimate import LipschitzEstimate, fingerprint
+from artclip.lipschitz.listing import Listing, listing
 from artclip.lipschitz.product import Norms, bounds_at
 
 METHODS = ("auto", "product", "eclipse", "lipsdp", "exact")
@@ -28,8 +29,6 @@ _READING = 0.2  # share of the time in which the layers are compared with predic
 _NUMBERS = 1e8  # that LipSDP may hold at a time: 0.8 GB
 _WORK, _FEWEST = 1.2e11, 40  # floating-point operations of a chain that "auto" spends on LipSDP, and steps at least
 _WIDEST = 4096  # outputs of which a constant for each pair is kept
-
-Layers = list[tuple[str, float]]
 
 
 def lipschitz_upper_bound(
@@ -91,7 +90,9 @@ def lipschitz_upper_bound(
         domain="free",
         method="; ".join([best.method, *best.notes]),
         seconds=budget.used(),
-        layers=best.layers,
+        layers=best.listing.layers,
+        branches=best.listing.branches,
+        inside=best.listing.inside,
         gram=_rounded_up(best.gram) if p == q == 2 else None,
         history=best.history,
         notes=best.notes,
@@ -114,7 +115,7 @@ def _probe(f: Function) -> tuple[np.ndarray, np.ndarray]:
 class _Bound:
     value: float
     method: str
-    layers: Layers
+    listing: Listing
     gram: np.ndarray | None = None
     history: list[tuple[float, float]] = field(default_factory=list)
     kind: str = "upper"
@@ -138,7 +139,8 @@ class _Bounds:
             steepest = exact.exact_constant(chain, p, q, min(max_seconds, max(self._budget.left(), 1e-9)))
         except exact.Undecided as reason:
             raise ValueError(f"no exact constant: {reason}; method='auto' gives a bound") from None
-        name, layers = f"enumeration of {steepest.patterns} activation patterns", [(chain.name, steepest.value)]
+        name = f"enumeration of {steepest.patterns} activation patterns"
+        layers = Listing([(chain.name, steepest.value)])
         return _Bound(steepest.value, name, layers, history=[(self._budget.used(), steepest.value)], kind="exact")
 
     def least(self, p: float, q: float, method: str, max_iter: int) -> _Bound:
@@ -169,7 +171,7 @@ class _Bounds:
     def _product(self, r: float) -> _Bound:
         factors = self._norms.of(r)
         value = bounds_at(self._nodes, factors, r)[-1]
-        layers = [(node.name, factor) for node, factor in zip(self._nodes, factors, strict=True)]
+        layers = listing(self._nodes, factors, {i: node.name for i, node in enumerate(self._nodes)}, r)
         gram = self._gram_of_last(factors) if r == 2 else None
         history = [(self._budget.used(), value)]
         return _Bound(value, "product of layer norms", layers, gram, history, notes=self._norms.notes())
@@ -202,7 +204,7 @@ class _Bounds:
         steps = {chain[0]: self._steps(chain, max_iter, auto) for chain in chains}
         self._bar.reset(total=sum(steps.values()) + len(chains))
         self._bar.set_description("Lipschitz upper bound: dense layers together")
-        layers = {i: (node.name, f) for i, (node, f) in enumerate(zip(self._nodes, factors, strict=True))}
+        names = {i: node.name for i, node in enumerate(self._nodes)}
         used = False
         for nb, chain in enumerate(chains):
             name = name_of(self._nodes[chain[0]].name, self._nodes[chain[-1]].name)
@@ -230,12 +232,12 @@ class _Bounds:
                         gram = _if_moderate(bound_of_chain.gram * self._before(chain[0], factors) ** 2)
             factors[chain[-1]] = value
             for i in chain:
-                del layers[i]
-            layers[chain[-1]] = (name, value)
+                del names[i]
+            names[chain[-1]] = name
         value = bounds_at(self._nodes, factors, 2)[-1]
         name = ("LipSDP" if max_iter else "ECLipsE-Fast") if used else "product of layer norms"
         history.append((self._budget.used(), value))
-        return [_Bound(value, name, [layers[i] for i in sorted(layers)], gram, history, notes=notes)]
+        return [_Bound(value, name, listing(self._nodes, factors, names, 2), gram, history, notes=notes)]
 
     def _sizes(self, chain: list[int]) -> list[int]:
         parent = self._nodes[chain[0]].parents[0]

@@ -72,10 +72,17 @@ def load_model(
 
 
 def _load(request: Request) -> Any:
-    for fits, load in _FORMS.values():
-        if fits(request.path):
-            return load(request)
-    raise ValueError(f"model {request.name!r} is not known; expected {', '.join(_FORMS)}")
+    return form_of(request.name)(request)
+
+
+def form_of(name: str) -> Callable[[Request], Any]:
+    """What loads a model of this name; ``ValueError`` for an unknown form, ``FileNotFoundError`` for no such file."""
+    form = next((load for fits, load in _FORMS.values() if fits(Path(name))), None)
+    if form is None:
+        raise ValueError(f"model {name!r} is not known; expected {', '.join(_FORMS)}")
+    if form not in (_made, _hub) and not Path(name).exists():
+        raise FileNotFoundError(f"model file {name} does not exist")
+    return form
 
 
 def _trained(request: Request) -> Any:
@@ -236,8 +243,6 @@ def imported(name: str) -> Callable[..., Any]:
 
 
 def _file(request: Request) -> Path:
-    if not request.path.exists():
-        raise FileNotFoundError(f"model file {request.name} does not exist")
     if request.path.is_dir() and not (request.path / "saved_model.pb").is_file():
         raise ValueError(f"{request.name} is a folder, not a file; give the file itself")
     return request.path

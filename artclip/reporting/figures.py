@@ -74,6 +74,20 @@ def draw_input(axes: Any, x: np.ndarray, title: str, low: float, high: float, co
         axes.figure.colorbar(shown, ax=axes, shrink=0.8)
 
 
+def log_axis(axes: Any, name: str) -> None:
+    """Make the axis x or y of what is drawn logarithmic, with plain numbers, where its ends are a factor of 2 apart."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis = getattr(axes, f"{name}axis")
+    low, high = axis.get_data_interval()
+    if not 0 < 2 * low <= high:
+        return
+    getattr(axes, f"set_{name}scale")("log")
+    steps = range(1, 10) if high < 6 * low else (1, 2, 5) if high < 200 * low else (1,)
+    axis.set_major_locator(LogLocator(subs=[float(step) for step in steps]))
+    axis.set_major_formatter("{x:g}"), axis.set_minor_formatter(NullFormatter())
+
+
 def as_image(x: np.ndarray) -> np.ndarray | None:
     """Grey (h, w) or coloured (h, w, 3), whichever axis the channels are on; ``None`` for what is no image."""
     if x.ndim == 3 and x.shape[0] in (1, 3):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -35,7 +36,8 @@ def page(template: str, script: str = "", **values: Any) -> str:
     """
     code = _TEMPLATES.get_template(script).render() if script else ""
     sha256 = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
-    return _TEMPLATES.get_template(template).render(script=Markup(code), script_sha256=sha256, **values)
+    text = _TEMPLATES.get_template(template).render(script=Markup(code), script_sha256=sha256, **values)
+    return re.sub(r"(?<=[0-9]) %", "\u00a0%", text)  # which no line ends between
 
 
 def pictures(draw: dict[str, Callable[[], Any]]) -> tuple[dict[str, str], str]:

@@ -57,6 +57,11 @@ def axis(norm: object, eps: float) -> tuple[float, str]:
     return (255 if scale else 1), f"eps{' × 255' * scale}, {norm_name(norm)}"
 
 
+def counted(nb: int, thing: str) -> str:
+    """``1 sample``, ``3 samples``."""
+    return f"{nb} {thing}{'s' * (nb != 1)}"
+
+
 def wrapped(lines: Iterable[str], mark: str = "- ") -> list[str]:
     """Lines, each with a mark before it, none wider than :data:`WIDTH`."""
     options: dict[str, Any] = {"initial_indent": mark, "subsequent_indent": " " * len(mark), "break_on_hyphens": False}

@@ -128,9 +128,9 @@ def mean_accuracy(right: np.ndarray, y: np.ndarray, metric: str) -> float:
     return float((np.bincount(labels, right)[numbers > 0] / numbers[numbers > 0]).mean())
 
 
-def is_held(controller: Any, accuracy: float) -> bool:
+def is_held(target: float, accuracy: float) -> bool:
     """Whether the accuracy of the deployed model is the target, within two points."""
-    return abs(accuracy - float(controller.target)) <= TOLERANCE
+    return abs(accuracy - target) <= TOLERANCE
 
 
 def faults(controller: Any, accuracy: float, history: list[dict[str, Any]]) -> list[str]:
@@ -142,7 +142,7 @@ def faults(controller: Any, accuracy: float, history: list[dict[str, Any]]) -> l
         history: records of the epochs of the fit.
     """
     texts, target, lamda = [], controller.target, controller.value
-    if not is_held(controller, accuracy):
+    if not is_held(target, accuracy):
         texts.append(f"the target of {target:g} is not held: the model as deployed has an accuracy of {accuracy:.3f}")
     if controller.at_bound:
         way = "above" if accuracy > target else "below"

@@ -60,6 +60,12 @@ class RegularizedTrainer(Trainer, abc.ABC):
         """λ now."""
         return self._controller.value
 
+    @property
+    def missed_target(self) -> bool:
+        """Whether the last ``fit`` ended more than two points above or below ``target_accuracy``."""
+        target, accuracy = self.target_accuracy, self.deployed_accuracy
+        return target is not None and accuracy is not None and not is_held(target, accuracy)
+
     def settings(self) -> dict[str, Any]:
         """What decides how it trains, but for what ``fit`` is given."""
         return self._options.decisive
@@ -274,7 +280,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
         self.deployed_accuracy = accuracy.now()
         self.notes = faults(self._controller, self.deployed_accuracy, history)
         # That λ still moves is no fault of a model that holds the target.
-        missed = self._controller.at_bound or not is_held(self._controller, self.deployed_accuracy)
+        missed = self._controller.at_bound or self.missed_target
         for note in self.notes if missed and is_main_process else ():
             warnings.warn(note, RuntimeWarning, stacklevel=4)
 

@@ -61,7 +61,7 @@ def remarks(trainable: Trainable, x: np.ndarray, is_kept: bool) -> list[str]:
         x: some training data.
         is_kept: whether checkpoints are written.
     """
-    lines = []
+    lines = [f"likely mistake: {line}" for line in checks.narrow(x, trainable.clip_values)]
     if _ends_in_needless_sigmoid(trainable, x):
         trainable.threshold = 0.5
         lines.append(

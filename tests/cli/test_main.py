@@ -1,14 +1,18 @@
 """The command line as its user meets it: output, exit codes, errors of one line."""
 
 import json
+import math
 import os
 import subprocess
 import sys
+import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from artclip import load_data
+from artclip.cli.lipschitz import _layers
 from artclip.cli.main import MEASURING, TRAINING, _parser, main
 from tests.nets import FRAMEWORKS
 from tests.nets import default as nets
@@ -214,6 +218,40 @@ def test_evaluate_prints_and_writes(tmp_path, monkeypatch, capsys):
     written = json.loads((tmp_path / "e.json").read_text())
     assert record["accuracy"] == written["accuracy"]
     assert record["preflight"]["accuracy"] == record["accuracy"]["clean"]
+
+
+def test_clip_values_of_other_units_are_said_before_the_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = "data fill 1 of a range of 255; give the clip_values of the data"
+    with pytest.warns(RuntimeWarning, match=f"^likely mistake: {words}$"):
+        assert main(["train", *FAST, "--clip-values", "0,255", "-o", "out"]) == 0
+    capsys.readouterr()
+    _, out, err = run(capsys, "evaluate", "out", "--data", "digits", "--attacks", "fgsm", "--html", "r.html")
+    assert f"likely mistake  {words}\n" in out
+    assert err == ""
+    page = (tmp_path / "r.html").read_text()
+    assert f"<h3>Likely mistake</h3><p>{words}.</p>" in page
+    assert '<th scope="row">clip_values at work</th><td>0 to 255</td>' in page
+
+
+def test_a_warning_is_one_line_without_code(monkeypatch):
+    said, before = [], warnings.formatwarning
+    made = ("one\n  line", UserWarning, "file.py", 7, "code()")
+    monkeypatch.setattr("artclip.cli.attacks._run", lambda _: said.append(warnings.formatwarning(*made)))
+    assert main(["attacks"]) == 0
+    assert said == ["artclip: warning: one line\n"]
+    assert warnings.formatwarning is before
+
+
+def test_layers_of_a_bound_are_listed_with_their_branches():
+    layers = [("a", 2.0), ("b", 15.0), ("add", 8.5), ("c", 1.0), ("cat", math.sqrt(2))]
+    upper = SimpleNamespace(layers=layers, branches={2: [1.0, 7.5], 4: [1.0, 1.0]}, inside=[1, 3])
+    lines = [line.split() for line in _layers(upper)]
+    assert lines[:3] == [["2", "a"], ["15", "b"], ["8.5", "add:", "1", "+", "7.5"]]
+    assert lines[4] == ["1.414", "cat:", "1", "beside", "1"]
+    starts = [len(line) - len(line.lstrip()) for line in _layers(upper)]
+    assert starts[1] > starts[0]
+    assert _layers(SimpleNamespace(layers=None)) == []
 
 
 def test_attacks_are_listed(capsys):

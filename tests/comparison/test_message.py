@@ -1,5 +1,7 @@
 """The sentence that a comparison begins with: what CLIP gained over standard training, and at what cost."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -41,6 +43,21 @@ def test_it_speaks_of_the_row_with_the_best_sum_and_never_of_a_failed_one():
     much, little = run("clip@0.8", 0.65, 0.80), run("clip@0.95", 0.63, 0.9)
     failed = run("clip", 0, error="it failed")
     assert message(comparison(STANDARD, failed, much, little)).startswith("CLIP (clip@0.95) raises")
+
+
+def test_a_row_says_that_its_target_was_missed():
+    missed = replace(run("clip@0.98", 0.63), missed=0.954)
+    found = comparison(STANDARD, missed)
+    mark = "clip@0.98 (target missed: 95.4 %)"
+    assert message(found).startswith(f"CLIP ({mark}) raises")
+    assert f'<p class="quiet">{mark}</p>' in found.to_html().replace("\u00a0", " ")
+    assert mark in found.to_markdown()
+    assert mark not in message(comparison(STANDARD, run("clip@0.98", 0.63)))
+    settings = {**found.settings, "seeds": [0, 1]}
+    both = [STANDARD, missed, replace(STANDARD, seed=1), replace(missed, seed=1, missed=None, notes=["it is so"])]
+    some = Comparison(settings, found.experiment, both)
+    assert "clip@0.98 (target missed in 1 of 2 seeds: 95.4 %)" in message(some)
+    assert "clip@0.98: it is so (seed 1)." in some.notes()
 
 
 def test_a_loss_and_a_difference_that_may_be_chance_are_said_as_such():

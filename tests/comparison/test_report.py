@@ -99,14 +99,14 @@ def test_table_holds_every_row_and_its_figures(page):
 
 def test_best_defence_stands_first_with_its_doubt(page):
     card = page[page.index('class="card first"') :][:700]
-    assert "60.0 %" in card
+    assert "60.0\u00a0%" in card
     assert "at most" in card
     assert "May be too high" in card
 
 
 def test_message_cost_and_pictures_go_before_the_table(page):
     marks = (
-        "<h1>CLIP (clip) raises the worst case from 20.0 %",
+        "<h1>CLIP (clip) raises the worst case from 20.0\u00a0%",
         'class="cards"',
         "Worst case over the cost",
         "wide sor",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import threading
 
 import numpy as np
@@ -46,6 +47,17 @@ def test_figures_are_shares_of_samples(model, found):
     fgsm, pgd = found.outcomes[1:]
     assert (fgsm.tried == right).all()
     assert (pgd.tried == (right & ~fgsm.broken)).all()
+
+
+def test_clip_values_of_other_units_are_a_likely_mistake():
+    x, y = nets.data(n=5)
+    words = "data fill .* of a range of 255; give the clip_values of the data"
+    wide = nets.classifier(clip_values=(0.0, 255.0))
+    options = {"attacks": "fgsm", "lipschitz": False, "masking": False, "verbose": False}
+    with pytest.warns(RuntimeWarning, match=f"likely mistake: {words}"):
+        found = evaluate(wide, x, y, **options)
+    assert re.search(f"! Likely mistake: {words}", " ".join(str(found).split()))
+    assert found.to_dict()["mistakes"] == found.mistakes
 
 
 def test_full_gives_each_attack_its_own_figure(model, found):

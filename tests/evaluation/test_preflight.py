@@ -39,7 +39,7 @@ def test_a_model_that_fits():
     assert not found.mistakes
     assert found.nb_classes == 3
     assert found.outputs == "logits"  # that they lie in [0, 1] makes no sigmoid
-    assert "clean accuracy  100.0%" in str(found)
+    assert "clean accuracy  100.0% (200 samples)" in str(found)  # the bare model is the same one
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,7 @@ def test_a_model_that_wants_standardised_data_is_told_apart():
     found = preflight(classifier, seen, y)
     assert found.accuracy < 0.8
     (mistake,) = [m for m in found.mistakes if "raises" in m]
+    assert "(1 sample)" in str(preflight(classifier, seen[:1], y[:1]))
     assert "the mean and std of the data raises the accuracy" in mistake
     mean = np.round(seen.mean((0, 2, 3), dtype=float), 4).tolist()
     assert f"wrap it with preprocessing=({mean}, " in mistake
@@ -94,6 +95,7 @@ def test_the_bare_model_is_measured_too():
     found = preflight(right, x, y)
     assert found.accuracy == 1
     assert found.bare_accuracy < 0.7
+    assert "% without ART's preprocessing (200 samples)" in str(found)
     assert not found.mistakes
 
 

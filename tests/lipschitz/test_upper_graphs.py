@@ -65,7 +65,7 @@ def test_the_sizes_of_weights_do_not_matter(method, scales):
 
 def test_activations_in_a_row_and_identities_keep_lipsdp():
     one, two = mlp([9, 20, 20, 3]), mlp([9, 20, 20, 3], (G.activations.leaky_relu(1), RELU, G.IDENTITY, TANH))
-    assert len(bound(two).layers) == 1
+    assert len(bound(two).listing.layers) == 1
     assert bound(two, "lipsdp").value == pytest.approx(bound(one, "lipsdp").value, rel=1e-9)
     assert bound(two, "lipsdp").value < 0.9 * bound(two, "product").value
 
@@ -83,7 +83,7 @@ def test_global_average_pools_join_chains_and_batchnorm_is_part_of_its_layer():
         (G.Dense(rng.standard_normal((3, 10))), 3),
     ]
     found = bound(row(operations, 50), "lipsdp", max_iter=100)
-    assert [name for name, _ in found.layers] == ["n0 to n6"]
+    assert [name for name, _ in found.listing.layers] == ["n0 to n6"]
     layers = math.prod(operation.factor(2) for operation, _ in operations)
     assert found.value < bound(row(operations, 50), "product").value < 0.999 * layers
 
@@ -113,7 +113,7 @@ def test_all_bounds_hold_for_jacobians_of_a_net_with_branches():
     values = [bound(graph, method).value for method in ("lipsdp", "eclipse", "product")]
     assert steepest <= values[0] <= values[1] <= values[2]
     assert values[0] < 0.95 * values[2]
-    assert [name for name, _ in bound(graph, "lipsdp").layers] == ["a", "r", "b to c", "add", "d to e", "cat"]
+    assert [name for name, _ in bound(graph, "lipsdp").listing.layers] == ["a", "r", "b to c", "add", "d to e", "cat"]
 
 
 def test_the_same_weights_give_the_same_bound():
@@ -156,10 +156,10 @@ def test_time_is_kept(seconds):
 def test_chains_too_large_for_memory_are_cut_and_said(monkeypatch):
     graph = mlp([30, 40, 40, 40, 3])
     whole = bound(graph)
-    assert [name for name, _ in whole.layers] == ["n0 to n6"]
+    assert [name for name, _ in whole.listing.layers] == ["n0 to n6"]
     monkeypatch.setattr(upper, "_NUMBERS", lipsdp.elements([30, 40, 40]))
     cut = bound(graph)
-    assert [name for name, _ in cut.layers] == ["n0 to n2", "n3", "n4 to n6"]
+    assert [name for name, _ in cut.listing.layers] == ["n0 to n2", "n3", "n4 to n6"]
     assert cut.notes == ["dense layers end at n4: too large to be bounded together"]
     assert whole.value < cut.value < bound(graph, "product").value
 

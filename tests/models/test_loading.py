@@ -1,11 +1,13 @@
 """Models in: by what they were saved as, with errors that say what to do."""
 
 import json
+import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
 
-from artclip import evaluate, load_model
+from artclip import evaluate, lipschitz_lower_bound, lipschitz_upper_bound, load_model
 from artclip.cli.main import main
 from tests.nets import FRAMEWORKS
 
@@ -79,6 +81,36 @@ def test_pickled_code_is_not_run(here):
     torch.save(torch.nn.Linear(6, 4), "whole.pt")
     with pytest.raises(ValueError, match=r"whole\.pt holds pickled objects, which may run code"):
         load_model("mine_again:net", weights="whole.pt", input_shape=(6,))
+
+
+def test_a_pickled_module_whose_class_is_elsewhere_is_said(here, monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.syspath_prepend(here)
+    (here / "mine_moved.py").write_text("from torch import nn\nclass Net(nn.Linear): pass\n")
+    net = import_module("mine_moved").Net(6, 4)
+    torch.save(net, "whole.pt")
+    torch.save(net.state_dict(), "w.pt")
+    del sys.modules["mine_moved"].Net
+    with pytest.raises(ValueError, match=r"whole\.pt holds .* cannot be imported here .* yourfile:Net --weights FILE"):
+        load_model("whole.pt", trust=True, input_shape=(6,))
+
+
+def test_a_file_that_is_not_there_is_said_before_data_are_loaded(capsys):
+    for command in ("evaluate", "lipschitz"):
+        assert main([command, "no.pt", "--data", "no.npz"]) == 2
+        assert capsys.readouterr().err == "artclip: model file no.pt does not exist\n"
+
+
+def test_torchscript_is_measured_without_a_warning(here, recwarn):
+    torch = pytest.importorskip("torch")
+    torch.jit.trace(torch.nn.Linear(6, 4), torch.zeros(2, 6)).save("program.pt")
+    model = load_model("program.pt", trust=True, input_shape=(6,))
+    x = np.random.default_rng(0).uniform(size=(20, 6)).astype(np.float32)
+    steepest = np.linalg.norm(next(model.model.parameters()).detach().numpy(), 2)
+    assert lipschitz_lower_bound(model, x, seed=0).value == pytest.approx(steepest, rel=1e-3)
+    assert not [w for w in recwarn if "leaf" in str(w.message)]
+    with pytest.raises(ValueError, match="give the module itself, as mynet:Net --weights FILE"):
+        lipschitz_upper_bound(model)
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])

@@ -9,7 +9,7 @@ import pytest
 
 matplotlib = pytest.importorskip("matplotlib")
 
-from artclip.reporting.figures import MARKERS, SERIES, STYLE, new_figure, styled
+from artclip.reporting.figures import MARKERS, SERIES, STYLE, log_axis, new_figure, styled
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -47,6 +47,19 @@ def test_the_style_holds_within_and_ends_with_the_drawing():
     with pytest.raises(ZeroDivisionError):
         styled(lambda: 1 / 0)()
     assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.01, 3000), (1, 40), (2.1, 4.9), (7, 30), (2.1, 2.9)])
+def test_a_log_axis_has_ticks_with_plain_numbers(low, high):
+    axes = new_figure(4, 3).subplots()
+    axes.plot([0, 1], [low, high])
+    log_axis(axes, "y")
+    axes.figure.draw_without_rendering()
+    assert axes.get_yscale() == ("log" if high > 2 * low else "linear")
+    bottom, top = axes.get_ylim()
+    shown = [t.get_text() for t in axes.get_yticklabels() if bottom <= t.get_position()[1] <= top]
+    assert 2 <= len(shown) <= 9
+    assert all("$" not in text for text in shown)
 
 
 def test_series_are_told_apart_by_colour_and_marker():

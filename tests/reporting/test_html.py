@@ -25,6 +25,16 @@ def test_text_is_escaped_everywhere():
     assert "<td>–</td>" in text
 
 
+def test_a_figure_and_its_percent_sign_are_on_one_line():
+    assert "<h1>60.0\u00a0% of all</h1>" in page("base.html", **{**BASE, "message": "60.0 % of all"})
+
+
+def test_settings_and_versions_are_one_table():
+    text = page("base.html", **{**BASE, "versions": {"numpy": "2"}})
+    assert text.count("<table") == 1
+    assert '<th scope="row">version of numpy</th><td>2</td>' in text
+
+
 def test_the_command_that_was_typed_goes_before_code():
     text = page("base.html", **{**BASE, "command": "artclip compare --data digits"})
     assert "<code>artclip compare --data digits</code>" in text

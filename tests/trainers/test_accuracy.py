@@ -51,6 +51,7 @@ def test_the_target_is_held_by_the_model_as_deployed(middle):
     assert accuracy(classifier, x, y) == pytest.approx(0.9, abs=0.015)
     assert trainer.deployed_accuracy == pytest.approx(accuracy(classifier, x, y), abs=1e-9)
     assert not any("is not held" in note for note in trainer.notes)
+    assert not trainer.missed_target
 
 
 def test_the_target_is_that_of_the_validation_data_where_given():
@@ -102,6 +103,7 @@ def test_a_target_out_of_reach_is_said(make):
     with pytest.warns(RuntimeWarning, match=r"target of 0.999 is not held: .* accuracy of 0\.[0-9]+"):
         trainer.fit(x, y, nb_epochs=1)
     assert "0.999" in trainer.notes[0]
+    assert trainer.missed_target
 
 
 @pytest.mark.parametrize(("accuracy", "nb"), [(0.9, 0), (0.8, 2)])

@@ -58,6 +58,17 @@ FIT = {
 
 
 @pytest.mark.parametrize("make", [CLIPTrainer, WeightRegularizationTrainer])
+def test_clip_values_of_other_units_are_a_likely_mistake(make, recwarn):
+    """Of inputs of 0 to 255, and data in [0, 1]."""
+    fit = {"nb_epochs": 1, "batch_size": 10}
+    words = "likely mistake: data fill .* of a range of 255; give the clip_values of the data"
+    with pytest.warns(RuntimeWarning, match=words):
+        make(nets.classifier(clip_values=(0.0, 255.0)), lamda=0.1).fit(X, Y, **fit)
+    make(nets.classifier(clip_values=(0.0, 20.0)), lamda=0.1).fit(X, Y, **fit)
+    assert not [w for w in recwarn if "likely mistake" in str(w.message)]
+
+
+@pytest.mark.parametrize("make", [CLIPTrainer, WeightRegularizationTrainer])
 @pytest.mark.parametrize(("kwargs", "error", "message"), FIT.values(), ids=FIT.keys())
 def test_bad_data_is_refused_and_the_model_untouched(make, kwargs, error, message):
     classifier = nets.classifier()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -173,7 +174,8 @@ def _layer_name(node: Any) -> str:
     for prefix in ("model._model.", "model."):
         path = path.removeprefix(prefix)
     path = "" if path in ("model", "_model") else path
-    return f"{path} ({node.name})" if path else str(node.name)
+    name = re.sub(r"^_native_batch_norm_legit_no_training", "BatchNorm", str(node.name))
+    return f"{path} ({re.sub(r'_[0-9]+$', '', name)})" if path else name
 
 
 def as_array(tensor: torch.Tensor) -> np.ndarray:

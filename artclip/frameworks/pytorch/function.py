@@ -202,7 +202,8 @@ class TorchFunction(Function):
             return self
         twin = copy.copy(self)
         try:
-            twin.module = copy.deepcopy(self.module).double()
+            with torch.no_grad():  # else the weights of a TorchScript copy are made of those of the program
+                twin.module = copy.deepcopy(self.module).double()
         except Exception:  # modules may hold anything
             return None
         twin.dtype = torch.float64

@@ -62,8 +62,8 @@ def read(module: nn.Module, input_shape: tuple[int, ...], wrapped: bool = False,
     """
     if any(isinstance(m, torch.jit.ScriptModule) for m in module.modules()):
         raise ValueError(
-            "the model is a TorchScript program, whose layers cannot be read, so there is no upper bound; wrap the "
-            "module that it was made of, or use lipschitz_lower_bound"
+            "the model is a TorchScript program, whose layers cannot be read, so there is no upper bound; give the "
+            "module itself, as mynet:Net --weights FILE, or use lipschitz_lower_bound"
         )
     like = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
     x = torch.zeros((BATCH, *input_shape), dtype=like.dtype, device=like.device)

@@ -78,7 +78,13 @@ def load_script(path: str, trust: bool) -> LoadedModel:
         if not trust:
             what = "holds a pickled model (a state dict, with package.module:factory as the model, would be data alone)"
             raise safety.Untrusted(path, what) from error
-        loaded = torch.load(path, map_location="cpu", weights_only=False)
+        try:
+            loaded = torch.load(path, map_location="cpu", weights_only=False)
+        except (AttributeError, ImportError) as missing:
+            raise safety.ModelFileError(
+                f"{path} holds a pickled module whose class cannot be imported here ({said(missing)}); write its state "
+                "dict, and give its class as the model: yourfile:Net --weights FILE"
+            ) from missing
     if not isinstance(loaded, nn.Module):
         what = "weights without a model" if isinstance(loaded, dict) else f"a {type(loaded).__name__}, not a model"
         raise safety.ModelFileError(

@@ -33,12 +33,14 @@ def load(path: str, trust: bool) -> LoadedModel:
     box = _black_box(path, batch, dtype)
     try:
         return LoadedModel(_converted(graph, batch, tuple(shape), dtype, box), tuple(shape))
-    except Exception as error:  # a converter that is missing, has no rule, or needs a torchvision that does not fit
-        warnings.warn(
-            f"{path} runs in onnxruntime, without gradients, so only black-box attacks apply; onnx2torch cannot "
-            f"convert it ({said(error)}). torch.onnx.export(..., opset_version={_OPSET}) may fare better",
-            stacklevel=2,
-        )
+    except ImportError as error:  # a converter that is missing, or needs a torchvision that does not fit
+        why = str(error)
+    except Exception as error:  # one that has no rule
+        why = f"onnx2torch cannot convert it ({said(error)}). "
+        why += f"torch.onnx.export(..., opset_version={_OPSET}) may fare better"
+    warnings.warn(
+        f"{path} runs in onnxruntime, without gradients, so only black-box attacks apply; {why}", stacklevel=2
+    )
     return LoadedModel(box, tuple(shape), black_box=True)
 
 
@@ -57,8 +59,8 @@ def _black_box(path: str, batch: int, dtype: Any) -> Callable[[np.ndarray], np.n
 
 def _converted(graph: Any, batch: int, shape: tuple[int, ...], dtype: Any, box: Callable[..., np.ndarray]) -> Any:
     """The graph as a module, if it does what the black box does."""
-    convert = import_module("onnx2torch").convert
-    torch, programs = import_module("torch"), import_module("artclip.frameworks.pytorch.programs")
+    torch = library("torch", "torch")
+    convert, programs = library("onnx2torch", "onnx").convert, import_module("artclip.frameworks.pytorch.programs")
     converted = convert(_plain(graph)).eval()
     module = programs.Program(converted, batch or None, True, getattr(torch, dtype.name))
     module = programs.for_any_batch(module, lambda: convert(_plain(_loosened(graph, batch))).eval(), shape)
