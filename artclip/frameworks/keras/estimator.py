@@ -14,29 +14,12 @@ from art.defences.preprocessor.preprocessor import PreprocessorTensorFlowV2
 from artclip.frameworks import global_random
 from artclip.frameworks.base import box_of
 from artclip.frameworks.check import not_a_tensor
-from artclip.frameworks.keras import defences, layers, settings
+from artclip.frameworks.keras import defences, layers, optimizers, settings
 from artclip.frameworks.keras.averaging import WeightAverages
 from artclip.frameworks.keras.custom_train_step import own_step
 from artclip.frameworks.keras.function import TensorFlowFunction
 from artclip.frameworks.preprocessing import Preprocessing
 from artclip.frameworks.trainable import LogitShift, Objective, Trainable
-
-
-def _added(a: list[Any], b: list[Any]) -> list[Any]:
-    """Gradients, of which some are ``None``, of a sum; none yet where a is empty."""
-    if not a:
-        return b
-    dense = tf.convert_to_tensor  # gradients of an Embedding are slices
-    return [q if p is None else p if q is None else dense(p) + dense(q) for p, q in zip(a, b, strict=True)]
-
-
-def _one(scalar: tf.Tensor) -> tf.Tensor:
-    """1, but computed from the scalar, as the start of its gradients.
-
-    TensorFlow's optimizer of graphs drops the order of a read before an assignment that needs nothing of it, so that
-    weights in a penalty would now and then be those after the step. Now each gradient needs all that the scalar read.
-    """
-    return tf.where(tf.math.is_finite(scalar), tf.ones_like(scalar), scalar)
 
 
 class TensorFlowEstimator(TensorFlowFunction, Trainable):
@@ -105,14 +88,8 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
             raise ValueError(f"the classifier has no optimizer; give one: {where}")
         if not self.model.trainable_variables:
             raise ValueError("the model has no trainable variable: every layer's trainable is False")
-        ours = {id(v) for v in self.model.trainable_variables}
-        others = getattr(self.optimizer, "_trainable_variables", ()) if getattr(self.optimizer, "built", False) else ()
-        if others and not ours <= {id(v) for v in others}:
-            raise ValueError(
-                "the optimizer was built for other variables; a Keras optimizer serves one model, and one choice of "
-                "its trainable layers: give this classifier an optimizer of its own"
-            )
-        if self.ema_decay and self._uses_ema:
+        optimizers.refuse_others(self.optimizer, self.model.trainable_variables)
+        if self.ema_decay and optimizers.uses_ema(self.optimizer):
             raise ValueError(
                 f"ema_decay={self.ema_decay:g} and the optimizer's use_ema=True average the weights twice; choose one"
             )
@@ -137,18 +114,13 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
                 self._averages = None
 
     @property
-    def _uses_ema(self) -> bool:
-        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)  # of mixed precision
-        return bool(getattr(inner, "use_ema", False))
-
-    @property
     def averages_weights(self) -> bool:
-        return super().averages_weights or self._uses_ema
+        return super().averages_weights or optimizers.uses_ema(self.optimizer)
 
     def finish(self) -> None:
         if self._averages is not None:
             self._averages.put()
-        elif self._uses_ema:
+        elif optimizers.uses_ema(self.optimizer):
             self.optimizer.finalize_variable_values(self.model.trainable_variables)
 
     def training_data(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -251,7 +223,7 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
             with tf.GradientTape() as tape:
                 scalar, values = objective()
                 scalar = scalar if own is not None else self._descended(scalar)
-            gradients = _added(gradients, tape.gradient(scalar, variables, _one(scalar)))
+            gradients = optimizers.added(gradients, tape.gradient(scalar, variables, optimizers.one(scalar)))
             reported.append(values)
         if own is not None:
             reported.append(objectives[-1]()[1])
@@ -267,9 +239,7 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         """The gradients, scaled down where they are longer than :attr:`max_grad_norm` all together."""
         if self.max_grad_norm is None:
             return gradients
-        scale = self.optimizer.scale_loss(tf.ones((), self.dtype))  # of mixed precision, by which they are longer
-        limited: list[Any] = tf.clip_by_global_norm(gradients, self.max_grad_norm * scale)[0]
-        return limited
+        return optimizers.limited(gradients, self.max_grad_norm, self.optimizer, self.dtype)
 
     def _descended(self, scalar: tf.Tensor) -> tf.Tensor:
         """What is differentiated for the optimizer: scaled for mixed precision, and the same number without it."""

@@ -18,7 +18,7 @@ from torch import nn
 from artclip.frameworks import global_random
 from artclip.frameworks.base import box_of
 from artclip.frameworks.preprocessing import Preprocessing
-from artclip.frameworks.pytorch import losses, optimizers, settings
+from artclip.frameworks.pytorch import losses, optimizers, settings, snapshots
 from artclip.frameworks.pytorch.averaging import WeightAverages
 from artclip.frameworks.pytorch.function import TorchFunction, as_tensor, rows_of
 from artclip.frameworks.pytorch.random import Stream
@@ -277,43 +277,10 @@ class TorchEstimator(TorchFunction, Trainable):
         self.estimator.optimizer.load_state_dict(copy.deepcopy(optimizer))
 
     def pack(self, snapshot: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        model, optimizer, averages = snapshot
-        arrays, short = {}, []
-        tensors = {f"model.{name}": t for name, t in model.items() if isinstance(t, torch.Tensor)}
-        tensors |= {f"averages.{name}": t for name, t in (averages or {}).items()}
-        plain: dict[str, dict[str, Any]] = {}
-        for i, state in optimizer["state"].items():
-            tensors |= {f"optimizer.{i}.{key}": t for key, t in state.items() if isinstance(t, torch.Tensor)}
-            plain[str(i)] = {key: v for key, v in state.items() if not isinstance(v, torch.Tensor)}
-        for name, t in tensors.items():
-            if t.dtype == torch.bfloat16:  # which numpy lacks
-                short.append(name)
-                t = t.view(torch.int16)
-            arrays[name] = t.detach().cpu().contiguous().numpy()
-        groups = [
-            {k: v.item() if isinstance(v, torch.Tensor) else v for k, v in g.items()} for g in optimizer["param_groups"]
-        ]
-        return arrays, {"bfloat16": short, "optimizer": plain, "groups": groups}
+        return snapshots.pack(snapshot)
 
     def unpack(self, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Any:
-        tensors = {name: as_tensor(a.copy()) for name, a in arrays.items()}
-        tensors |= {name: tensors[name].view(torch.bfloat16) for name in record["bfloat16"]}
-        state: dict[int, dict[str, Any]] = {int(i): dict(plain) for i, plain in record["optimizer"].items()}
-        model: dict[str, torch.Tensor] = {}
-        averages: dict[str, torch.Tensor] = {}
-        for name, t in tensors.items():
-            kind, _, rest = name.partition(".")
-            if kind != "optimizer":
-                (model if kind == "model" else averages)[rest] = t
-            else:
-                i, _, key = rest.partition(".")
-                state[int(i)][key] = t
-        ours = dict(enumerate(self.estimator.optimizer.param_groups))
-        groups = [
-            {k: optimizers.kind_of(ours.get(i, {}).get(k), v) if k != "params" else v for k, v in g.items()}
-            for i, g in enumerate(record["groups"])
-        ]
-        return model, {"state": state, "param_groups": groups}, averages or None
+        return snapshots.unpack(arrays, record, self.estimator.optimizer.param_groups)
 
     def randomness(self) -> list[np.ndarray]:
         return self._stream.states
