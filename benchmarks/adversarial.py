@@ -136,23 +136,34 @@ def figures(case: Case, name: str, text: str, seed: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """One case, into its place in the results."""
+    """One case, into its place in the results; trials and rows that are there already, of equal settings, stay."""
     name = sys.argv[1]
     case, path = CASES[name], RESULTS / "adversarial.json"
     parallel = joblib.Parallel(n_jobs=int(sys.argv[2]) if len(sys.argv) > 2 else 2, batch_size=1)
-    texts = [(training, text) for training, grid in case.grids.items() for text in grid]
-    answers = parallel(joblib.delayed(tried)(case, text) for _, text in texts)
-    trials: dict[str, list[dict[str, Any]]] = {}
-    for (training, _), answer in zip(texts, answers, strict=True):
-        trials.setdefault(training, []).append(answer)
-    least = trials["standard"][0]["clean"] - case.clean_loss
-    settings = {training: chosen(rows, least, case.radii[-1]) for training, rows in trials.items()}
-    rows = parallel(joblib.delayed(figures)(case, n, text, seed) for n, text in settings.items() for seed in case.seeds)
     results = json.loads(path.read_text())["results"] if path.exists() else {}
-    about = {k: v for k, v in vars(case).items() if k != "grids"}
-    results[name] = {"case": about, "validation": trials, "test": rows}
-    protocol = {"optimizer": "Adam, cosine", "batch_size": BATCH_SIZE, "threads": 1, "choice": CHOICE}
-    save("adversarial", {**protocol, "settings tried of each training": 4, "images": NB_CHOICE}, results, "torch")
+    about = json.loads(json.dumps({k: v for k, v in vars(case).items() if k != "grids"}))
+    before = results.get(name, {})
+    before = before if before.get("case") == about else {}
+
+    def keep(trials: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
+        results[name] = {"case": about, "validation": trials, "test": rows}
+        protocol = {"optimizer": "Adam, cosine", "batch_size": BATCH_SIZE, "threads": 1, "choice": CHOICE}
+        save("adversarial", {**protocol, "settings tried of each training": 4, "images": NB_CHOICE}, results, "torch")
+
+    trials = [row for row in before.get("validation", []) if row["setting"] in sum(case.grids.values(), [])]
+    rows = before.get("test", [])
+    known = {row["setting"] for row in trials}
+    missing = [text for grid in case.grids.values() for text in grid if text not in known]
+    trials += parallel(joblib.delayed(tried)(case, text) for text in missing)
+    keep(trials, rows)
+    tried_of = {n: [row for row in trials if row["setting"] in grid] for n, grid in case.grids.items()}
+    least = tried_of["standard"][0]["clean"] - case.clean_loss
+    settings = {n: chosen(some, least, case.radii[-1]) for n, some in tried_of.items()}
+    rows = [row for row in rows if settings.get(row["training"]) == row["setting"]]
+    done = {(row["training"], row["seed"]) for row in rows}
+    jobs = [(n, text, seed) for seed in case.seeds for n, text in settings.items() if (n, seed) not in done]
+    rows += parallel(joblib.delayed(figures)(case, *job) for job in jobs)
+    keep(trials, rows)
 
 
 if __name__ == "__main__":

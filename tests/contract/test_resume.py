@@ -26,6 +26,7 @@ MAKERS = {
         c, lamda=0.01, target_accuracy=0.6, lamda_increment=0.01, restore_best=True, pair_interval=3, nb_pairs=4, **kw
     ),
     "averages": lambda c, **kw: CLIPTrainer(c, lamda=0.05, pair_interval=2, nb_pairs=4, ema_decay=0.9, **kw),
+    "examples": lambda c, **kw: CLIPTrainer(c, lamda=0.05, pair_interval=3, nb_pairs=4, adversarial_eps=0.1, **kw),
     "weight": lambda c, **kw: WeightRegularizationTrainer(c, lamda=0.01, target_accuracy=0.6, **kw),
     "spectral": lambda c, **kw: WeightRegularizationTrainer(c, kind="spectral", lamda=0.01, **kw),
 }
@@ -80,7 +81,7 @@ def assert_same(a, b):
     [
         (f, name)
         for f in FRAMEWORKS
-        for name in (MAKERS if f == FRAMEWORKS[0] else ("target", "persistent", "bracket", "averages"))
+        for name in (MAKERS if f == FRAMEWORKS[0] else ("target", "persistent", "bracket", "averages", "examples"))
     ],
     indirect=["nets"],
 )
