@@ -150,10 +150,9 @@ def main() -> None:
         protocol = {"optimizer": "Adam, cosine", "batch_size": BATCH_SIZE, "threads": 1, "choice": CHOICE}
         save("adversarial", {**protocol, "settings tried of each training": 4, "images": NB_CHOICE}, results, "torch")
 
-    trials = [row for row in before.get("validation", []) if row["setting"] in sum(case.grids.values(), [])]
-    rows = before.get("test", [])
-    known = {row["setting"] for row in trials}
-    missing = [text for grid in case.grids.values() for text in grid if text not in known]
+    texts = [text for grid in case.grids.values() for text in grid]
+    trials, rows = [row for row in before.get("validation", []) if row["setting"] in texts], before.get("test", [])
+    missing = [text for text in texts if text not in {row["setting"] for row in trials}]
     trials += parallel(joblib.delayed(tried)(case, text) for text in missing)
     keep(trials, rows)
     tried_of = {n: [row for row in trials if row["setting"] in grid] for n, grid in case.grids.items()}
