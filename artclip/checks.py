@@ -223,7 +223,7 @@ def range_of(box: Any) -> str:
 
 def narrow(x: np.ndarray, box: Any) -> list[str]:
     """A line where x fills so little of its ``clip_values`` that these are likely of other units; else none."""
-    if box is None or not x.size:
+    if box is None or 0 in x.shape:
         return []
     wide = float(np.max(box[1])) - float(np.min(box[0]))
     filled = max(float(c.max()) for _, c in _chunks(x)) - min(float(c.min()) for _, c in _chunks(x))

@@ -54,9 +54,9 @@ def _run(arguments: argparse.Namespace) -> None:
     checks.positive_integer("samples", arguments.samples)
     output, html = options.writable(arguments.output), options.writable(arguments.html)
     names = _names(arguments.class_names)
-    classifier, (_, (x, y)) = options.load(arguments)
-    if names is None and len(arguments.folders) == getattr(classifier, "nb_classes", None):
-        names = arguments.folders
+    classifier, (_, (x, y)), folders = options.load(arguments)
+    if names is None and len(folders) == getattr(classifier, "nb_classes", None):
+        names = folders
     x, y = x[: arguments.samples], y[: arguments.samples]
     look = preflight(classifier, x, y)
     if not arguments.json:

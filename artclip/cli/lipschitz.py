@@ -46,7 +46,7 @@ def _run(arguments: argparse.Namespace) -> None:
     output = writable(arguments.output)
     if output is not None:
         from artclip.lipschitz.plot import plot_bracket
-    classifier, ((x, _), _) = load(arguments)
+    classifier, ((x, _), _), _ = load(arguments)
     norms = {"norm": arguments.norm, "output_norm": arguments.output_norm}
     verbose = sys.stderr.isatty()
     lower = lipschitz_lower_bound(classifier, x, **norms, domain=arguments.domain, seed=arguments.seed, verbose=verbose)

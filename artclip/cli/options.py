@@ -156,8 +156,8 @@ def _pair(number: Any) -> Any:
     return read
 
 
-def load(arguments: argparse.Namespace) -> tuple[Any, Any]:
-    """The classifier, and the data in the shape that it wants; ``arguments`` gets the names of their classes."""
+def load(arguments: argparse.Namespace) -> tuple[Any, Any, list[str]]:
+    """The classifier, the data in the shape that it wants, and the names of their classes, where they have some."""
     from artclip.data import fit_to, load_described
     from artclip.models.loading import form_of, load_model
 
@@ -165,7 +165,6 @@ def load(arguments: argparse.Namespace) -> tuple[Any, Any]:
     form_of(arguments.model)  # now, and not after the data
     with data_told():
         data, described = load_described(arguments.data, channels_first=arguments.framework != "tensorflow")
-    arguments.folders = list(described.class_names)
     classifier = load_model(
         arguments.model,
         arguments.weights,
@@ -180,7 +179,7 @@ def load(arguments: argparse.Namespace) -> tuple[Any, Any]:
         if len(x):  # a part that a command does not use may be empty
             free = getattr(arguments, "domain", None) == "free"
             checks.inputs(x, classifier.input_shape or None, name, None if free else classifier.clip_values)
-    return classifier, splits
+    return classifier, splits, list(described.class_names)
 
 
 class _OnStderr(logging.Handler):

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -271,17 +272,18 @@ def test_attacks_are_listed(capsys):
     [
         (["nothing", "--data", "digits"], "model 'nothing' is not known"),
         (["m.pt2", "--data", "digits"], "model file m.pt2 does not exist"),
-        (["m.pt2", "--data", "nowhere"], "data 'nowhere' is not known"),
+        (["there.pt2", "--data", "nowhere"], "data 'nowhere' is not known"),
         (["m.pt2", "--data", "digits", "--attacks", "pgdd"], "attack 'pgdd' is not known"),
         (["m.pt2", "--data", "digits", "--samples", "0"], "samples=0"),
         (["m.pt2", "--data", "digits", "--mean", "0.5"], "give both --mean and --std"),
         (["m.pt2", "--data", "digits", "--html", "no/such/folder.html"], "cannot write to"),
         (["json:loads", "--data", "digits"], "json:loads failed"),
-        (["m.pt2", "--data", "json:loads"], "json:loads failed"),
+        (["there.pt2", "--data", "json:loads"], "json:loads failed"),
     ],
 )
 def test_evaluate_says_what_is_wrong(words, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    Path("there.pt2").touch()
     assert main(["evaluate", *words]) == 2
     said = capsys.readouterr().err
     assert message in said
