@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,10 @@ class Trainable(Function):
     @abc.abstractmethod
     def fitting(self, seed: int) -> AbstractContextManager[None]:
         """Train mode and :meth:`seeded` inside; modes and randomness as found afterwards."""
+
+    def drawing(self) -> AbstractContextManager[Any]:
+        """Inside :meth:`fitting`: what is drawn from global generators in here follows from its seed."""
+        return nullcontext()
 
     @abc.abstractmethod
     def training_data(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

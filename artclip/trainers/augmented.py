@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from artclip import checks
+from artclip.hashing.contents import NotHashable, content_digest
 
 
 class Augmented:
@@ -24,14 +25,19 @@ class Augmented:
         if not callable(function):
             raise TypeError(
                 f"augmentation={function!r} is {checks.kind_of(function)}; give a function of (batch, generator), as "
-                "artclip.data.RandomCropFlip()"
+                "RandomCropFlip() from artclip.data"
             )
         self._function, self._box = function, box
 
     def __str__(self) -> str:
-        """What tells it from others: its settings where it says them, else its name."""
-        named = type(self._function).__str__ is not object.__str__ and not hasattr(self._function, "__code__")
-        return str(self._function) if named else getattr(self._function, "__qualname__", type(self._function).__name__)
+        """What tells it from others: its settings where it says them, else its name and a hash of what it does."""
+        if type(self._function).__str__ is not object.__str__ and not hasattr(self._function, "__code__"):
+            return str(self._function)
+        name = str(getattr(self._function, "__qualname__", type(self._function).__name__))
+        try:
+            return f"{name} ({content_digest(self._function)[:12]})"
+        except NotHashable:  # of such a one the name has to do
+            return name
 
     def __call__(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The batch, augmented.

@@ -134,7 +134,8 @@ class RegularizedTrainer(Trainer, abc.ABC):
         batches = ArrayBatches(trainable, x, y, batch_size, bool(drop_last), start.seed, augmented)
         sample = batches.some(start.seed)
         if augmented is not None:
-            augmented.try_on(sample[0][:2])
+            with trainable.seeded(0):
+                augmented.try_on(sample[0][:2])
             start.settings["augmentation"] = str(augmented)
         start.settings |= {"nb_samples": len(x), "batch_size": batch_size, "drop_last": bool(drop_last)}
         start.settings |= {"data": digest(sample[0]), "labels": digest(trainable.labels(y))}

@@ -105,7 +105,8 @@ class ArrayBatches:
                 continue
             x = self._x[rows]
             if self._augmentation is not None:
-                x = self._augmentation(x, np.random.default_rng([key, number]))
+                with self._trainable.drawing():
+                    x = self._augmentation(x, np.random.default_rng([key, number]))
             yield self._trainable.batch(x, self._y[rows], np.arange(len(x)))
 
 

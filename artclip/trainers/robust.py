@@ -94,7 +94,8 @@ class AdversarialLossTrainer(_RobustTrainer):
         restore_best, checkpoint, callbacks, seed, verbose, ema_decay: as for :class:`artclip.CLIPTrainer`.
 
     Attributes:
-        history: as for :class:`artclip.CLIPTrainer`; ``accuracy`` is that at the points where the loss is taken.
+        history: as for :class:`artclip.CLIPTrainer`; ``accuracy`` is that at the points where the loss is taken, and
+            ``loss`` that of TRADES without its divergence.
 
     Raises:
         TypeError, ValueError: as :class:`artclip.CLIPTrainer`.
@@ -135,7 +136,7 @@ class AdversarialLossTrainer(_RobustTrainer):
             return AdversarialLoss(trainable, self.examples)
         self._refuse_others(trainable, f"beta={self.beta:g}", sample)
         end = output_activation_of(trainable, sample[0][:2])
-        if end is not None and end[0] == "softmax":
+        if end is not None and end[0] == "probabilities":
             raise ValueError(
                 f"beta={self.beta:g} needs logits, and the model ends in a softmax; leave it out, with a loss of logits"
             )
@@ -151,8 +152,8 @@ class GradientPenaltyTrainer(_RobustTrainer):
         kind: ``"gradient"`` for eps times the mean dual norm of the gradient of the loss, what a perturbation of that
             size gains to first order (Rodríguez-Muñoz et al. 2024, arXiv 2409.20139, in Linf); ``"jacobian"`` for half
             the mean squared Frobenius norm of the Jacobian of the outputs, by one random projection (Hoffman, Roberts,
-            Yaida 2019, arXiv 1908.02729), with inputs in sides of their box. The outputs of ReLU networks have such
-            gradients too; smooth activations train better.
+            Yaida 2019, arXiv 1908.02729), with inputs in sides of their box, of a classifier with an
+            output for each class. Smooth activations train better than ReLU.
         eps: radius > 0, in input units, of ``kind="gradient"``.
         norm: 1, 2 or inf, on flattened inputs, of ``kind="gradient"``.
         restore_best, checkpoint, callbacks, seed, verbose, ema_decay: as for :class:`artclip.CLIPTrainer`.

@@ -44,7 +44,8 @@ def test_every_defence_sees_augmented_images_and_ends_with_averages(framework):
     assert [row["error"] for row in found.rows] == [""] * 4
     # Each of the four: 64 images in each of two epochs, and two for each trial.
     assert sum(n for n in seen if n > 2) == 4 * 2 * 64
-    assert (found.settings["ema_decay"], found.settings["augmentation"]) == (0.5, f"{brighter.__qualname__}")
+    assert found.settings["ema_decay"] == 0.5
+    assert found.settings["augmentation"].startswith(brighter.__qualname__)
     json.loads(found.to_json())
 
 

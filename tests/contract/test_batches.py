@@ -1,11 +1,14 @@
 """What batches are made of, on every framework: pixels of 8 bits, and augmentation by a seed."""
 
+import random
+
 import numpy as np
 import pytest
 
 from artclip import CLIPTrainer, WeightRegularizationTrainer
 from artclip.data import RandomCropFlip, Uint8Images
 from artclip.frameworks import nets_of
+from artclip.trainers.augmented import Augmented
 from tests.contract.test_resume import Interruption, control_c
 from tests.nets import FRAMEWORKS
 from tests.nets.common import same_weights
@@ -105,3 +108,29 @@ def test_an_augmentation_that_does_not_fit_is_refused_untouched(nets, framework,
     with pytest.raises((ValueError, TypeError), match=message):
         CLIPTrainer(trained).fit(Uint8Images(x), y, nb_epochs=1, augmentation=bad)
     assert same_weights(before, nets.weights(trained))
+
+
+def drawing(batch, rng):
+    """Draws from global generators instead of the one that it is given."""
+    return (batch * np.random.uniform(0.5, 1) * random.uniform(0.9, 1)).astype(batch.dtype)  # noqa: NPY002
+
+
+@pytest.mark.parametrize(("nets", "framework"), [(f, f) for f in FRAMEWORKS], indirect=["nets"])
+def test_an_augmentation_that_draws_from_global_generators_follows_the_seed_too(nets, framework):
+    x, y = images(framework)
+    results = []
+    for state in (1, 2):
+        np.random.seed(state)  # noqa: NPY002
+        random.seed(state)
+        before = np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
+        trained = classifier(framework, x)
+        CLIPTrainer(trained, seed=0).fit(Uint8Images(x), y, batch_size=32, nb_epochs=1, augmentation=drawing)
+        assert (np.random.get_state()[1] == before[0]).all()  # noqa: NPY002
+        assert random.getstate() == before[1]
+        results.append(nets.weights(trained))
+    assert same_weights(*results)
+
+
+def test_functions_of_one_name_are_told_apart():
+    first, second, again = (Augmented(lambda b, rng, k=k: b * k) for k in (0.5, 0.9, 0.5))
+    assert str(first) == str(again) != str(second)

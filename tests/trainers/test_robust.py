@@ -208,3 +208,27 @@ def test_a_regressor_has_no_predictions_to_move(nets):
     AdversarialLossTrainer(classifier, 0.1, seed=0).fit(x, x[:, 0], nb_epochs=1)  # its loss has a gradient all the same
     GradientPenaltyTrainer(classifier, 0.1, seed=0).fit(x, x[:, 0], nb_epochs=1)
     assert not same_weights(before, nets.weights(classifier))
+
+
+@pytest.mark.parametrize("low", [0.0, [0.0, 0.0, 0.0, 0.1, 0.0]])
+def test_a_box_of_which_one_end_is_alike_in_all_features_is_kept(nets, low):
+    high = np.array([1.0, 0.9, 1.0, 0.8, 1.0], np.float32)
+    classifier = nets.linear_classifier(W, clip_values=(np.float32(low) + 0 * high, high))
+    f = trainable_of(classifier)
+    with f.fitting(0):
+        x, y = f.batch(np.clip(X, 0.3, 0.7), f.labels(Y))
+        at = f.host(AdversarialLoss(f, AdversarialExamples(3.0)).points(x, y, 0.0))
+    assert (at <= high).all()
+    assert (at >= low).all()
+    CLIPTrainer(classifier, adversarial_eps=0.1, seed=0).fit(X, Y, nb_epochs=1)
+
+
+def test_trades_needs_logits():
+    torch = pytest.importorskip("torch")
+    from art.estimators.classification import PyTorchClassifier
+
+    net = torch.nn.Sequential(torch.nn.Linear(5, 3), torch.nn.Softmax(1))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    classifier = PyTorchClassifier(net, torch.nn.CrossEntropyLoss(), (5,), 3, optimizer=optimizer, clip_values=(0, 1))
+    with pytest.raises(ValueError, match="needs logits, and the model ends in a softmax"):
+        AdversarialLossTrainer(classifier, 0.1, beta=6).fit(X, Y, nb_epochs=1)

@@ -135,6 +135,9 @@ class TorchEstimator(TorchFunction, Trainable):
                     module.training = mode
                 self.estimator.optimizer.zero_grad(set_to_none=True)
 
+    def drawing(self) -> AbstractContextManager[Any]:
+        return self._turn()
+
     def training_data(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self._preprocessing.at_fit:
             if self.nb_classes is not None and not self.multi_label:
