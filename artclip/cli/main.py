@@ -48,7 +48,7 @@ def _run(argv: Sequence[str] | None) -> int:
             code: int | None = arguments.run(arguments)
     except BrokenPipeError:
         raise
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, NotImplementedError) as error:
         return _failed(error, BAD_INPUT)
     except (ImportError, FloatingPointError, MemoryError) as error:
         return _failed(error, FAILURE)

@@ -288,3 +288,12 @@ def test_evaluate_says_what_is_wrong(words, message, capsys, tmp_path, monkeypat
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.skipif("tensorflow" not in FRAMEWORKS, reason="needs TensorFlow")
+def test_a_defence_that_a_framework_lacks_is_one_line(capsys):
+    words = ["--data", "digits", "--nb-epochs", "1", "--framework", "tensorflow", "--defence", "awp"]
+    assert main(["train", *words]) == 2
+    said = capsys.readouterr().err
+    assert "ART has this trainer for torch only, not for tensorflow" in said
+    assert "Traceback" not in said
