@@ -155,7 +155,7 @@ class LipschitzPenalty:
             raise TypeError("keras_model() needs a LipschitzPenalty of a bare Keras model")
         from artclip.frameworks.keras.penalised_model import PenalisedModel
 
-        return PenalisedModel(getattr(self._f, "model"), self, lamda)  # noqa: B009
+        return PenalisedModel(getattr(self._f, "model"), self, lamda, autograph=False)  # noqa: B009
 
     def state_dict(self) -> dict[str, Any]:
         """What the next calls depend on, besides the model: to be saved with it. Tensors in PyTorch, else arrays."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 _STATE = "penalty."  # before the names of what belongs to the penalty, among the variables of a file
 
@@ -22,11 +23,14 @@ class PenalisedModel(keras.Model):
         model: the model to train.
         penalty: gives the penalty, a scalar tensor, from a batch of inputs.
         lamda: λ >= 0; a variable, which callbacks may assign.
+        autograph: whether the penalty has ``if`` or ``for`` on tensors, which AutoGraph, slowly, makes a graph of.
     """
 
-    def __init__(self, model: Any, penalty: Callable[[Any], Any], lamda: float) -> None:
+    def __init__(self, model: Any, penalty: Callable[[Any], Any], lamda: float, autograph: bool = True) -> None:
         super().__init__(name=f"penalised_{model.name}")
         self.model, self.penalty = model, penalty
+        plain = tf.autograph.experimental.do_not_convert(lambda x: penalty(x))
+        self._value_of: Callable[[Any], Any] = penalty if autograph else plain
         self.lamda = self.add_weight(shape=(), initializer="zeros", trainable=False, name="lamda")
         self.lamda.assign(lamda)
         self._penalty_seen = keras.metrics.Mean(name="penalty")
@@ -43,7 +47,7 @@ class PenalisedModel(keras.Model):
         loss = super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
         if not training:
             return loss
-        value = self.penalty(x)
+        value = self._value_of(x)
         self._penalty_seen.update_state(value)
         return loss + keras.ops.cast(self.lamda * value, loss.dtype)
 
