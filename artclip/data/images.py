@@ -120,7 +120,8 @@ def _parts(path: Path, files: Files) -> tuple[list[list[_Image]], list[str], lis
             f"{path} has images as {first}/FILE and as {second}/FILE; expected train/CLASS/FILE and test/CLASS/FILE, "
             "or CLASS/FILE alone"
         )
-    return _by_class(path, files, found, used), _classes(path, files, found, used[0]), notes
+    classes = _classes(path, files, found, used[0])
+    return _by_class(path, classes, found, used), classes, notes
 
 
 def _classes(path: Path, files: Files, found: dict[Parts, Any], where: Parts) -> list[str]:
@@ -134,9 +135,8 @@ def _classes(path: Path, files: Files, found: dict[Parts, Any], where: Parts) ->
     return names
 
 
-def _by_class(path: Path, files: Files, found: dict[Parts, Any], used: list[Parts]) -> list[list[_Image]]:
-    names = _classes(path, files, found, used[0])
-    numbers = {name: i for i, name in enumerate(names)}
+def _by_class(path: Path, classes: list[str], found: dict[Parts, Any], used: list[Parts]) -> list[list[_Image]]:
+    numbers = {name: i for i, name in enumerate(classes)}
     for where in used[1:]:
         unknown = sorted({parts[-2] for parts in found if parts[:-2] == where} - numbers.keys())
         if unknown:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -20,40 +19,23 @@ from artclip.trainers.base import RegularizedTrainer
 from artclip.trainers.losses import AdversarialLoss, GradientNormLoss, JacobianLoss, TradesLoss
 from artclip.trainers.options import TrainingOptions
 from artclip.trainers.protocols import Record, Regularizer, Sample, TrainingLoss
+from artclip.trainers.weight import PenaltyWithoutPairs
 
 KINDS = ("gradient", "jacobian")
 
 
-class _NoPenalty:
+class _NoPenalty(PenaltyWithoutPairs):
     """λ is 0 from the first step to the last."""
-
-    state: Any = ()
-    every_step = None
-    penalty_cap = math.inf
-    records_as = "penalty"
-
-    def interval(self, lamda: float) -> int:
-        return 1
-
-    def begin(self) -> None:
-        pass
-
-    def advance(self, state: Any, x: Tensor, count: Any) -> tuple[Any, Tensor | None]:
-        return state, None
 
     def penalty(self, state: Any, x: Tensor, points: Tensor | None) -> tuple[Tensor, Tensor]:
         raise NotImplementedError("λ is 0, so that no step is penalised")
-
-    def gradients(self, batch: int) -> int:
-        """None."""
-        return 0
 
 
 class _RobustTrainer(RegularizedTrainer):
     """A trainer whose loss makes the model robust, without a penalty beside it."""
 
     def _regularizer(self, trainable: Trainable, sample: Sample, seed: int, nb_steps: int) -> Regularizer:
-        return _NoPenalty()
+        return _NoPenalty(trainable)
 
     def _refuse_others(self, trainable: Trainable, what: str, sample: Sample) -> None:
         """Refuse a model without an output for each class, one class a sample."""

@@ -20,9 +20,10 @@ from artclip.trainers.protocols import Record, Regularizer, Sample
 KINDS = ("l2", "spectral")
 
 
-class _WeightPenalty:
-    """What the penalties on weights share: they act at every step, and no limit is set to them."""
+class PenaltyWithoutPairs:
+    """What regularizers without pairs share: they act at every step, and no limit is set to them."""
 
+    state: Any = ()
     records_as = "penalty"
     every_step = None
     penalty_cap = math.inf
@@ -31,6 +32,7 @@ class _WeightPenalty:
         self._f = trainable
 
     def interval(self, lamda: float) -> int:
+        """Every step."""
         return 1
 
     def gradients(self, batch: int) -> int:
@@ -38,16 +40,15 @@ class _WeightPenalty:
         return 0
 
     def begin(self) -> None:
-        pass
+        """Nothing to do."""
 
-
-class _SquaredWeights(_WeightPenalty):
-    """Sum of squared weights."""
-
-    state = ()
-
-    def advance(self, state: tuple[()], x: Tensor, count: Any) -> tuple[tuple[()], None]:
+    def advance(self, state: Any, x: Tensor | None, count: Any) -> tuple[Any, None]:
+        """The state as it is."""
         return state, None
+
+
+class _SquaredWeights(PenaltyWithoutPairs):
+    """Sum of squared weights."""
 
     def penalty(self, state: tuple[()], x: Tensor, points: None) -> tuple[Tensor, Tensor]:
         squares = [self._f.mean(w * w) * (w.shape[0] * w.shape[1]) for w in self._f.weights()]
@@ -55,7 +56,7 @@ class _SquaredWeights(_WeightPenalty):
         return total, total
 
 
-class SpectralProduct(_WeightPenalty):
+class SpectralProduct(PenaltyWithoutPairs):
     """Product of the spectral norms of the weight matrices, by power iteration carried from step to step."""
 
     def __init__(self, trainable: Trainable, seed: int) -> None:
