@@ -197,6 +197,12 @@ def _chunks(a: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     return ((start, a[start : start + step]) for start in range(0, len(a), step))
 
 
+def _extent(a: np.ndarray) -> tuple[float, float]:
+    """Least and largest element, in one pass."""
+    ends = [(float(part.min()), float(part.max())) for _, part in _chunks(a)]
+    return min(low for low, _ in ends), max(high for _, high in ends)
+
+
 def in_range(name: str, x: np.ndarray, box: Any) -> None:
     """Raise ``ValueError`` where x leaves the box by more than rounding.
 
@@ -211,7 +217,7 @@ def in_range(name: str, x: np.ndarray, box: Any) -> None:
     room = 1e-6 * max(1.0, float(np.abs(low).max()), float(np.abs(high).max()))
     if all(_inside(part, low - room, high + room) for _, part in _chunks(x)):
         return
-    least, most = min(float(c.min()) for _, c in _chunks(x)), max(float(c.max()) for _, c in _chunks(x))
+    least, most = _extent(x)
     how = _rescaled(least, most, float(low.min()), float(high.max()))
     raise ValueError(f"{name} lies in [{least:.4g}, {most:.4g}], outside the clip_values {range_of(box)}; {how}")
 
@@ -226,7 +232,8 @@ def narrow(x: np.ndarray, box: Any) -> list[str]:
     if box is None or 0 in x.shape:
         return []
     wide = float(np.max(box[1])) - float(np.min(box[0]))
-    filled = max(float(c.max()) for _, c in _chunks(x)) - min(float(c.min()) for _, c in _chunks(x))
+    least, most = _extent(x)
+    filled = most - least
     few = filled < _NARROW * wide
     return [f"data fill {filled:.3g} of a range of {wide:g}; give the clip_values of the data"] if few else []
 
