@@ -125,7 +125,7 @@ class RegularizedTrainer(Trainer, abc.ABC):
             FloatingPointError: the loss stays NaN or infinite; the model is at its last finite state.
         """
         checks.positive_integer("batch_size", batch_size)
-        verbose, drop_last, resume = self._fit_options(kwargs, ("verbose", "drop_last", "resume"))
+        verbose, drop_last, resume = self._fit_options("fit", kwargs, ("verbose", "drop_last", "resume"))
         trainable = trainable_of(self._classifier, distributed=True)
         schedule = self._prepared(trainable, scheduler, scheduler_interval, max_grad_norm)
         start = self._start(trainable, resume)
@@ -158,16 +158,17 @@ class RegularizedTrainer(Trainer, abc.ABC):
                 ``tf.data.Dataset``, start anew; an epoch is as many batches as cover its ``size``.
             validation_data, nb_epochs, scheduler, scheduler_interval, max_grad_norm: as in :meth:`fit`.
             kwargs: ``verbose`` (bool) shows progress; ``resume`` (bool) as in :meth:`fit`, but for the order of the
-                batches, which is the generator's: an epoch goes on with as many as it lacked.
+                batches, which is the generator's: an epoch goes on with as many as it lacked. What the generator draws
+                from global generators, as ART's ``NumpyDataGenerator`` does to shuffle, the trainer's seed decides.
 
         Raises:
             ValueError, TypeError, FloatingPointError: as :meth:`fit`.
         """
-        verbose, resume = self._fit_options(kwargs, ("verbose", "resume"))
+        verbose, resume = self._fit_options("fit_generator", kwargs, ("verbose", "resume"))
         trainable = trainable_of(self._classifier, distributed=True)
         schedule = self._prepared(trainable, scheduler, scheduler_interval, max_grad_norm)
         start = self._start(trainable, resume)
-        batches = GeneratorBatches(trainable, generator, keep=self.target_accuracy is not None)
+        batches = GeneratorBatches(trainable, generator, start.seed, keep=self.target_accuracy is not None)
         sample = batches.peek()
         start.settings["nb_batches"] = batches.nb_batches
         self._train(trainable, batches, sample, validation_data, nb_epochs, schedule, verbose, start)
@@ -198,11 +199,11 @@ class RegularizedTrainer(Trainer, abc.ABC):
         trainable.max_grad_norm = None if max_grad_norm is None else float(max_grad_norm)
         return Schedule(scheduler, interval)
 
-    def _fit_options(self, kwargs: dict[str, Any], known: tuple[str, ...]) -> list[Any]:
+    def _fit_options(self, function: str, kwargs: dict[str, Any], known: tuple[str, ...]) -> list[Any]:
         unknown = sorted(set(kwargs) - set(known))
         if unknown:
             raise TypeError(
-                f"fit got an unknown argument {unknown[0]!r}; besides those in its signature it knows {known}"
+                f"{function} got an unknown argument {unknown[0]!r}; besides those in its signature it knows {known}"
             )
         defaults = {"verbose": self.verbose, "drop_last": False, "resume": False}
         options = {name: kwargs.get(name, defaults[name]) for name in known}

@@ -116,10 +116,12 @@ class GeneratorBatches:
     Args:
         trainable: adapter that knows shapes and labels, and makes the tensors.
         generator: with ``size``, ``batch_size`` and ``get_batch()``.
+        seed: by which a generator that draws from global ones, as ART's of NumPy does to shuffle, draws the first batch
+            before a fit; inside of one it draws as the model does.
         keep: whether :meth:`deployed` will be asked for, which takes copies of the batches.
     """
 
-    def __init__(self, trainable: Trainable, generator: Any, keep: bool = False) -> None:
+    def __init__(self, trainable: Trainable, generator: Any, seed: int, keep: bool = False) -> None:
         if not all(hasattr(generator, name) for name in ("get_batch", "size", "batch_size")):
             raise TypeError(
                 f"generator is {checks.kind_of(generator)}; expected an ART DataGenerator, "
@@ -128,6 +130,8 @@ class GeneratorBatches:
         if not generator.size:
             raise ValueError("the generator's size is not known; give size= when you make it")
         self._generator, self._trainable, self._keeps = Endless(generator), trainable, keep
+        # Another one than that of the fit: by the same, the second epoch would be shuffled as the first.
+        self._seed = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
         self._recent: deque[tuple[np.ndarray, np.ndarray]] = deque()
         self._joined: tuple[np.ndarray, np.ndarray] | None = None  # of these, since the last one came
         self.order: Any = None
@@ -135,11 +139,13 @@ class GeneratorBatches:
 
     def peek(self) -> tuple[np.ndarray, np.ndarray]:
         """The batch that will come next, checked, as arrays."""
-        return self._checked(*self._generator.peek())
+        with self._trainable.seeded(self._seed):
+            return self._checked(*self._generator.peek())
 
     def get(self) -> tuple[np.ndarray, np.ndarray]:
-        """The next batch, checked, as arrays."""
-        return self._checked(*self._generator.get())
+        """The next batch, checked, as arrays; inside a fit."""
+        with self._trainable.drawing():
+            return self._checked(*self._generator.get())
 
     def _checked(self, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         x, y, f = as_array(x), as_array(y), self._trainable

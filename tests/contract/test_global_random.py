@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
+from art.data_generators import NumpyDataGenerator
 from art.defences.preprocessor.preprocessor import Preprocessor
 
 from artclip import CLIPTrainer
@@ -148,3 +149,24 @@ def test_inside_another_one_they_go_on_as_if_nothing_had_been():
     before = global_random.states()
     assert numbers(True) == numbers(False)
     assert global_random.same(before, global_random.states())
+
+
+def test_a_generator_that_shuffles_leaves_them_as_found_and_follows_the_seed(nets):
+    x, y = nets.data(n=24)
+
+    def trained_on_batches(state, seed):
+        classifier, seen = nets.classifier(), []  # Keras draws
+        generator = NumpyDataGenerator(x, y, batch_size=12, shuffle=True)
+        draw = generator.get_batch
+        generator.get_batch = lambda: seen.append(draw()) or seen[-1]
+        np.random.seed(state)
+        random.seed(state)
+        before = global_random.states()
+        CLIPTrainer(classifier, lamda=0, seed=seed).fit_generator(generator, nb_epochs=3)
+        assert global_random.same(before, global_random.states())
+        return nets.weights(classifier), [batch[0].tobytes() for batch in seen]
+
+    (weights, batches), (again, _), (other, _) = (trained_on_batches(*at) for at in ((1, 0), (2, 0), (1, 1)))
+    assert same_weights(weights, again)
+    assert not same_weights(weights, other)
+    assert len(batches) == len(set(batches)) == 6  # each epoch in an order of its own
