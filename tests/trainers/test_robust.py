@@ -81,6 +81,41 @@ def test_examples_lie_in_the_ball_and_in_the_box_and_raise_the_loss(nets, norm, 
     assert cross_entropies(4 * W, at[0], labels).mean() > cross_entropies(4 * W, x, labels).mean()
 
 
+def distances(f, norm, max_iter):
+    """Exact distances of examples from samples of many features, some on the border of the box, and the samples."""
+    x = np.random.default_rng(0).uniform(0, 1, (8, 784))
+    x[:4] = np.concatenate([np.round(x[:2]), 0.01 * x[2:4]])
+    examples = AdversarialExamples(0.1, norm, max_iter)
+    with f.fitting(0):
+        x = f.tensor(x)
+        at = examples.of(f, x, lambda points: f.sum(points * x + points * points * points), 0.0, (0.0, 1.0))
+    x, at = (f.to_numpy([t]).reshape(8, -1) for t in (x, at))
+    return np.linalg.norm(at - x, norm, axis=1), x
+
+
+@pytest.mark.parametrize("max_iter", [1, 5])
+@pytest.mark.parametrize("norm", [1, 2, math.inf])
+def test_no_rounding_takes_an_example_out_of_the_ball(nets, norm, max_iter):
+    found, x = distances(trainable_of(nets.linear_classifier(np.ones((3, 784)))), norm, max_iter)
+    roundings = np.linalg.norm(np.spacing(np.abs(x) + 0.1, dtype=np.float32) / 2, norm, axis=1)
+    assert (found <= 0.1 + roundings).all()
+    assert found.max() > 0.03
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("max_iter", [1, 5])
+@pytest.mark.parametrize("norm", [1, 2, math.inf])
+def test_in_16_bits_examples_lie_in_the_ball_exactly(norm, max_iter, dtype):
+    torch = pytest.importorskip("torch")
+    from tests.nets import torch_nets
+
+    classifier = torch_nets.linear_classifier(np.ones((3, 784)))
+    classifier.model.to(getattr(torch, dtype))
+    found, _ = distances(trainable_of(classifier), norm, max_iter)
+    assert (found <= 0.1).all()
+    assert found.max() > 0.01
+
+
 @pytest.mark.parametrize("norm", [2, math.inf])
 def test_starts_are_drawn_uniformly_from_the_ball(nets, norm):
     """The share of starts in a ball of half the radius is 2⁻ᵈ."""
