@@ -13,7 +13,7 @@ import artclip
 ROOT = Path(artclip.__file__).parent
 # From the ground up. A room imports from those on lower floors alone, wherever in a file the import stands.
 FLOORS = (
-    {"extras", "pixels"},
+    {"extras", "pixels", "ranges"},
     {"_version", "arguments", "checks", "hashing", "norms", "safety", "reporting"},
     {"graph"},
     {"frameworks"},

@@ -5,7 +5,7 @@ import pytest
 from art.data_generators import NumpyDataGenerator
 
 import artclip
-from artclip import CLIPTrainer, LipschitzPenalty, checks
+from artclip import CLIPTrainer, LipschitzPenalty, checks, ranges
 from tests.nets import default as default_nets
 from tests.nets.common import same_weights
 
@@ -66,22 +66,22 @@ def test_bounds_and_certificates_refuse_too(nets):
 def test_rounding_is_no_fault_and_each_feature_has_its_range():
     for low, high in ((0.0, 1.0), (0.1, 0.3), (-123.7, 151.1), (1000.1, 1001.1)):
         x = np.array([[low, high]], np.float32)
-        checks.in_range("x", x, (np.float64(low), np.float64(high)))
+        ranges.in_range("x", x, (np.float64(low), np.float64(high)))
         with pytest.raises(ValueError, match="x lies in"):
-            checks.in_range("x", x + np.float32([0, 0.01]), (low, high))
+            ranges.in_range("x", x + np.float32([0, 0.01]), (low, high))
     box = np.zeros(2), np.array([1.0, 10.0])
-    checks.in_range("x", np.array([[1.0, 10.0]]), box)
+    ranges.in_range("x", np.array([[1.0, 10.0]]), box)
     with pytest.raises(ValueError, match=r"outside the clip_values 0 to \(1 … 10, by feature\)"):
-        checks.in_range("x", np.array([[2.0, 2.0]]), box)
+        ranges.in_range("x", np.array([[2.0, 2.0]]), box)
 
 
 def test_a_mapped_file_is_looked_at_in_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr(checks, "_CHUNK", 8)
+    monkeypatch.setattr(ranges, "_CHUNK", 8)
     seen = []
-    inside = checks._inside
-    monkeypatch.setattr(checks, "_inside", lambda x, *box: seen.append(x.size) or inside(x, *box))
+    inside = ranges._inside
+    monkeypatch.setattr(ranges, "_inside", lambda x, *box: seen.append(x.size) or inside(x, *box))
     np.save(tmp_path / "x.npy", np.zeros((10, 4), np.float32))
-    checks.in_range("x", np.load(tmp_path / "x.npy", mmap_mode="r"), (0, 1))
+    ranges.in_range("x", np.load(tmp_path / "x.npy", mmap_mode="r"), (0, 1))
     assert seen == [8] * 5
 
 

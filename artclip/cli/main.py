@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from artclip._version import __version__
 from artclip.cli import attacks, compare, evaluate, lipschitz, reproduce, train
-from artclip.cli.options import of_keras
+from artclip.cli.options import check_files, of_keras
 from artclip.reporting.text import number
 
 DONE, FAILURE, BAD_INPUT = 0, 1, 2
@@ -44,6 +44,7 @@ def _run(argv: Sequence[str] | None) -> int:
     own, warnings.formatwarning = warnings.formatwarning, _warning  # type: ignore[assignment]
     try:
         with warnings.catch_warnings():
+            check_files(arguments)
             _start(arguments)
             code: int | None = arguments.run(arguments)
     except BrokenPipeError:

@@ -132,6 +132,22 @@ def of_keras(arguments: argparse.Namespace) -> bool:
     return arguments.framework == "tensorflow" or kerass
 
 
+def check_files(arguments: argparse.Namespace) -> None:
+    """See that the files that a command reads are there, before a framework is loaded or anything is read."""
+    given = vars(arguments)
+    if "weights" in given:  # so that the model is one that exists
+        from artclip.models.loading import check_files as check_model
+
+        check_model(arguments.model, arguments.weights)
+    if "data" in given:
+        from artclip.data.load import check_source
+
+        check_source(arguments.data)
+    names = given.get("class_names")
+    if names is not None and ":" not in names and not Path(names).is_file():
+        raise FileNotFoundError(f"the file of class names {names} does not exist")
+
+
 def writable(path: str | None) -> Path | None:
     """The path of an output file, or an error now rather than after the work."""
     if path is None:
@@ -159,10 +175,9 @@ def _pair(number: Any) -> Any:
 def load(arguments: argparse.Namespace) -> tuple[Any, Any, list[str]]:
     """The classifier, the data in the shape that it wants, and the names of their classes, where they have some."""
     from artclip.data import fit_to, load_described
-    from artclip.models.loading import form_of, load_model
+    from artclip.models.loading import load_model
 
     preprocessing = scaling(arguments)
-    form_of(arguments.model)  # now, and not after the data
     with data_told():
         data, described = load_described(arguments.data, channels_first=arguments.framework != "tensorflow")
     classifier = load_model(

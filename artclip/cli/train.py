@@ -8,7 +8,7 @@ import warnings
 from dataclasses import replace
 from typing import Any
 
-from artclip import checks
+from artclip import checks, ranges
 from artclip.cli.options import add_attacks, add_common, add_data, add_ranges, add_training, command, data_told, scaling
 from artclip.cli.options import settings as settings_of
 
@@ -47,8 +47,8 @@ def _run(arguments: argparse.Namespace) -> None:
     from artclip.models.saving import save_named
     from artclip.reporting.records import as_json
 
-    ranges = {"clip_values": arguments.clip_values, "preprocessing": scaling(arguments)}
-    experiment = Experiment(**settings_of(arguments), curve_samples=0, masking=False, **ranges)
+    inputs = {"clip_values": arguments.clip_values, "preprocessing": scaling(arguments)}
+    experiment = Experiment(**settings_of(arguments), curve_samples=0, masking=False, **inputs)
     options = {"lamda": arguments.lamda, "target_accuracy": arguments.target_accuracy}
     options = {name: value for name, value in options.items() if value is not None}
     named = parse(arguments.defence)
@@ -61,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> None:
         loaded, described = experiment.load(arguments.data)
     data = checked_data(loaded)
     try_nets({arguments.model: net}, experiment, data, 1)
-    for mistake in checks.narrow(data[0][0], arguments.clip_values):
+    for mistake in ranges.narrow(data[0][0], arguments.clip_values):
         warnings.warn(f"likely mistake: {mistake}", RuntimeWarning, stacklevel=2)
     folder = None if arguments.output is None else checks.folder(arguments.output)
     with watched() as spent:

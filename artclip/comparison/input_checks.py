@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from artclip import checks
+from artclip import checks, ranges
 from artclip.comparison.experiment import Data, Experiment
 from artclip.frameworks import function_of
 from artclip.frameworks.keras.startup import start_tensorflow
@@ -119,7 +119,7 @@ def try_nets(nets: Mapping[str, Any], experiment: Experiment, data: Data, nb_thr
                 + one * (outputs.shape[1] == 1)
             )
         for part, inputs in (("training", x), ("test", x_test)):
-            checks.in_range(f"net {name!r}: {part} data", inputs, f.clip_values)
+            ranges.in_range(f"net {name!r}: {part} data", inputs, f.clip_values)
 
 
 def _channels(shape: tuple[int, ...], first: bool) -> str:

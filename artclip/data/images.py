@@ -202,6 +202,13 @@ def _said(size: tuple[int, int]) -> str:
     return f"{size[1]}×{size[0]}"
 
 
+def _reason(error: Exception) -> str:
+    """What Pillow says of bytes that it was given; of those of no image it names their place in memory."""
+    if isinstance(error, _pillow().UnidentifiedImageError):
+        return "it is empty, of another format than its name tells, or damaged"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
 def _opened(path: Path, image: _Image) -> tuple[np.ndarray, bool]:
     """The pixels of one, shape (height, width) or (height, width, 3), and whether an alpha channel was left out."""
     where = f"{path}: {image}"
@@ -216,8 +223,7 @@ def _opened(path: Path, image: _Image) -> tuple[np.ndarray, bool]:
                 alpha = np.asarray(opened.convert("RGBA"))[:, :, 3] if transparent else None
                 pixels = np.asarray(opened.convert("L" if mode in (*_GREY, "LA") else "RGB"))
     except Exception as error:  # of whatever library decodes it
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{where} is not a whole image: {reason}") from error
+        raise ValueError(f"{where} is not a whole image: {_reason(error)}; save it again, or remove it") from error
     if nb_frames > 1:
         raise ValueError(f"{where} has {nb_frames} frames; give images of one")
     if mode not in (*_GREY, *_COLOURED, *_WITH_ALPHA):

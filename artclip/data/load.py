@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from artclip import checks
 from artclip.data import openml
 from artclip.data.archives import is_archive
 from artclip.data.arrays import npz, of_function
@@ -20,6 +21,10 @@ from artclip.pixels import Uint8Images
 logger = logging.getLogger(__name__)
 
 NAMES = ("digits", *openml.NAMES)
+_FORMS = (
+    f"one of {', '.join(NAMES)}, an .npz file, a folder of IDX files, a folder, .zip or .tar of images, or "
+    "package.module:function"
+)
 _CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
@@ -75,7 +80,30 @@ def load_described(
     return splits, description
 
 
+def check_source(name: str) -> None:
+    """See that data of this name are known here, or that there is such a file; nothing is read.
+
+    Raises:
+        ValueError: an unknown name.
+        FileNotFoundError: no such file.
+    """
+    path = Path(name)
+    by_ending = path.suffix == ".npz" or is_archive(path)
+    if name in NAMES or path.is_dir() or (by_ending and path.is_file()):
+        return
+    if path.is_file():
+        raise ValueError(f"the file {name} is of a kind that is not known; use {_FORMS}")
+    if by_ending:
+        raise FileNotFoundError(f"{name} does not exist")
+    if ":" in name:  # a function, which is looked for when it is called
+        return
+    if checks.is_path(name):
+        raise FileNotFoundError(f"{name} does not exist; use {_FORMS}")
+    raise ValueError(f"data {name!r} is not known; use {_FORMS}")
+
+
 def _read(name: str, channels_first: bool) -> tuple[tuple[Split, Split], DataDescription]:
+    check_source(name)
     described = DataDescription(name)
     if name == "digits":
         return _with_channels(_digits(), channels_first), described
@@ -98,14 +126,7 @@ def _read(name: str, channels_first: bool) -> tuple[tuple[Split, Split], DataDes
             return read_images(path, name, channels_first)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{error}; or the four IDX files, of which {IDX_FILES[0][0]} is missing") from None
-    if is_archive(path):
-        return read_images(path, name, channels_first)
-    if ":" in name:
-        return of_function(name), described
-    raise ValueError(
-        f"data {name!r} is not known; use one of {', '.join(NAMES)}, an .npz file, a folder of IDX files, a folder, "
-        ".zip or .tar of images, or package.module:function"
-    )
+    return read_images(path, name, channels_first) if is_archive(path) else (of_function(name), described)
 
 
 def _found(folder: Path, name: str) -> Path | None:

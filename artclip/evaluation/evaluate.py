@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from artclip import checks
+from artclip import checks, ranges
 from artclip.evaluation.attacks import BLACK, NONE, SETS, AttackConfig, choose, for_model
 from artclip.evaluation.cache import Cache, key_of
 from artclip.evaluation.evaluated_model import EvaluatedModel
@@ -117,7 +117,7 @@ def evaluate(
             why = f"has the defence {through[0]} in numpy" if through and not classifier.flat else why
             closed = ", ".join(c.title for c in chosen if c.attack.access == BLACK) or "none"
             remarks.append(f"The model {why}: attacks of the set {attacks!r} by outputs alone are {closed}")
-    mistakes = checks.narrow(evaluated.x, evaluated.f.clip_values)
+    mistakes = ranges.narrow(evaluated.x, evaluated.f.clip_values)
     for mistake in mistakes:
         warnings.warn(f"likely mistake: {mistake}", RuntimeWarning, stacklevel=2)
     remarks += too_small(chosen, norm, largest, evaluated.x, evaluated.f.clip_values)
@@ -171,7 +171,7 @@ def evaluate(
             "batch_size": classifier.batch_size,
             "full": full,
             "clip_values": None if clip_values is None else [np.asarray(v).tolist() for v in clip_values],
-            "range": checks.range_of(evaluated.f.clip_values),
+            "range": ranges.range_of(evaluated.f.clip_values),
             "outputs": classifier.kind,
             "access": classifier.access,
             "bpda": list(classifier.f.approximated),

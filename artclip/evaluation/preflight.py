@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from artclip import checks
+from artclip import checks, ranges
 from artclip.evaluation.outputs import labels_of, output_kind
 from artclip.frameworks import Function, function_of, output_activation_of
 from artclip.frameworks.class_labels import as_columns
@@ -153,7 +153,7 @@ def _mistakes(
         low, high = float(np.min(clip[0])), float(np.max(clip[1]))
         if x.min() < low - 1e-6 or x.max() > high + 1e-6:
             mistakes.append(f"data lie outside clip_values ({low:g}, {high:g}); give the clip_values of the data")
-    return mistakes + checks.narrow(x, clip)
+    return mistakes + ranges.narrow(x, clip)
 
 
 _ADVICE = {

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from artclip import checks
 from artclip.arguments import taken
 from artclip.frameworks import FRAMEWORKS, nets_of, require, trainable_of
 from artclip.frameworks.loaded import LoadedModel
@@ -68,6 +69,7 @@ def load_model(
         ImportError: the framework, a library, or the module of the factory, is not installed.
     """
     name, file = os.fspath(model), None if weights is None else Path(weights)
+    check_files(name, file)
     return _load(taken(Request, locals(), weights=file))
 
 
@@ -75,11 +77,26 @@ def _load(request: Request) -> Any:
     return form_of(request.name)(request)
 
 
+def check_files(name: str, weights: str | os.PathLike[str] | None) -> None:
+    """See that a model of this name is of a known form, and that its files are there; nothing is read.
+
+    Raises:
+        ValueError: an unknown form.
+        FileNotFoundError: no such file.
+    """
+    form_of(name)
+    if weights is not None and not Path(weights).is_file():
+        raise FileNotFoundError(f"weights {os.fspath(weights)} do not exist")
+
+
 def form_of(name: str) -> Callable[[Request], Any]:
     """What loads a model of this name; ``ValueError`` for an unknown form, ``FileNotFoundError`` for no such file."""
     form = next((load for fits, load in _FORMS.values() if fits(Path(name))), None)
     if form is None:
-        raise ValueError(f"model {name!r} is not known; expected {', '.join(_FORMS)}")
+        forms = f"expected {', '.join(_FORMS)}"
+        if checks.is_path(name) and not Path(name).exists():
+            raise FileNotFoundError(f"model {name} does not exist; {forms}")
+        raise ValueError(f"model {name!r} is not known; {forms}")
     if form not in (_made, _hub) and not Path(name).exists():
         raise FileNotFoundError(f"model file {name} does not exist")
     return form

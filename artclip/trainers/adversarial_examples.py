@@ -29,8 +29,8 @@ class AdversarialExamples:
             start, and eps where that is none or is not projected back.
         start: radius >= 0 of the ball, in eps, from which the start is drawn uniformly.
         project: whether each step is brought back into the ball, along the line to the sample: that around the sample
-            in the model's dtype. In 16 bits examples lie inside, in exact arithmetic; in float32 and float64 each number
-            of an example may be off by its own rounding.
+            in the model's dtype. In 16 bits examples lie inside, in exact arithmetic; in float32 and float64 each
+            number of an example may be off by its own rounding.
 
     Raises:
         ValueError: one of them is out of its range.

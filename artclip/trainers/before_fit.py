@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from artclip import checks
+from artclip import checks, ranges
 from artclip.frameworks import Trainable, output_activation_of
 from artclip.frameworks.check import takes_integers
 
@@ -61,7 +61,7 @@ def remarks(trainable: Trainable, x: np.ndarray, is_kept: bool) -> list[str]:
         x: some training data.
         is_kept: whether checkpoints are written.
     """
-    lines = [f"likely mistake: {line}" for line in checks.narrow(x, trainable.clip_values)]
+    lines = [f"likely mistake: {line}" for line in ranges.narrow(x, trainable.clip_values)]
     if _ends_in_needless_sigmoid(trainable, x):
         trainable.threshold = 0.5
         lines.append(

@@ -271,11 +271,15 @@ def test_attacks_are_listed(capsys):
     [
         (["nothing", "--data", "digits"], "model 'nothing' is not known"),
         (["m.pt2", "--data", "digits"], "model file m.pt2 does not exist"),
+        (["/nope/run", "--data", "digits"], "model /nope/run does not exist; expected a folder"),
+        (["there.pt2", "--data", "/nope"], "/nope does not exist; use one of digits"),
+        (["json:loads", "--data", "digits", "--weights", "w.pt"], "weights w.pt do not exist"),
+        (["there.pt2", "--data", "digits", "--class-names", "names"], "file of class names names does not exist"),
         (["there.pt2", "--data", "nowhere"], "data 'nowhere' is not known"),
-        (["m.pt2", "--data", "digits", "--attacks", "pgdd"], "attack 'pgdd' is not known"),
-        (["m.pt2", "--data", "digits", "--samples", "0"], "samples=0"),
-        (["m.pt2", "--data", "digits", "--mean", "0.5"], "give both --mean and --std"),
-        (["m.pt2", "--data", "digits", "--html", "no/such/folder.html"], "cannot write to"),
+        (["there.pt2", "--data", "digits", "--attacks", "pgdd"], "attack 'pgdd' is not known"),
+        (["there.pt2", "--data", "digits", "--samples", "0"], "samples=0"),
+        (["there.pt2", "--data", "digits", "--mean", "0.5"], "give both --mean and --std"),
+        (["there.pt2", "--data", "digits", "--html", "no/such/folder.html"], "cannot write to"),
         (["json:loads", "--data", "digits"], "json:loads failed"),
         (["there.pt2", "--data", "json:loads"], "json:loads failed"),
     ],
@@ -287,6 +291,21 @@ def test_evaluate_says_what_is_wrong(words, message, capsys, tmp_path, monkeypat
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate", "m.keras", "--data", "digits"],
+        ["lipschitz", "json:loads", "--data", "/nope"],
+        ["train", "--data", "nope.npz"],
+        ["compare", "--data", "/nope/images"],
+    ],
+)
+def test_a_missing_file_is_said_before_a_framework_is_loaded(words, capsys, monkeypatch):
+    monkeypatch.setattr("artclip.cli.main._start", lambda arguments: pytest.fail("a framework would be loaded"))
+    assert main(words) == 2
+    assert "does not exist" in capsys.readouterr().err
 
 
 @pytest.mark.skipif("tensorflow" not in FRAMEWORKS, reason="needs TensorFlow")

@@ -3,6 +3,7 @@
 import gzip
 import os
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -103,6 +104,12 @@ def test_files_that_are_not_what_they_should_be(tmp_path):
         load_data(tmp_path / "none.npz")
     with pytest.raises(ValueError, match="data 'cifar' is not known; use one of digits, mnist"):
         load_data("cifar")
+    for name in ("/nope", "nope/", "photos/cats", "data.csv", "nope.zip", "nope.tar.gz"):
+        with pytest.raises(FileNotFoundError, match=f"^{Path(name)}/? does not exist"):
+            load_data(name)
+    (tmp_path / "data.csv").touch()
+    with pytest.raises(ValueError, match=r"data\.csv is of a kind that is not known; use one of digits"):
+        load_data(tmp_path / "data.csv")
     with pytest.raises(FileNotFoundError, match=r"train-images-idx3-ubyte\.gz is missing"):
         load_data(tmp_path)
     write_idx(tmp_path, prefix=b"\0\0\x09")

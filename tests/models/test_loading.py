@@ -144,6 +144,7 @@ def test_what_is_no_model_is_said(here):
     for model, error, message in (
         ("nothing", ValueError, r"model 'nothing' is not known; expected a folder .*, FILE.keras"),
         ("no.keras", FileNotFoundError, r"model file no.keras does not exist"),
+        ("no/run", FileNotFoundError, r"model no/run does not exist; expected a folder .*, FILE.keras"),
         ("bad", ValueError, r"lacks 'settings': it was not written by artclip train"),
         ("no_such_module:net", ValueError, "no module 'no_such_module' for 'no_such_module:net', neither installed"),
     ):

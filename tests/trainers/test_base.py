@@ -102,7 +102,7 @@ def test_generator_batches_are_checked():
         CLIPTrainer(nets.classifier()).fit_generator([(x, y)])
     with pytest.raises(ValueError, match="label 7"):
         CLIPTrainer(nets.classifier()).fit_generator(NumpyDataGenerator(x, y + 7, batch_size=8), nb_epochs=1)
-    with pytest.raises(TypeError, match="^fit_generator got an unknown argument 'drop_last'"):
+    with pytest.raises(TypeError, match=r"^fit_generator got an unknown argument 'drop_last'"):
         CLIPTrainer(nets.classifier()).fit_generator(NumpyDataGenerator(x, y, batch_size=8), drop_last=True)
 
 
