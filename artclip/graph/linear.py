@@ -264,9 +264,12 @@ def norm_bounds(matrix: np.ndarray, p: float) -> Bounds:
 
 
 def product_bounds(parts: list[Bounds]) -> Bounds:
-    """The product of several norms, one finer after the other."""
+    """The product of several norms, of which the one that is the cheapest to make finer is so next."""
     at = [next(part) for part in parts]
-    yield product_of(bound for bound, _ in at), max((cost for _, cost in at), default=0.0)
-    for i, part in enumerate(parts):
-        for at[i] in part:
-            yield product_of(bound for bound, _ in at), max(cost for _, cost in at)
+    while True:
+        left = [i for i, (_, cost) in enumerate(at) if cost > 0]
+        i = min(left, key=lambda i: at[i][1], default=-1)
+        yield product_of(bound for bound, _ in at), at[i][1] if left else 0.0
+        if not left:
+            return
+        at[i] = next(parts[i])

@@ -55,8 +55,9 @@ def lipschitz_upper_bound(
             constant where that takes seconds, else for the least of the bounds, with fewer steps for wide layers.
         max_iter: steps of the optimisation in LipSDP, >= 1; each is a bound, the best is taken.
         max_seconds: time for it, > 0; what was reached by then is a bound too, and ``notes`` say what was left out.
-            Layers are read and compared with ``predict`` in any case: a few seconds for an image net of ImageNet's
-            size. With time to spare the same weights give the same bound.
+            Layers are read and compared with ``predict`` in any case, and each has a norm by its weights alone: about
+            three seconds of one core for a ResNet-18 on images of 32×32. With time to spare the same weights give the
+            same bound.
         verbose: show a progress bar, on a terminal or in a notebook.
 
     Returns:

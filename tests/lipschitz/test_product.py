@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 from artclip import graph as G
+from artclip.graph.composition import Composition
+from artclip.graph.linear import product_bounds
+from artclip.lipschitz import product
 from artclip.lipschitz.budget import Budget
 from artclip.lipschitz.product import Norms, bounds_at
 
@@ -19,7 +22,7 @@ def row(*weights):
 
 
 def test_norms_without_time_are_cheap_and_named():
-    nodes = row(*(RNG.standard_normal((60, 60)) for _ in range(5)))
+    nodes = row(*(RNG.standard_normal((200, 200)) for _ in range(5)))
     ample, none = Norms(nodes, Budget(60)), Norms(nodes, Budget(1e-9))
     for p in (1, 2, math.inf):
         for node, good, cheap in zip(nodes, ample.of(p), none.of(p), strict=True):
@@ -34,6 +37,7 @@ def test_cheap_norms_come_first_and_each_once(monkeypatch):
     """Of a small layer behind large ones the norm is there though time ends at the large ones."""
     nodes = row(RNG.standard_normal((900, 900)), RNG.standard_normal((30, 900)))
     calls = []
+    monkeypatch.setattr(product, "_LEAST", 0)
     budget = Budget(60)
     monkeypatch.setattr(budget, "affords", lambda cost: calls.append(cost) or cost < 1e8)
     norms = Norms(nodes, budget)
@@ -53,6 +57,7 @@ def test_each_convolution_has_a_bound_by_its_taps_before_any_has_a_finer_one(mon
         G.Node(f"conv{i}", G.Convolution(k, sides, (1, 1), pads, (1, 1)), (i - 1,), 32 * 28 * 28)
         for i, k in enumerate(kernels)
     ]
+    monkeypatch.setattr(product, "_LEAST", 0)
     budget, asked = Budget(60), []
     monkeypatch.setattr(budget, "affords", lambda cost: asked.append(cost) or len(asked) <= len(nodes))
     rough, fine = Norms(nodes, budget).of(2), Norms(nodes, Budget(60)).of(2)
@@ -60,6 +65,44 @@ def test_each_convolution_has_a_bound_by_its_taps_before_any_has_a_finer_one(mon
     for best, by_taps, first in zip(fine, rough, cheap, strict=True):
         assert best <= by_taps < 3 * best
         assert by_taps < first / 2
+
+
+def convolution(name, parent, padded_before=False):
+    """A convolution whose norm the sizes of its weights say little of; as Keras has it, it is padded before."""
+    kernel, sides = RNG.standard_normal((64, 64, 3, 3)), (16, 16)
+    if not padded_before:
+        return G.Node(name, G.Convolution(kernel, sides, (1, 1), ((1, 1), (1, 1)), (1, 1)), (parent,), 64 * 16 * 16)
+    pad = np.eye(18, 16, -1)
+    parts = (
+        G.Kronecker((64, *sides), (None, pad, pad)),
+        G.Convolution(kernel, (18, 18), (1, 1), ((0, 0), (0, 0)), (1, 1)),
+    )
+    return G.Node(name, Composition(parts, (64 * 16 * 16, 64 * 18 * 18, 64 * 16 * 16)), (parent,), 64 * 16 * 16)
+
+
+@pytest.mark.parametrize("padded_before", [False, True])
+def test_the_product_is_of_second_bounds_though_no_time_is_left(padded_before, monkeypatch):
+    """Of the first ones each is several times too large, so that the product over a deep net would say nothing."""
+    nodes = [convolution(f"conv{i}", i - 1, padded_before) for i in range(3)]
+    fine, late = (Norms(nodes, budget).of(2) for budget in (Budget(60), Budget(1e-9)))
+    monkeypatch.setattr(product, "_LEAST", 0)
+    first = Norms(nodes, Budget(1e-9)).of(2)
+    for best, second, cheap in zip(fine, late, first, strict=True):
+        assert best < second < 2.5 * best
+        assert cheap > 5 * best
+
+
+def test_of_a_product_the_cheapest_norm_is_made_finer_next():
+    taken = []
+
+    def bounds(name, *steps):
+        for bound, cost in steps:
+            taken.append(name)
+            yield bound, cost
+
+    parts = [bounds("a", (8.0, 50.0), (2.0, 0.0)), bounds("b", (8.0, 3.0), (4.0, 70.0), (1.0, 0.0))]
+    assert list(product_bounds(parts)) == [(64.0, 3.0), (32.0, 50.0), (8.0, 70.0), (2.0, 0.0)]
+    assert taken == ["a", "b", "b", "a", "b"]
 
 
 def test_all_norms_are_counted():

@@ -125,13 +125,13 @@ def test_the_same_weights_give_the_same_bound():
 
 
 def test_what_time_does_not_allow_is_bounded_and_said(monkeypatch):
-    graph = mlp([30, 40, 40, 3])
+    graph = mlp([100, 100, 100, 3])
     ample, none = bound(graph), bound(graph, budget=Budget(1e-9))
     assert ample.value < none.value < 50 * ample.value
     assert none.method == "product of layer norms"
-    assert none.notes == ["cheap norms of n0, n2, n4: no time", "n0 to n4 by their norms alone: no time"]
+    assert none.notes == ["cheap norms of n0, n2: no time", "n0 to n4 by their norms alone: no time"]
     budget = Budget(60)
-    monkeypatch.setattr(budget, "affords", lambda cost: cost < 1e6)
+    monkeypatch.setattr(budget, "affords", lambda cost: cost < 1e8)
     monkeypatch.setattr(lipsdp, "cost", lambda sizes: 1e9)
     some = bound(graph, budget=budget)
     assert some.notes == ["n0 to n4 by their norms alone: no time"]
