@@ -166,10 +166,17 @@ class ComparisonData:
         net = f" ({row['net']})" if self.many_nets else ""
         return f"{row['defence']}{net}{self.seeds_mark(row)}{self.missed_mark(row) * missed}"
 
-    def missed_mark(self, row: dict[str, Any]) -> str:
-        """`` (target missed: 95.4 %)`` where trainings of a row missed it, with the mean accuracy of these."""
+    def missed_mark(self, row: dict[str, Any], short: bool = False) -> str:
+        """`` (target missed: 95.4 %)`` where trainings of a row missed it, with the mean accuracy of these.
+
+        Args:
+            row: of :attr:`rows`.
+            short: `` (missed)``, for a terminal.
+        """
         seeds = f" in {len(row['missed'])} of {row['nb_seeds']} seeds" * (len(row["missed"]) < row["nb_seeds"])
-        return f" (target missed{seeds}: {100 * np.mean(row['missed']):.1f} %)" if row["missed"] else ""
+        if not row["missed"]:
+            return ""
+        return f" (missed{seeds})" if short else f" (target missed{seeds}: {100 * np.mean(row['missed']):.1f} %)"
 
     def seeds_mark(self, row: dict[str, Any]) -> str:
         """`` (2 of 3 seeds)`` where the figures of a row are of some seeds only, since the other trainings failed."""

@@ -127,7 +127,7 @@ def short(comparison: ComparisonData, intervals: bool = False) -> list[str]:
         longest += 1
     for row in comparison.rows:
         texts = [text_cell(shortened(row[name], longest)) for name in titles[:names]]
-        texts[-1] += comparison.seeds_mark(row)
+        texts[-1] += comparison.seeds_mark(row) + comparison.missed_mark(row, short=True)
         for c in chosen:
             summary = row.get(c.metric)
             figure = c.cell(summary and {**summary, "std": summary["std"] if c.best else None}, intervals)

@@ -1,5 +1,6 @@
 """The sentence that a comparison begins with: what CLIP gained over standard training, and at what cost."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from artclip.comparison.experiment import Experiment, RunResult
 from artclip.comparison.message import message
 from artclip.comparison.result import Comparison
+from artclip.comparison.table import short
 
 N = 400
 
@@ -52,11 +54,14 @@ def test_a_row_says_that_its_target_was_missed():
     assert message(found).startswith(f"CLIP ({mark}) raises")
     assert f'<p class="quiet">{mark}</p>' in found.to_html().replace("\u00a0", " ")
     assert mark in found.to_markdown()
+    assert any(re.match(r"\|? *clip@0\.98 \(missed\) +\|", line) for line in short(found))
+    assert not any("missed" in line for line in short(comparison(STANDARD, run("clip@0.98", 0.63))))
     assert mark not in message(comparison(STANDARD, run("clip@0.98", 0.63)))
     settings = {**found.settings, "seeds": [0, 1]}
     both = [STANDARD, missed, replace(STANDARD, seed=1), replace(missed, seed=1, missed=None, notes=["it is so"])]
     some = Comparison(settings, found.experiment, both)
     assert "clip@0.98 (target missed in 1 of 2 seeds: 95.4 %)" in message(some)
+    assert any("clip@0.98 (missed in 1 of 2 seeds)" in line for line in short(some))
     assert "clip@0.98: it is so (seed 1)." in some.notes()
 
 
