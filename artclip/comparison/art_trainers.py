@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from art.data_generators import DataGenerator
 
 from artclip.comparison.training_config import TrainingConfig
 from artclip.evaluation.random_outputs import randomness
@@ -32,13 +33,22 @@ class EpochTrainer:
         passes: gradients in the weights that a step takes, for each sample of the batch; those in the inputs are
             counted as they happen.
         whole: run all epochs as one ``fit``, for trainers that set their own learning rates.
+        step: name of the trainer's method that is called once a step, where weights are to be averaged after it and not
+            after that of the optimizer, because the trainer moves them around that.
     """
 
     lamda = None
 
     def __init__(
-        self, trainer: Any, classifier: Any, plan: TrainingConfig, passes: float = 1, whole: bool = False
+        self,
+        trainer: Any,
+        classifier: Any,
+        plan: TrainingConfig,
+        passes: float = 1,
+        whole: bool = False,
+        step: str | None = None,
     ) -> None:
+        self._step = step
         self._trainer, self.classifier, self._plan, self._passes, self._whole = trainer, classifier, plan, passes, whole
         self.seed, self.ema_decay = plan.seed, plan.ema_decay
         self.history: list[dict[str, Any]] = []
@@ -54,21 +64,23 @@ class EpochTrainer:
     ) -> None:
         """Train on x, shape (n, *input_shape), with class indices y, shape (n,).
 
-        An augmentation, as of :meth:`artclip.CLIPTrainer.fit`, is applied anew before each epoch.
+        An augmentation, as of :meth:`artclip.CLIPTrainer.fit`, is applied anew before each epoch, or to each batch of
+        a trainer that runs all epochs as one.
 
         Raises:
-            ValueError: an augmentation, and a trainer that runs all epochs as one.
+            ValueError: an augmentation, and a trainer that runs all epochs as one and takes no generator of batches.
         """
-        if augmentation is not None and self._whole:
+        if augmentation is not None and self._whole and not hasattr(self._trainer, "fit_generator"):
             raise ValueError(
-                f"{type(self._trainer).__name__} of ART runs all epochs as one, so its data cannot be augmented for "
-                "each one"
+                f"{type(self._trainer).__name__} runs all epochs as one, so its data cannot be augmented for each one; "
+                "compare without augmentation, or give the trainer a fit_generator(generator, nb_epochs)"
             )
         if augmentation is not None:
             augmentation = Augmented(augmentation, self.classifier.clip_values)
         x = np.asarray(x)
         trained = self._trainer.get_classifier() if hasattr(self._trainer, "get_classifier") else self.classifier
-        averages = trainers_of(self._plan.framework).averaged(trained, self.ema_decay)
+        after = self._step and (self._trainer, self._step)
+        averages = trainers_of(self._plan.framework).averaged(trained, self.ema_decay, after)
         with averages if self.ema_decay else contextlib.nullcontext():
             self._fit(x, y, batch_size, nb_epochs, scheduler, augmentation)
 
@@ -80,12 +92,13 @@ class EpochTrainer:
             around = trainers_of(self._plan.framework).training(self.classifier)
             seeded, quiet = randomness(f, (self._plan.seed, index)), _quiet(self._plan.verbose)
             with around, seeded, quiet, _counted(self._trainer) as count:
-                self._trainer.fit(
-                    x if augmentation is None else _augmented(x, augmentation, batch_size, (self._plan.seed, index)),
-                    labels,
-                    batch_size=batch_size,
-                    nb_epochs=length,
-                )
+                if augmentation is not None and self._whole:
+                    batches = AugmentedBatches(x, labels, batch_size, augmentation, self._plan.seed)
+                    self._trainer.fit_generator(batches, nb_epochs=length)
+                else:
+                    seed = self._plan.seed, index
+                    given = x if augmentation is None else _augmented(x, augmentation, batch_size, seed)
+                    self._trainer.fit(given, labels, batch_size=batch_size, nb_epochs=length)
             cpu = time.process_time() - cpu
             seconds, gradients = time.perf_counter() - start, count[0] + self._passes * length * len(x)
             for _ in range(length):
@@ -96,6 +109,30 @@ class EpochTrainer:
                 self.history.append(record)
             if scheduler is not None and not self._whole:
                 scheduler.step()
+
+
+class AugmentedBatches(DataGenerator):
+    """All samples once an epoch, in an order of its own, each batch augmented anew; without an end.
+
+    Args:
+        x: shape (n, *input_shape).
+        y: n labels.
+        batch_size: >= 1; the last batch of an epoch may be shorter.
+        augmentation: a function of (batch, generator).
+        seed: >= 0, of the orders and of the augmentation.
+    """
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, batch_size: int, augmentation: Any, seed: int) -> None:
+        super().__init__(len(x), batch_size)
+        self._x, self._y, self._augmentation = x, y, augmentation
+        self._rng, self._order = np.random.default_rng(seed), np.empty(0, np.int64)
+
+    def get_batch(self) -> tuple[np.ndarray, np.ndarray]:
+        """The next batch and its labels."""
+        if not self._order.size:
+            self._order = self._rng.permutation(len(self._x))
+        rows, self._order = np.split(self._order, [self.batch_size])
+        return self._augmentation(self._x[rows], self._rng), self._y[rows]
 
 
 def _augmented(x: np.ndarray, augmentation: Any, batch_size: int, seed: tuple[int, int]) -> np.ndarray:
@@ -145,14 +182,10 @@ def awp(
     gamma: float = 0.01,
 ) -> EpochTrainer:
     """ART's adversarial weight perturbation, on PGD examples: the step is taken where the weights are worst."""
-    if plan.ema_decay:  # a hook behind the step would see the perturbed weights
-        raise ValueError(
-            f"ART's AWP moves the weights around each step, so ema_decay={plan.ema_decay:g} cannot average them"
-        )
     made = trainers_of(plan.framework)
     plain = made.plain(classifier)
     trainer = made.awp(plain, pgd(plain, plan, eps, max_iter), gamma)
-    return EpochTrainer(trainer, classifier, plan, passes=2)
+    return EpochTrainer(trainer, classifier, plan, passes=2, step="_batch_process")
 
 
 def fbf(classifier: Any, plan: TrainingConfig, *, eps: float | None = None) -> EpochTrainer:

@@ -25,3 +25,17 @@ def replaced(things: Sequence[Any], name: str, made: Callable[[Any], Any]) -> It
         for thing, own in zip(things, before, strict=True):
             vars(thing).pop(name, None)
             vars(thing).update(own)
+
+
+@contextmanager
+def followed(thing: Any, name: str, action: Callable[[], Any]) -> Iterator[None]:
+    """Inside, an action follows each call of a method of the thing."""
+    method = getattr(thing, name)
+
+    def called(*arguments: Any, **options: Any) -> Any:
+        found = method(*arguments, **options)
+        action()
+        return found
+
+    with replaced([thing], name, lambda _: called):
+        yield

@@ -1,6 +1,7 @@
 """Augmentation and averages of weights in comparisons: the same for all defences, or a refusal by name."""
 
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -8,12 +9,14 @@ import pytest
 
 from artclip import compare
 from artclip.cli.main import main
+from artclip.comparison.art_trainers import EpochTrainer
 from artclip.comparison.defences import DEFENCES, parse, register
 from artclip.comparison.experiment import Experiment
 from artclip.comparison.parallel import Job
 from artclip.data import Uint8Images
 from artclip.evaluation.result import Evaluation
 from artclip.frameworks import nets_of
+from artclip.frameworks.replaced import followed, replaced
 from tests.images import as_folder, as_tar, encoded, two_parts
 from tests.nets import FRAMEWORKS
 
@@ -82,11 +85,74 @@ def test_what_cannot_do_it_is_a_row_that_says_so():
         del DEFENCES["own"]
     assert "ema_decay=0.5 with averages" in found.rows[0]["error"]
     assert "defence 'own' does not average weights" in found.rows[1]["error"]
-    if framework == "torch":
-        found = run(framework, ["awp:max_iter=1"], ema_decay=0.5)
-        assert "AWP moves the weights around each step" in found.rows[0]["error"]
-        found = run(framework, ["fbf"], augmentation="crop-flip")
-        assert "runs all epochs as one" in found.rows[0]["error"]
+
+
+@pytest.mark.skipif("torch" not in FRAMEWORKS, reason="ART has these trainers for PyTorch")
+def test_averages_with_awp_are_of_the_weights_that_are_not_perturbed():
+    """Perturbed by half their norm, weights are read after each batch; NumPy averages them."""
+    experiment = Experiment(nb_epochs=2, framework="torch", batch_size=32, learning_rate=0.05, ema_decay=0.4)
+    data, paths = images("torch"), []
+    classifier = experiment.classifier("cnn", data, 0)
+    trainer = parse("awp:max_iter=1,gamma=0.5").train(classifier, experiment.plan(0))
+
+    def read():
+        paths.append([p.detach().numpy().astype(np.float64) for p in classifier.model.parameters()])
+
+    read()
+    with followed(trainer._trainer, "_batch_process", read):
+        trainer.fit(*data[0], batch_size=32, nb_epochs=2)
+    expected = paths[0]
+    for t, now in enumerate(paths[1:]):
+        d = min(0.4, (1 + t) / (10 + t))
+        expected = [d * a + (1 - d) * b for a, b in zip(expected, now, strict=True)]
+    assert len(paths) == 5
+    for found, average in zip(classifier.model.parameters(), expected, strict=True):
+        np.testing.assert_allclose(found.detach().numpy(), average, atol=1e-5)
+
+
+@pytest.mark.skipif("torch" not in FRAMEWORKS, reason="ART has these trainers for PyTorch")
+def test_a_trainer_of_all_epochs_as_one_sees_each_image_augmented_once_an_epoch():
+    data, experiment = images("torch", n=70), Experiment(nb_epochs=3, framework="torch", batch_size=32)
+    ((x, y), _), taken = data, []
+    x = np.asarray(x)
+
+    def brighter(batch, rng):
+        taken.append(batch)
+        return np.clip(batch + rng.uniform(0, 0.2), 0, 1).astype(np.float32)
+
+    trainers = []
+    for _ in range(2):
+        classifier = experiment.classifier("cnn", data, 0)
+        trainers.append(parse("fbf:eps=0.01").train(classifier, experiment.plan(0)))
+        with seen_by(trainers[-1]._trainer) as batches:
+            trainers[-1].fit(x, y, batch_size=32, nb_epochs=3, augmentation=brighter)
+        assert [len(b) for b in batches] == 3 * [32, 32, 6]
+    first, second = ([p.detach().numpy() for p in t.classifier.model.parameters()] for t in trainers)
+    assert all((a == b).all() for a, b in zip(first, second, strict=True))
+    of_epochs = [np.concatenate(taken[i : i + 3]) for i in (0, 3, 6)]
+    for epoch in of_epochs:
+        assert sorted(map(np.ndarray.tobytes, epoch)) == sorted(map(np.ndarray.tobytes, x))
+    assert (of_epochs[0] != of_epochs[1]).any()
+    assert not any(np.array_equal(a, b) for a, b in zip(batches, taken[9:], strict=True))
+
+
+@contextmanager
+def seen_by(trainer):
+    """The images of each batch that a trainer of ART is given."""
+    batches, process = [], trainer._batch_process
+    with replaced([trainer], "_batch_process", lambda _: lambda x, *more: batches.append(x) or process(x, *more)):
+        yield batches
+
+
+def test_what_runs_all_epochs_as_one_and_takes_no_generator_is_refused():
+    class Own:
+        def fit(self, x, y, batch_size, nb_epochs): ...
+
+    experiment = Experiment(framework=FRAMEWORKS[0])
+    data = images(FRAMEWORKS[0])
+    trainer = EpochTrainer(Own(), experiment.classifier("cnn", data, 0), experiment.plan(0), whole=True)
+    with pytest.raises(ValueError, match=r"Own runs all epochs as one, .* compare without augmentation, or give"):
+        trainer.fit(*data[0], batch_size=8, nb_epochs=1, augmentation=lambda x, rng: x)
 
 
 def test_bad_settings_fail_before_any_training():

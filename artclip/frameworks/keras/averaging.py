@@ -12,21 +12,23 @@ from typing import Any
 import tensorflow as tf
 
 from artclip.frameworks.averaging import decay_at
+from artclip.frameworks.replaced import followed
 
 
 class WeightAverages:
     """Averages of the weights of a model that are floating point; they start where these are.
 
     Args:
-        weights: its variables.
+        weights: its variables; under a ``tf.distribute`` strategy those that its scope makes.
         decay: in (0, 1), at most; see :func:`artclip.frameworks.averaging.decay_at`.
     """
 
     def __init__(self, weights: list[Any], decay: float) -> None:
         self._decay = decay
         self._weights = [v for v in weights if tf.as_dtype(v.dtype).is_floating]
-        self._averages = [tf.Variable(tf.convert_to_tensor(v), trainable=False) for v in self._weights]
-        self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        alike = {"trainable": False, "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA}  # as the weights are
+        self._averages = [tf.Variable(tf.convert_to_tensor(v), **alike) for v in self._weights]
+        self._step = tf.Variable(0, dtype=tf.int64, **alike)
 
     @property
     def variables(self) -> list[tf.Variable]:
@@ -48,19 +50,16 @@ class WeightAverages:
 
 
 @contextmanager
-def averaged(classifier: Any, decay: float) -> Iterator[None]:
-    """Around a whole training of an ART classifier by its own optimizer, whose model ends with the averages."""
-    averages, optimizer = WeightAverages(classifier.model.weights, decay), classifier.optimizer
-    step = optimizer.apply_gradients
+def averaged(classifier: Any, decay: float, after: tuple[Any, str] | None = None) -> Iterator[None]:
+    """Around a whole training of an ART classifier by its own optimizer, whose model ends with the averages.
 
-    def stepping(*arguments: Any, **options: Any) -> Any:
-        found = step(*arguments, **options)
-        averages.move()
-        return found
-
-    optimizer.apply_gradients = stepping
-    try:
+    Args:
+        classifier: it.
+        decay: in (0, 1).
+        after: an object and the name of its method, called once a step, after which the weights are those of the step;
+            ``None`` for the optimizer and its ``apply_gradients``.
+    """
+    averages = WeightAverages(classifier.model.weights, decay)
+    with followed(*(after or (classifier.optimizer, "apply_gradients")), averages.move):
         yield
-        averages.put()
-    finally:
-        del optimizer.apply_gradients
+    averages.put()

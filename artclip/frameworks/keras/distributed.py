@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -59,10 +59,6 @@ class DistributedTensorFlowEstimator(TensorFlowEstimator):
             raise ValueError(
                 "a train_step of your own is not run on several replicas; give the classifier loss_object and optimizer"
             )
-        if self.ema_decay:
-            raise ValueError(
-                f"ema_decay={self.ema_decay:g} is not supported on several replicas; give the optimizer use_ema=True"
-            )
         if self.max_grad_norm is not None:
             raise ValueError(
                 "max_grad_norm is not supported on several replicas, of which each sees its share of the gradient; "
@@ -81,6 +77,10 @@ class DistributedTensorFlowEstimator(TensorFlowEstimator):
                 self.optimizer.build(self.model.trainable_variables)
         with super().fitting(seed):
             yield
+
+    def _scope(self) -> AbstractContextManager[Any]:
+        found: AbstractContextManager[Any] = self._strategy.scope()
+        return found
 
     def broadcast(self, value: Any) -> Any:
         if self._nb_workers == 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -107,11 +107,16 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
                 self.optimizer.build(self.model.trainable_variables)
             self._find_learning(self.input_shape)
             if self.ema_decay:
-                self._averages = WeightAverages(self._of_model(), self.ema_decay)
+                with self._scope():
+                    self._averages = WeightAverages(self._of_model(), self.ema_decay)
             try:
                 yield
             finally:
                 self._averages = None
+
+    def _scope(self) -> AbstractContextManager[Any]:
+        """Inside, variables are made as those of the model were."""
+        return nullcontext()
 
     @property
     def averages_weights(self) -> bool:

@@ -1,15 +1,16 @@
-"""Exponential moving averages of weights for PyTorch, by a hook behind each step of the optimizer."""
+"""Exponential moving averages of weights for PyTorch, behind each step of the optimizer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
 
 from artclip.frameworks.averaging import decay_at
+from artclip.frameworks.replaced import followed
 
 
 class WeightAverages:
@@ -17,7 +18,7 @@ class WeightAverages:
 
     Args:
         module: whose.
-        optimizer: after whose steps they move.
+        optimizer: after whose steps they move; ``None`` where :meth:`move` is called.
         decay: in (0, 1), at most; see :func:`artclip.frameworks.averaging.decay_at`.
     """
 
@@ -25,14 +26,15 @@ class WeightAverages:
         self._module, self._decay = module, decay
         self._step = 0
         self._averages = {name: t.clone() for name, t in self._now().items()}
-        self._hook = optimizer.register_step_post_hook(lambda *_: self._move())
+        self._hook = None if optimizer is None else optimizer.register_step_post_hook(lambda *_: self.move())
 
     def _now(self) -> dict[str, torch.Tensor]:
         state = self._module.state_dict()
         return {k: t.detach() for k, t in state.items() if isinstance(t, torch.Tensor) and t.is_floating_point()}
 
     @torch.no_grad()
-    def _move(self) -> None:
+    def move(self) -> None:
+        """After a step of the optimizer."""
         now = self._now()
         share = 1 - decay_at(self._step, self._decay)
         averages = [self._averages[name] for name in now]
@@ -45,7 +47,8 @@ class WeightAverages:
 
     def end(self) -> None:
         """Follow the optimizer no longer."""
-        self._hook.remove()
+        if self._hook is not None:
+            self._hook.remove()
 
     @property
     def state(self) -> dict[str, torch.Tensor]:
@@ -61,11 +64,19 @@ class WeightAverages:
 
 
 @contextmanager
-def averaged(classifier: Any, decay: float) -> Iterator[None]:
-    """Around a whole training of an ART classifier by its own optimizer, whose model ends with the averages."""
-    averages = WeightAverages(classifier.model, classifier.optimizer, decay)
+def averaged(classifier: Any, decay: float, after: tuple[Any, str] | None = None) -> Iterator[None]:
+    """Around a whole training of an ART classifier by its own optimizer, whose model ends with the averages.
+
+    Args:
+        classifier: it.
+        decay: in (0, 1).
+        after: an object and the name of its method, called once a step, after which the weights are those of the step;
+            ``None`` for the optimizer and its ``step``.
+    """
+    averages = WeightAverages(classifier.model, None if after else classifier.optimizer, decay)
     try:
-        yield
+        with followed(*after, averages.move) if after else nullcontext():
+            yield
         averages.put()
     finally:
         averages.end()

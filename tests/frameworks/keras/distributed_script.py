@@ -28,7 +28,7 @@ def strategy():
 
 CASES = {
     **{name: several.CASES[name] for name in ("default", "persistent", "bracket", "weight", "batchnorm")},
-    "keras": ("mlp", lambda c: CLIPTrainer(c, lamda=0.05, pair_interval=2, seed=0)),
+    "keras": ("mlp", lambda c: CLIPTrainer(c, lamda=0.05, pair_interval=2, ema_decay=0.9, seed=0)),
 }
 
 
@@ -64,7 +64,7 @@ def main(path, folder=""):
             alone = trained(name, nullcontext()) if name != "batchnorm" else None
             found[name] = alone, trained(name, both.scope())
         with tempfile.TemporaryDirectory() as folder:
-            found["resumed"] = trained("default", both.scope(), folder), found["default"][1]
+            found["resumed"] = trained("keras", both.scope(), folder), found["keras"][1]
     with open(path, "w") as file:
         json.dump(found, file)
 

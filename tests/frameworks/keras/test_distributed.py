@@ -104,9 +104,3 @@ def test_a_train_step_of_the_users_own_is_refused(monkeypatch):
     classifier = made_under(strategy, monkeypatch, train_step=lambda model, images, labels: None)
     with pytest.raises(ValueError, match="a train_step of your own is not run on several replicas"):
         CLIPTrainer(classifier, seed=0).fit(*nets.data(), nb_epochs=1)
-
-
-def test_averages_of_weights_are_refused(monkeypatch):
-    classifier = made_under(tf.distribute.MirroredStrategy(["CPU:0"]), monkeypatch)
-    with pytest.raises(ValueError, match=r"ema_decay=0\.9 is not supported on several replicas"):
-        CLIPTrainer(classifier, ema_decay=0.9, seed=0).fit(*nets.data(), nb_epochs=1)
