@@ -146,6 +146,22 @@ def box_tensors(f: Function, low: np.ndarray, high: np.ndarray) -> tuple[Any, An
     return f.tensor(low), f.tensor(high)
 
 
+def spanned(f: Function, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The box (low, high), each of the shape of one input, of ``clip_values`` or, without them, of data x."""
+    bounds = f.clip_values if f.clip_values is not None else (np.float64(x.min()), np.float64(x.max()))
+    low, high = (np.broadcast_to(b, x.shape[1:]).astype(np.float64) for b in bounds)
+    return low, high
+
+
+def mean_side(low: np.ndarray, high: np.ndarray, p: float) -> float:
+    """The side of the cube whose diagonal, in the p-norm, is that of the box; 1 for a single point."""
+    return _diagonal(np.maximum(high - low, 0), p) / _diagonal(np.ones_like(low), p) or 1.0
+
+
+def _diagonal(sides: np.ndarray, p: float) -> float:
+    return float(lengths(sides[None], p)[0])
+
+
 def make_rule(
     f: Function,
     x: np.ndarray,
@@ -164,12 +180,10 @@ def make_rule(
     checks.one_of("domain", domain, DOMAINS)
     x = np.asarray(x)
     bounded = domain == "clip_values" and f.clip_values is not None
-    bounds = f.clip_values if f.clip_values is not None else (np.float64(x.min()), np.float64(x.max()))
-    low, high = (np.broadcast_to(b, x.shape[1:]).astype(np.float64) for b in bounds)
+    low, high = spanned(f, x)
     given = separation is not None
     width = np.maximum(high - low, 0)
-    diagonal = float(lengths(width[None], p)[0]) or 1.0
-    ones = float(lengths(np.ones((1, *x.shape[1:])), p)[0])  # the diagonal of a box whose sides are one
+    diagonal, ones = (_diagonal(sides, p) or 1.0 for sides in (width, np.ones(x.shape[1:])))
     if separation is None:
         separation = min(diagonal / 28, float(width.max()) or 1.0)
     checks.positive("separation", separation)
@@ -189,7 +203,7 @@ def make_rule(
             f"separation={separation:g} is so small that quotients would be rounding noise; use at least {least:.2g}, "
             "or a model in float64"
         )
-    side = diagonal / ones if width.any() else 1.0
+    side = mean_side(low, high, p)
     if not bounded:
         return PairRule(f, p, q, separation, least, side=side), low, high
     least_in, most_in = box_tensors(f, low, high)

@@ -159,13 +159,12 @@ class CLIPTrainer(RegularizedTrainer):
     def _loss(self, trainable: Trainable, sample: Sample) -> TrainingLoss:
         if self.adversarial_eps == 0:
             return super()._loss(trainable, sample)
-        refuse_unconnected(trainable, sample[0])
         examples = AdversarialExamples(self.adversarial_eps, self.options.norm, self.adversarial_steps)
         return AdversarialLoss(trainable, examples)
 
     def _regularizer(self, trainable: Trainable, sample: Sample, seed: int, nb_steps: int) -> Regularizer:
         x, y = sample
-        if self._options.lamda or self.target_accuracy is not None:
+        if self._options.lamda or self.target_accuracy is not None or self.adversarial_eps:
             refuse_unconnected(trainable, x)
         penalty_cap = PENALTY_CAP * trainable.chance_loss(y)
         penalty_cap = penalty_cap if penalty_cap > 0 else math.inf

@@ -13,7 +13,7 @@ from artclip.arguments import taken
 from artclip.frameworks import Trainable, output_activation_of
 from artclip.frameworks.base import Tensor
 from artclip.frameworks.check import refuse_unconnected
-from artclip.lipschitz.pair_rule import make_rule
+from artclip.lipschitz.pair_rule import mean_side, spanned
 from artclip.trainers.adversarial_examples import AdversarialExamples
 from artclip.trainers.base import RegularizedTrainer
 from artclip.trainers.losses import AdversarialLoss, GradientNormLoss, JacobianLoss, TradesLoss
@@ -184,5 +184,5 @@ class GradientPenaltyTrainer(_RobustTrainer):
             self._refuse_others(trainable, f"kind={self.kind!r}", sample)
         if self.kind == "gradient":
             return GradientNormLoss(trainable, self.eps, self.norm, self.weight)
-        rule, _, _ = make_rule(trainable, np.asarray(sample[0]))
-        return JacobianLoss(trainable, self.weight, rule.side)
+        side = mean_side(*spanned(trainable, np.asarray(sample[0])), 2)
+        return JacobianLoss(trainable, self.weight, side)

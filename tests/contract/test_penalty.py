@@ -192,8 +192,9 @@ def test_a_model_of_integers_has_no_pairs(nets):
         LipschitzPenalty(nets.of_tokens().model, x)
     classifier = nets.of_tokens()
     before = nets.weights(classifier)
-    with pytest.raises(ValueError, match="no gradient in its inputs"):
-        CLIPTrainer(classifier).fit(x, y, nb_epochs=1)
+    for options in ({}, {"lamda": 0.0, "adversarial_eps": 0.1}):
+        with pytest.raises(ValueError, match="no gradient in its inputs"):
+            CLIPTrainer(classifier, **options).fit(x, y, nb_epochs=1)
     assert same_weights(before, nets.weights(classifier))
     trainer = WeightRegularizationTrainer(classifier, lamda=1e-4, seed=0)
     trainer.fit(x, y, batch_size=8, nb_epochs=20, max_grad_norm=5.0)

@@ -8,7 +8,7 @@ import pytest
 
 from artclip import PairSet
 from artclip.frameworks import function_of
-from artclip.lipschitz.pair_rule import DOMAINS, INITS
+from artclip.lipschitz.pair_rule import DOMAINS, INITS, mean_side
 from tests.nets import NAMES
 from tests.nets import default as nets
 
@@ -33,6 +33,13 @@ def operator_norm(matrix, p, q):
     if q == 1:  # transpose: (2, 1) is the dual of (inf, 2)
         return operator_norm(matrix.T, math.inf, 2)
     return np.linalg.norm(matrix, 2)
+
+
+@pytest.mark.parametrize(("p", "side"), [(1, 4.0), (2, math.sqrt(56 / 3)), (math.inf, 6.0)])
+def test_the_mean_side_of_a_box_is_the_side_of_the_cube_of_its_diagonal(p, side):
+    low = np.array([1.0, 0.0, -3.0])
+    assert mean_side(low, low + np.array([2.0, 4.0, 6.0]), p) == pytest.approx(side)
+    assert mean_side(low, low, p) == 1
 
 
 @pytest.mark.parametrize("p", NORMS)
