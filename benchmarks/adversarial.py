@@ -38,6 +38,7 @@ def grids(radii: tuple[float, ...], lamdas: tuple[float, ...], jacobians: tuple[
         "standard": ["standard"],
         "fgsm": [f"fgsm:eps={r:g}" for r in radii],
         "n-fgsm": [f"n-fgsm:eps={r:g}" for r in radii],
+        "grad-align": [f"grad-align:eps={r:g}" for r in radii],
         "pgd": [f"pgd:eps={r:g},max_iter=7" for r in radii],
         "trades": [f"trades:eps={radii[1]:g},beta={b:g}" for b in (0.5, 1, 3)],
         "gradient-norm": [f"gradient-norm:eps={r:g}" for r in radii],

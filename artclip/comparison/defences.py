@@ -121,6 +121,7 @@ DEFENCES: dict[str, Defence] = {
     "certified": Defence(certified, "Leino et al. 2021, arXiv 2102.08452", named=_CLIP),
     "fgsm": Defence(robust.fgsm, "Wong et al. 2020, arXiv 2001.03994"),
     "n-fgsm": Defence(robust.n_fgsm, "de Jorge et al. 2022, arXiv 2202.01181"),
+    "grad-align": Defence(robust.grad_align, "Andriushchenko, Flammarion 2020, arXiv 2007.02617"),
     "pgd": Defence(robust.pgd, "Madry et al. 2018, arXiv 1706.06083"),
     "trades": Defence(robust.trades, "Zhang et al. 2019, arXiv 1901.08573"),
     "gradient-norm": Defence(robust.gradient_norm, "Rodríguez-Muñoz et al. 2024, arXiv 2409.20139"),
