@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import joblib
 import numpy as np
 import torch
 from common import RESULTS, attacked, clean, save, with_validation
+from torch.profiler import ProfilerActivity, profile
 
 import artclip
 from artclip.comparison.defences import parse
@@ -129,11 +130,21 @@ def figures(case: Case, name: str, text: str, seed: int) -> dict[str, Any]:
         found = attacked(classifier, x[remaining], y[remaining], eps, ["pgd-margin", "autoattack-set"], seed)
         remaining = remaining[found.survivors]
         row[f"AutoAttack set of ART {eps:g}"] = 100 * len(remaining) / len(x)
+        row[f"standing {eps:g}"] = np.packbits(np.isin(np.arange(len(x)), remaining)).tobytes().hex()  # image by image
     row["Lip ≥"] = artclip.lipschitz_lower_bound(classifier, test[0][:2000], seed=seed).value
     row["CPU seconds"] = sum(r["cpu_seconds"] for r in trainer.history)
     row["gradients"] = sum(r["gradients"] for r in trainer.history) / len(training[0]) / case.nb_epochs
     print(row, flush=True)
     return row
+
+
+def peak_memory(case: Case, setting: str) -> float:
+    """MiB that PyTorch holds at most in a fit of 12 steps, above what it held before."""
+    training, _, _ = data_of(case)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        trained(replace(case, nb_epochs=1), setting, CHOICE_SEED, [part[: 12 * BATCH_SIZE] for part in training])
+    events = [e for e in profiled.profiler.kineto_results.events() if e.name() == "[memory]"]
+    return float(np.cumsum([e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())]).max()) / 2**20
 
 
 def main() -> None:
@@ -148,7 +159,7 @@ def main() -> None:
     before = before if before.get("case") == about else {}
 
     def keep(trials: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
-        results[name] = {"case": about, "validation": trials, "test": rows}
+        results[name] = {**results.get(name, {}), "case": about, "validation": trials, "test": rows}
         protocol = {"optimizer": "Adam, cosine", "batch_size": BATCH_SIZE, "threads": 1, "choice": CHOICE}
         save("adversarial", {**protocol, "settings tried of each training": 3, "images": NB_CHOICE}, results, "torch")
 
@@ -167,6 +178,8 @@ def main() -> None:
     for row in parallel(joblib.delayed(figures)(case, *job) for job in jobs):
         rows.append(row)
         keep(trials, rows)
+    results[name]["peak memory of a fit, MiB"] = {n: peak_memory(case, text) for n, text in settings.items()}
+    keep(trials, rows)
 
 
 if __name__ == "__main__":
