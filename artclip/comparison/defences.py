@@ -107,7 +107,7 @@ _WEIGHT = ("lamda", "target_accuracy", "warmup_epochs")
 _CLIP = (
     *("lamda", "target_accuracy", "lamda_increment", "warmup_epochs", "nb_pairs", "pair_interval", "pair_steps"),
     *("pair_init", "penalty", "reduction", "separation", "upper_penalty", "certify_eps"),
-    *("adversarial_eps", "adversarial_steps"),
+    *("norm", "adversarial_eps", "adversarial_steps"),
 )
 _TORCH = ("torch",)
 
@@ -228,6 +228,9 @@ def _value(text: str, option: str, value: str) -> Any:
     if option in _WORDS:
         checks.one_of(what, value, _WORDS[option])
         return value
+    if option == "norm":
+        checks.one_of(what, value, ("1", "2", "inf"))
+        return float(value)
     try:
         number = number_of(value)
     except ValueError:

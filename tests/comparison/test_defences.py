@@ -1,5 +1,7 @@
 """Defences by name: settings reach their trainers, ART's trainers train, and gradients are counted."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -38,6 +40,7 @@ def data(framework, nb=160):
         ("weight:lamda=1e-3", {"lamda": 1e-3}),
         ("clip:lamda=0.1@0.9", {"lamda": 0.1, "target_accuracy": 0.9}),
         ("clip@0.9:nb_pairs=8,pair_init=near", {"target_accuracy": 0.9, "nb_pairs": 8, "pair_init": "near"}),
+        ("clip:norm=inf", {"norm": math.inf}),
         ("adversarial:eps=8/255,max_iter=3", {"eps": 8 / 255, "max_iter": 3}),
     ],
 )
@@ -53,6 +56,7 @@ def test_defence_names(name, options):
         ("clip@95", "must lie in"),
         ("clip@much", "'much' is not a number"),
         ("clip:lamda=-1", "defence 'clip:lamda=-1': lamda=-1.0 must be"),
+        ("clip:norm=3", "norm='3' is not known"),
         ("clip:eps=1", "has the setting 'eps'; known for clip: lamda, target_accuracy"),
         ("standard@0.9", "has the setting 'target_accuracy'; known for standard: none"),
         ("adversarial@0.9", "has the setting 'target_accuracy'"),
