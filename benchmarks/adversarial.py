@@ -44,7 +44,7 @@ def grids(
         "grad-align": [f"grad-align:eps={r:g}" for r in radii],
         "pgd": [f"pgd:eps={r:g},max_iter=7" for r in radii],
         "trades": [f"trades:eps={radii[1]:g},beta={b:g}" for b in (0.5, 1, 3)],
-        "gradient-norm": [f"gradient-norm:eps={k * radii[1]:g}" for k in (2, 5, 10)],
+        "gradient-norm": [f"gradient-norm:eps={k * radii[1]:g}" for k in (1, 1.5, 2)],
         "jacobian": [f"jacobian:lamda={v:g}" for v in jacobians],
         "clip": [f"clip:{norm}lamda={v:g},pair_interval=6" for v in lamdas],
         "clip+fgsm": [f"clip+fgsm:adversarial_eps={r:g},lamda={v:g},pair_interval=6" for r, v in both],
