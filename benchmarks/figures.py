@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 from common import RESULTS
-from tables import groups, plain_gradients
+from markdown_tables import groups
+from tables import plain_gradients
 
 from artclip.reporting.figures import BLUE, GREEN, GREY, VERMILLION, new_figure, styled
 

@@ -58,6 +58,7 @@ class Case:
     published: bool = False
     settings: tuple[str, ...] = tuple(SETTINGS)
     device: str = "cpu"
+    autocast: bool = False
 
     def make(self) -> PyTorchClassifier:
         """The net as first made, always the same."""
@@ -91,6 +92,7 @@ CASES = {
 ON_GPU = {
     **{name: replace(case, device="gpu", rounds=15) for name, case in CASES.items()},
     "ResNet-18": Case(resnet18, (3, 32, 32), 15, settings=("default", "robust"), device="gpu"),
+    "ResNet-18, bfloat16": Case(resnet18, (3, 32, 32), 15, settings=("default",), device="gpu", autocast=True),
 }
 
 
@@ -150,14 +152,17 @@ def published_step(case: Case, x: np.ndarray, y: np.ndarray) -> Steps:
     return steps
 
 
-def awaited(steps: Steps, device: str) -> Steps:
-    """The steps, and the wait for the GPU."""
+def as_timed(steps: Steps, case: Case) -> Steps:
+    """The steps, in the precision of the case, and the wait for the GPU."""
+    if case.device == "cpu":
+        return steps
 
     def run() -> None:
-        steps()
+        with torch.autocast("cuda", torch.bfloat16, enabled=case.autocast):
+            steps()
         torch.cuda.synchronize()
 
-    return steps if device == "cpu" else run
+    return run
 
 
 def peak_memory(steps: Steps, device: str) -> float:
@@ -195,7 +200,7 @@ def measured(name: str, case: Case, threads: int) -> dict[str, Any]:
     }
     if case.published:
         functions["published"] = published_step(case, x, y)
-    functions = {n: awaited(steps, case.device) for n, steps in functions.items()}
+    functions = {n: as_timed(steps, case) for n, steps in functions.items()}
     seconds = interleaved(functions, case.rounds)
     row: dict[str, Any] = {"net": name, "threads": threads if case.device == "cpu" else "GPU"}
     row["parameters"] = sum(p.numel() for p in case.make().model.parameters())

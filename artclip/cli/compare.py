@@ -35,8 +35,8 @@ def add(commands: Any, number: Any) -> None:
     option(
         "--defences",
         default="standard,weight@0.95,clip@0.95",
-        help="standard, weight, spectral, clip, clip+fgsm, certified, fgsm, n-fgsm, pgd, trades, gradient-norm, "
-        "jacobian, gaussian, adversarial, madry, fbf, art-trades, awp, module:function; as clip@0.95 or "
+        help="standard, weight, spectral, clip, clip+fgsm, certified, fgsm, n-fgsm, grad-align, pgd, trades, "
+        "gradient-norm, jacobian, gaussian, adversarial, madry, fbf, art-trades, awp, module:function; as clip@0.95 or "
         "pgd:eps=1",
     )
     option("--seeds", type=int, default=3, metavar="N", help="trainings per defence (default: 3)")

@@ -107,7 +107,7 @@ _WEIGHT = ("lamda", "target_accuracy", "warmup_epochs")
 _CLIP = (
     *("lamda", "target_accuracy", "lamda_increment", "warmup_epochs", "nb_pairs", "pair_interval", "pair_steps"),
     *("pair_init", "penalty", "reduction", "separation", "upper_penalty", "certify_eps"),
-    *("adversarial_eps", "adversarial_steps"),
+    *("norm", "adversarial_eps", "adversarial_steps"),
 )
 _TORCH = ("torch",)
 
@@ -121,6 +121,7 @@ DEFENCES: dict[str, Defence] = {
     "certified": Defence(certified, "Leino et al. 2021, arXiv 2102.08452", named=_CLIP),
     "fgsm": Defence(robust.fgsm, "Wong et al. 2020, arXiv 2001.03994"),
     "n-fgsm": Defence(robust.n_fgsm, "de Jorge et al. 2022, arXiv 2202.01181"),
+    "grad-align": Defence(robust.grad_align, "Andriushchenko, Flammarion 2020, arXiv 2007.02617"),
     "pgd": Defence(robust.pgd, "Madry et al. 2018, arXiv 1706.06083"),
     "trades": Defence(robust.trades, "Zhang et al. 2019, arXiv 1901.08573"),
     "gradient-norm": Defence(robust.gradient_norm, "Rodríguez-Muñoz et al. 2024, arXiv 2409.20139"),
@@ -227,6 +228,9 @@ def _value(text: str, option: str, value: str) -> Any:
     if option in _WORDS:
         checks.one_of(what, value, _WORDS[option])
         return value
+    if option == "norm":
+        checks.one_of(what, value, ("1", "2", "inf"))
+        return float(value)
     try:
         number = number_of(value)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Robust trainings of artclip's own as defences: single-step and PGD training, TRADES, double backpropagation."""
+"""Robust trainings of artclip's own as defences: single-step and PGD, GradAlign, TRADES, double backpropagation."""
 
 from __future__ import annotations
 
@@ -22,6 +22,13 @@ def n_fgsm(
 ) -> Any:
     """One step from noise of twice the radius, and nothing projected back."""
     return _adversarial(classifier, plan, eps, eps_step=eps_step, start=start, project=False)
+
+
+def grad_align(
+    classifier: Any, plan: TrainingConfig, *, eps: float | None = None, start: float = 0.0, alignment: float = 0.2
+) -> Any:
+    """One step to each example, and gradients of the loss that point the same way within the ball."""
+    return _adversarial(classifier, plan, eps, start=start, alignment=alignment)
 
 
 def pgd(classifier: Any, plan: TrainingConfig, *, eps: float | None = None, max_iter: int = 7) -> Any:

@@ -73,7 +73,7 @@ class AdversarialExamples:
             box: (low, high) of valid inputs, or ``None``.
         """
         p = float(self.norm)
-        points = self._inside(f, x + self._start(f, x, step), box) if self.start else x
+        points = self._inside(f, x + self.drawn(f, x, step, self.start), box) if self.start else x
         for _ in range(self.max_iter):
             uphill, length = steepest(f, f.gradient(points, scalar), p)
             points = points + uphill * (self.step_length / (length + f.tiny))
@@ -81,9 +81,12 @@ class AdversarialExamples:
             points = self._inside(f, points, box)
         return f.constants([points])[0]
 
-    def _start(self, f: Trainable, x: Tensor, step: Any) -> Tensor:
-        """Drawn uniformly from the ball; in L1 the direction is that of a normal distribution."""
-        radius = self.start * self.eps
+    def drawn(self, f: Trainable, x: Tensor, step: Any, share: float) -> Tensor:
+        """Perturbations like x, drawn uniformly from the ball of ``share`` times the radius.
+
+        In L1 the direction is that of a normal distribution.
+        """
+        radius = share * self.eps
         if self.norm == math.inf:
             return f.noise(x, step) * radius
         direction = f.noise(x, step, normal=True)

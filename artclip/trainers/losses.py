@@ -18,6 +18,9 @@ from artclip.lipschitz.pair_rule import box_tensors
 from artclip.norms import dual_norm
 from artclip.trainers.adversarial_examples import AdversarialExamples
 
+# Gradients shorter than this share of the mean have no direction: of samples that the model is sure of they are noise.
+LEAST_GRADIENT = 1e-4
+
 
 class EstimatorLoss:
     """The estimator's loss at the samples."""
@@ -90,6 +93,38 @@ class TradesLoss(AdversarialLoss):
     def _divergences(self, log_p: Tensor, outputs: Tensor) -> Tensor:
         """The terms of KL(p ‖ softmax(outputs)), shape (n, k)."""
         return math.e**log_p * (log_p - self._f.log_softmax(outputs))
+
+
+class AlignmentLoss(AdversarialLoss):
+    """The loss at adversarial examples, and by how much the gradient of the loss turns within the ball.
+
+    Loss + weight·mean(1 − cos(∇ₓ loss(x), ∇ₓ loss(x + η))), η drawn uniformly from the ball (Andriushchenko, Flammarion
+    2020, arXiv 2007.02617): where the two point the same way, a single step finds the worst case.
+    """
+
+    def __init__(self, f: Trainable, examples: AdversarialExamples, weight: float) -> None:
+        super().__init__(f, examples)
+        self.weight, self.nb_gradients = weight, examples.max_iter + 4
+
+    def objective(self, x: Tensor, y: Tensor, points: Tensor, step: Any, shift: LogitShift | None) -> Objective:
+        """Both terms, in train mode."""
+        f, at_points = self._f, super().objective(x, y, points, step, shift)
+        aside = f.constants([x + self.examples.drawn(f, x, step, 1.0)])[0]
+
+        def objective() -> tuple[Tensor, tuple[Tensor, ...]]:
+            loss, reported = at_points()
+            apart = self._direction(x, y) - self._direction(aside, y)
+            turned = (f.sum if f.sums_loss else f.mean)(f.norm(apart, 2) ** 2) / 2  # 1 − cos of two unit vectors
+            return loss + self.weight * turned, reported
+
+        return objective
+
+    def _direction(self, x: Tensor, y: Tensor) -> Tensor:
+        """Gradients of the loss in x, of unit length; shorter where one is next to nothing beside the others."""
+        f = self._f
+        gradient = f.gradient(x, lambda inputs: f.loss(inputs, y)[0], differentiable=True)
+        length = f.norm(gradient, 2)
+        return gradient / (length + LEAST_GRADIENT * f.constants([f.mean(length)])[0] + f.tiny)
 
 
 class GradientNormLoss(EstimatorLoss):

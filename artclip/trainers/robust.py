@@ -16,7 +16,7 @@ from artclip.frameworks.check import refuse_unconnected
 from artclip.lipschitz.pair_rule import mean_side, spanned
 from artclip.trainers.adversarial_examples import AdversarialExamples
 from artclip.trainers.base import RegularizedTrainer
-from artclip.trainers.losses import AdversarialLoss, GradientNormLoss, JacobianLoss, TradesLoss
+from artclip.trainers.losses import AdversarialLoss, AlignmentLoss, GradientNormLoss, JacobianLoss, TradesLoss
 from artclip.trainers.options import TrainingOptions
 from artclip.trainers.protocols import Record, Regularizer, Sample, TrainingLoss
 from artclip.trainers.weight import PenaltyWithoutPairs
@@ -57,8 +57,9 @@ class AdversarialLossTrainer(_RobustTrainer):
     """Adversarial training: the loss at adversarial examples of each batch, one in place of each sample.
 
     FGSM from a random start (``max_iter=1``; Wong, Rice, Kolter 2020, arXiv 2001.03994), N-FGSM (``start=2,
-    project=False``; de Jorge et al. 2022, arXiv 2202.01181), PGD (``max_iter=7``; Madry et al. 2018, arXiv 1706.06083)
-    and TRADES (``beta=6``; Zhang et al. 2019, arXiv 1901.08573). Examples are made of the model as deployed, in eval
+    project=False``; de Jorge et al. 2022, arXiv 2202.01181), FGSM with gradient alignment (``start=0, alignment=0.2``;
+    Andriushchenko, Flammarion 2020, arXiv 2007.02617), PGD (``max_iter=7``; Madry et al. 2018, arXiv 1706.06083) and
+    TRADES (``beta=6``; Zhang et al. 2019, arXiv 1901.08573). Examples are made of the model as deployed, in eval
     mode; the loss is taken in train mode.
 
     Args:
@@ -73,11 +74,14 @@ class AdversarialLossTrainer(_RobustTrainer):
         beta: weight >= 0 of TRADES, whose loss is that at the samples plus beta times the Kullback-Leibler divergence
             of the predictions at the examples, which climb it; ``None`` for the loss at the examples alone. It needs
             logits.
+        alignment: weight >= 0 of gradient alignment, alignment times the mean of 1 − cos(∇ₓ loss(x), ∇ₓ loss(x + η)) in
+            train mode with η drawn uniformly from the ball, added to the loss at the examples; ``None`` for none. Not
+            with ``beta``. It takes two gradients more, and the derivatives of both.
         restore_best, checkpoint, callbacks, seed, verbose, ema_decay: as for :class:`artclip.CLIPTrainer`.
 
     Attributes:
-        history: as for :class:`artclip.CLIPTrainer`; ``accuracy`` is that at the points where the loss is taken, and
-            ``loss`` that of TRADES without its divergence.
+        history: as for :class:`artclip.CLIPTrainer`; ``accuracy`` is that at the points where the loss is taken;
+            ``loss`` is without the divergence of TRADES and without alignment.
 
     Raises:
         TypeError, ValueError: as :class:`artclip.CLIPTrainer`.
@@ -93,6 +97,7 @@ class AdversarialLossTrainer(_RobustTrainer):
         start: float = 1.0,
         project: bool = True,
         beta: float | None = None,
+        alignment: float | None = None,
         restore_best: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
         callbacks: Iterable[Callable[[Any, Record], Any]] = (),
@@ -102,18 +107,26 @@ class AdversarialLossTrainer(_RobustTrainer):
     ) -> None:
         given = {**locals(), "lamda": 0.0}
         self.examples = taken(AdversarialExamples, given)
-        if beta is not None:
-            checks.non_negative("beta", beta)
-        self.beta = beta
+        for name, weight in (("beta", beta), ("alignment", alignment)):
+            if weight is not None:
+                checks.non_negative(name, weight)
+        if beta is not None and alignment is not None:
+            raise ValueError(f"beta={beta:g} and alignment={alignment:g}: give one of them, the other stays None")
+        self.beta, self.alignment = beta, alignment
         super().__init__(classifier, taken(TrainingOptions, given))
 
     def settings(self) -> dict[str, Any]:
         """What decides how it trains, but for what ``fit`` is given."""
         examples = {name: getattr(self.examples, name) for name in ("eps", "max_iter", "eps_step", "start", "project")}
-        return {**super().settings(), **examples, "norm": str(self.examples.norm), "beta": self.beta}
+        weights = {"beta": self.beta, "alignment": self.alignment}
+        return {**super().settings(), **examples, "norm": str(self.examples.norm), **weights}
 
     def _loss(self, trainable: Trainable, sample: Sample) -> TrainingLoss:
         refuse_unconnected(trainable, sample[0])
+        if self.alignment is not None:
+            if trainable.computes_own_loss:
+                self._refuse_others(trainable, f"alignment={self.alignment:g}", sample)
+            return AlignmentLoss(trainable, self.examples, self.alignment)
         if self.beta is None:
             return AdversarialLoss(trainable, self.examples)
         self._refuse_others(trainable, f"beta={self.beta:g}", sample)

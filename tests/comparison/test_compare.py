@@ -16,7 +16,7 @@ from artclip import compare, load_data
 from artclip.comparison import defences
 from artclip.comparison.defences import DEFENCES, Defence
 from artclip.comparison.experiment import Experiment
-from artclip.comparison.paired import holm, mcnemar, over_seeds, sign_flip
+from artclip.comparison.paired import holm, interval, mcnemar, over_seeds, sign_flip
 from artclip.comparison.report import comparison_page
 from artclip.comparison.result import Comparison
 from artclip.comparison.run_result import RunResult
@@ -221,6 +221,16 @@ def test_trainings_that_differ_by_luck_are_not_told_apart():
     ahead = np.tile(np.arange(nb) < 30, (nb_seeds, 1)).astype(int)
     assert over_seeds(ahead) < 1e-6
     assert over_seeds(0 * ahead) == 1
+    assert interval(0 * ahead) == (0, 0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_interval_ends_at_the_differences_that_the_test_just_refutes(seed):
+    differences = np.random.default_rng(seed).integers(-1, 2, (3, 40)).astype(float)
+    low, high = interval(differences)
+    assert (low + high) / 2 == pytest.approx(differences.mean())
+    for end in (low, high):
+        assert over_seeds(differences - end) == pytest.approx(0.05, rel=1e-6)
 
 
 def test_holm_multiplies_from_the_smallest_on():

@@ -1,5 +1,7 @@
 """Defences by name: settings reach their trainers, ART's trainers train, and gradients are counted."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -19,7 +21,8 @@ SMALL = {
     "masking": False,
 }
 
-DOUBLE_BACKPROPAGATION = ("gradient-norm", "jacobian")
+# Gradients to a pass forward, where gradients are derived once more; of alignment in two passes of four.
+DOUBLE_BACKPROPAGATION = {"gradient-norm": 2, "jacobian": 2, "grad-align": 1.5}
 # Samples that show first that the outputs depend on the input, of the pairs and of the loss.
 TRIED = {**dict.fromkeys(("clip", "fgsm", "n-fgsm", "pgd", "trades", *DOUBLE_BACKPROPAGATION), 2), "clip+fgsm": 4}
 
@@ -37,6 +40,7 @@ def data(framework, nb=160):
         ("weight:lamda=1e-3", {"lamda": 1e-3}),
         ("clip:lamda=0.1@0.9", {"lamda": 0.1, "target_accuracy": 0.9}),
         ("clip@0.9:nb_pairs=8,pair_init=near", {"target_accuracy": 0.9, "nb_pairs": 8, "pair_init": "near"}),
+        ("clip:norm=inf", {"norm": math.inf}),
         ("adversarial:eps=8/255,max_iter=3", {"eps": 8 / 255, "max_iter": 3}),
     ],
 )
@@ -52,6 +56,7 @@ def test_defence_names(name, options):
         ("clip@95", "must lie in"),
         ("clip@much", "'much' is not a number"),
         ("clip:lamda=-1", "defence 'clip:lamda=-1': lamda=-1.0 must be"),
+        ("clip:norm=3", "norm='3' is not known"),
         ("clip:eps=1", "has the setting 'eps'; known for clip: lamda, target_accuracy"),
         ("standard@0.9", "has the setting 'target_accuracy'; known for standard: none"),
         ("adversarial@0.9", "has the setting 'target_accuracy'"),
@@ -120,8 +125,7 @@ def test_gradients_are_those_that_the_model_meets(name):
     trainer.fit(x, y, batch_size=32, nb_epochs=1)
     count[0] = 0  # pairs are settled before the first penalised step
     trainer.fit(x, y, batch_size=32, nb_epochs=1)
-    passes = 2 if name in DOUBLE_BACKPROPAGATION else 1  # back through one pass forward
-    assert (count[0] - TRIED.get(name, 0)) * passes == trainer.history[-1]["gradients"]
+    assert (count[0] - TRIED.get(name, 0)) * DOUBLE_BACKPROPAGATION.get(name, 1) == trainer.history[-1]["gradients"]
 
 
 def test_global_generators_are_left_as_found():

@@ -1,6 +1,8 @@
 """Adversarial training and double backpropagation: what they minimise, on a net whose gradients are known."""
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from artclip import AdversarialLossTrainer, CLIPTrainer, GradientPenaltyTrainer
 from artclip.frameworks import trainable_of
 from artclip.trainers.adversarial_examples import AdversarialExamples
-from artclip.trainers.losses import AdversarialLoss, TradesLoss
+from artclip.trainers.losses import AdversarialLoss, AlignmentLoss, TradesLoss
 from tests.nets.common import same_weights
 
 RNG = np.random.default_rng(0)
@@ -122,7 +124,7 @@ def test_starts_are_drawn_uniformly_from_the_ball(nets, norm):
     f = trainable_of(nets.linear_classifier(W[:, :2], clip_values=(-9.0, 9.0)))
     x = np.zeros((4000, 2), np.float32)
     with f.fitting(0):
-        drawn = f.host(AdversarialExamples(EPS, norm)._start(f, f.tensor(x), 0.0))
+        drawn = f.host(AdversarialExamples(EPS, norm).drawn(f, f.tensor(x), 0.0, 1.0))
     lengths = np.linalg.norm(drawn, norm, axis=1)
     assert lengths.max() <= EPS * (1 + 1e-5)
     assert (lengths < EPS / 2).mean() == pytest.approx(0.25, abs=0.03)
@@ -147,6 +149,45 @@ def test_trades_weighs_how_far_predictions_move(nets):
     moved = (softmax(X @ W.T) * np.log(softmax(X @ W.T) / softmax(at @ W.T))).sum(1)
     aside = X + EPS * RNG.normal(size=X.shape) / math.sqrt(5)
     assert moved.mean() > (softmax(X @ W.T) * np.log(softmax(X @ W.T) / softmax(aside @ W.T))).sum(1).mean()
+
+
+def test_gradient_alignment_is_how_far_the_gradient_turns(nets):
+    weight, classifier = 20.0, nets.linear_classifier(W, lr=RATE)
+    f = trainable_of(classifier)
+    examples = AdversarialExamples(EPS, start=0.0)
+    loss, aside = AlignmentLoss(f, examples, weight), X + EPS / 2
+    with f.fitting(0):
+        x, y = f.batch(X, f.labels(Y))
+        loss.examples = _Fixed(examples, f.tensor(aside - X))
+        points = loss.points(x, y, 0.0)
+        f.update([loss.objective(x, y, points, 0.0, None)])
+    at = f.host(points)
+
+    def objective(w):
+        here, there = loss_gradients(w, X, Y), loss_gradients(w, aside, Y)
+        cosine = (here * there).sum(1) / np.linalg.norm(here, axis=1) / np.linalg.norm(there, axis=1)
+        return cross_entropies(w, at, Y).mean() + weight * (1 - cosine).mean()
+
+    def moved(w):
+        return np.abs(w - stepped(lambda v: cross_entropies(v, at, Y).mean())).max()
+
+    found = nets.matrices(classifier)[0]
+    np.testing.assert_allclose(found, stepped(objective), atol=5e-5)
+    assert moved(found) > 2e-3
+
+
+@dataclass
+class _Fixed:
+    """Adversarial examples as usual, and a perturbation that is not drawn."""
+
+    examples: AdversarialExamples
+    perturbation: Any
+
+    def of(self, *args):
+        return self.examples.of(*args)
+
+    def drawn(self, *args):
+        return self.perturbation
 
 
 @pytest.mark.parametrize(("norm", "dual"), [(2, 2), ("inf", 1), (1, math.inf)])
@@ -223,6 +264,7 @@ def test_a_target_is_one_of_clean_accuracy(nets):
         (lambda c: AdversarialLossTrainer(c, 0.1, norm=3), r"norm=3 is not a norm"),
         (lambda c: AdversarialLossTrainer(c, 0.1, max_iter=0), r"max_iter=0"),
         (lambda c: AdversarialLossTrainer(c, 0.1, beta=-1), r"beta=-1"),
+        (lambda c: AdversarialLossTrainer(c, 0.1, beta=1, alignment=1), r"beta=1 and alignment=1: give one"),
         (lambda c: GradientPenaltyTrainer(c, kind="hessian"), r"kind='hessian' is not known"),
         (lambda c: CLIPTrainer(c, adversarial_eps=-1), r"adversarial_eps=-1"),
         (lambda c: CLIPTrainer(c, adversarial_steps=0), r"adversarial_steps=0"),
