@@ -91,6 +91,10 @@ class Trainable(Function):
         y is as from :meth:`labels`. The tensors are the model's own copy where index is given.
         """
 
+    def batch_alone(self, x: np.ndarray, y: np.ndarray) -> tuple[Tensor, Tensor]:
+        """:meth:`batch` of all of x and y, for this device alone."""
+        return self.batch(x, y)
+
     @abc.abstractmethod
     def loss(self, x: Tensor, y: Tensor, shift_logits: LogitShift | None = None) -> tuple[Tensor, Tensor]:
         """The estimator's loss on a batch in train mode, and the number of right predictions (NaN for a regressor).
@@ -107,8 +111,11 @@ class Trainable(Function):
     """Whether a step of the user's own computes and differentiates the loss."""
 
     @abc.abstractmethod
-    def total_loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """The estimator's loss of the model as deployed, summed over the samples; differentiable in x."""
+    def deployed_loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`loss` of the model as deployed, summed over the samples and on this device alone.
+
+        It is differentiable in x.
+        """
 
     @abc.abstractmethod
     def gradient(self, x: Tensor, scalar: Callable[[Tensor], Tensor], differentiable: bool = False) -> Tensor:
@@ -211,17 +218,10 @@ class Trainable(Function):
 
     def evaluate(self, x: np.ndarray, y: np.ndarray, batch_size: int) -> tuple[float, float]:
         """Mean loss and accuracy (NaN for a regressor) in eval mode."""
-        losses, correct = [], []
-        for start in range(0, len(x), batch_size):
-            part = slice(start, start + batch_size)
-            loss, right = self.deployed_loss(x[part], y[part])
-            losses.append(loss if self.sums_loss else loss * len(x[part]))
-            correct.append(right)
-        return float(self.to_numpy(losses).sum()) / len(x), float(self.to_numpy(correct).sum()) / len(x)
-
-    @abc.abstractmethod
-    def deployed_loss(self, x: np.ndarray, y: np.ndarray) -> tuple[Tensor, Tensor]:
-        """:meth:`loss` of a batch of arrays, but in eval mode, without gradients, and on this device alone."""
+        parts = (slice(start, start + batch_size) for start in range(0, len(x), batch_size))
+        sums = [self.deployed_loss(*self.batch_alone(x[part], y[part])) for part in parts]
+        losses, correct = (self.to_numpy(values).sum() for values in zip(*sums, strict=True))
+        return float(losses) / len(x), float(correct) / len(x)
 
     @abc.abstractmethod
     def snapshot(self) -> Any:

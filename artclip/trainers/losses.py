@@ -56,7 +56,7 @@ class AdversarialLoss(EstimatorLoss):
 
     def points(self, x: Tensor, y: Tensor, step: Any) -> Tensor:
         """The adversarial examples."""
-        return self.examples.of(self._f, x, lambda points: self._f.total_loss(points, y), step, self._box)
+        return self.examples.of(self._f, x, lambda points: self._f.deployed_loss(points, y)[0], step, self._box)
 
 
 class TradesLoss(AdversarialLoss):

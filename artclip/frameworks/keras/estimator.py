@@ -18,11 +18,12 @@ from artclip.frameworks.keras import defences, layers, optimizers, settings
 from artclip.frameworks.keras.averaging import WeightAverages
 from artclip.frameworks.keras.custom_train_step import own_step
 from artclip.frameworks.keras.function import TensorFlowFunction
+from artclip.frameworks.keras.losses import KerasLoss
 from artclip.frameworks.preprocessing import Preprocessing
-from artclip.frameworks.trainable import LogitShift, Objective, Trainable
+from artclip.frameworks.trainable import LogitShift, Objective
 
 
-class TensorFlowEstimator(TensorFlowFunction, Trainable):
+class TensorFlowEstimator(TensorFlowFunction, KerasLoss):
     """An ART ``TensorFlowV2Classifier`` or ``KerasClassifier``, or one of them around a regression model.
 
     ART has no regressor that runs with Keras 3, so a classifier counts as a regressor where its loss is a mean squared
@@ -133,19 +134,6 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
             x, y = self._preprocessing.defended(x, self._probabilities(y))
         return x, self.labels(y)
 
-    def _probabilities(self, y: np.ndarray) -> np.ndarray:
-        if self.nb_classes is None or y.ndim == 2:
-            return y
-        return np.asarray(np.eye(self.nb_classes, dtype=np.float32)[y])
-
-    def labels(self, y: np.ndarray) -> np.ndarray:
-        if self.nb_classes is None:
-            return y.reshape(len(y), -1)
-        if self._sparse or self._width == 1:
-            index = y.argmax(1) if y.ndim == 2 else y
-            return index.astype(np.int64) if self._width > 1 else index.astype(np.float32)[:, None]
-        return self._probabilities(y)
-
     def batch(self, x: np.ndarray, y: np.ndarray, index: np.ndarray | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         if index is not None:
             x, y = x[index], y[index]
@@ -164,9 +152,9 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
             return self._loss_of(x, self._deployed(x), y, False)
         return self._loss_of(inputs, self.model(inputs, training=True), y, True, shift_logits)
 
-    def total_loss(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        loss = self._loss_of(x, self._deployed(x), y, False)[0]
-        return loss if self.sums_loss else loss * tf.cast(tf.shape(x)[0], loss.dtype)
+    def deployed_loss(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        loss, correct = self._loss_of(x, self._deployed(x), y, False)
+        return (loss if self.sums_loss else loss * tf.cast(tf.shape(x)[0], loss.dtype)), correct
 
     def gradient(
         self, x: tf.Tensor, scalar: Callable[[tf.Tensor], tf.Tensor], differentiable: bool = False
@@ -184,41 +172,6 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
 
     def log_softmax(self, t: tf.Tensor) -> tf.Tensor:
         return tf.nn.log_softmax(t, 1)
-
-    def _loss_of(
-        self, x: Any, outputs: tf.Tensor, y: tf.Tensor, training: bool, shift_logits: LogitShift | None = None
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        if self.nb_classes is None:
-            outputs = tf.reshape(outputs, tf.shape(y))
-        seen = (
-            outputs if shift_logits is None else shift_logits(tf.cast(outputs, self.dtype), self._one_hot(y, outputs))
-        )
-        if self._compiled:  # with the losses that layers add
-            loss = self.model.compute_loss(x=x, y=y, y_pred=seen, training=training)
-        else:
-            loss = self._loss(y, seen)
-        loss = tf.cast(tf.reduce_mean(loss), self.dtype)
-        return loss, self._correct(tf.stop_gradient(outputs), y)
-
-    def _one_hot(self, y: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-        index = tf.argmax(y, 1) if y.shape.rank == 2 else y
-        return tf.one_hot(index, outputs.shape[1], dtype=self.dtype)
-
-    def _correct(self, outputs: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        if self.nb_classes is None:
-            return tf.constant(math.nan, self.dtype)
-        if self.multi_label:
-            labels_right = tf.cast((outputs > self.threshold) == (y > 0.5), self.dtype)
-            return tf.reduce_sum(tf.reduce_mean(labels_right, 1))
-        if self._width == 1:  # one output: probability, or log-odds before a sigmoid
-            right = (tf.reshape(outputs, (-1,)) > self.threshold) == (tf.reshape(y, (-1,)) > 0.5)
-        else:
-            labels = tf.argmax(y, 1) if y.shape.rank == 2 else y
-            right = tf.argmax(outputs, 1) == labels
-        return tf.reduce_sum(tf.cast(right, self.dtype))
-
-    def takes_several_labels(self) -> bool:
-        return "categorical" not in layers.loss_name(self._loss)
 
     def update(self, objectives: Sequence[Objective]) -> tuple[tf.Tensor, ...]:
         variables, reported = self.model.trainable_variables, []
@@ -254,24 +207,11 @@ class TensorFlowEstimator(TensorFlowFunction, Trainable):
         """Some values averaged over all devices."""
         return values
 
-    @property
-    def loss_function(self) -> Any:
-        return self._loss
-
-    def loss_at_mean(self, y: np.ndarray) -> float:
-        targets = self.tensor(y)
-        mean = tf.reduce_mean(targets, 0, keepdims=True) + tf.zeros_like(targets)
-        return float(self._loss_of(None, mean, targets, False)[0])
-
     def weights(self) -> list[tf.Tensor]:
         return layers.matrices(self.model)
 
     def matmul(self, a: tf.Tensor, b: tf.Tensor, transpose: bool = False) -> tf.Tensor:
         return tf.matmul(a, b, transpose_b=transpose)
-
-    def deployed_loss(self, x: np.ndarray, y: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
-        inputs, labels = self.batch(x, y)
-        return self._loss_of(inputs, self._deployed(inputs), labels, False)
 
     def _variables(self) -> list[Any]:
         averages = () if self._averages is None else self._averages.variables

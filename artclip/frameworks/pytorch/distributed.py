@@ -101,6 +101,9 @@ class DistributedTorchEstimator(TorchEstimator):
         self._total, self._own = len(index), self._share(len(index))
         return super().batch(x, y, index[self._own])
 
+    def batch_alone(self, x: np.ndarray, y: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        return super().batch(x, y)
+
     def total(self, x: torch.Tensor) -> int:
         return self._total
 

@@ -165,10 +165,10 @@ class TorchEstimator(TorchFunction, Trainable):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         return self._loss_of(self.module(self._preprocessing.standardised(x))[-1], y, shift_logits)
 
-    def total_loss(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def deployed_loss(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with self._eval_mode:
-            loss = self._loss_of(self._deployed(x.clone()), y)[0]  # a model may write into its input
-        return loss if self.sums_loss else loss * len(x)
+            loss, correct = self._loss_of(self._deployed(x.clone()), y)  # a model may write into its input
+        return (loss if self.sums_loss else loss * len(x)), correct
 
     def gradient(
         self, x: torch.Tensor, scalar: Callable[[torch.Tensor], torch.Tensor], differentiable: bool = False
@@ -258,10 +258,8 @@ class TorchEstimator(TorchFunction, Trainable):
             return a @ (b.mT if transpose else b)
 
     @torch.no_grad()
-    def deployed_loss(self, x: np.ndarray, y: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        inputs, labels = TorchEstimator.batch(self, x, y)  # of this process alone
-        with self._eval_mode:
-            return self._loss_of(self._deployed(inputs), labels)
+    def evaluate(self, x: np.ndarray, y: np.ndarray, batch_size: int) -> tuple[float, float]:
+        return super().evaluate(x, y, batch_size)
 
     def snapshot(self) -> Any:
         model = {k: v.detach().clone() for k, v in self.module.state_dict().items()}
