@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from adversarial_tables import ADVERSARIAL, adversarial, beside_rivals
+from adversarial_tables import adversarial, beside_rivals, measured
 from common import RESULTS
 from markdown_tables import groups, spread, table
 
@@ -394,8 +394,8 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "cost_gpu_all": ("step_cost_gpu", cost),
     "cost_tensorflow": ("step_cost_tensorflow", cost_tensorflow),
     "both_frameworks": ("both_frameworks", both),
-    **{f"adversarial_{n.replace('-', '_')}": ("adversarial", lambda r, n=n: adversarial(r, n)) for n in ADVERSARIAL},
-    "beside_rivals": ("adversarial", lambda r: beside_rivals(r, "clip+fgsm")),
+    **{f"adversarial_{n.replace('-', '_')}": ("adversarial", lambda r, n=n: adversarial(r, n)) for n in measured()},
+    **({"beside_rivals": ("adversarial", lambda r: beside_rivals(r, "clip+fgsm"))} if measured() else {}),
     "targets": ("targets", lambda r: part(targets(r), TARGETS)),
     "targets_all": ("targets", targets),
     "evaluate_speed": ("evaluate_speed", evaluate_speed),
