@@ -24,6 +24,7 @@ class EstimatorLoss:
 
     weight: float | None = None
     nb_gradients = 0
+    is_estimators = True
 
     def __init__(self, f: Trainable) -> None:
         self._f = f
@@ -63,6 +64,8 @@ class TradesLoss(AdversarialLoss):
     in the ball of :class:`AdversarialExamples`, where the paper adds normal noise of 0.001.
     """
 
+    is_estimators = False
+
     def __init__(self, f: Trainable, examples: AdversarialExamples, beta: float) -> None:
         super().__init__(f, examples)
         self.weight, self._beta, self.nb_gradients = beta, beta, examples.max_iter + 1
@@ -100,6 +103,7 @@ class GradientNormLoss(EstimatorLoss):
     """
 
     nb_gradients = 1
+    is_estimators = False
 
     def __init__(self, f: Trainable, eps: float, norm: float, weight: float) -> None:
         super().__init__(f)
@@ -131,6 +135,7 @@ class JacobianLoss(EstimatorLoss):
     """
 
     nb_gradients = 1
+    is_estimators = False
 
     def __init__(self, f: Trainable, weight: float, side: float) -> None:
         super().__init__(f)
