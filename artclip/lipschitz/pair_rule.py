@@ -60,7 +60,8 @@ class PairRule:
             limit = (self.high - self.low) / 2
             half = self.f.clip(half, -limit, limit)
         margin = abs(half)
-        return self.f.clip(c, self.low + margin, self.high - margin), half
+        starts_at_0 = isinstance(self.low, float) and self.low == 0
+        return self.f.clip(c, margin if starts_at_0 else self.low + margin, self.high - margin), half
 
     def start(self, x: Tensor, w: Tensor) -> State:
         """Pairs anchored at x, each pointing to its neighbour in x, or along w (P or more) where that is equal."""
@@ -87,22 +88,28 @@ class PairRule:
 
     def towards(self, gradient: Tensor, w: Tensor) -> Tensor:
         """Unit directions of steepest ascent; the old ones, as good as weightless, remain where the gradient is 0."""
+        return self._towards(gradient, w)[0]
+
+    def _towards(self, gradient: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`towards`, and how long the steepest direction was before."""
         direction, length = steepest(self.f, gradient + w * self.f.tiny, self.norm)
-        return direction / length
+        return direction / length, length
 
     def moved(self, state: State, at_u: Tensor, at_v: Tensor) -> State:
         """Pairs after a step up ‖f(v) - f(u)‖, whose gradients are -at_u in u and at_v in v."""
         f, (c, w) = self.f, state
         bend, stretch = at_v - at_u, at_v + at_u
         direction, length = steepest(f, bend, self.norm)
+        w, size_of_stretch = self._towards(stretch, w)
+        way = self.centre_step * self.separation
         # Where f is straight between u and v, what the two gradients differ by is rounding: no place to go to.
-        unsure, way = f.norm(stretch, 2) * LEAST_BEND + f.tiny, self.centre_step * self.separation
-        if self.norm == 2:
-            way = way / (length + unsure)
+        if self.norm == 2:  # the lengths are those of the gradients
+            way = way / (length + size_of_stretch * LEAST_BEND + f.tiny)
         else:
             size = f.norm(bend, 2)
-            way = size / (size + unsure) * way / (length + f.tiny)
-        return c + direction * way, self.towards(stretch, w)
+            sure = size / (size + f.norm(stretch, 2) * LEAST_BEND + f.tiny)
+            way = sure * way / (length + f.tiny)
+        return c + direction * way, w
 
     def quotients(self, state: State) -> Tensor:
         """Q of each pair, shape (P,); differentiable in the parameters."""
