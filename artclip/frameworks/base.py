@@ -214,6 +214,10 @@ class Function(abc.ABC):
         """a where the condition holds, else b."""
         return self.arrays.where(condition, a, b)
 
+    def maximum(self, a: Tensor, b: Tensor) -> Tensor:
+        """The larger of each two entries."""
+        return self.arrays.maximum(a, b)
+
     def clip(self, t: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """t limited to [low, high], entry by entry."""
         return self.arrays.clip(t, low, high)
@@ -244,6 +248,15 @@ class Function(abc.ABC):
     def concat(self, tensors: Sequence[Tensor]) -> Tensor:
         """The tensors joined along the first axis."""
         return self.arrays.concatenate(list(tensors))
+
+    def roll(self, t: Tensor) -> Tensor:
+        """The rows of t one place up, the first below the last."""
+        return self.arrays.roll(t, -1, 0)
+
+    def split(self, t: Tensor, sizes: Sequence[Any]) -> list[Tensor]:
+        """Parts of so many rows each, which make up t."""
+        ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+        return [t[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
     @abc.abstractmethod
     def constants(self, tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -107,6 +107,29 @@ class Trainable(Function):
             ValueError: there are outputs to pass through something, and the loss is computed out of reach.
         """
 
+    def joins_passes(self, rows: int) -> bool:
+        """Whether :meth:`joint_loss` may take the batch and so many points beside it.
+
+        That needs a model whose train and eval mode are the same function of each sample by itself, and it saves memory
+        where a pass keeps less of the points than a second gradient of all parameters takes.
+        """
+        return False
+
+    def joint_loss(
+        self, rows: Tensor, y: Tensor, shift_logits: LogitShift | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """:meth:`loss` of a batch, and :meth:`forward` of the batch and of points beside it, in one pass.
+
+        Args:
+            rows: the batch, and below it the points, shape (n + m, *input_shape).
+            y: labels of the batch, n of them.
+            shift_logits: as for :meth:`loss`.
+
+        Returns:
+            Loss, number of right predictions, outputs (n, k) of the batch, outputs (m, k) at the points.
+        """
+        raise NotImplementedError
+
     computes_own_loss = False
     """Whether a step of the user's own computes and differentiates the loss."""
 

@@ -65,19 +65,25 @@ class FreshRule:
         at_u = f.value(u) if steps else None
         for step in range(steps if self.nb_moving else _turns(steps)):
             away = [self._away(u, w)] if step < _turns(steps) else []
+            sizes = [2 * m, n] if away else [2 * m]
             c, half = rule.inside(state)
             outputs, pull = f.pullback(f.concat([c - half, c + half, *away]))
-            across = rule.slope(outputs[m : 2 * m] - outputs[:m])
-            uphill = [self._uphill(at_u, outputs[2 * m :])] if away else []
-            gradient = pull(f.concat([-across, across, *uphill]))
-            state = rule.moved((c, state[1]), gradient[:m], gradient[m : 2 * m])
-            w = rule.towards(gradient[2 * m :], w) if away else w
+            of_moving, *of_anchored = f.split(outputs, sizes)
+            across = rule.across(of_moving, m)
+            gradient = pull(f.concat([across, across, *(self._uphill(at_u, at_v) for at_v in of_anchored)]))
+            of_u, of_v, *of_anchored = f.split(gradient, [m, m, *sizes[1:]])
+            state = rule.moved((c, state[1]), of_u, of_v)
+            w = rule.towards(of_anchored[0], w) if away else w
         c, half = rule.inside(state)
         return f.concat([u, c - half, self._away(u, w), c + half])
 
     def quotients_of(self, ends: Tensor, outputs: Tensor) -> Tensor:
         """Q of each pair, shape (P,); less than that where the box leaves a pair no room."""
-        return self.rule.quotients_of(ends, outputs, LEAST * self.rule.separation)
+        return self.rule.over(self.distances(ends), outputs)
+
+    def distances(self, ends: Tensor) -> Tensor:
+        """Those that differences of outputs are divided by, shape (P, 1)."""
+        return self.rule.distances(ends, LEAST * self.rule.separation)
 
     def _uphill(self, at_u: Tensor, at_v: Tensor) -> Tensor:
         """The outputs' direction, at v, that anchored pairs climb."""

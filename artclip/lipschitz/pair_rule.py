@@ -60,11 +60,12 @@ class PairRule:
             limit = (self.high - self.low) / 2
             half = self.f.clip(half, -limit, limit)
         margin = abs(half)
-        return self.f.clip(c, self.low + margin, self.high - margin), half
+        starts_at_0 = isinstance(self.low, float) and self.low == 0
+        return self.f.clip(c, margin if starts_at_0 else self.low + margin, self.high - margin), half
 
     def start(self, x: Tensor, w: Tensor) -> State:
         """Pairs anchored at x, each pointing to its neighbour in x, or along w (P or more) where that is equal."""
-        neighbour = self.f.concat([x[1:], x[:1]]) - x
+        neighbour = self.f.roll(x) - x
         length = self.f.norm(neighbour, self.norm)
         return x, self.f.where(length > 0, neighbour / (length + self.f.tiny), w[: self.f.rows(x)])
 
@@ -73,9 +74,13 @@ class PairRule:
         f, nb_pairs = self.f, self.f.rows(state[1])
         c, half = self.inside(state)
         outputs, pull = f.pullback(f.concat([c - half, c + half]))
-        cotangent = self.slope(outputs[nb_pairs:] - outputs[:nb_pairs])
-        gradient = pull(f.concat([-cotangent, cotangent]))
-        return self.moved((c, state[1]), gradient[:nb_pairs], gradient[nb_pairs:])
+        across = self.across(outputs, nb_pairs)
+        return self.moved((c, state[1]), *f.split(pull(f.concat([across, across])), [nb_pairs, nb_pairs]))
+
+    def across(self, outputs: Tensor, nb_pairs: Any) -> Tensor:
+        """What is pulled back at both ends: :meth:`slope` from u to v, given outputs at all u, and below them at v."""
+        at_u, at_v = self.f.split(outputs, [nb_pairs, nb_pairs])
+        return self.slope(at_v - at_u)
 
     def slope(self, difference: Tensor) -> Tensor:
         """Gradient of the output norm at differences (n, k), up to a factor, whatever the units of f."""
@@ -83,19 +88,28 @@ class PairRule:
 
     def towards(self, gradient: Tensor, w: Tensor) -> Tensor:
         """Unit directions of steepest ascent; the old ones, as good as weightless, remain where the gradient is 0."""
+        return self._towards(gradient, w)[0]
+
+    def _towards(self, gradient: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`towards`, and how long the steepest direction was before."""
         direction, length = steepest(self.f, gradient + w * self.f.tiny, self.norm)
-        return direction / length
+        return direction / length, length
 
     def moved(self, state: State, at_u: Tensor, at_v: Tensor) -> State:
-        """Pairs after a step along the gradients of ‖f(v) - f(u)‖ in u and in v."""
+        """Pairs after a step up ‖f(v) - f(u)‖, whose gradients are -at_u in u and at_v in v."""
         f, (c, w) = self.f, state
-        bend, stretch = at_v + at_u, at_v - at_u
+        bend, stretch = at_v - at_u, at_v + at_u
         direction, length = steepest(f, bend, self.norm)
+        w, size_of_stretch = self._towards(stretch, w)
+        way = self.centre_step * self.separation
         # Where f is straight between u and v, what the two gradients differ by is rounding: no place to go to.
-        size = length if self.norm == 2 else f.norm(bend, 2)
-        sure = size / (size + f.norm(stretch, 2) * LEAST_BEND + self.f.tiny)
-        c = c + direction * (sure * (self.centre_step * self.separation) / (length + self.f.tiny))
-        return c, self.towards(stretch, w)
+        if self.norm == 2:  # the lengths are those of the gradients
+            way = way / (length + size_of_stretch * LEAST_BEND + f.tiny)
+        else:
+            size = f.norm(bend, 2)
+            sure = size / (size + f.norm(stretch, 2) * LEAST_BEND + f.tiny)
+            way = sure * way / (length + f.tiny)
+        return c + direction * way, w
 
     def quotients(self, state: State) -> Tensor:
         """Q of each pair, shape (P,); differentiable in the parameters."""
@@ -104,12 +118,19 @@ class PairRule:
 
     def quotients_of(self, ends: Tensor, outputs: Tensor, least: float = 0.0) -> Tensor:
         """Q of each pair from :meth:`ends` and f of them, shape (P,), with distances of ``least`` at least."""
+        return self.over(self.distances(ends, least), outputs)
+
+    def distances(self, ends: Tensor, least: float = 0.0) -> Tensor:
+        """‖u - v‖ of each pair, but at least ``least``, shape (P, 1)."""
         f, nb_pairs = self.f, self.f.rows(ends) // 2
-        distance = f.norm(ends[nb_pairs:] - ends[:nb_pairs], self.norm)
-        if least:
-            distance = f.clip(distance, least, math.inf)
-        difference = f.norm(outputs[nb_pairs:] - outputs[:nb_pairs], self.output_norm)
-        return f.reshape(difference, (-1,)) / f.reshape(distance, (-1,))
+        distance = f.reshape(f.norm(ends[nb_pairs:] - ends[:nb_pairs], self.norm), (-1, 1))
+        return f.clip(distance, least, math.inf) if least else distance
+
+    def over(self, distances: Tensor, outputs: Tensor) -> Tensor:
+        """Q of each pair from its distance and f at :meth:`ends`, shape (P,)."""
+        f, nb_pairs = self.f, self.f.rows(distances)
+        at_u, at_v = f.split(outputs, [nb_pairs, nb_pairs])
+        return f.reshape(f.norm(at_v - at_u, self.output_norm) / distances, (-1,))
 
     def refresh(self, state: State, x: Tensor, share: float) -> State:
         """The flattest share of the P pairs starts anew from x, shape (P, *input_shape)."""

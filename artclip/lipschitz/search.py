@@ -291,9 +291,9 @@ def _step(rule: PairRule, grid: float, unit_of_outputs: float) -> Climber:
             sizes = f.reshape(f.norm(outputs, rule.output_norm), (-1,))
             quotients = quotients * (1 - doubt) - _DOUBT * unit_of_outputs * (sizes[:nb] + sizes[nb:]) / flat
         quotients = f.where(abs(quotients) < math.inf, quotients, f.reshape(f.norm(half, 1), (-1,)) * 0 - 1)
-        cotangent = now.slope(outputs[nb:] - outputs[:nb])
-        gradient = pull(f.concat([-cotangent, cotangent]))
+        across = now.across(outputs, nb)
+        gradient = pull(f.concat([across, across]))
         gradient = f.where(abs(gradient) < math.inf, gradient, ends * 0)
-        return ends, quotients, now.moved((c, w), gradient[:nb], gradient[nb:])
+        return ends, quotients, now.moved((c, w), *f.split(gradient, [nb, nb]))
 
     return f.compile(step)

@@ -31,7 +31,7 @@ class BracketPenalty:
         self._ramp = max(1.0, RAMP * nb_steps)
         self.penalty_cap, self.records_as, self.every_step = pairs.penalty_cap, pairs.records_as, self
         self.state: Any = (pairs.state, bound.duals())
-        self.interval, self.gradients = pairs.interval, pairs.gradients
+        self.interval, self.gradients, self.of_outputs = pairs.interval, pairs.gradients, pairs.of_outputs
         if eps > 0:
             bound.margins(self.state[1])  # so that a net without logits is refused before it is changed
 

@@ -12,11 +12,11 @@ import numpy as np
 
 from artclip.frameworks import Trainable
 from artclip.frameworks.base import Tensor
-from artclip.frameworks.trainable import Objective
+from artclip.frameworks.trainable import LogitShift, Objective
 from artclip.trainers.accuracy import CLOSE, DeployedAccuracy
 from artclip.trainers.batches import Batches
 from artclip.trainers.controllers import Controller
-from artclip.trainers.protocols import Record, Regularizer, TrainingLoss
+from artclip.trainers.protocols import OutputPenalty, Record, Regularizer, TrainingLoss
 from artclip.trainers.schedule import Schedule
 from artclip.trainers.state import EpochProgress, TrainingState
 
@@ -51,6 +51,7 @@ class Epochs:
         self._progress = progress
         self._plain_step = trainable.compile(self._plain)
         self._penalised_step = trainable.compile(self._penalised)
+        self._joins: bool | None = None
         self._nb_steps = self._nb_penalised = self._gradients = 0
         self._faults, self._good = 0, CHECKS_PER_EPOCH  # failed checks in a row, good ones since the last of them
         self._usual = 0.0  # what a loss is compared to, from the first check on
@@ -59,28 +60,53 @@ class Epochs:
         self.point: Any = None
         """The :class:`TrainingState` to go back to: the last check at which all was well, or the start of the epoch."""
 
-    def _objectives(self, x: Tensor, y: Tensor, at: Tensor, state: Any, step: Any) -> list[Objective]:
-        """The loss, which is taken at ``at``, and before it what there is to every step."""
-        every_step = self._regularizer.every_step
-        shift = every_step.shift_logits(state, step) if every_step else None
-        return [*(every_step.objectives(state) if every_step else ()), self._loss.objective(x, y, at, step, shift)]
-
     def _plain(self, x: Tensor, y: Tensor, state: Any, step: Any) -> tuple[Any, tuple[Tensor, ...]]:
         state, at = self._prepared(state, step), self._loss.points(x, y, step)
-        return state, self._f.update(self._objectives(x, y, at, state, step))
+        loss = self._loss.objective(x, y, at, step, self._shift(state, step))
+        return state, self._f.update([*self._to_every_step(state), loss])
 
     def _penalised(
         self, x: Tensor, y: Tensor, state: Any, step: Any, count: Any, lamda: Any, max_step_weight: Any
     ) -> tuple[Any, tuple[Tensor, ...]]:
         at = self._loss.points(x, y, step)
         state, points = self._regularizer.advance(self._prepared(state, step), x, count)
+        shift, of_outputs = self._shift(state, step), self._joint_penalty(at is x)
 
-        def weighted() -> tuple[Tensor, tuple[Tensor, ...]]:
-            penalty, figures = self._regularizer.penalty(state, x, points)
-            return self._weight(penalty, lamda, max_step_weight) * penalty, (figures,)
+        def weighted(penalty: Tensor) -> Tensor:
+            return self._weight(penalty, lamda, max_step_weight) * penalty
 
-        # The penalty first: before BatchNorm moves its averages.
-        return state, self._f.update([weighted, *self._objectives(x, y, at, state, step)])
+        if of_outputs is None:
+
+            def apart() -> tuple[Tensor, tuple[Tensor, ...]]:
+                penalty, figures = self._regularizer.penalty(state, x, points)
+                return weighted(penalty), (figures,)
+
+            # The penalty first: before BatchNorm moves its averages.
+            loss = self._loss.objective(x, y, at, step, shift)
+            return state, self._f.update([apart, *self._to_every_step(state), loss])
+
+        distances, nb = of_outputs.distances(points), of_outputs.nb_shared(x) if at is x else 0
+        points = self._f.concat([at, points[nb:]])  # in their own place, so that they are not held twice
+
+        def joint() -> tuple[Tensor, tuple[Tensor, ...]]:
+            loss, correct, of_batch, beside = self._f.joint_loss(points, y, shift)
+            penalty, figures = of_outputs.penalty(distances, self._f.concat([of_batch[:nb], beside]))
+            return loss + weighted(penalty), (loss, correct, figures)
+
+        return state, self._f.update([*self._to_every_step(state), joint])
+
+    def _joint_penalty(self, at_samples: bool) -> OutputPenalty | None:
+        """The penalty as one of outputs, where it is to share a pass with the loss; that is looked for once."""
+        penalty = self._regularizer.of_outputs if self._loss.is_estimators else None
+        if self._joins is None:
+            self._joins = penalty is not None and self._f.joins_passes(penalty.nb_beside(at_samples))
+        return penalty if self._joins else None
+
+    def _to_every_step(self, state: Any) -> list[Objective]:
+        return self._regularizer.every_step.objectives(state) if self._regularizer.every_step else []
+
+    def _shift(self, state: Any, step: Any) -> LogitShift | None:
+        return self._regularizer.every_step.shift_logits(state, step) if self._regularizer.every_step else None
 
     def _prepared(self, state: Any, step: Any) -> Any:
         every_step = self._regularizer.every_step
@@ -92,7 +118,7 @@ class Epochs:
         (value,) = self._f.constants([penalty])
         share = self._regularizer.penalty_cap / value
         whole, own = self._f.clip(share, 0.0, max_step_weight), self._f.clip(OWN_LAMBDA_FACTOR * share, 0.0, lamda)
-        return self._f.where(whole > own, whole, own)
+        return self._f.maximum(whole, own)
 
     def begin(self, lamda: Controller, outer: dict[str, Any], best: Any = None) -> None:
         """Set the point to the start of an epoch, with what the loop needs to know of it."""

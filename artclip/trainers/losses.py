@@ -27,6 +27,7 @@ class EstimatorLoss:
 
     weight: float | None = None
     nb_gradients = 0
+    is_estimators = True
 
     def __init__(self, f: Trainable) -> None:
         self._f = f
@@ -65,6 +66,8 @@ class TradesLoss(AdversarialLoss):
     Loss + β·KL(p(x) ‖ p(x')), with p the softmax of the logits (Zhang et al. 2019, arXiv 1901.08573). Examples start
     in the ball of :class:`AdversarialExamples`, where the paper adds normal noise of 0.001.
     """
+
+    is_estimators = False
 
     def __init__(self, f: Trainable, examples: AdversarialExamples, beta: float) -> None:
         super().__init__(f, examples)
@@ -135,6 +138,7 @@ class GradientNormLoss(EstimatorLoss):
     """
 
     nb_gradients = 1
+    is_estimators = False
 
     def __init__(self, f: Trainable, eps: float, norm: float, weight: float) -> None:
         super().__init__(f)
@@ -166,6 +170,7 @@ class JacobianLoss(EstimatorLoss):
     """
 
     nb_gradients = 1
+    is_estimators = False
 
     def __init__(self, f: Trainable, weight: float, side: float) -> None:
         super().__init__(f)

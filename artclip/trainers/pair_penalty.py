@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,8 +129,15 @@ class PairPenalty:
 
         Anchored pairs climb a margin, over a longer way: what they meet is less than the net is steep.
         """
-        quotients = self.quotients(x, points)
+        return self._with_figures(self.quotients(x, points))
+
+    def _with_figures(self, quotients: Tensor) -> tuple[Tensor, Tensor]:
         return self.value(quotients), quotients[-self._fresh.nb_moving :] if self._fresh else quotients
+
+    @property
+    def of_outputs(self) -> OfOutputs:
+        """The same penalty, from outputs."""
+        return OfOutputs(self.rule, self._fresh, self._options.nb_pairs, self._with_figures)
 
     def quotients(self, x: Tensor, points: Tensor) -> Tensor:
         """Q of each pair, with its gradient."""
@@ -144,3 +152,36 @@ class PairPenalty:
         values = scaled * scaled if self._options.penalty == "squared" else scaled
         value = f.mean(values) if self._options.reduction == "mean" else f.max(values)
         return value if u.loss == 1 else value * u.loss
+
+
+@dataclass(frozen=True)
+class OfOutputs:
+    """The penalty from the outputs at the ends of its pairs, of a model without BatchNorm.
+
+    Args:
+        rule: of the pairs.
+        fresh: of those that start anew in each batch, or ``None``.
+        nb_pairs: pairs P >= 1.
+        of_quotients: the penalty and its figures, from Q of each pair.
+    """
+
+    rule: PairRule
+    fresh: FreshRule | None
+    nb_pairs: int
+    of_quotients: Callable[[Tensor], tuple[Tensor, Tensor]]
+
+    def nb_beside(self, at_samples: bool) -> int:
+        """Ends of the pairs; of anchored ones a batch of samples has one."""
+        return 2 * self.nb_pairs - (self.fresh.nb_anchored if self.fresh and at_samples else 0)
+
+    def nb_shared(self, x: Tensor) -> Any:
+        """Ends that stay at samples."""
+        return self.rule.f.rows(x[: self.fresh.nb_anchored]) if self.fresh else 0
+
+    def distances(self, points: Tensor) -> Tensor:
+        """Those between the ends of pairs."""
+        return (self.fresh or self.rule).distances(points)
+
+    def penalty(self, distances: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """The penalty, and Q of the pairs that climb it."""
+        return self.of_quotients(self.rule.over(distances, outputs))

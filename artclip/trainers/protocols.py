@@ -50,6 +50,22 @@ class EveryStepTerm(Protocol):
         """What the outputs pass through before they meet the loss; ``None`` for nothing."""
 
 
+class OutputPenalty(Protocol):
+    """A penalty on the outputs at its points, wherever they come from: from the pass of the batch, too."""
+
+    def nb_beside(self, at_samples: bool) -> int:
+        """Points, at most, that are to be passed beside a batch: of samples, or of other points in their place."""
+
+    def nb_shared(self, x: Tensor) -> Any:
+        """How many of the points, the first ones, are the first samples of batch x."""
+
+    def distances(self, points: Tensor) -> Tensor:
+        """What has to be known of the points."""
+
+    def penalty(self, distances: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`Regularizer.penalty`, from the outputs (n, k) at the points."""
+
+
 class Regularizer(Protocol):
     """A penalty on the model: what differs from one trainer to the next."""
 
@@ -62,8 +78,8 @@ class Regularizer(Protocol):
     def begin(self) -> None:
         """Called once, before the first penalised step."""
 
-    def advance(self, state: Any, x: Tensor, count: Any) -> tuple[Any, Tensor | None]:
-        """Before the update, on batch x: the state to carry on, and points for :meth:`penalty`.
+    def advance(self, state: Any, x: Tensor, count: Any) -> tuple[Any, Any]:
+        """Before the update, on batch x: the state to carry on, and points for :meth:`penalty`, or ``None``.
 
         ``count`` is the number of penalised steps so far.
         """
@@ -78,6 +94,10 @@ class Regularizer(Protocol):
     def every_step(self) -> EveryStepTerm | None:
         """What there is to every step, if there is anything."""
 
+    @property
+    def of_outputs(self) -> OutputPenalty | None:
+        """The same penalty from outputs, where it needs no more of the model than those at its points."""
+
     penalty_cap: float
     """Largest λ·interval·penalty that a step may carry for those that go without; its own λ it keeps."""
     records_as: str
@@ -91,6 +111,8 @@ class TrainingLoss(Protocol):
     """Gradients in the inputs that a step takes, for each sample of the batch."""
     weight: float | None
     """Of a term that it adds to the estimator's loss, for the history; ``None`` where it adds none."""
+    is_estimators: bool
+    """Whether :meth:`objective` is the estimator's loss at the points and nothing else."""
 
     def points(self, x: Tensor, y: Tensor, step: Any) -> Tensor:
         """Before the update: where the loss is taken, as adversarial examples of the batch x, without a gradient.

@@ -25,7 +25,7 @@ class PenaltyWithoutPairs:
 
     state: Any = ()
     records_as = "penalty"
-    every_step = None
+    every_step = of_outputs = None
     penalty_cap = math.inf
 
     def __init__(self, trainable: Trainable) -> None:

@@ -181,6 +181,9 @@ class DistributedTensorFlowEstimator(TensorFlowEstimator):
             loss = loss * self._nb_replicas
         return loss * share * parts, correct * parts
 
+    def joins_passes(self, rows: int) -> bool:
+        return False  # the rows of the pairs are shared out otherwise than those of the batch
+
     def _descended(self, scalar: tf.Tensor) -> tf.Tensor:
         return super()._descended(scalar / self._nb_replicas)  # the optimizer adds them up
 

@@ -14,7 +14,7 @@ from art.defences.preprocessor.preprocessor import PreprocessorTensorFlowV2
 from artclip.frameworks import global_random
 from artclip.frameworks.base import box_of
 from artclip.frameworks.check import not_a_tensor
-from artclip.frameworks.keras import defences, layers, optimizers, settings
+from artclip.frameworks.keras import defences, joint_pass, layers, optimizers, settings
 from artclip.frameworks.keras.averaging import WeightAverages
 from artclip.frameworks.keras.custom_train_step import own_step
 from artclip.frameworks.keras.function import TensorFlowFunction
@@ -151,6 +151,20 @@ class TensorFlowEstimator(TensorFlowFunction, KerasLoss):
             self._batch = inputs, y
             return self._loss_of(x, self._deployed(x), y, False)
         return self._loss_of(inputs, self.model(inputs, training=True), y, True, shift_logits)
+
+    def joins_passes(self, rows: int) -> bool:
+        if self._train_step is not None or self._preprocessing.at_predict:
+            return False
+        return joint_pass.joins_passes(self.model, rows)
+
+    def joint_loss(
+        self, rows: tf.Tensor, y: tf.Tensor, shift_logits: LogitShift | None = None
+    ) -> tuple[tf.Tensor, ...]:
+        inputs, n = self._preprocessing.standardised(rows), self.rows(y)
+        outputs = self.model(inputs, training=True)
+        of_batch, beside = outputs[:n], outputs[n:]
+        loss, correct = self._loss_of(inputs[:n], of_batch, y, True, shift_logits)
+        return loss, correct, self._flat(of_batch), self._flat(beside)
 
     def deployed_loss(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         loss, correct = self._loss_of(x, self._deployed(x), y, False)

@@ -119,6 +119,9 @@ class DistributedTorchEstimator(TorchEstimator):
         share = 1.0 if self.sums_loss else len(x) / self._total
         return loss * (share * self._nb_ranks), correct * self._nb_ranks  # such that their mean is right
 
+    def joins_passes(self, rows: int) -> bool:
+        return False  # the rows of the pairs are shared out otherwise than those of the batch
+
     def _averaged(self, values: list[torch.Tensor]) -> list[torch.Tensor]:
         # Parameters without a gradient here may have one elsewhere.
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._parameters]

@@ -21,8 +21,11 @@ from artclip.frameworks.preprocessing import Preprocessing
 from artclip.frameworks.pytorch import losses, optimizers, settings, snapshots
 from artclip.frameworks.pytorch.averaging import WeightAverages
 from artclip.frameworks.pytorch.function import TorchFunction, as_tensor, rows_of
+from artclip.frameworks.pytorch.joint_pass import joins_passes
 from artclip.frameworks.pytorch.random import Stream
 from artclip.frameworks.trainable import LogitShift, Objective, Trainable
+
+_PLAIN = ("art.estimators.classification.pytorch", "art.estimators.regression.pytorch")
 
 
 def _without_cache(device_type: str) -> AbstractContextManager[Any]:
@@ -53,6 +56,8 @@ class TorchEstimator(TorchFunction, Trainable):
         self.device = estimator.device
         self.clip_values = box_of(estimator)
         self.optimizer, self.optimizer_name = estimator.optimizer, type(estimator.optimizer).__name__
+        # That of a Hugging Face estimator puts a processor before the model.
+        self._is_plain = type(self.module).__module__ in _PLAIN
         self._turn: Callable[[], Any] = nullcontext
         self._averages: WeightAverages | None = None
         self._parameters = [p for p in self.module.parameters() if p.requires_grad]
@@ -74,9 +79,18 @@ class TorchEstimator(TorchFunction, Trainable):
         through = losses.Defended.apply
         self._preprocessing = Preprocessing(self.estimator, self.tensor, PreprocessorPyTorch, through)
         self.scaling = self._preprocessing.scaling
+        self._may_write |= bool(self._preprocessing.at_predict)
 
     def _deployed(self, x: torch.Tensor) -> torch.Tensor:
-        return self.module(self._preprocessing.deployed(x))[-1]
+        return self._last(self._preprocessing.deployed(x))
+
+    def _last(self, x: torch.Tensor) -> torch.Tensor:
+        """What ART's wrapper gives last; of a Sequential it would keep the outputs of all parts, which takes memory."""
+        if not (self._is_plain and isinstance(self.module._model, nn.Sequential)):
+            return self.module(x)[-1]
+        for part in self.module._model._modules.values():
+            x = part(x)
+        return x
 
     def notes(self) -> list[str]:
         model = self.estimator.model
@@ -123,6 +137,7 @@ class TorchEstimator(TorchFunction, Trainable):
         with Stream(self.device, seed) as stream, torch.enable_grad(), _without_cache(self.device.type):
             self._stream, self._turn = stream, stream.turn
             self.module.train()
+            self.estimator.optimizer.zero_grad(set_to_none=True)
             if self.ema_decay:
                 self._averages = WeightAverages(self.module, self.estimator.optimizer, self.ema_decay)
             try:
@@ -163,11 +178,26 @@ class TorchEstimator(TorchFunction, Trainable):
     def loss(
         self, x: torch.Tensor, y: torch.Tensor, shift_logits: LogitShift | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        return self._loss_of(self.module(self._preprocessing.standardised(x))[-1], y, shift_logits)
+        return self._loss_of(self._last(self._preprocessing.standardised(x)), y, shift_logits)
+
+    def joins_passes(self, rows: int) -> bool:
+        if not self._is_plain or self._eval_mode.modules or self._preprocessing.at_predict:
+            return False
+        sample = torch.zeros((1, *self.input_shape), dtype=self.dtype, device=self.device)
+        return joins_passes(self.module, self._outputs, sample, rows)
+
+    def joint_loss(
+        self, rows: torch.Tensor, y: torch.Tensor, shift_logits: LogitShift | None = None
+    ) -> tuple[torch.Tensor, ...]:
+        outputs = self._last(self._preprocessing.standardised(rows))
+        of_batch, beside = outputs.split([len(y), len(rows) - len(y)])
+        loss, correct = self._loss_of(of_batch.clone(), y, shift_logits)  # a loss may write into its input
+        return loss, correct, self._flat(of_batch), self._flat(beside)
 
     def deployed_loss(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with self._eval_mode:
-            loss, correct = self._loss_of(self._deployed(x.clone()), y)  # a model may write into its input
+            outputs = self._deployed(x.clone() if self._may_write else x)
+            loss, correct = self._loss_of(outputs, y)
         return (loss if self.sums_loss else loss * len(x)), correct
 
     def gradient(
@@ -212,7 +242,6 @@ class TorchEstimator(TorchFunction, Trainable):
 
     def update(self, objectives: Sequence[Objective]) -> tuple[torch.Tensor, ...]:
         optimizer, reported = self.estimator.optimizer, []
-        optimizer.zero_grad(set_to_none=True)
         try:
             with self._turn():
                 for objective in objectives:
@@ -229,6 +258,7 @@ class TorchEstimator(TorchFunction, Trainable):
         if self.max_grad_norm is not None:
             optimizers.limit(self._parameters, self.max_grad_norm)
         optimizer.step()
+        optimizer.zero_grad(set_to_none=True)  # here, so that no gradient is held while pairs climb
         return tuple(v for values in reversed(reported) for v in values)
 
     def _averaged(self, values: list[torch.Tensor]) -> list[torch.Tensor]:

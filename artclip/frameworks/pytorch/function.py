@@ -14,24 +14,9 @@ from torch import nn
 from artclip.frameworks.base import Function
 from artclip.frameworks.check import not_a_tensor, shape_of_outputs
 from artclip.frameworks.pytorch import batchnorm
+from artclip.frameworks.pytorch.joint_pass import has_modes
 from artclip.frameworks.pytorch.random import Stream
 from artclip.frameworks.unwrap import logits_of
-
-# Modules of which train and eval mode are the same function, so that switching them is wasted time.
-_MODELESS = (
-    *(nn.Linear, nn.Flatten, nn.Unflatten, nn.Identity, nn.Sequential, nn.ModuleList),
-    *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.LayerNorm, nn.GroupNorm),
-    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Softplus, nn.Sigmoid, nn.Tanh),
-    *(nn.Softmax, nn.LogSoftmax, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool2d),
-)
-
-
-def _has_modes(module: nn.Module) -> bool:
-    if module._forward_hooks or module._forward_pre_hooks:
-        return True  # as of nn.utils.spectral_norm, which updates its estimate in train mode
-    if isinstance(module, nn.RNNBase):
-        return module.dropout > 0  # without it no need to switch, and cuDNN cannot differentiate an RNN in eval mode
-    return type(module) not in _MODELESS and type(module).__name__ != "ModelWrapper"
 
 
 def as_tensor(array: np.ndarray) -> torch.Tensor:
@@ -67,7 +52,7 @@ class _EvalMode:
     """Context in which the modules that have modes are in eval mode; each returns to the mode it was in."""
 
     def __init__(self, module: nn.Module) -> None:
-        self.modules = [m for m in module.modules() if _has_modes(m)]
+        self.modules = [m for m in module.modules() if has_modes(m)]
 
     def __enter__(self) -> None:
         self._modes = [m.training for m in self.modules]
@@ -102,6 +87,9 @@ class TorchFunction(Function):
         self._eval_mode = _EvalMode(self.module)
         self._batchnorm = batchnorm.layers_of(self.module)
         self.has_batchnorm = bool(self._batchnorm)
+        # Whether something in front of the model, or in it, may write into its input.
+        in_place = (getattr(m, "inplace", False) for m in self.module.modules())
+        self._may_write = bool(self._eval_mode.modules) or any(in_place)
 
     def check_gradients(self) -> None:
         if torch.is_inference_mode_enabled():
@@ -138,7 +126,7 @@ class TorchFunction(Function):
     def _outputs(self, x: torch.Tensor) -> torch.Tensor:
         with self._eval_mode:
             try:
-                outputs = self._deployed(x.clone())  # a model may write into its input
+                outputs = self._deployed(x.clone() if self._may_write else x)
             except ValueError as error:
                 if (said := batchnorm.of_one(error, self.module)) is None:
                     raise
@@ -148,8 +136,11 @@ class TorchFunction(Function):
         if not isinstance(outputs, torch.Tensor):
             raise not_a_tensor(outputs)
         shape_of_outputs(tuple(outputs.shape), x.shape[0], self.told_classes)
-        # Under autocast they come in a lower precision, and are to be subtracted.
-        return outputs.reshape(x.shape[0], -1).to(self.dtype)
+        return self._flat(outputs)
+
+    def _flat(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Shape (n, k), in the model's dtype: under autocast outputs come in a lower one, and are to be subtracted."""
+        return (outputs if outputs.ndim == 2 else outputs.reshape(len(outputs), -1)).to(self.dtype)
 
     def _normalised_by(self, rows: int, total: int) -> AbstractContextManager[None]:
         return batchnorm.normalised_by(self._batchnorm, rows, total)
@@ -219,6 +210,9 @@ class TorchFunction(Function):
 
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         return step  # torch.compile was measured slower on small nets, and takes minutes on large ones
+
+    def split(self, t: torch.Tensor, sizes: Sequence[int]) -> list[torch.Tensor]:
+        return list(t.split(list(sizes)))
 
     def constants(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         return [t.detach() for t in tensors]

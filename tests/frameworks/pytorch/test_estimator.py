@@ -323,7 +323,7 @@ def test_hugging_face_classifier(processor):
     np.testing.assert_allclose(f.host(f.forward(f.tensor(x))), classifier.predict(x), atol=1e-5)
     trainer = CLIPTrainer(classifier, lamda=1e-3, pair_interval=6, seed=0)
     trainer.fit(x, y, batch_size=15, nb_epochs=40)
-    assert trainer.history[-1]["accuracy"] > 0.8
+    assert np.mean([record["accuracy"] for record in trainer.history[-10:]]) > 0.8  # one epoch goes up and down by 0.1
     assert trainer.history[-1]["lipschitz"] > 0
 
 

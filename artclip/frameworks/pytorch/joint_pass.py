@@ -1,0 +1,65 @@
+"""Whether a batch and points beside it may go through a PyTorch model together, and what the pass keeps of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+# Modules of which train and eval mode are the same function, so that switching them is wasted time.
+_MODELESS = (
+    *(nn.Linear, nn.Flatten, nn.Unflatten, nn.Identity, nn.Sequential, nn.ModuleList),
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.LayerNorm, nn.GroupNorm),
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Softplus, nn.Sigmoid, nn.Tanh),
+    *(nn.Softmax, nn.LogSoftmax, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool2d),
+)
+
+
+def has_modes(module: nn.Module) -> bool:
+    """Whether train and eval mode of a module, apart from those in it, may be two functions."""
+    if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+        return True  # as of nn.utils.spectral_norm, which updates its estimate in train mode
+    if isinstance(module, nn.RNNBase):
+        return module.dropout > 0  # without it no need to switch, and cuDNN cannot differentiate an RNN in eval mode
+    return type(module) not in _MODELESS and type(module).__name__ != "ModelWrapper"
+
+
+def joins_passes(
+    module: nn.Module, outputs: Callable[[torch.Tensor], torch.Tensor], sample: torch.Tensor, rows: int
+) -> bool:
+    """Whether a pass may take points beside the batch, and keeps less of them than the gradient of all parameters is.
+
+    Args:
+        module: the model, of modules without modes.
+        outputs: a pass through it.
+        sample: a batch of one.
+        rows: number of points.
+    """
+    if any(map(_may_mix_samples, module.modules())):
+        return False
+    places = {p.untyped_storage().data_ptr() for p in module.parameters()}
+    kept = 0
+
+    def pack(t: torch.Tensor) -> torch.Tensor:
+        nonlocal kept
+        if (place := t.untyped_storage().data_ptr()) not in places:
+            places.add(place)
+            kept += t.numel() * t.itemsize
+        return t
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        found = outputs(sample)  # it holds all that was kept, so that no place is taken twice
+    del found
+    return rows * kept <= sum(p.numel() * p.itemsize for p in module.parameters() if p.requires_grad)
+
+
+def _may_mix_samples(module: nn.Module) -> bool:
+    """Whether a module without modes, apart from those in it, may let a sample see the others of its batch."""
+    if isinstance(module, (nn.Softmax, nn.LogSoftmax)):
+        return module.dim not in (1, -1)
+    if isinstance(module, nn.Flatten):
+        return module.start_dim < 1
+    if isinstance(module, nn.Unflatten):
+        return not isinstance(module.dim, int) or module.dim < 1
+    return isinstance(module, nn.RNNBase)  # by the layout that they are told
