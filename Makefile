@@ -82,6 +82,7 @@ benchmark: $(VENV)/.dev
 	$(BIN)/python benchmarks/step_cost_tensorflow.py
 	$(BIN)/python benchmarks/short_fits.py
 	$(BIN)/python benchmarks/pairs.py
+	$(BIN)/python benchmarks/residual.py
 	$(BIN)/python benchmarks/defences.py
 	$(BIN)/python benchmarks/both_frameworks.py
 	$(BIN)/python benchmarks/bounds.py

@@ -374,6 +374,26 @@ ESTIMATORS = (
 TARGETS = ("digits, ten classes |", "digits, ten classes, Dropout", "digits, ten classes, BatchNorm |")
 TARGETS += ("digits, ten classes, held", "mnist, ten classes |", "mnist, ten classes, Dropout")
 TARGETS += ("mnist, ten classes, BatchNorm |", "mnist, ten classes, held")
+
+
+def residual(results: dict[str, Any]) -> str:
+    """Settings on validation images of one seed, then what was measured on test images."""
+    plain = {row["seed"]: row for part in results.values() for row in part if row["training"] == "standard"}
+    heads = ["clean", "Lip ≥, quick", "Lip ≥", "plain / Lip", "mean Jacobian norm", "quotient shown", "gradients ×"]
+    lines = [["training", "images", "seed", *heads]]
+    for part_name, rows in results.items():
+        for row in rows:
+            # Both sides of the ratio by the same search.
+            key = next((k for k in ("Lip ≥", "Lip ≥, quick") if k in row and k in plain.get(row["seed"], {})), None)
+            flatter_by = plain[row["seed"]][key] / row[key] if key else None
+            cells = ["–" if row.get(k) is None else f"{row[k]:.1f}" for k in heads[:3]]
+            cells.append("–" if flatter_by is None else f"{flatter_by:.1f}")
+            shown = [row["mean Jacobian norm"], row["quotient shown"], row["gradients"]]
+            cells += ["–" if v is None else f"{v:.2f}" for v in shown]
+            lines.append([row["training"], part_name, str(row["seed"]), *cells])
+    return table(lines)
+
+
 DEFENCES = ("standard", "clip", "clip, dense", "clip, longest", "adversarial, 1 step", "adversarial, 7 steps")
 STEP = ("default", "`pair_interval=2`", "published CLIP", "memory, default", "epoch, default, over ART `fit`")
 
@@ -386,6 +406,7 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "flatter": ("pairs", flatter),
     "pairs": ("pairs", lambda r: pairs(r)[0]),
     "stability": ("pairs", lambda r: pairs(r)[1]),
+    "residual": ("residual", residual),
     "cost": ("step_cost", lambda r: part(cost(r), columns=STEP)),
     "cost_all": ("step_cost", cost),
     "short_fits": ("short_fits", short_fits),

@@ -17,11 +17,14 @@ from artclip.lipschitz.estimate import LipschitzEstimate
 from artclip.lipschitz.pair_rule import PairRule, make_rule
 from artclip.lipschitz.precision import Precision, has_gradient, held, precision_of
 from artclip.lipschitz.refine import Finish
-from artclip.lipschitz.search import STARTS, STEPS_OF_A_GENERATION, Clock, Search, shortest
+from artclip.lipschitz.search import MOMENTUM, STARTS, STEPS_OF_A_GENERATION, Clock, Search, shortest
 from artclip.norms import lengths, unit
 
 _CANDIDATES, _NUMBERS = (16, 128), 1 << 14  # points looked at per restart, before the best climb, and their numbers
-_ROUNDS = 6  # later climbs
+# Later climbs; of so many times the steps, and as many times fewer pairs: with few inputs, with more, and on images. In
+# long climbs momentum finds steep places far off, of which there are few where inputs are few (measured: 72 and 784).
+_MANY = 256  # inputs from which on centres have momentum
+_ROUNDS, _VECTOR_ROUNDS, _IMAGE_ROUNDS = (6, 1), (3, 4), (2, 16)
 _FEW = 64  # inputs that slivers can be found among by looking around, and that cost no more in float64
 _GENERATIONS = 3  # of looking around, for each step of a climb
 _SAMPLES = 2  # inputs that tell what kind of model it is
@@ -116,7 +119,8 @@ def lipschitz_lower_bound(
         for part in ("clip_values", "free") if both else (domain,):
             own, *box = make_rule(source, x, norm, output_norm, part, rule.separation)
             own = replace(own, least=rule.least)
-            searches.append(Search(own, x, (box[0], box[1]), batch_size, rng, clock, f.precision, unit_of_outputs))
+            given = (clock, f.precision, unit_of_outputs, effort.momentum)
+            searches.append(Search(own, x, (box[0], box[1]), batch_size, rng, *given))
             searches[-1].share_with(searches[0])
         with tqdm(
             total=len(searches) * effort.parts, disable=None if verbose else True, desc="Lipschitz lower bound"
@@ -154,7 +158,9 @@ class _Effort:
         self._around = cheap and size <= _FEW
         candidates = _CANDIDATES[1] // 2 if self._around else int(np.clip(_NUMBERS / size, *_CANDIDATES))
         self._candidates, self._look = nb_restarts * (candidates if cheap else 2), 2 if self._around else 3
-        self._rounds = _ROUNDS if cheap else 1
+        rounds = _ROUNDS if size < _MANY else _IMAGE_ROUNDS if x.ndim > 3 else _VECTOR_ROUNDS
+        self._rounds, self._longer = rounds if cheap else (1, 1)
+        self.momentum = 0.0 if size < _MANY else MOMENTUM
         self.parts = len(STARTS) + self._rounds + self._around
 
     def spend(
@@ -175,7 +181,8 @@ class _Effort:
         max_iter = max(min(_LEAST[1], self._max_iter), int(self._max_iter * min(1.0, share * len(c) / restarts)))
         chosen = np.linspace(0, len(c) - 1, restarts).astype(int)
         climbs = [partial(search.climb, (c[chosen], w[chosen]), start, max_iter) for start in STARTS]
-        climbs += [partial(search.climb_around_the_best, restarts, i, max_iter) for i in range(self._rounds)]
+        fewer, longer = max(1, restarts // self._longer), self._longer * max_iter
+        climbs += [partial(search.climb_around_the_best, fewer, i, longer) for i in range(self._rounds)]
         for climb in climbs:
             if not clock.over():
                 climb()

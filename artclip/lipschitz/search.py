@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from artclip.frameworks.base import Tensor
-from artclip.lipschitz.pair_rule import PairRule, State
+from artclip.lipschitz.pair_rule import PairRule
 from artclip.norms import column, lengths, unit
 
 # Distances to start from, in units of the default separation, and the distance to end at: far starts see over the
@@ -27,9 +27,12 @@ STEPS_OF_A_GENERATION = 2 * _CHILDREN  # of one pair, for each place
 _DOUBT = 4  # units of rounding that a quotient may be off by
 _EXACT = 1e-12  # unit of rounding, below which it makes no difference to a search
 _ELEMENTS = 1 << 23  # numbers that candidates may hold
+MOMENTUM, _MEMORY = 0.9, 5  # of centres that climb: at most, and steps that it reaches back in short climbs
 _STEPS = 40  # steps at least that fit into a limit of time: batches are made small enough
 
-Climber = Callable[..., tuple[Tensor, Tensor, State]]
+Moving = tuple[Tensor, Tensor, Tensor]
+"""Centres, directions, and in which way centres have moved lately: each of shape (n, *input_shape)."""
+Climber = Callable[..., tuple[Tensor, Tensor, Moving]]
 Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Quotients (n,), and inputs u and v of shape (n, *input_shape)."""
 
@@ -79,6 +82,7 @@ class Search:
         clock: the time it has. With little, batches are smaller and fewer pairs climb.
         grid: unit of rounding of the inputs that the model takes, relative.
         doubt: unit of rounding of the outputs that are searched, relative.
+        momentum: of the centres in long climbs, in [0, 1).
     """
 
     def __init__(
@@ -91,7 +95,9 @@ class Search:
         clock: Clock,
         grid: float,
         doubt: float,
+        momentum: float = MOMENTUM,
     ) -> None:
+        self._momentum = momentum
         self.rule, self._f, self._x, (self._low, self._high) = rule, rule.f, x, box
         self._rng, self._clock = rng, clock
         self._most, self.batch_size = batch_size, batch_size if clock.max_seconds == math.inf else min(batch_size, 4)
@@ -167,17 +173,24 @@ class Search:
                 distance, 0.2 * rule.separation
             ) / distance  # centres move on when pairs are short
 
-        self._ascend(*pairs, schedule, max_iter)
+        self._ascend(*pairs, schedule, max_iter, min(self._momentum, max(0.0, 1 - _MEMORY / max_iter)))
 
     def climb_around_the_best(self, nb_pairs: int, which: int, max_iter: int) -> None:
-        """Copies of the best pairs that are apart climb, moved by some separations."""
-        _, c, w = self._apart(_BEST, self.pairs(), _APART)
-        copies = max(1, nb_pairs // len(c))
+        """Copies of the best pairs that are apart climb, all but the first of each moved by some separations.
+
+        Args:
+            nb_pairs: how many; with momentum, and no more of them than there are places, every second round moves all.
+            which: of the rounds, from 0.
+            max_iter: ascents.
+        """
+        _, c, w = self._apart(min(_BEST, nb_pairs), self.pairs(), _APART)
+        copies, distance = max(1, nb_pairs // len(c)), _AROUND[which % len(_AROUND)]
         c, w = np.repeat(c, copies, axis=0), np.repeat(w, copies, axis=0)
         away = unit(self._rng.standard_normal(c.shape), 2)
         reach = self._rng.uniform(0, 2, (len(c), *[1] * (c.ndim - 1)))
-        reach[::copies] = 0
-        c += reach * _AROUND[which % len(_AROUND)] * self.rule.separation * away
+        if copies > 1 or which % 2 == 0 or self._momentum == 0:
+            reach[::copies] = 0
+        c += reach * distance * self.rule.separation * away
         self.climb((c, w), _AROUND[0], max_iter)
 
     def finish(self) -> None:
@@ -218,7 +231,12 @@ class Search:
             c, w = (np.where(column(better, c), new[best], old) for new, old in ((at, c), (towards, w)))
 
     def _ascend(
-        self, c: np.ndarray, w: np.ndarray, schedule: Callable[[int], tuple[float, float]], nb_steps: int
+        self,
+        c: np.ndarray,
+        w: np.ndarray,
+        schedule: Callable[[int], tuple[float, float]],
+        nb_steps: int,
+        momentum: float = 0.0,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Climb in batches; keeps each pair's best ends, and returns best quotients, and centres and directions now.
 
@@ -229,10 +247,10 @@ class Search:
         while first < len(c) and not (results and self._clock.over()):
             part = slice(first, first + self.batch_size)
             first, began, steps = part.stop, time.perf_counter(), 0
-            state: State = (f.tensor(c[part]), f.tensor(w[part]))
+            state: Moving = (f.tensor(c[part]), f.tensor(w[part]), f.tensor(np.zeros_like(c[part])))
             best = best_ends = None
             for i in range(nb_steps + 1):
-                ends, quotients, state = self._step(*state, *schedule(i))
+                ends, quotients, state = self._step(*state, *schedule(i), momentum)
                 quotients = f.reshape(quotients, (-1, *[1] * (c.ndim - 1)))
                 if best is None:
                     best, best_ends = quotients, ends
@@ -249,7 +267,7 @@ class Search:
             self._found.append((values[top], ends[: len(values)][top], ends[len(values) :][top]))
             best_so_far = max(float(values[top[0]]), self.history[-1][1] if self.history else 0.0)
             self.history.append((self._clock.seconds(), best_so_far))
-            results.append((values, *(f.host(t) for t in f.constants(list(state)))))
+            results.append((values, *(f.host(t) for t in f.constants(list(state[:2])))))
         joined = [np.concatenate(parts) for parts in zip(*results, strict=True)]
         return joined[0], joined[1], joined[2]
 
@@ -273,12 +291,14 @@ def _step(rule: PairRule, grid: float, unit_of_outputs: float) -> Climber:
     """
     f = rule.f
 
-    def step(c: Tensor, w: Tensor, distance: Any, centre_step: Any) -> tuple[Tensor, Tensor, State]:
+    def step(
+        c: Tensor, w: Tensor, push: Tensor, distance: Any, centre_step: Any, momentum: Any
+    ) -> tuple[Tensor, Tensor, Moving]:
         if rule.low is None:
             # Inputs are rounded to ``grid``: far from the origin pairs have to be longer for their directions to stay.
             least = f.norm(c, math.inf) * (16 * grid * math.prod(c.shape[1:]) ** (1 / rule.norm))
             distance = f.clip(least, distance, math.inf)
-        now = replace(rule, separation=distance, centre_step=centre_step, narrow=True)
+        now = replace(rule, separation=distance, centre_step=1.0, narrow=True)
         c, half = now.inside((c, w))
         ends, nb = f.concat([c - half, c + half]), f.rows(w)
         outputs, pull = f.pullback(ends)
@@ -294,6 +314,11 @@ def _step(rule: PairRule, grid: float, unit_of_outputs: float) -> Climber:
         across = now.across(outputs, nb)
         gradient = pull(f.concat([across, across]))
         gradient = f.where(abs(gradient) < math.inf, gradient, ends * 0)
-        return ends, quotients, now.moved((c, w), *f.split(gradient, [nb, nb]))
+        moved, w = now.moved((c, w), *f.split(gradient, [nb, nb]))
+        moved = moved - c
+        # One step's direction is mostly noise where a net has many kinks; its length says how sure it is.
+        push = push * momentum + moved / distance * (1 - momentum)
+        along = push / (f.norm(push, rule.norm) + f.tiny)
+        return ends, quotients, (c + along * (f.norm(moved, rule.norm) * centre_step), w, push)
 
     return f.compile(step)
