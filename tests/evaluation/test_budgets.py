@@ -82,7 +82,7 @@ def test_a_list_on_the_command_line(monkeypatch, capsys):
     x, y, _ = points()
     data = ((x, y), (x, y))
     monkeypatch.setattr(options, "load", lambda arguments: (default.linear_classifier(W), data, []))
-    main(["evaluate", "model", "--data", "any", "--eps", "1/20,0.15", "--attacks", PGD, "--no-lipschitz"])
+    main(["evaluate", "package:net", "--data", "digits", "--eps", "1/20,0.15", "--attacks", PGD, "--no-lipschitz"])
     assert "by eps: 0: 100.0, 0.05: " in capsys.readouterr().out
 
 
