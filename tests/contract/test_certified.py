@@ -84,7 +84,7 @@ def test_training_makes_certificates_that_no_attack_breaks(nets):
     for options in ({}, {"certify_eps": eps}):
         classifier = nets_of(name).make_classifier("mlp-200-80", x.shape[1:], 10, activation="maxmin")
         trainer = CLIPTrainer(classifier, lamda=0.0, seed=0, **options)
-        trainer.fit(x, y, batch_size=32, nb_epochs=15)
+        trainer.fit(x, y, batch_size=32, nb_epochs=8)
         radii = certified_radius(classifier, x_test, y_test)
         shares.append((radii >= eps).mean())
         lower, upper = lipschitz_bracket(classifier, x_test, domain="free", nb_restarts=4, max_iter=20, seed=0)
