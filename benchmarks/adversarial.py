@@ -33,10 +33,13 @@ CHOICE = ["apgd-ce:max_iter=40", "pgd-margin:max_iter=40,nb_restarts=1"]
 
 
 def grids(
-    radii: tuple[float, ...], lamdas: tuple[float, ...], jacobians: tuple[float, ...], norm: str = ""
+    radii: tuple[float, ...],
+    lamdas: tuple[float, ...],
+    jacobians: tuple[float, ...],
+    both: tuple[tuple[float, float], ...],
+    norm: str = "",
 ) -> dict[str, list[str]]:
-    """Three settings of each training: radii of examples, or weights of penalties."""
-    both = [(radii[1], lamdas[0]), (radii[2], lamdas[0]), (radii[1], lamdas[1])]
+    """Three settings of each training: radii of examples, weights of penalties, and pairs of both."""
     return {
         "standard": ["standard"],
         "fgsm": [f"fgsm:eps={r:g}" for r in radii],
@@ -71,11 +74,12 @@ class Case:
     """Which of the radii the choice is for."""
 
 
-MNIST = grids((1.75, 2.0, 2.25), (0.1, 0.2, 0.3), (0.1, 0.2, 0.3))
-FASHION = grids((0.5, 0.75, 1.0), (0.05, 0.1, 0.2), (0.03, 0.1, 0.2))
-CIFAR = grids((0.375, 0.5, 0.75), (0.05, 0.1, 0.2), (0.03, 0.1, 0.2))
+MNIST = grids((1.75, 2.0, 2.25), (0.3, 0.5, 0.8), (0.1, 0.2, 0.3), ((1.5, 0.5), (1.75, 0.5), (2.0, 0.3)))
+FASHION = grids((0.5, 0.75, 1.0), (0.05, 0.1, 0.2), (0.03, 0.1, 0.2), ((0.5, 0.1), (0.75, 0.05), (0.75, 0.1)))
+CIFAR = grids((0.375, 0.5, 0.75), (0.05, 0.1, 0.2), (0.03, 0.1, 0.2), ((0.375, 0.1), (0.5, 0.05), (0.5, 0.1)))
 LINF_RADII = (2 / 255, 4 / 255, 8 / 255)
-LINF = grids((4 / 255, 6 / 255, 8 / 255), (3e-5, 1e-4, 3e-4), (0.03, 0.1, 0.2), "norm=inf,")
+LINF_BOTH = ((4 / 255, 1e-4), (6 / 255, 3e-5), (6 / 255, 1e-4))
+LINF = grids((4 / 255, 6 / 255, 8 / 255), (3e-5, 1e-4, 3e-4), (0.03, 0.1, 0.2), LINF_BOTH, "norm=inf,")
 CASES = {
     "mnist-mlp": Case("mnist", "mlp-200-80", 15, (1.5, 2.0), MNIST),
     "mnist-cnn": Case("mnist", "cnn", 8, (1.5, 2.0), MNIST),
