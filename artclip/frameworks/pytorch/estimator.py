@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -22,8 +21,9 @@ from artclip.frameworks.pytorch import losses, optimizers, settings, snapshots
 from artclip.frameworks.pytorch.averaging import WeightAverages
 from artclip.frameworks.pytorch.function import TorchFunction, as_tensor, rows_of
 from artclip.frameworks.pytorch.joint_pass import joins_passes
+from artclip.frameworks.pytorch.losses import TorchLoss
 from artclip.frameworks.pytorch.random import Stream
-from artclip.frameworks.trainable import LogitShift, Objective, Trainable
+from artclip.frameworks.trainable import LogitShift, Objective
 
 _PLAIN = ("art.estimators.classification.pytorch", "art.estimators.regression.pytorch")
 
@@ -39,7 +39,7 @@ def _without_cache(device_type: str) -> AbstractContextManager[Any]:
     return torch.autocast(device_type, torch.get_autocast_dtype(device_type), cache_enabled=False)
 
 
-class TorchEstimator(TorchFunction, Trainable):
+class TorchEstimator(TorchFunction, TorchLoss):
     """An ART ``PyTorchClassifier`` or ``PyTorchRegressor``.
 
     The forward pass is ART's own ``_model(x)[-1]``, so that artclip and ART's attacks see the same function: for an
@@ -160,15 +160,6 @@ class TorchEstimator(TorchFunction, Trainable):
             x, y = self._preprocessing.defended(x, y)
         return x, self.labels(y)
 
-    def labels(self, y: np.ndarray) -> np.ndarray:
-        if self.nb_classes is None:
-            return y
-        if self.multi_label:  # which ART would reduce to the largest
-            return y.astype(np.float32)
-        if y.ndim == 1 and getattr(self.estimator, "_int_labels", False):
-            return y.astype(np.int64)
-        return np.asarray(self.estimator.reduce_labels(check_and_transform_label_format(y, self.nb_classes)))
-
     def batch(self, x: np.ndarray, y: np.ndarray, index: np.ndarray | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         inputs, labels = (as_tensor(x), as_tensor(y)) if index is None else (rows_of(x, index), rows_of(y, index))
         if labels.is_floating_point():
@@ -214,32 +205,6 @@ class TorchEstimator(TorchFunction, Trainable):
     def log_softmax(self, t: torch.Tensor) -> torch.Tensor:
         return torch.log_softmax(t, 1)
 
-    def _loss_of(
-        self, outputs: torch.Tensor, y: torch.Tensor, shift_logits: LogitShift | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        if self.nb_classes is None:
-            loss = losses.one_number(self.estimator.loss(outputs.reshape(y.shape), y))
-            return loss, torch.full_like(loss, math.nan)
-        if outputs.ndim == 1 and y.ndim == 2:  # as ART gives labels of two classes
-            outputs = outputs[:, None]
-        seen = outputs if shift_logits is None else shift_logits(outputs.to(self.dtype), self._one_hot(y, outputs))
-        return losses.one_number(self.estimator.loss(seen, y)), self._correct(outputs.detach(), y)
-
-    def _one_hot(self, y: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
-        index = y.argmax(1) if y.ndim == 2 else y
-        return torch.zeros_like(outputs, dtype=self.dtype).scatter_(1, index[:, None], 1.0)
-
-    def _correct(self, outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        if self.multi_label:
-            return ((outputs > self.threshold) == (y > 0.5)).to(self.dtype).mean(1).sum()
-        if outputs.ndim == 1 or outputs.shape[1] == 1:  # one output: probability, or log-odds before a sigmoid
-            return ((outputs.reshape(-1) > self.threshold) == (y.reshape(-1) > 0.5)).sum()
-        labels = y.argmax(1) if y.ndim == 2 else y
-        return (outputs.argmax(1) == labels).sum()
-
-    def takes_several_labels(self) -> bool:
-        return not isinstance(self.estimator.loss, losses.OF_ONE_CLASS)
-
     def update(self, objectives: Sequence[Objective]) -> tuple[torch.Tensor, ...]:
         optimizer, reported = self.estimator.optimizer, []
         try:
@@ -264,15 +229,6 @@ class TorchEstimator(TorchFunction, Trainable):
     def _averaged(self, values: list[torch.Tensor]) -> list[torch.Tensor]:
         """Average over all devices: gradients in place, and some values."""
         return values
-
-    @property
-    def loss_function(self) -> Any:
-        return self.estimator.loss
-
-    def loss_at_mean(self, y: np.ndarray) -> float:
-        targets = as_tensor(y).to(self.device, self.dtype)
-        with torch.no_grad():
-            return float(self.to_numpy([self.estimator.loss(targets.mean(0).expand_as(targets), targets)]).mean())
 
     def weights(self) -> list[torch.Tensor]:
         transposed = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)

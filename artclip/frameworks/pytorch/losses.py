@@ -1,14 +1,18 @@
-"""PyTorch: what a loss tells of the outputs, and ART's defences that work in numpy as functions with a gradient."""
+"""PyTorch: what a loss tells of the outputs, and what is made of it; ART's numpy defences with a gradient."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import torch
 from art.config import ART_NUMPY_DTYPE
+from art.utils import check_and_transform_label_format
 from torch import nn
 from torch.nn import functional
+
+from artclip.frameworks.trainable import LogitShift, Trainable
 
 # Losses that take one class a sample; and those whose outputs are log-odds.
 OF_ONE_CLASS = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
@@ -55,3 +59,59 @@ def one_number(loss: torch.Tensor) -> torch.Tensor:
             "reduction='mean'"
         )
     return loss
+
+
+class TorchLoss(Trainable):
+    """The part of an estimator that its loss decides: labels, the loss of outputs, and which predictions are right.
+
+    Attributes:
+        estimator: that of ART.
+        dtype: of the model.
+    """
+
+    estimator: Any
+    dtype: torch.dtype
+
+    def labels(self, y: np.ndarray) -> np.ndarray:
+        if self.nb_classes is None:
+            return y
+        if self.multi_label:  # which ART would reduce to the largest
+            return y.astype(np.float32)
+        if y.ndim == 1 and getattr(self.estimator, "_int_labels", False):
+            return y.astype(np.int64)
+        return np.asarray(self.estimator.reduce_labels(check_and_transform_label_format(y, self.nb_classes)))
+
+    def _loss_of(
+        self, outputs: torch.Tensor, y: torch.Tensor, shift_logits: LogitShift | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.nb_classes is None:
+            loss = one_number(self.estimator.loss(outputs.reshape(y.shape), y))
+            return loss, torch.full_like(loss, math.nan)
+        if outputs.ndim == 1 and y.ndim == 2:  # as ART gives labels of two classes
+            outputs = outputs[:, None]
+        seen = outputs if shift_logits is None else shift_logits(outputs.to(self.dtype), self._one_hot(y, outputs))
+        return one_number(self.estimator.loss(seen, y)), self._correct(outputs.detach(), y)
+
+    def _one_hot(self, y: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
+        index = y.argmax(1) if y.ndim == 2 else y
+        return torch.zeros_like(outputs, dtype=self.dtype).scatter_(1, index[:, None], 1.0)
+
+    def _correct(self, outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        if self.multi_label:
+            return ((outputs > self.threshold) == (y > 0.5)).to(self.dtype).mean(1).sum()
+        if outputs.ndim == 1 or outputs.shape[1] == 1:  # one output: probability, or log-odds before a sigmoid
+            return ((outputs.reshape(-1) > self.threshold) == (y.reshape(-1) > 0.5)).sum()
+        labels = y.argmax(1) if y.ndim == 2 else y
+        return (outputs.argmax(1) == labels).sum()
+
+    def takes_several_labels(self) -> bool:
+        return not isinstance(self.estimator.loss, OF_ONE_CLASS)
+
+    @property
+    def loss_function(self) -> Any:
+        return self.estimator.loss
+
+    def loss_at_mean(self, y: np.ndarray) -> float:
+        targets = self.tensor(y)
+        with torch.no_grad():
+            return float(self.to_numpy([self.estimator.loss(targets.mean(0).expand_as(targets), targets)]).mean())
