@@ -13,11 +13,12 @@ import numpy as np
 from artclip import checks
 from artclip.frameworks import Function, function_of
 from artclip.frameworks.check import check, give_range, refuse_defences
+from artclip.lipschitz.clock import Clock
 from artclip.lipschitz.estimate import LipschitzEstimate
 from artclip.lipschitz.pair_rule import PairRule, make_rule
 from artclip.lipschitz.precision import Precision, has_gradient, held, precision_of
 from artclip.lipschitz.refine import Finish
-from artclip.lipschitz.search import MOMENTUM, STARTS, STEPS_OF_A_GENERATION, Clock, Search, shortest
+from artclip.lipschitz.search import MOMENTUM, STARTS, STEPS_OF_A_GENERATION, Search, shortest
 from artclip.norms import lengths, unit
 
 _CANDIDATES, _NUMBERS = (16, 128), 1 << 14  # points looked at per restart, before the best climb, and their numbers

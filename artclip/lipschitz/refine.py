@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 
+from artclip.lipschitz.clock import Clock
 from artclip.lipschitz.pair_rule import PairRule
 from artclip.lipschitz.precision import Precision, held, values
-from artclip.lipschitz.search import Clock, Pairs
+from artclip.lipschitz.search import Pairs
 from artclip.norms import column, lengths
 
 _DOUBT = 4.0  # units of rounding that an output may be off by

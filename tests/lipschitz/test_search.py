@@ -7,8 +7,9 @@ from torch import nn
 
 from artclip import lipschitz_lower_bound
 from artclip.frameworks import function_of
+from artclip.lipschitz.clock import Clock
 from artclip.lipschitz.pair_rule import make_rule
-from artclip.lipschitz.search import Clock, Search
+from artclip.lipschitz.search import Search
 
 SIZE = 256
 
