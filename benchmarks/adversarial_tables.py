@@ -18,12 +18,13 @@ CASES = {
     "cifar-cnn": "CIFAR-10, CNN",
     "cifar-convnet": "CIFAR-10, ConvNet",
 }
+ORDER = ("standard", "fgsm", "n-fgsm", "grad-align", "gradient-norm", "jacobian", "pgd", "trades", "clip", "clip+fgsm")
+OURS, RIVALS = ("clip", "clip+fgsm"), ("n-fgsm", "pgd", "trades")
 OPTIONS = {
     "adversarial_eps": "ε",
     "eps": "ε",
     "lamda": "λ",
     "beta": "β",
-    "pair_interval": "k",
     "max_iter": "steps",
 }
 
@@ -43,10 +44,8 @@ def adversarial(results: dict[str, Any], name: str) -> str:
     lines[0] += ["CPU time ×", "gradients ×", "memory ×"]
     memory = results[name].get("peak memory of a fit, MiB", {})
     plain = {key: mean_of(rows, "standard", key) for key in ("CPU seconds", "gradients")}
-    for (training,), seeds in groups(rows, "training").items():
-        _, _, given = seeds[0]["setting"].partition(":")
-        options = (option.split("=") for option in given.split(",") if option)
-        setting = ", ".join(f"{OPTIONS[key]} = {value}" for key, value in options)
+    for (training,), seeds in sorted(groups(rows, "training").items(), key=lambda group: ORDER.index(group[0][0])):
+        setting = said(seeds[0]["setting"])
         figures = [spread(seeds, key, ".1f") for key in ("clean", *radii)]
         costs = [f"{mean_of(rows, training, key) / value:.1f}" for key, value in plain.items()]
         costs.append(f"{memory[training] / memory['standard']:.1f}" if training in memory else "–")
@@ -54,24 +53,39 @@ def adversarial(results: dict[str, Any], name: str) -> str:
     return table(lines)
 
 
+def said(setting: str) -> str:
+    """The options of a defence as it is named, but for ``pair_interval``, of which larger λ leave nothing."""
+    options = dict(option.split("=") for option in setting.partition(":")[2].split(",") if option)
+    return ", ".join(f"{OPTIONS[key]} = {value}" for key, value in options.items() if key in OPTIONS)
+
+
+def tried(results: dict[str, Any], name: str) -> str:
+    """All settings on validation images."""
+    radii = results[name]["case"]["radii"]
+    lines = [["training", "setting", "clean", *(f"ε = {eps:g}" for eps in radii)]]
+    rows = results[name]["validation"]
+    for row in sorted(rows, key=lambda row: (ORDER.index(row["setting"].partition(":")[0]), row["setting"])):
+        figures = [f"{row[key]:.1f}" for key in ("clean", *(f"APGD and PGD {eps:g}" for eps in radii))]
+        lines.append([row["setting"].partition(":")[0], said(row["setting"]), *figures])
+    return table(lines)
+
+
 def mean_of(rows: list[dict[str, Any]], training: str, key: str) -> float:
     return float(np.mean([row[key] for row in rows if row["training"] == training]))
 
 
-def beside_rivals(results: dict[str, Any], ours: str) -> str:
-    """Points that a training has more than each rival, with 95 % intervals over images and seeds, case by case."""
-    lines = [["net", "rival", "clean", "smaller ε", "larger ε", "CPU time, of the rival's"]]
-    for name, title in CASES.items():
-        if name not in results or not results[name]["test"]:
-            continue
+def beside_rivals(results: dict[str, Any]) -> str:
+    """Points that a training of ours has more than a rival, with 95 % intervals over images and seeds."""
+    lines = [["net, training", "rival", "clean", "smaller ε", "larger ε", "CPU time, of the rival's"]]
+    for name in measured():
         rows, case = results[name]["test"], results[name]["case"]
-        for rival in dict.fromkeys(row["training"] for row in rows):
-            if rival in ("standard", ours):
-                continue
-            clean = mean_of(rows, ours, "clean") - mean_of(rows, rival, "clean")
-            cells = [f"{clean:+.1f}", *(apart(rows, ours, rival, eps, case["nb_attacked"]) for eps in case["radii"])]
-            cost = mean_of(rows, ours, "CPU seconds") / mean_of(rows, rival, "CPU seconds")
-            lines.append([title, rival, *(c.replace("-", "−") for c in cells), f"{cost:.2f}"])
+        for ours in OURS:
+            for rival in RIVALS:
+                clean = mean_of(rows, ours, "clean") - mean_of(rows, rival, "clean")
+                standing = (apart(rows, ours, rival, eps, case["nb_attacked"]) for eps in case["radii"])
+                cost = mean_of(rows, ours, "CPU seconds") / mean_of(rows, rival, "CPU seconds")
+                signed = [cell.replace("-", "−") for cell in (f"{clean:+.1f}", *standing)]
+                lines.append([f"{CASES[name]}, {ours}", rival, *signed, f"{cost:.2f}"])
     return table(lines)
 
 
@@ -83,5 +97,5 @@ def apart(rows: list[dict[str, Any]], ours: str, rival: str, eps: float, nb_imag
         return np.array([np.unpackbits(np.frombuffer(bytes.fromhex(h), np.uint8))[:nb_images] for _, h in by_seed])
 
     differences = standing(ours).astype(int) - standing(rival).astype(int)
-    low, high = interval(differences)
+    low, high = interval(differences if len(differences) > 1 else np.repeat(differences, 2, axis=0))
     return f"{100 * differences.mean():+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from adversarial_tables import adversarial, beside_rivals, measured
+from adversarial_tables import adversarial, beside_rivals, measured, tried
 from common import RESULTS
 from markdown_tables import groups, spread, table
 
@@ -397,6 +397,19 @@ def residual(results: dict[str, Any]) -> str:
 DEFENCES = ("standard", "clip", "clip, dense", "clip, longest", "adversarial, 1 step", "adversarial, 7 steps")
 STEP = ("default", "`pair_interval=2`", "published CLIP", "memory, default", "epoch, default, over ART `fit`")
 
+ADVERSARIAL = ("standard", "fgsm", "n-fgsm", "grad-align", "pgd", "trades", "clip")
+
+
+def of_case(case: str) -> dict[str, Callable[[Any], str]]:
+    """The tables of a case of ``adversarial.py``: some trainings, all of them, and what was tried."""
+    name = f"adversarial_{case.replace('-', '_')}"
+    return {
+        name: lambda r: part(adversarial(r, case), ADVERSARIAL),
+        f"{name}_all": lambda r: adversarial(r, case),
+        f"{name}_tried": lambda r: tried(r, case),
+    }
+
+
 # Name of a table: the file of results behind it, and what makes the table of its entry "results" (or "tables").
 TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "demo": ("demo", demo),
@@ -415,8 +428,8 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "cost_gpu_all": ("step_cost_gpu", cost),
     "cost_tensorflow": ("step_cost_tensorflow", cost_tensorflow),
     "both_frameworks": ("both_frameworks", both),
-    **{f"adversarial_{n.replace('-', '_')}": ("adversarial", lambda r, n=n: adversarial(r, n)) for n in measured()},
-    **({"beside_rivals": ("adversarial", lambda r: beside_rivals(r, "clip+fgsm"))} if measured() else {}),
+    **{name: ("adversarial", make) for case in measured() for name, make in of_case(case).items()},
+    **({"beside_rivals": ("adversarial", beside_rivals)} if measured() else {}),
     "targets": ("targets", lambda r: part(targets(r), TARGETS)),
     "targets_all": ("targets", targets),
     "evaluate_speed": ("evaluate_speed", evaluate_speed),
