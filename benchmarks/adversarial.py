@@ -21,7 +21,7 @@ from typing import Any
 import joblib
 import numpy as np
 import torch
-from common import RESULTS, attacked, clean, save, with_validation
+from common import RESULTS, attacked, clean, peak_held, save, standing, with_validation
 from torch.profiler import ProfilerActivity, profile
 
 import artclip
@@ -140,12 +140,8 @@ def figures(case: Case, name: str, text: str, seed: int) -> dict[str, Any]:
     classifier = trainer.classifier
     row: dict[str, Any] = {"training": name, "setting": text, "seed": seed, "clean": clean(classifier, test)}
     x, y = (a[: case.nb_attacked] for a in test)
-    remaining = np.arange(len(x))
-    for eps in case.radii:
-        found = attacked(
-            classifier, x[remaining], y[remaining], eps, ["pgd-margin", "autoattack-set"], seed, norm=case.norm
-        )
-        remaining = remaining[found.survivors]
+    found = standing(classifier, x, y, case.radii, ["pgd-margin", "autoattack-set"], seed, norm=case.norm)
+    for eps, remaining in found.items():
         row[f"AutoAttack set of ART {eps:g}"] = 100 * len(remaining) / len(x)
         row[f"standing {eps:g}"] = np.packbits(np.isin(np.arange(len(x)), remaining)).tobytes().hex()  # image by image
     row["Lip ≥"] = artclip.lipschitz_lower_bound(classifier, test[0][:2000], seed=seed).value
@@ -160,8 +156,7 @@ def peak_memory(case: Case, setting: str) -> float:
     training, _, _ = data_of(case)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         trained(replace(case, nb_epochs=1), setting, CHOICE_SEED, [part[: 12 * BATCH_SIZE] for part in training])
-    events = [e for e in profiled.profiler.kineto_results.events() if e.name() == "[memory]"]
-    return float(np.cumsum([e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())]).max()) / 2**20
+    return peak_held(profiled)
 
 
 def main() -> None:

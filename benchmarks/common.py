@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,25 @@ def attacked(
     """An :class:`artclip.evaluation.result.Evaluation` in L2, of the attacks alone."""
     quiet = {"lipschitz": False, "verbose": False, "masking": False}
     return artclip.evaluate(classifier, x, y, eps=eps, attacks=attacks, seed=seed, **{**quiet, **more})
+
+
+def standing(
+    classifier: Any, x: np.ndarray, y: np.ndarray, radii: Iterable[float], attacks: list[str], seed: int, **more: Any
+) -> dict[float, np.ndarray]:
+    """Indices of the samples that stand at each of rising radii: what falls at one falls at the next."""
+    found, remaining = {}, np.arange(len(x))
+    for eps in radii:
+        if len(remaining):
+            result = attacked(classifier, x[remaining], y[remaining], eps, attacks, seed, **more)
+            remaining = remaining[result.survivors]
+        found[eps] = remaining
+    return found
+
+
+def peak_held(profiled: Any) -> float:
+    """MiB that PyTorch held at most under a profiler with ``profile_memory``, above what it held before."""
+    events = [e for e in profiled.profiler.kineto_results.events() if e.name() == "[memory]"]
+    return float(np.cumsum([e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())]).max()) / 2**20
 
 
 def jacobian_norms(net: Any, x: np.ndarray) -> np.ndarray:

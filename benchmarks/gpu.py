@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import RESULTS, attacked, clean, save
+from common import RESULTS, clean, save, standing
 
 import artclip
 from artclip.comparison.defences import parse
@@ -78,13 +78,8 @@ def figures(settings: dict[str, Any], setting: str, seed: int, training: Any, te
     row["gradients"] = sum(record["gradients"] for record in trainer.history) / len(training[0]) / settings["epochs"]
     row["peak memory, MiB"] = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else None
     x, y = (np.asarray(part[: settings["attacked"]]) for part in test)
-    remaining = np.arange(len(x))
-    for eps in RADII:
-        found = attacked(classifier, x[remaining], y[remaining], eps, settings["attacks"], seed)
-        remaining = remaining[found.survivors]
+    for eps, remaining in standing(classifier, x, y, RADII, settings["attacks"], seed).items():
         row[f"AutoAttack set of ART {eps:g}"] = 100 * len(remaining) / len(x)
-        if not len(remaining):
-            break
     print(row, flush=True)
     return row
 

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from art.estimators.classification import PyTorchClassifier
 from clip_step import BATCH_SIZE, SETTINGS, STEPS, clip_step
-from common import RESULTS, interleaved, mnist, ratio, save
+from common import RESULTS, interleaved, mnist, peak_held, ratio, save
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
@@ -175,9 +175,7 @@ def peak_memory(steps: Steps, device: str) -> float:
         return (torch.cuda.max_memory_allocated() - before) / 2**20
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         steps()
-    events = [e for e in profiled.profiler.kineto_results.events() if e.name() == "[memory]"]
-    held = np.cumsum([e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())])
-    return float(held.max()) / 2**20
+    return peak_held(profiled)
 
 
 def over_art(case: Case, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
