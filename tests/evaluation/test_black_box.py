@@ -8,12 +8,14 @@ import pytest
 from art.estimators.classification import BlackBoxClassifier
 
 from artclip import evaluate
+from artclip.evaluation import black_box
 from artclip.evaluation.attack_classifier import AttackClassifier
 from artclip.evaluation.attacks import choose
 from artclip.evaluation.black_box import windows
 from artclip.evaluation.evaluated_model import EvaluatedModel
 from artclip.evaluation.runner import AttackRunner, distances
 from artclip.evaluation.threat_model import ThreatModel
+from tests.nets import default as nets
 
 RNG = np.random.default_rng(0)
 OPTIONS = {"seed": 0, "verbose": False}
@@ -51,6 +53,30 @@ def test_square_runs_on_inputs_of_any_shape(shape, clip_values):
         assert not outcome.violations
         assert not outcome.broken[radius > eps * (1 + 1e-3)].any()
         assert outcome.broken[radius < 0.3 * eps].all()
+
+
+@pytest.mark.parametrize("norm", [2, np.inf])
+def test_square_asks_once_for_every_point_and_finds_the_same(monkeypatch, norm):
+    """ART's asks thrice a step, for points most of which it has seen in the step before."""
+    rng = np.random.default_rng(0)
+    classifier = nets.linear_classifier(rng.standard_normal((3, 144)), clip_values=(0.0, 1.0))
+    x = rng.uniform(0.3, 0.7, (24, 144)).astype(np.float32)
+    y = classifier.predict(x).argmax(1)
+    found, asked = [], []
+    for remember in (True, False):
+        if not remember:
+            monkeypatch.setattr(black_box, "remembering", lambda outputs, _: outputs)
+        attacked = AttackClassifier(classifier, x, 3, 64)
+        threat = ThreatModel(attacked, norm, 1.5 if norm == 2 else 0.1)
+        runner = AttackRunner(threat, lambda a: classifier.predict(a).argmax(1), x, y, 0, nb_examples=24)
+        before = attacked.passes
+        found.append(runner.attack(choose(["square:max_iter=200"], norm)[0], np.ones(len(x), bool)))
+        asked.append(attacked.passes - before)
+    assert 0 < found[0].broken.sum() < len(x)
+    np.testing.assert_array_equal(found[0].broken, found[1].broken)
+    for i, example in found[0].examples.items():
+        np.testing.assert_allclose(example, found[1].examples[i], atol=1e-6)
+    assert asked[0] < 0.4 * asked[1]
 
 
 def test_windows_take_what_changes_nothing_in_their_stride():
