@@ -27,6 +27,18 @@ OPTIONS = {
     "beta": "β",
     "max_iter": "steps",
 }
+BASE = {"lamda": "0.4", "pair_interval": "1"}
+PARTS = {
+    "lamda": "λ = {}",
+    "pair_interval": "one of {} steps",
+    "pair_steps": "{} ascents",
+    "nb_pairs": "{} pairs",
+    "separation": "distance {}",
+    "pair_init": "places: {}",
+    "reduction": "steepest pair alone",
+    "penalty": "Q for Q²",
+    "output_norm": "L{} of the outputs",
+}
 
 
 def measured() -> list[str]:
@@ -67,6 +79,20 @@ def tried(results: dict[str, Any], name: str) -> str:
     for row in sorted(rows, key=lambda row: (ORDER.index(row["setting"].partition(":")[0]), row["setting"])):
         figures = [f"{row[key]:.1f}" for key in ("clean", *(f"APGD and PGD {eps:g}" for eps in radii))]
         lines.append([row["setting"].partition(":")[0], said(row["setting"]), *figures])
+    return table(lines)
+
+
+def parts(results: dict[str, Any]) -> str:
+    """What each change of one part of the pairs does, on validation images."""
+    rows, radii = results["mnist-mlp-parts"]["validation"], results["mnist-mlp-parts"]["case"]["radii"]
+    lines = [["changed", *(f"ε = {eps:g}" for eps in radii), "clean", "CPU time ×"]]
+    plain = next(row for row in rows if row["setting"] == "standard")
+    for row in rows:
+        options = dict(option.split("=") for option in row["setting"].partition(":")[2].split(",") if option)
+        change = [PARTS[key].format(value) for key, value in options.items() if BASE.get(key) != value]
+        figures = [f"{row[key]:.1f}" for key in (*(f"APGD and PGD {eps:g}" for eps in radii), "clean")]
+        name = "plain training" if row is plain else ", ".join(change) or "nothing"
+        lines.append([name, *figures, f"{row['CPU seconds'] / plain['CPU seconds']:.1f}"])
     return table(lines)
 
 

@@ -378,14 +378,18 @@ TARGETS += ("mnist, ten classes, BatchNorm |", "mnist, ten classes, held")
 
 def residual(results: dict[str, Any]) -> str:
     """Settings on validation images of one seed, then what was measured on test images."""
-    plain = {row["seed"]: row for part in results.values() for row in part if row["training"] == "standard"}
+
+    def of(row: dict[str, Any]) -> tuple[Any, Any]:
+        return row["seed"], row["options"].get("nb_epochs")
+
+    plain = {of(row): row for part in results.values() for row in part if row["options"]["lamda"] == 0}
     heads = ["clean", "Lip ≥, quick", "Lip ≥", "plain / Lip", "mean Jacobian norm", "quotient shown", "gradients ×"]
     lines = [["training", "images", "seed", *heads]]
     for part_name, rows in results.items():
         for row in rows:
             # Both sides of the ratio by the same search.
-            key = next((k for k in ("Lip ≥", "Lip ≥, quick") if k in row and k in plain.get(row["seed"], {})), None)
-            flatter_by = plain[row["seed"]][key] / row[key] if key else None
+            key = next((k for k in ("Lip ≥", "Lip ≥, quick") if k in row and k in plain.get(of(row), {})), None)
+            flatter_by = plain[of(row)][key] / row[key] if key else None
             cells = ["–" if row.get(k) is None else f"{row[k]:.1f}" for k in heads[:3]]
             cells.append("–" if flatter_by is None else f"{flatter_by:.1f}")
             shown = [row["mean Jacobian norm"], row["quotient shown"], row["gradients"]]
