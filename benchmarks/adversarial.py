@@ -99,8 +99,9 @@ PARTS = {  # each changes one part of a training whose steps are all penalised, 
     "distance": [f"clip:lamda=0.4,pair_interval=1,separation={h:g}" for h in (0.25, 0.5, 2, 4)],
     "places": [f"clip:lamda=0.4,pair_interval=1,pair_init={name}" for name in ("near", "data", "noise")],
     "steepest alone": ["clip:lamda=0.4,pair_interval=1,reduction=max"],
+    "ascents, seldom": ["clip:lamda=0.4,pair_interval=2,pair_steps=4"],
+    "ascents, many": ["clip:lamda=0.4,pair_interval=1,pair_steps=8", "clip:lamda=0.3,pair_interval=1,pair_steps=4"],
     "linear": ["clip:lamda=0.4,pair_interval=1,penalty=linear"],
-    "Linf of outputs": ["clip:lamda=0.4,pair_interval=1,output_norm=inf"],
 }
 EPS_FRONT = (0.75, 1.0, 1.5, 2.0, 2.5, 3.0)
 FRONT = {

@@ -37,7 +37,6 @@ PARTS = {
     "pair_init": "places: {}",
     "reduction": "steepest pair alone",
     "penalty": "Q for Q²",
-    "output_norm": "L{} of the outputs",
 }
 
 
