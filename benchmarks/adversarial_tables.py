@@ -29,14 +29,14 @@ OPTIONS = {
 }
 BASE = {"lamda": "0.4", "pair_interval": "1"}
 PARTS = {
-    "lamda": "λ = {}",
+    "pair_steps": "ascents: {}",
     "pair_interval": "one of {} steps",
-    "pair_steps": "{} ascents",
-    "nb_pairs": "{} pairs",
+    "nb_pairs": "pairs: {}",
     "separation": "distance {}",
     "pair_init": "places: {}",
-    "reduction": "steepest pair alone",
-    "penalty": "Q for Q²",
+    "reduction": "the steepest pair alone",
+    "penalty": "Q in place of Q²",
+    "lamda": "λ = {}",
 }
 
 
@@ -82,16 +82,26 @@ def tried(results: dict[str, Any], name: str) -> str:
 
 
 def parts(results: dict[str, Any]) -> str:
-    """What each change of one part of the pairs does, on validation images."""
+    """What a change of each part of the pairs does, on validation images."""
     rows, radii = results["mnist-mlp-parts"]["validation"], results["mnist-mlp-parts"]["case"]["radii"]
-    lines = [["changed", *(f"ε = {eps:g}" for eps in radii), "clean", "CPU time ×"]]
-    plain = next(row for row in rows if row["setting"] == "standard")
-    for row in rows:
+    lines, plain = [["changed", *(f"ε = {eps:g}" for eps in radii), "clean", "CPU time ×"]], rows[0]["CPU seconds"]
+
+    def changes(row: dict[str, Any]) -> dict[str, str]:
         options = dict(option.split("=") for option in row["setting"].partition(":")[2].split(",") if option)
-        change = [PARTS[key].format(value) for key, value in options.items() if BASE.get(key) != value]
+        return {key: value for key, value in options.items() if BASE.get(key) != value}
+
+    def place(row: dict[str, Any]) -> tuple[Any, ...]:
+        """Plain training, then nothing, then one change of each part after the other, then several."""
+        found = changes(row)
+        key, value = next(iter(found.items()), ("", ""))
+        order = list(PARTS).index(key) if found else -1
+        return row["setting"] != "standard", len(found), order, float(value) if value[-1:].isdigit() else 0.0
+
+    for row in sorted(rows, key=place):
         figures = [f"{row[key]:.1f}" for key in (*(f"APGD and PGD {eps:g}" for eps in radii), "clean")]
-        name = "plain training" if row is plain else ", ".join(change) or "nothing"
-        lines.append([name, *figures, f"{row['CPU seconds'] / plain['CPU seconds']:.1f}"])
+        said = ", ".join(PARTS[key].format(value) for key, value in changes(row).items()) or "nothing"
+        name = "plain training" if row["setting"] == "standard" else said
+        lines.append([name, *figures, f"{row['CPU seconds'] / plain:.1f}"])
     return table(lines)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from adversarial_tables import adversarial, beside_rivals, measured, tried
+from adversarial_tables import adversarial, beside_rivals, measured, parts, tried
 from common import RESULTS
 from markdown_tables import groups, spread, table
 
@@ -434,6 +434,7 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "both_frameworks": ("both_frameworks", both),
     **{name: ("adversarial", make) for case in measured() for name, make in of_case(case).items()},
     **({"beside_rivals": ("adversarial", beside_rivals)} if measured() else {}),
+    "adversarial_parts": ("adversarial", parts),
     "targets": ("targets", lambda r: part(targets(r), TARGETS)),
     "targets_all": ("targets", targets),
     "evaluate_speed": ("evaluate_speed", evaluate_speed),
