@@ -56,6 +56,8 @@ def joins_passes(
 
 def _may_mix_samples(module: nn.Module) -> bool:
     """Whether a module without modes, apart from those in it, may let a sample see the others of its batch."""
+    if module._backward_hooks or module._backward_pre_hooks:
+        return True  # they see the gradients of a whole pass
     if isinstance(module, (nn.Softmax, nn.LogSoftmax)):
         return module.dim not in (1, -1)
     if isinstance(module, nn.Flatten):

@@ -31,6 +31,12 @@ def hooked():
     return layer
 
 
+def hooked_behind():
+    layer = nn.Linear(6, 3)
+    layer.register_full_backward_hook(lambda module, inputs, outputs: tuple(g / g.norm() for g in inputs))
+    return layer
+
+
 def patched():
     layer = nn.Linear(6, 3)
     layer.forward = lambda x: nn.functional.linear(x - x.mean(0), layer.weight)
@@ -47,6 +53,7 @@ def patched():
         (lambda: [nn.Unflatten(0, (-1, 1)), nn.Flatten(), nn.Linear(6, 3)], False),
         (lambda: [Shifted(6, 3)], False),
         (lambda: [hooked()], False),
+        (lambda: [hooked_behind()], False),
         (lambda: [patched()], False),
         (lambda: [nn.Dropout(0.0), nn.Linear(6, 3)], False),
     ],
