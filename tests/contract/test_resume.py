@@ -31,12 +31,12 @@ MAKERS = {
     "spectral": lambda c, **kw: WeightRegularizationTrainer(c, kind="spectral", lamda=0.01, **kw),
 }
 
-# What a framework keeps of a training: the state of a compiled step, pairs, averages; duals.
+# What a framework keeps of a training: the state of a compiled step, pairs; averages, duals.
 TOGETHER = {
-    "persistent, target, averages, examples": lambda c, **kw: MAKERS["persistent"](
-        c, target_accuracy=0.6, warmup_epochs=1, ema_decay=0.9, adversarial_eps=0.1, **kw
+    "persistent, target, examples": lambda c, **kw: MAKERS["persistent"](
+        c, target_accuracy=0.6, warmup_epochs=1, adversarial_eps=0.1, **kw
     ),
-    "bracket": MAKERS["bracket"],
+    "bracket, averages": lambda c, **kw: MAKERS["bracket"](c, ema_decay=0.9, **kw),
 }
 
 
@@ -90,7 +90,7 @@ def assert_same(a, b):
     indirect=["nets"],
 )
 def test_a_resumed_training_ends_bit_for_bit_as_one_without_interruption(nets, name, tmp_path, monkeypatch):
-    make, net = {**MAKERS, **TOGETHER}[name], "cnn" if name == "bracket" else "batchnorm"
+    make, net = {**MAKERS, **TOGETHER}[name], "cnn" if "bracket" in name else "batchnorm"
     expected = outcome(fit(make(nets.classifier(net), seed=3), nets, net), nets)
     interruptions = (1, control_c, KeyboardInterrupt), (70, terminate, SystemExit)
     for at, what, error in interruptions:
