@@ -234,10 +234,13 @@ class Function(abc.ABC):
         """``a()`` if the condition, a bool or a boolean tensor, holds, else ``b()``; both of the same structure."""
         return a() if condition else b()
 
-    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """A step as a function of two tensors, then of tensors and numbers, compiled where the framework gains by it.
+    def compile(self, step: Callable[..., Any], nb_resizable: int = 2) -> Callable[..., Any]:
+        """A step as a function of tensors, then of tensors and numbers, compiled where the framework gains by it.
 
-        It is compiled once: the first two tensors may change in length, numbers in value, and nothing else.
+        It is compiled once: the first tensors may change in length, numbers in value, and nothing else.
+
+        Args:
+            nb_resizable: how many of the tensors, the first ones, may change in length, >= 2.
         """
         return step
 

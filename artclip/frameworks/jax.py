@@ -64,7 +64,7 @@ class JaxFunction(Function):
     def cond(self, condition: Any, a: Callable[[], Any], b: Callable[[], Any]) -> Any:
         return jax.lax.cond(condition, a, b)
 
-    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
+    def compile(self, step: Callable[..., Any], nb_resizable: int = 2) -> Callable[..., Any]:
         return jax.jit(step)
 
     def constants(self, tensors: Sequence[jax.Array]) -> list[jax.Array]:

@@ -289,4 +289,4 @@ def _step(rule: PairRule, grid: float, unit_of_outputs: float) -> Climber:
         along = push / (f.norm(push, rule.norm) + f.tiny)
         return ends, quotients, (c + along * (f.norm(moved, rule.norm) * centre_step), w, push)
 
-    return f.compile(step)
+    return f.compile(step, nb_resizable=3)  # as many pairs as are left

@@ -77,7 +77,7 @@ def test_data_that_do_not_fit_are_one_line_before_any_training(capsys, tmp_path)
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_framework_is_the_users_choice(capsys, framework):
-    code, out, err = run(capsys, "train", *FAST, "--framework", framework, "--model", "cnn", "--json")
+    code, out, err = run(capsys, "train", *FAST, "--framework", framework, "--json")
     assert (code, err) == (0, "")
     settings = json.loads(out)["settings"]
     assert settings["framework"] == framework
@@ -86,7 +86,8 @@ def test_framework_is_the_users_choice(capsys, framework):
 
 def test_compare_json_is_alone_on_stdout_and_in_the_file(capsys, tmp_path):
     path = tmp_path / "c.json"
-    code, out, _ = run(capsys, "compare", *FAST, "--seeds", "1", "--json", "-o", str(path), "--eps", "8/255")
+    words = [*FAST, "--seeds", "1", "--defences", "standard", "--json", "-o", str(path), "--eps", "8/255"]
+    code, out, _ = run(capsys, "compare", *words)
     assert code == 0
     assert json.loads(out) == json.loads(path.read_text())
     assert json.loads(out)["settings"]["eps"] == pytest.approx(8 / 255)

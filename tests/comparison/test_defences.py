@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from artclip import compare, load_data
-from artclip.comparison import defences
+from artclip.comparison import art_trainers, defences
 from artclip.comparison.defences import DEFENCES, parse, register, split
 from artclip.comparison.experiment import Experiment
 from tests.nets import FRAMEWORKS
@@ -27,7 +27,7 @@ DOUBLE_BACKPROPAGATION = {"gradient-norm": 2, "jacobian": 2, "grad-align": 1.5}
 TRIED = dict.fromkeys(("clip", "clip+fgsm", "fgsm", "n-fgsm", "pgd", "trades", *DOUBLE_BACKPROPAGATION), 2)
 
 
-def data(framework, nb=160):
+def data(framework, nb=96):
     return tuple((x[:nb], y[:nb]) for x, y in load_data("digits", channels_first=framework == "torch"))
 
 
@@ -92,15 +92,22 @@ def test_every_defence_trains_or_says_that_it_is_not_there(framework, name):
         found = e.run(data(framework), "cnn", "cnn", named, 0)
         assert found.error == f"NotImplementedError: ART has this trainer for torch only, not for {framework}"
         return
-    trainers = [e.train(data(framework), "cnn", named, 0) for _ in range(2)]
-    first, second = ([np.asarray(p) for p in _weights(t.classifier)] for t in trainers)
+    # Where each has to compile its steps, twice only those whose randomness is not that of all of artclip's trainers.
+    twice = framework == FRAMEWORKS[0] or name in (*named_in(art_trainers), "standard", "clip", "trades")
+    trainers = [e.train(data(framework), "cnn", named, 0) for _ in range(1 + twice)]
+    first, second = (_weights(t.classifier) for t in (trainers[0], trainers[-1]))
     start = _weights(e.nets.make_classifier("cnn", data(framework)[0][0].shape[1:], 10, seed=0))
     assert any(not np.array_equal(a, b) for a, b in zip(first, start, strict=True))
     for a, b in zip(first, second, strict=True):  # the same seed, the same weights
         np.testing.assert_array_equal(a, b)
     history = trainers[0].history
     assert [record["epoch"] for record in history] == [1, 2]
-    assert all(record["seconds"] > 0 and record["gradients"] >= 160 for record in history)
+    assert all(record["seconds"] > 0 and record["gradients"] >= 96 for record in history)
+
+
+def named_in(module):
+    """The defences that a module makes."""
+    return [name for name, defence in DEFENCES.items() if defence.make.__module__ == module.__name__]
 
 
 def _weights(classifier):
@@ -137,7 +144,7 @@ def test_global_generators_are_left_as_found():
 
 def test_adversarial_training_is_more_robust_than_plain_training():
     found = compare(
-        "digits", "mlp", "standard,madry", nb_seeds=1, **{**SMALL, "nb_epochs": 12}, attack_samples=200, verbose=False
+        "digits", "mlp", "standard,madry", nb_seeds=1, **{**SMALL, "nb_epochs": 6}, attack_samples=200, verbose=False
     )
     standard, madry = found.rows
     assert madry["worst"]["mean"] > standard["worst"]["mean"] + 0.05

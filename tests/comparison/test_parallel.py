@@ -20,9 +20,9 @@ from artclip.comparison.defences import DEFENCES, Defence
 from artclip.comparison.run_result import RunResult
 from tests.nets import FRAMEWORKS
 
-QUICK = {"nb_epochs": 2, "attacks": "quick", "attack_samples": 30, "eps": 0.5, "verbose": False}
+QUICK = {"nb_epochs": 2, "attacks": "quick", "attack_samples": 20, "eps": 0.5, "verbose": False}
 QUICK |= {"curve_samples": 0, "masking": False, "lipschitz": False}
-WHOLE = {**QUICK, "curve_samples": 20, "masking": True, "lipschitz": True}
+WHOLE = {**QUICK, "curve_samples": 10, "masking": True, "lipschitz": True}
 
 
 def small():

@@ -5,6 +5,7 @@ import pytest
 
 from artclip import CLIPTrainer, load_data
 from artclip.frameworks import Function, function_of, nets_of, trainable_of
+from tests.nets import FRAMEWORKS
 from tests.nets.common import same_weights
 
 
@@ -57,7 +58,9 @@ def test_gradient_equals_finite_differences(nets, double):
         assert gradient[at] == pytest.approx((values[0] - values[1]) / (2 * step), rel=1e-4, abs=1e-9)
 
 
-@pytest.mark.parametrize("beside", [True, False])
+@pytest.mark.parametrize(
+    ("nets", "beside"), [*((f, True) for f in FRAMEWORKS), (FRAMEWORKS[0], False)], indirect=["nets"]
+)
 def test_a_strong_penalty_does_not_part_the_deployed_net_from_the_trained_one(nets, monkeypatch, beside):
     """By running averages alone it does: the net is right by the batches, and at chance by the averages."""
     framework = function_of(nets.bare_normalisation()).name

@@ -12,7 +12,7 @@ from artclip.trainers.loop import Epochs
 from tests.nets import FRAMEWORKS
 from tests.nets.common import same_weights
 
-NB_EPOCHS = 4
+NB_EPOCHS, NB_STEPS = 3, 43  # steps of an epoch
 MAKERS = {
     "clip": lambda c, **kw: CLIPTrainer(c, lamda=0.05, pair_interval=2, nb_pairs=4, **kw),
     "persistent": lambda c, **kw: CLIPTrainer(c, lamda=0.01, pair_init="near", pair_interval=3, nb_pairs=4, **kw),
@@ -29,6 +29,14 @@ MAKERS = {
     "examples": lambda c, **kw: CLIPTrainer(c, lamda=0.05, pair_interval=3, nb_pairs=4, adversarial_eps=0.1, **kw),
     "weight": lambda c, **kw: WeightRegularizationTrainer(c, lamda=0.01, target_accuracy=0.6, **kw),
     "spectral": lambda c, **kw: WeightRegularizationTrainer(c, kind="spectral", lamda=0.01, **kw),
+}
+
+# What a framework keeps of a training: the state of a compiled step, pairs; averages, duals.
+TOGETHER = {
+    "persistent, target, examples": lambda c, **kw: MAKERS["persistent"](
+        c, target_accuracy=0.6, warmup_epochs=1, adversarial_eps=0.1, **kw
+    ),
+    "bracket, averages": lambda c, **kw: MAKERS["bracket"](c, ema_decay=0.9, **kw),
 }
 
 
@@ -56,8 +64,8 @@ def terminate():
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def fit(trainer, nets, net="batchnorm", n=210, **options):
-    """Checks come after steps 20, 40 and 53 of each epoch."""
+def fit(trainer, nets, net="batchnorm", n=170, **options):
+    """Checks come after steps 20, 40 and 43 of each epoch."""
     x, y = nets.data(net, n=n)
     scheduler = nets.halving_scheduler(trainer.classifier)
     settings = {"validation_data": (x[:20], y[:20]), "batch_size": 4, "nb_epochs": NB_EPOCHS, "scheduler": scheduler}
@@ -75,20 +83,16 @@ def assert_same(a, b):
     assert same_weights(a[0], b[0], atol=0)
 
 
-# Each on the first framework; on the other, states of each kind: of a compiled step, of pairs, of duals.
+# Each on the first framework; on the other, which has to compile its steps, several at once.
 @pytest.mark.parametrize(
     ("nets", "name"),
-    [
-        (f, name)
-        for f in FRAMEWORKS
-        for name in (MAKERS if f == FRAMEWORKS[0] else ("target", "persistent", "bracket", "averages", "examples"))
-    ],
+    [(f, n) for f in FRAMEWORKS for n in (MAKERS if f == FRAMEWORKS[0] else TOGETHER)],
     indirect=["nets"],
 )
 def test_a_resumed_training_ends_bit_for_bit_as_one_without_interruption(nets, name, tmp_path, monkeypatch):
-    make, net = MAKERS[name], "cnn" if name == "bracket" else "batchnorm"
+    make, net = {**MAKERS, **TOGETHER}[name], "cnn" if "bracket" in name else "batchnorm"
     expected = outcome(fit(make(nets.classifier(net), seed=3), nets, net), nets)
-    interruptions = (1, control_c, KeyboardInterrupt), (90, terminate, SystemExit)
+    interruptions = (1, control_c, KeyboardInterrupt), (70, terminate, SystemExit)
     for at, what, error in interruptions:
         with monkeypatch.context() as patch:
             Interruption(patch, at, what)
@@ -109,7 +113,7 @@ def test_muon_trains_certificates_and_resumes(nets, tmp_path, monkeypatch):
     before = nets.weights(classifiers[0])
     expected = outcome(fit(make(classifiers[0], seed=3), nets, "mlp"), nets)
     assert not same_weights(expected[0], before, atol=0.05)
-    Interruption(monkeypatch, 75, control_c)
+    Interruption(monkeypatch, NB_STEPS + 22, control_c)
     with pytest.raises(KeyboardInterrupt):
         fit(make(classifiers[1], checkpoint=tmp_path, seed=3), nets, "mlp")
     assert_same(outcome(fit(make(classifiers[2], checkpoint=tmp_path), nets, "mlp", resume=True), nets), expected)
@@ -119,7 +123,7 @@ def test_muon_trains_certificates_and_resumes(nets, tmp_path, monkeypatch):
 def test_every_moment_of_a_training_can_be_its_last(nets, tmp_path, monkeypatch):
     make = MAKERS["target"]
     expected = outcome(fit(make(nets.classifier("batchnorm"), seed=3), nets), nets)
-    for at in (74, 53 * NB_EPOCHS - 30):
+    for at in (NB_STEPS + 21, NB_STEPS * NB_EPOCHS - 20):
         folder = tmp_path / str(at)
         with monkeypatch.context() as patch:
             Interruption(patch, at, control_c)
@@ -212,7 +216,7 @@ OTHERS = {
     "seed=3, and now it is 4": ({"seed": 4}, {}, "mlp"),
     "pair_steps=2, and now it is 1": ({"pair_steps": 1}, {}, "mlp"),
     "for another model": ({}, {}, "linear"),
-    "nb_samples=210, and now it is 100": ({}, {"n": 100}, "mlp"),
+    "nb_samples=170, and now it is 100": ({}, {"n": 100}, "mlp"),
 }
 
 

@@ -12,7 +12,6 @@ CASES = {
         "mlp",
         lambda c: CLIPTrainer(c, lamda=0.05, nb_pairs=12, pair_init="near", reduction="max", pair_interval=2, seed=0),
     ),
-    "persistent": ("mlp", lambda c: CLIPTrainer(c, lamda=0.05, pair_init="near", pair_interval=1, seed=0)),
     "target": ("mlp", lambda c: CLIPTrainer(c, target_accuracy=0.8, pair_interval=2, restore_best=True, seed=0)),
     "bracket": (
         "sigmoid",

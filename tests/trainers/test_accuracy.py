@@ -151,7 +151,7 @@ def test_a_model_far_from_the_target_is_dropped_after_few_samples():
     seen = []
 
     class Counted:
-        def compile(self, step):
+        def compile(self, step, nb_resizable=2):
             return step
 
         def broadcast(self, value):

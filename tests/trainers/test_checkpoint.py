@@ -19,7 +19,7 @@ from tests.nets import FRAMEWORKS
 from tests.nets import default as nets
 from tests.nets.common import same_weights
 
-NB_EPOCHS, KILLS = 12, 15
+NB_EPOCHS, KILLS = 12, 10
 LAZY = {"lamda": 0.01, "nb_pairs": 4, "pair_interval": 12}
 # Its children start in milliseconds, and share nothing with each other.
 FORK = multiprocessing.get_context("forkserver")
@@ -90,9 +90,14 @@ def timed(folder, nb_epochs):
     return time.perf_counter() - began
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What comes of a training that nothing interrupts."""
+    return outcome(trained(tmp_path_factory.mktemp("whole"), resume=False))
+
+
 @needs_fork
-def test_killed_at_random_moments_it_still_ends_as_if_nothing_had_happened(tmp_path):
-    expected = outcome(trained(tmp_path / "whole", resume=False))
+def test_killed_at_random_moments_it_still_ends_as_if_nothing_had_happened(tmp_path, whole):
     idle, longest = (
         min(timed(tmp_path / f"{nb_epochs} {i}", nb_epochs) for i in range(2)) for nb_epochs in (1, NB_EPOCHS)
     )
@@ -110,7 +115,7 @@ def test_killed_at_random_moments_it_still_ends_as_if_nothing_had_happened(tmp_p
             epoch = -1 if found is None else found[1]["outer"]["epoch"]
             seen.add(epoch)
             left = 1.0 - max(epoch, 0) / NB_EPOCHS
-        assert_done(folder, expected)
+        assert_done(folder, whole)
         if kills >= KILLS:
             break
     assert kills >= KILLS
@@ -143,16 +148,15 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_file_falls_back_to_the_one_before_and_says_so(tmp_path, damage):
-    expected = outcome(trained(tmp_path / "whole", resume=False))
+def test_a_damaged_file_falls_back_to_the_one_before_and_says_so(tmp_path, damage, whole):
     with pytest.raises(KeyboardInterrupt):
         interrupted(tmp_path / "run", 7)
     path = tmp_path / "run" / GENERATIONS[0]
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
     with pytest.warns(RuntimeWarning, match=r"checkpoint\.safetensors is damaged .*continuing from the one before it"):
         trainer = trained(tmp_path / "run")
-    assert outcome(trainer)[1] == expected[1]
-    assert same_weights(outcome(trainer)[0], expected[0], atol=0)
+    assert outcome(trainer)[1] == whole[1]
+    assert same_weights(outcome(trainer)[0], whole[0], atol=0)
 
 
 def interrupted(folder, epoch):

@@ -42,20 +42,25 @@ def test_no_pair_work_while_lamda_is_zero(monkeypatch):
 
 
 @cache
-def constant(norm, output_norm, **options):
+def constant(norm, output_norm, nb_epochs=10, **options):
     """What the net is as steep as after a training."""
     x, y = nets.data(n=120)
     classifier = nets.classifier("sigmoid", lr=0.5)
     trainer = CLIPTrainer(classifier, pair_interval=1, norm=norm, output_norm=output_norm, seed=0, **options)
-    trainer.fit(x, y, batch_size=20, nb_epochs=10)
+    trainer.fit(x, y, batch_size=20, nb_epochs=nb_epochs)
     assert np.isfinite(trainer.history[-1]["loss"])
     return lipschitz_lower_bound(classifier, x, norm, output_norm, nb_restarts=16, max_iter=20, seed=0).value
 
 
-@pytest.mark.parametrize("norm", [1, 2, "inf"])
-@pytest.mark.parametrize("output_norm", [1, 2, math.inf])
-@pytest.mark.parametrize("penalty", PENALTIES)
-@pytest.mark.parametrize("reduction", REDUCTIONS)
+# Every pair of norms, and every two values of any two settings, but not of all four.
+@pytest.mark.parametrize(
+    ("norm", "output_norm", "penalty", "reduction"),
+    [
+        (norm, output_norm, PENALTIES[(i + j) % 2], REDUCTIONS[(i + i // 2 + j // 2) % 2])
+        for i, norm in enumerate((1, 2, "inf"))
+        for j, output_norm in enumerate((1, 2, math.inf))
+    ],
+)
 def test_every_norm_and_penalty_flattens(norm, output_norm, penalty, reduction):
     flat = constant(norm, output_norm, lamda=0.2, penalty=penalty, reduction=reduction)
     assert flat < 0.8 * constant(norm, output_norm, lamda=0.0)
@@ -64,14 +69,8 @@ def test_every_norm_and_penalty_flattens(norm, output_norm, penalty, reduction):
 @pytest.mark.parametrize("init", INITS)
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_every_init_and_domain_flattens(init, domain):
-    x, y = nets.data(n=120)
-    constants = []
-    for lamda in (0.0, 0.2):
-        classifier = nets.classifier("sigmoid", lr=0.5)
-        trainer = CLIPTrainer(classifier, lamda=lamda, pair_init=init, domain=domain, pair_interval=1, seed=0)
-        trainer.fit(x, y, batch_size=20, nb_epochs=20)
-        constants.append(lipschitz_lower_bound(classifier, x, nb_restarts=16, seed=0).value)
-    assert constants[1] < 0.6 * constants[0]
+    flat = constant(2, 2, lamda=0.2, nb_epochs=20, pair_init=init, domain=domain)
+    assert flat < 0.6 * constant(2, 2, lamda=0.0, nb_epochs=20)
 
 
 def test_penalised_every_kth_step_with_k_times_the_weight(monkeypatch):
@@ -133,7 +132,7 @@ def test_an_upper_penalty_closes_the_bracket():
     x, y, products, gaps, weights = x[:720], y[:720], [], [], []
     for options in ({}, {"upper_penalty": 0.0}, {"upper_penalty": 0.03}, {"upper_penalty": 0.3}):
         classifier = nets_of(FRAMEWORKS[0]).make_classifier("mlp-200-80", x.shape[1:], 10)
-        CLIPTrainer(classifier, lamda=0.05, pair_interval=2, seed=0, **options).fit(x, y, nb_epochs=20)
+        CLIPTrainer(classifier, lamda=0.05, pair_interval=2, seed=0, **options).fit(x, y, nb_epochs=12)
         weights.append(nets.matrices(classifier))
         products.append(np.prod([np.linalg.norm(w, 2) for w in weights[-1]]))
         steepest = lipschitz_lower_bound(classifier, x, domain="free", nb_restarts=8, seed=0).value

@@ -7,6 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from artclip.frameworks.keras.tracing import TraceRefusedError
+
 
 class _Penalised:
     """The model, but the first pass through it adds the penalty's gradient to whatever is differentiated after it."""
@@ -41,12 +43,12 @@ def own_step(
         gradients: one per trainable variable, or none at all.
 
     Raises:
-        ValueError: the step does not call the model it is given, so that nothing could be added.
+        TraceRefusedError: the step does not call the model it is given, so that nothing could be added.
     """
     penalised = _Penalised(model, gradients)
     getattr(train_step, "python_function", train_step)(penalised, x, y)  # as part of our own tf.function
     if gradients and not penalised.called:
-        raise ValueError(
+        raise TraceRefusedError(
             "the classifier's train_step(model, images, labels) does not call the model that it is given, so no "
             "penalty can be added to its gradient; use that argument instead of a model from outside"
         )

@@ -102,13 +102,13 @@ class DistributedTensorFlowEstimator(TensorFlowEstimator):
         sums = self._strategy.run(first)
         return np.asarray(self._strategy.experimental_local_results(sums)[0])
 
-    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
+    def compile(self, step: Callable[..., Any], nb_resizable: int = 2) -> Callable[..., Any]:
         def on_all(*values: Any) -> Any:
             found = self._strategy.run(step, args=values)
             # The same on all.
             return tf.nest.map_structure(lambda v: self._strategy.experimental_local_results(v)[0], found)
 
-        return super().compile(on_all)
+        return super().compile(on_all, nb_resizable)
 
     # rows of anything
     @property

@@ -222,15 +222,15 @@ class TensorFlowFunction(Function):
     def cond(self, condition: Any, a: Callable[[], Any], b: Callable[[], Any]) -> Any:
         return tf.cond(condition, a, b)
 
-    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
+    def compile(self, step: Callable[..., Any], nb_resizable: int = 2) -> Callable[..., Any]:
         compiled = None
 
         def run(*values: Any) -> Any:
             nonlocal compiled
             arguments = tf.nest.map_structure(self._argument, values)
             if compiled is None:
-                signature = [tf.TensorSpec((None, *t.shape[1:]), t.dtype) for t in arguments[:2]]
-                signature += [tf.nest.map_structure(tf.TensorSpec.from_tensor, m) for m in arguments[2:]]
+                signature = [tf.TensorSpec((None, *t.shape[1:]), t.dtype) for t in arguments[:nb_resizable]]
+                signature += [tf.nest.map_structure(tf.TensorSpec.from_tensor, m) for m in arguments[nb_resizable:]]
                 function, compiled = traced(step, signature)
                 self.compiled.append(function)
             return compiled(*arguments)

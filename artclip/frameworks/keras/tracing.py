@@ -8,6 +8,10 @@ from typing import Any
 import tensorflow as tf
 
 
+class TraceRefusedError(ValueError):
+    """What artclip refuses in a trace, which AutoGraph would not mend."""
+
+
 def traced(function: Callable[..., Any], signature: list[Any]) -> tuple[Any, Any]:
     """The function as a ``tf.function``, and its trace, which spares the look-up of one at each call.
 
@@ -21,6 +25,8 @@ def traced(function: Callable[..., Any], signature: list[Any]) -> tuple[Any, Any
     try:
         graph = tf.function(function, input_signature=signature, autograph=False)
         return graph, graph.get_concrete_function()
+    except TraceRefusedError:
+        raise
     except Exception:  # whatever it is: if AutoGraph is not what was lacking, it comes again
         graph = tf.function(function, input_signature=signature)
         return graph, graph.get_concrete_function()

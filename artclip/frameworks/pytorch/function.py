@@ -208,7 +208,7 @@ class TorchFunction(Function):
     def norm(self, t: torch.Tensor, p: float) -> torch.Tensor:
         return torch.linalg.vector_norm(t, p, dim=tuple(range(1, t.ndim)), keepdim=True)
 
-    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
+    def compile(self, step: Callable[..., Any], nb_resizable: int = 2) -> Callable[..., Any]:
         return step  # torch.compile was measured slower on small nets, and takes minutes on large ones
 
     def split(self, t: torch.Tensor, sizes: Sequence[int]) -> list[torch.Tensor]:

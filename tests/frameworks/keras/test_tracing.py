@@ -9,8 +9,8 @@ tf = pytest.importorskip("tensorflow")
 
 import keras
 
-from artclip import CLIPTrainer
-from artclip.frameworks.keras import tracing
+from artclip import CLIPTrainer, lipschitz_lower_bound
+from artclip.frameworks.keras import function, tracing
 from tests.nets import tensorflow_nets as nets
 
 
@@ -55,3 +55,27 @@ def test_what_is_wrong_with_a_function_is_said():
 
     with pytest.raises(ValueError, match="of its own"):
         tracing.traced(wrong, [tf.TensorSpec((None, 6))])
+
+
+def test_calls_fit_the_signature_of_their_trace_whatever_the_number_of_rows(monkeypatch):
+    """TensorFlow takes others too, but by way of an error whose message holds all of the arguments."""
+    seen = []
+
+    def traced(step, signature):
+        graph, trace = tracing.traced(step, signature)
+
+        def call(*arguments):
+            specs, tensors = tf.nest.flatten(signature), tf.nest.flatten(arguments)
+            assert all(spec.is_compatible_with(t) for spec, t in zip(specs, tensors, strict=True))
+            seen.append(len(arguments[0]))
+            return trace(*arguments)
+
+        return graph, call
+
+    monkeypatch.setattr(function, "traced", traced)
+    classifier, (x, y) = nets.classifier("mlp"), nets.data("mlp", n=50)
+    lipschitz_lower_bound(classifier, x, nb_restarts=8, max_iter=3, seed=0)
+    assert len(set(seen)) > 1
+    seen.clear()
+    CLIPTrainer(classifier, lamda=0.01, pair_init="near", pair_interval=2, seed=0).fit(x, y, batch_size=20, nb_epochs=1)
+    assert set(seen) == {10, 20}

@@ -16,6 +16,7 @@ from tests.nets import torch_nets as nets
 RANK, NB_RANKS = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 CASES = {
     **several.CASES,
+    "resumed": several.CASES["default"],
     "generator": ("mlp", lambda c: CLIPTrainer(c, lamda=0.05, pair_interval=2, nb_pairs=6, seed=0)),
 }
 
@@ -34,7 +35,7 @@ class Shared:
         return self._x[rows], self._y[rows]
 
 
-def train(name, folder, die):
+def train(name, folder="", die=""):
     """History and weights."""
     net, make = CASES[name]
     classifier = nets.classifier(net, lr=0.3)
@@ -45,7 +46,7 @@ def train(name, folder, die):
     data = {"validation_data": (x[:31], y[:31]), "nb_epochs": 4}
     if name == "generator":
         trainer.fit_generator(Shared(x, y), nb_epochs=4)
-    elif folder:
+    elif name == "resumed":
         trainer.checkpoint = checks.folder(folder)
         if die and RANK:
             trainer.callbacks = (lambda t, r: r["epoch"] == 2 and os.kill(os.getpid(), signal.SIGKILL),)

@@ -16,36 +16,38 @@ from torch import nn
 from artclip import CLIPTrainer
 from artclip.frameworks import trainable_of
 from artclip.frameworks.pytorch.distributed import DistributedTorchEstimator, on_all_devices
+from tests.frameworks.pytorch import distributed_script
 from tests.frameworks.several import assert_same
 from tests.nets import torch_nets as nets
 
 SAME = ("default", "steepest", "target", "bracket", "weight", "few", "generator")
+RANKS = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 SCRIPT = ["-m", "tests.frameworks.pytorch.distributed_script"]
-RANKS = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *SCRIPT]
 
 
-def run(launcher, path, names, *more):
+def run(path, names, *more):
+    """Trainings on two processes."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *launcher, ",".join(names), str(path), *map(str, more)],
+    return subprocess.run(
+        [sys.executable, *RANKS, *SCRIPT, ",".join(names), str(path), *map(str, more)],
         cwd=Path(__file__).parents[3],
         env=environment,
         capture_output=True,
         text=True,
         timeout=300,
     )
-    return done
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """What came of each training on one process and on two, by name."""
-    folder, found = tmp_path_factory.mktemp("ranks"), []
-    for launcher, names in ((SCRIPT, SAME), (RANKS, (*SAME, "batchnorm"))):
-        done = run(launcher, folder / "found.json", names)
-        assert done.returncode == 0, done.stderr
-        found.append(json.loads((folder / "found.json").read_text()))
-    return found
+    """What came of each training on one process and on two, by name; one of them goes on after a death."""
+    folder = tmp_path_factory.mktemp("ranks")
+    died = run(folder / "died.json", ["resumed"], folder / "state", "die")
+    assert died.returncode != 0
+    assert not (folder / "died.json").exists()
+    done = run(folder / "found.json", (*SAME, "batchnorm", "resumed"), folder / "state")
+    assert done.returncode == 0, done.stderr
+    return {name: distributed_script.train(name) for name in SAME}, json.loads((folder / "found.json").read_text())
 
 
 @pytest.mark.parametrize("name", SAME)
@@ -59,13 +61,8 @@ def test_batchnorm_trains_and_ends_with_the_same_averages_everywhere(results):
     assert history[-1]["loss"] < history[0]["loss"]
 
 
-def test_a_process_that_dies_ends_the_job_which_goes_on_from_its_checkpoint(tmp_path, results):
-    done = run(RANKS, tmp_path / "found.json", ["default"], tmp_path / "state", "die")
-    assert done.returncode != 0
-    assert not (tmp_path / "found.json").exists()
-    done = run(RANKS, tmp_path / "found.json", ["default"], tmp_path / "state")
-    assert done.returncode == 0, done.stderr
-    history, weights = json.loads((tmp_path / "found.json").read_text())["default"]
+def test_a_process_that_dies_ends_the_job_which_goes_on_from_its_checkpoint(results):
+    history, weights = results[1]["resumed"]
     assert weights == results[1]["default"][1]  # bit by bit
     assert [r["epoch"] for r in history] == [1, 2, 3, 4]
 
