@@ -32,7 +32,7 @@ QUICK |= {"masking": False}
 @pytest.fixture(scope="module")
 def comparison():
     defences = ["standard", "weight:lamda=0.01", "clip"]
-    few = {"attack_samples": 100, "curve_samples": 20}
+    few = {"attack_samples": 100, "curve_samples": 20, "masking": False}
     return compare("digits", defences=defences, nb_seeds=2, nb_epochs=12, eps=0.5, noise=0.3, verbose=False, **few)
 
 

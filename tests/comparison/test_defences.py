@@ -83,11 +83,14 @@ def test_settings_reach_the_trainer():
     assert (trainer.target_accuracy, trainer.seed) == (0.9, 5)
 
 
+SEVERAL_STEPS = ("pgd", "trades", "adversarial", "madry", "art-trades", "awp")
+
+
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 @pytest.mark.parametrize("name", DEFENCES)
 def test_every_defence_trains_or_says_that_it_is_not_there(framework, name):
     e = Experiment(**SMALL, framework=framework)
-    named = parse(name)
+    named = parse(f"{name}:max_iter=2" if name in SEVERAL_STEPS else name)
     if framework not in named.defence.frameworks:
         found = e.run(data(framework), "cnn", "cnn", named, 0)
         assert found.error == f"NotImplementedError: ART has this trainer for torch only, not for {framework}"

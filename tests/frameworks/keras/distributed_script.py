@@ -27,7 +27,7 @@ def strategy():
 
 
 CASES = {
-    **{name: several.CASES[name] for name in ("default", "bracket", "weight", "batchnorm")},
+    **{name: several.CASES[name] for name in ("default", "bracket", "batchnorm")},
     "keras": ("mlp", lambda c: CLIPTrainer(c, lamda=0.05, pair_init="near", pair_interval=1, ema_decay=0.9, seed=0)),
 }
 

@@ -15,7 +15,7 @@ from artclip import CLIPTrainer
 from tests.frameworks.several import assert_same
 from tests.nets import tensorflow_nets as nets
 
-SAME = ("default", "bracket", "weight", "keras")
+SAME = ("default", "bracket", "keras")
 ROOT = Path(__file__).parents[3]
 
 

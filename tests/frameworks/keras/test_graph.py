@@ -97,7 +97,7 @@ def test_linear_layers_without_weights_have_their_exact_constant(make):
 
 
 # Values and Jacobians of all models are compared above; these go through all of it, from ART's classifier to a bound.
-@pytest.mark.parametrize("name", list(MODELS)[::6])
+@pytest.mark.parametrize("name", list(MODELS)[1::6])
 def test_bounds_hold(name):
     shape, seed = MODELS[name][0], list(MODELS).index(name)
     x = np.random.default_rng(0).standard_normal((16, *shape))
