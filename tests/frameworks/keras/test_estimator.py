@@ -1,4 +1,4 @@
-"""What is TensorFlow's own: estimators, compilation, a train_step of the user's, Keras's own fit, precision, losses."""
+"""What is TensorFlow's own: estimators, compilation, a train_step of the user's, precision."""
 
 import json
 import subprocess
@@ -12,42 +12,13 @@ tf = pytest.importorskip("tensorflow")
 import keras
 from art.estimators.classification import KerasClassifier, TensorFlowV2Classifier
 
-from artclip import CLIPTrainer, LipschitzPenalty, PairSet, WeightRegularizationTrainer, lipschitz_lower_bound
+from artclip import CLIPTrainer, PairSet, WeightRegularizationTrainer, lipschitz_lower_bound
 from artclip.frameworks import function_of, trainable_of
 from artclip.trainers import base
 from tests.contract.test_training import every_trainer
+from tests.frameworks.keras.models import LOGITS, Subclassed, functional, keras_classifier, mlp
 from tests.nets import tensorflow_nets as nets
 from tests.nets.common import NB_CLASSES, same_weights
-
-LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-
-def mlp(outputs=NB_CLASSES, activation=None, **kwargs):
-    keras.utils.set_random_seed(0)
-    return keras.Sequential(
-        [keras.Input((6,)), keras.layers.Dense(16, "tanh", **kwargs), keras.layers.Dense(outputs, activation, **kwargs)]
-    )
-
-
-def keras_classifier(loss=LOGITS, model=None, optimizer=None, **kwargs):
-    model = model or mlp()
-    model.compile(optimizer or keras.optimizers.SGD(0.3), loss, metrics=["accuracy"])
-    return KerasClassifier(model, use_logits=True, clip_values=(0.0, 1.0), **kwargs)
-
-
-def functional():
-    inputs = keras.Input((6,))
-    hidden = keras.layers.Dense(16, "tanh")(inputs)
-    return keras.Model(inputs, keras.layers.Dense(NB_CLASSES)(keras.layers.Concatenate()([inputs, hidden])))
-
-
-class Subclassed(keras.Model):
-    def __init__(self):
-        super().__init__()
-        self.first, self.last = keras.layers.Dense(16, "tanh"), keras.layers.Dense(NB_CLASSES)
-
-    def call(self, x):
-        return self.last(self.first(x))
 
 
 class Plain(tf.Module):
@@ -206,67 +177,6 @@ def test_mixed_precision_trains_and_measures_in_float32(policy):
         assert PairSet(f, x, 4, seed=0).ascend(2).quotients().max() > 0
 
 
-class Fourth(keras.losses.Loss):
-    def call(self, y_true, y_pred):
-        return tf.reduce_mean((y_true - y_pred) ** 4, axis=-1)
-
-
-@pytest.mark.parametrize(
-    ("loss", "outputs", "activation", "compiled"),
-    [
-        (LOGITS, 3, None, False),
-        (keras.losses.CategoricalCrossentropy(), 2, "softmax", True),
-        (keras.losses.SparseCategoricalCrossentropy(), 3, "softmax", False),
-        (Fourth(), 3, "softmax", True),
-        (keras.losses.CategoricalHinge(), 3, None, False),
-        (keras.losses.BinaryCrossentropy(from_logits=True), 1, None, True),
-        (keras.losses.BinaryCrossentropy(), 1, "sigmoid", False),
-        ("sparse_categorical_crossentropy", 3, "softmax", True),
-        ("mse", 3, "softmax", True),
-    ],
-)
-def test_losses_learn(loss, outputs, activation, compiled):
-    """Of compiled models and of ART's loss_object in turn, from labels of the format that the loss does not take."""
-    x, y = nets.data(n=200)
-    y = y if outputs == 3 else (y > 1).astype(int)
-    one_hot, net = np.eye(max(2, outputs))[y], mlp(outputs, activation)
-    if compiled:
-        classifier, labels, others = keras_classifier(loss, net, keras.optimizers.Adam(0.05)), y, one_hot
-    else:
-        classifier = nets.wrap(net, (6,), 0.05, keras.optimizers.Adam, loss, max(2, outputs))
-        labels, others = one_hot, y
-    trainer = CLIPTrainer(classifier, lamda=1e-4, seed=0)
-    trainer.fit(x, labels, validation_data=(x, others), batch_size=20, nb_epochs=12)
-    assert trainer.history[-1]["val_accuracy"] > 0.88
-    assert trainer.history[-1]["accuracy"] > 0.88
-
-
-@pytest.mark.parametrize(("loss", "outputs"), [("mean_squared_error", 1), (keras.losses.Huber(), 2)])
-def test_regression_with_a_keras_classifier(loss, outputs):
-    x = np.linspace(0, 1, 40, dtype=np.float32)[:, None]
-    y = x[:, 0] ** 2 if outputs == 1 else np.hstack([x, -(x**2)])
-    keras.utils.set_random_seed(0)
-    stack = [keras.Input((1,)), keras.layers.Dense(16, "tanh"), keras.layers.Dense(outputs)]
-    regressor = keras_classifier(loss, keras.Sequential(stack), keras.optimizers.Adam(0.02))
-    trainer = CLIPTrainer(regressor, lamda=1e-4, seed=0)
-    trainer.fit(x, y, validation_data=(x, y), batch_size=8, nb_epochs=40)
-    assert trainer.history[-1]["val_loss"] < 1e-2
-    assert trainer.history[-1]["accuracy"] is None
-    with pytest.raises(ValueError, match="a regressor has no accuracy"):
-        CLIPTrainer(regressor, target_accuracy=0.9)
-
-
-def test_a_mean_squared_error_makes_a_regressor_only_of_linear_outputs():
-    def classes(*last):
-        net = keras.Sequential([keras.Input((6,)), *last])
-        return trainable_of(nets.wrap(net, (6,), loss=keras.losses.MeanSquaredError())).nb_classes
-
-    dense, softmax = keras.layers.Dense, keras.layers.Softmax
-    assert classes(dense(3)) is classes(dense(1)) is classes(dense(1, "sigmoid")) is None
-    assert classes(dense(3, "softmax")) == classes(dense(3), softmax()) == 3
-    assert classes(dense(3), keras.layers.Activation("softmax")) == 3
-
-
 def test_what_a_classifier_lacks_is_named():
     net = mlp()
     with pytest.raises(ValueError, match=r"no loss.*loss_object"):
@@ -328,35 +238,6 @@ def test_transposed_and_separable_convolutions_count_outputs_first():
     )
     shapes = [tuple(w.shape) for w in trainable_of(nets.wrap(net, (4, 4, 3))).weights()]
     assert shapes == [(5, 3 * 2 * 2), (1, 5 * 3 * 3), (7, 5)]
-
-
-@pytest.mark.parametrize("make", [functional, Subclassed])
-def test_keras_fit_with_the_penalty(make):
-    x, y = nets.data(n=200)
-    model, plain = make(), make()
-    wrapped = LipschitzPenalty(model, x, clip_values=(0, 1), seed=0).keras_model(0.3)
-    wrapped.compile(keras.optimizers.SGD(0.3), LOGITS, metrics=["accuracy"])
-    logs = wrapped.fit(x, y, validation_data=(x, y), epochs=10, batch_size=20, verbose=0).history
-    assert {"loss", "accuracy", "penalty", "val_loss", "val_accuracy"} == set(logs)
-    np.testing.assert_allclose(wrapped.predict(x, verbose=0), model(x).numpy(), atol=1e-6)
-    assert logs["val_loss"][-1] == pytest.approx(LOGITS(y, model(x)).numpy(), rel=1e-4)
-    plain.compile(keras.optimizers.SGD(0.3), LOGITS)
-    plain.fit(x, y, epochs=10, batch_size=20, verbose=0)
-    found = [lipschitz_lower_bound(m, x, nb_restarts=8, max_iter=5, seed=0).value for m in (model, plain)]
-    assert found[0] < 0.6 * found[1]
-
-
-def test_keras_fit_lets_callbacks_change_lamda_and_names_misuse():
-    x, y = nets.data()
-    wrapped = LipschitzPenalty(mlp(), x, seed=0).keras_model(0.0)
-    wrapped.compile("sgd", LOGITS)
-    rise = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: wrapped.lamda.assign(epoch + 1.0))
-    wrapped.fit(x, y, epochs=2, callbacks=[rise], verbose=0)
-    assert float(wrapped.lamda) == 2.0
-    with pytest.raises(ValueError, match="lamda=-1"):
-        LipschitzPenalty(mlp(), x).keras_model(-1)
-    with pytest.raises(TypeError, match="bare Keras model"):
-        LipschitzPenalty(nets.classifier(), x).keras_model()
 
 
 def test_fit_generator_learns_from_tensorflow_and_keras_generators():
