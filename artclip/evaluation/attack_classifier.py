@@ -213,8 +213,8 @@ class AttackClassifier(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin,
         inwards = np.where(x < (low + high) / 2, 1, -1) * (high - low)
         return x + (ASIDE * inwards * rng.uniform(0.5, 1, x.shape)).astype(x.dtype)
 
-    def black_box(self, within: Any = None) -> BlackBoxClassifierNeuralNetwork:
-        """The same classifier through its outputs alone; ``within`` is a range, where the model has none of its own."""
+    def black_box(self, within: Any = None, around: Any = lambda outputs: outputs) -> BlackBoxClassifierNeuralNetwork:
+        """Its outputs alone, as ``around`` hands them on; ``within`` is a range, for a model without one."""
 
         def outputs(x: np.ndarray) -> np.ndarray:
             # A model may make numbers of NaN, and a search that asks for them would keep it; another may refuse it.
@@ -225,9 +225,8 @@ class AttackClassifier(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin,
             logits[~finite] = np.nan
             return logits
 
-        return BlackBoxClassifierNeuralNetwork(
-            outputs, self.input_shape, self.nb_classes, self.channels_first, clip_values=self.clip_values or within
-        )
+        about = self.input_shape, self.nb_classes, self.channels_first
+        return BlackBoxClassifierNeuralNetwork(around(outputs), *about, clip_values=self.clip_values or within)
 
     def _over(self, x: np.ndarray, function: Any) -> np.ndarray:
         """function(rows, slice), a batch at a time; rows as the model wants them."""

@@ -14,6 +14,7 @@ from artclip.evaluation.losses import LOSSES
 from artclip.evaluation.threat_model import Stage, ThreatModel, numpy_pgd
 from artclip.norms import column, lengths
 
+Outputs = Callable[[np.ndarray], np.ndarray]
 _FIRST = 0.8  # share of an input that the first windows take, as in ART
 _HALVED = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)  # shares of the queries at which windows halve
 _NUMBERS = 1 << 23  # of inputs around samples in one pass
@@ -38,9 +39,13 @@ def square(threat: ThreatModel, *, max_iter: int = 1000) -> list[Stage]:
     from art.attacks.evasion import SquareAttack
 
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        box, size = classifier.black_box(), max(classifier.batch_size, 1024)
-        if classifier.nb_draws == 1:  # ART's asks thrice a step; all but the new points it has seen in the step before
-            box._predict_fn = remembering(box._predict_fn, 3 * -(-len(x) // size))
+        size = max(classifier.batch_size, 1024)
+
+        def once(outputs: Outputs) -> Outputs:
+            # ART's asks thrice a step; all but the new points it has seen in the step before.
+            return remembering(outputs, 3 * -(-len(x) // size)) if classifier.nb_draws == 1 else outputs
+
+        box = classifier.black_box(around=once)
         attack = SquareAttack(box, norm=threat.norm, eps=threat.eps, max_iter=max_iter, batch_size=size, verbose=False)
         with np.errstate(invalid="ignore", divide="ignore"):  # on images of 8×8 its first tiles are empty
             return np.asarray(attack.generate(x.copy(), threat.labels(y)))
@@ -48,7 +53,7 @@ def square(threat: ThreatModel, *, max_iter: int = 1000) -> list[Stage]:
     return [threat.on_images(run, 8)]
 
 
-def remembering(outputs: Callable[[np.ndarray], np.ndarray], nb_calls: int) -> Callable[[np.ndarray], np.ndarray]:
+def remembering(outputs: Outputs, nb_calls: int) -> Outputs:
     """The same outputs, computed for those rows alone that the last ``nb_calls`` calls did not hold."""
     seen: deque[dict[bytes, np.ndarray]] = deque(maxlen=nb_calls)
 
