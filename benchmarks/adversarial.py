@@ -25,7 +25,7 @@ from typing import Any
 import joblib
 import numpy as np
 import torch
-from common import RESULTS, attacked, clean, peak_held, save, standing, with_validation
+from common import attacked, clean, peak_held, recorded, save, standing, with_validation
 from torch.profiler import ProfilerActivity, profile
 
 import artclip
@@ -86,7 +86,8 @@ LINF_RADII = (2 / 255, 4 / 255, 8 / 255)
 LINF_BOTH = ((4 / 255, 1e-4), (6 / 255, 3e-5), (6 / 255, 1e-4))
 LINF = grids((4 / 255, 6 / 255, 8 / 255), (3e-5, 1e-4, 3e-4), (0.03, 0.1, 0.2), LINF_BOTH, "norm=inf,")
 CHOSEN = {  # on 15 epochs
-    **{name: [setting] for name, setting in {"fgsm": "fgsm:eps=2.25", "n-fgsm": "n-fgsm:eps=2"}.items()},
+    "fgsm": ["fgsm:eps=2.25"],
+    "n-fgsm": ["n-fgsm:eps=2"],
     "clip": ["clip:lamda=0.8,pair_interval=6"],
     "clip+fgsm": ["clip+fgsm:adversarial_eps=1.75,lamda=0.5,pair_interval=6"],
     "clip+fgsm, little": ["clip+fgsm:adversarial_eps=2,lamda=0.1,pair_interval=6"],
@@ -198,10 +199,10 @@ def peak_memory(case: Case, setting: str) -> float:
 def main() -> None:
     """One case, into its place in the results; trials and rows that are there already, of equal settings, stay."""
     name = sys.argv[1]
-    case, path = CASES[name], RESULTS / "adversarial.json"
+    case = CASES[name]
     nb_processes = int(sys.argv[2]) if len(sys.argv) > 2 else 2
     parallel = joblib.Parallel(n_jobs=nb_processes, batch_size=1, return_as="generator_unordered")
-    results = json.loads(path.read_text())["results"] if path.exists() else {}
+    results = recorded("adversarial", {})
     about = json.loads(json.dumps({k: v for k, v in vars(case).items() if k != "grids"}))
     before = results.get(name, {})
     before = before if before.get("case") == about else {}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
-from common import RESULTS
+from common import recorded
 from markdown_tables import groups, spread, table
 
 from artclip.comparison.paired import interval
@@ -42,8 +41,7 @@ PARTS = {
 
 def measured() -> list[str]:
     """Cases with figures of test images."""
-    path = RESULTS / "adversarial.json"
-    results = json.loads(path.read_text())["results"] if path.exists() else {}
+    results = recorded("adversarial", {})
     return [name for name in CASES if results.get(name, {}).get("test")]
 
 
@@ -66,8 +64,12 @@ def adversarial(results: dict[str, Any], name: str) -> str:
 
 def said(setting: str) -> str:
     """The options of a defence as it is named, but for ``pair_interval``, of which larger λ leave nothing."""
-    options = dict(option.split("=") for option in setting.partition(":")[2].split(",") if option)
-    return ", ".join(f"{OPTIONS[key]} = {value}" for key, value in options.items() if key in OPTIONS)
+    return ", ".join(f"{OPTIONS[key]} = {value}" for key, value in options_of(setting).items() if key in OPTIONS)
+
+
+def options_of(setting: str) -> dict[str, str]:
+    """What stands behind the name of a defence."""
+    return dict(option.split("=") for option in setting.partition(":")[2].split(",") if option)
 
 
 def tried(results: dict[str, Any], name: str) -> str:
@@ -87,8 +89,7 @@ def parts(results: dict[str, Any]) -> str:
     lines, plain = [["changed", *(f"ε = {eps:g}" for eps in radii), "clean", "CPU time ×"]], rows[0]["CPU seconds"]
 
     def changes(row: dict[str, Any]) -> dict[str, str]:
-        options = dict(option.split("=") for option in row["setting"].partition(":")[2].split(",") if option)
-        return {key: value for key, value in options.items() if BASE.get(key) != value}
+        return {key: value for key, value in options_of(row["setting"]).items() if BASE.get(key) != value}
 
     def place(row: dict[str, Any]) -> tuple[Any, ...]:
         """Plain training, then nothing, then one change of each part after the other, then several."""

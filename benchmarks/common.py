@@ -99,6 +99,12 @@ def ratio(seconds: dict[str, list[float]], name: str, base: str) -> dict[str, fl
     return {"median": float(median), "quartiles": [float(low), float(high)], "rounds": len(values)}
 
 
+def recorded(name: str, otherwise: Any) -> Any:
+    """The results in ``results/NAME.json``, or something else where there is no such file yet."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text())["results"] if path.exists() else otherwise
+
+
 def save(name: str, settings: dict[str, Any], results: Any, *frameworks: str) -> None:
     """Write ``results/NAME.json`` with machine and versions; ``frameworks`` are the packages that were at work."""
     packages = ("artclip", "adversarial-robustness-toolbox", "numpy", *frameworks)

@@ -12,7 +12,6 @@ Run: ``python benchmarks/gpu.py``. ``--tiny`` proves on a CPU that it runs, on d
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import RESULTS, clean, save, standing
+from common import clean, recorded, save, standing
 
 import artclip
 from artclip.comparison.defences import parse
@@ -95,8 +94,7 @@ def main() -> int:
         settings |= {"net": "cnn", "epochs": 12, "attacked": 40, "attacks": ["pgd-margin:max_iter=2,nb_restarts=1"]}
     else:
         settings |= {"GPU": torch.cuda.get_device_name()}
-    path = RESULTS / "gpu.json"
-    results = json.loads(path.read_text())["results"] if path.exists() else []
+    results = recorded("gpu", [])
     parts, longest, left_out = data(given.tiny), 0.0, []
     for seed in given.seeds:
         for setting in (TRAININGS[name] for name in given.trainings):

@@ -13,14 +13,13 @@ ARTCLIP_DATA names.
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
 import joblib
 import numpy as np
 import torch
-from common import RESULTS, clean, jacobian_norms, save, with_validation
+from common import clean, jacobian_norms, recorded, save, with_validation
 
 import artclip
 from artclip import CLIPTrainer
@@ -60,8 +59,9 @@ def untrained(seed: int) -> Any:
 def trained(options: dict[str, Any], seed: int, x: np.ndarray, y: np.ndarray) -> CLIPTrainer:
     """A trainer that has trained."""
     torch.set_num_threads(1)
-    classifier, nb_epochs = untrained(seed), options.get("nb_epochs", NB_EPOCHS)
-    trainer = CLIPTrainer(classifier, seed=seed, **{k: v for k, v in options.items() if k != "nb_epochs"})
+    options = {"nb_epochs": NB_EPOCHS, **options}
+    classifier, nb_epochs = untrained(seed), options.pop("nb_epochs")
+    trainer = CLIPTrainer(classifier, seed=seed, **options)
     scheduler = cosine_scheduler(classifier, nb_epochs)
     trainer.fit(x, y, batch_size=BATCH_SIZE, nb_epochs=nb_epochs, scheduler=scheduler)
     return trainer
@@ -138,8 +138,7 @@ def keep(trials: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     """What is missing in the results; trials and rows that are there already stay."""
-    path = RESULTS / "residual.json"
-    before = json.loads(path.read_text())["results"] if path.exists() else {"validation": [], "test": []}
+    before = recorded("residual", {"validation": [], "test": []})
     trials = [row for row in before["validation"] if SETTINGS.get(row["training"]) == row["options"]]
     parallel = joblib.Parallel(
         n_jobs=int(sys.argv[1]) if len(sys.argv) > 1 else 1, batch_size=1, return_as="generator_unordered"

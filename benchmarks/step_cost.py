@@ -12,7 +12,6 @@ more than 15 % above the committed figure.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ import numpy as np
 import torch
 from art.estimators.classification import PyTorchClassifier
 from clip_step import BATCH_SIZE, SETTINGS, STEPS, clip_step
-from common import RESULTS, interleaved, mnist, peak_held, ratio, save
+from common import interleaved, mnist, peak_held, ratio, recorded, save
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
@@ -222,7 +221,7 @@ def check() -> int:
     x, y = case.data()
     functions = {"plain": plain_step(case, x, y), "default": clip_step(case.make(), x, y)}
     now = ratio(interleaved(functions, case.rounds), "default", "plain")["median"]
-    rows = json.loads((RESULTS / "step_cost.json").read_text())["results"]
+    rows = recorded("step_cost", [])
     then = next(r for r in rows if r["net"] == name and r["threads"] == 1)["step over plain"]["default"]["median"]
     slower = now > SLOWER * then
     print(f"{name}: step over plain {now:.3f}, committed {then:.3f}: {'SLOWER' if slower else 'fine'}")
@@ -238,8 +237,7 @@ def main() -> int:
     most = torch.get_num_threads()
     runs = [(n, t) for t in ((most,) if on_gpu else (1, most)) for n in names]
     results = [measured(n, cases[n], t) for n, t in runs if t == most or cases[n].nb_steps == STEPS]
-    path = RESULTS / f"{name_of_results}.json"
-    kept = [r for r in json.loads(path.read_text())["results"] if r["net"] not in names] if path.exists() else []
+    kept = [r for r in recorded(name_of_results, []) if r["net"] not in names]
     results = sorted(kept + results, key=lambda r: (r["threads"], list(cases).index(r["net"])))
     settings: dict[str, Any] = {"batch_size": BATCH_SIZE, "optimizer": "SGD 0.1, momentum 0.9"}
     settings |= {"CLIP settings": SETTINGS, **({"GPU": torch.cuda.get_device_name()} if on_gpu else {})}

@@ -11,7 +11,6 @@ come from the folder that ARTCLIP_DATA names.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 import warnings
 from collections.abc import Callable
@@ -21,7 +20,7 @@ import numpy as np
 import torch
 from art.data_generators import NumpyDataGenerator
 from art.estimators.classification import PyTorchClassifier
-from common import RESULTS, save
+from common import recorded, save
 from torch import nn
 
 import artclip
@@ -152,8 +151,7 @@ def main() -> None:
     parser.add_argument("--only", default="")
     chosen = parser.parse_args().only
     torch.set_num_threads(1)
-    path = RESULTS / "targets.json"
-    results = json.loads(path.read_text())["results"] if chosen and path.exists() else {}
+    results = recorded("targets", {}) if chosen else {}
     for name, case in CASES.items():
         if chosen not in name:
             continue
