@@ -25,7 +25,7 @@ from typing import Any
 import joblib
 import numpy as np
 import torch
-from common import attacked, clean, peak_held, recorded, save, standing, with_validation
+from common import attacked, clean, parts, peak_held, recorded, save, standing
 from torch.profiler import ProfilerActivity, profile
 
 import artclip
@@ -130,8 +130,7 @@ CASES = {
 
 def data_of(case: Case) -> tuple[Any, Any, Any]:
     """Training, validation and test part."""
-    (x, y), test = artclip.load_data(case.data)
-    training, validation = with_validation(x, y)
+    training, validation, test = parts(case.data)
     return tuple(part[: case.nb_training] for part in training), validation, test
 
 

@@ -7,6 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,13 @@ def with_validation(
     """Training data without 5,000 samples, and these for choices; always the same."""
     order = np.random.default_rng(0).permutation(len(x))
     return (x[order[5000:]], y[order[5000:]]), (x[order[:5000]], y[order[:5000]])
+
+
+@lru_cache(maxsize=1)  # CIFAR-10 takes 16 seconds to decode
+def parts(name: str) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """Training, validation and test part of a data set, with labels."""
+    training, test = artclip.load_data(name)
+    return *with_validation(*training), test
 
 
 def images(name: str) -> tuple[tuple[np.ndarray, np.ndarray], ...]:

@@ -19,7 +19,7 @@ from typing import Any
 import joblib
 import numpy as np
 import torch
-from common import clean, jacobian_norms, recorded, save, with_validation
+from common import clean, jacobian_norms, parts, recorded, save
 
 import artclip
 from artclip import CLIPTrainer
@@ -44,8 +44,7 @@ QUICK: dict[str, Any] = {"nb_restarts": 16, "max_iter": 20}
 
 def data() -> tuple[Any, Any, Any]:
     """Training, validation and test part."""
-    (x, y), test = artclip.load_data("cifar-10")
-    training, validation = with_validation(x, y)
+    training, validation, test = parts("cifar-10")
     return tuple(part[:NB_TRAINING] for part in training), validation, test
 
 

@@ -28,7 +28,13 @@ def add(commands: Any, number: Any) -> None:
     option("--norm", default="2", help="of the budget: 1, 2 or inf (default: 2)")
     option("--eps", type=list_of(number), default=[2.0], help="budget, as 0.5, 8/255 or 0.5,1,2 (default: 2)")
     option("--attacks", default="standard", help="standard, quick, or names split by + as pgd:max_iter=20+square")
-    option("--samples", type=int, default=1000, metavar="N", help="first test samples (default: 1000)")
+    option(
+        "--samples",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="test samples (default: 1000): the first ones, unless the data are sorted by class",
+    )
     option("--full", action="store_true", help="run each attack on all samples, not on those left standing")
     option("--no-lipschitz", action="store_true", help="skip the Lipschitz bounds and the certificate")
     option("--no-masking", action="store_true", help="skip the search for signs of gradient masking")
@@ -44,6 +50,7 @@ def add(commands: Any, number: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from artclip.data.subset import rows_of
     from artclip.evaluation.attacks import SETS, choose
     from artclip.evaluation.evaluate import evaluate
     from artclip.evaluation.preflight import preflight
@@ -57,8 +64,10 @@ def _run(arguments: argparse.Namespace) -> None:
     classifier, (_, (x, y)), folders = options.load(arguments)
     if names is None and len(folders) == getattr(classifier, "nb_classes", None):
         names = folders
-    x, y = x[: arguments.samples], y[: arguments.samples]
+    rows, remark = rows_of(y, arguments.samples)
+    x, y = x[rows], y[rows]
     look = preflight(classifier, x, y)
+    look.remarks.extend([remark] * bool(remark))
     if not arguments.json:
         print(f"{look}\n", flush=True)
     warnings.filterwarnings("ignore", "likely mistake")  # which the look says
@@ -81,6 +90,7 @@ def _run(arguments: argparse.Namespace) -> None:
         class_names=names,
     )
     evaluation.mistakes = look.mistakes
+    evaluation.remarks[:0] = [remark.capitalize()] * bool(remark)
     evaluation.settings["command"] = arguments.typed
     record = as_json({**evaluation.to_dict(), "preflight": look.to_dict()}, output)
     if html is not None:

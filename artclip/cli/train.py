@@ -73,7 +73,7 @@ def _run(arguments: argparse.Namespace) -> None:
         "model": arguments.model,
         "models": [arguments.model],
     }
-    settings |= {"seeds": [arguments.seed], "n_jobs": 1, "nb_attacked": min(arguments.attack_samples, len(data[1][0]))}
+    settings |= {"seeds": [arguments.seed], "n_jobs": 1, **experiment.samples(data[1][1])}
     result = Comparison({**settings, **experiment.describe(), **options}, experiment, [cell])
     files = [] if folder is None else save_named(trainer, folder, settings=result.settings, rows=result.rows)
     if arguments.json:

@@ -62,7 +62,8 @@ def compare(
         batch_size: samples a step, >= 1.
         activation: ``relu``, ``sigmoid``, ``softplus``, ``gelu``; of nets by name.
         learning_rate: of Adam, > 0.
-        attack_samples: how many test samples are attacked, >= 1; the first ones. Noise meets all of them.
+        attack_samples: how many test samples are attacked, >= 1: the first ones, or, of data sorted by class, as many
+            spread evenly. Noise meets all of them.
         verbose: show progress, on a terminal or in a notebook.
         framework: ``"torch"`` or ``"tensorflow"``; ``None`` for the one installed, PyTorch where both are. Images have
             their channels first for PyTorch, last for TensorFlow.
@@ -124,7 +125,7 @@ def compare(
         "data": data if isinstance(data, str) else "arrays",
         "data_description": described,
         "data_sha256": content,
-        "nb_attacked": min(attack_samples, len(splits[1][0])),
+        **experiment.samples(splits[1][1]),
         "models": list(nets),
         "defences": [named.name for named in chosen],
         "seeds": list(range(nb_seeds)),

@@ -126,6 +126,8 @@ class ComparisonData:
             f"{counted(s['nb_attacked'], 'test sample')}; each ran on what those before it left standing, so "
             "its column counts theirs too.",
         ]
+        if s.get("attacked"):
+            lines.append(f"{s['attacked'].capitalize()}.")
         if self.has("worst"):
             certified = ", the certified share a lower one." if self.has("certified") else "."
             lines.append(f"The worst case is an upper bound of the robust accuracy{certified}")

@@ -18,6 +18,7 @@ from artclip.comparison.run_result import _KEPT, RunResult
 from artclip.comparison.training_config import TrainingConfig
 from artclip.data import load_described
 from artclip.data.augmentation import augmentation_of
+from artclip.data.subset import rows_of
 from artclip.evaluation.attacks import NONE, SETS, AttackConfig, canonical, choose
 from artclip.evaluation.curves import robustness_curve
 from artclip.evaluation.evaluate import evaluate
@@ -137,6 +138,11 @@ class Experiment:
             **describe(FRAMEWORKS[str(self.framework)][0]),
         }
 
+    def samples(self, y_test: np.ndarray) -> dict[str, Any]:
+        """How many test samples are attacked, and what must be said of them."""
+        rows, remark = rows_of(y_test, self.attack_samples)
+        return {"nb_attacked": len(rows), "attacked": remark}
+
     def classifier(self, model: str | Callable[..., Any], data: Data, seed: int) -> Any:
         """A net that is yet to be trained, as an ART classifier."""
         (x, y), _ = data
@@ -162,7 +168,7 @@ class Experiment:
     def measure(self, trainer: Any, data: Data, defence: str, net: str, seed: int, spent: Cost) -> RunResult:
         """All figures of a trained model, and what its training took."""
         (x_train, y_train), (x_test, y_test) = data
-        classifier, n = trainer.classifier, self.attack_samples
+        classifier, attacked = trainer.classifier, rows_of(y_test, self.attack_samples)[0]
         budget: dict[str, Any] = {"norm": self.norm, "seed": seed, "verbose": False}
         alone = {c.name: self.attacks[c.name] for c in self.chosen if c.attack.access == NONE}
         rest = {c.name: self.attacks[c.name] for c in self.chosen if c.attack.access != NONE}
@@ -170,7 +176,7 @@ class Experiment:
         runs = [evaluate(classifier, x_test, y_test, attacks=alone, **options)] if alone else []
         options |= {"lipschitz": self.lipschitz, "masking": self.masking}
         if rest:
-            runs.append(evaluate(classifier, x_test[:n], y_test[:n], attacks=rest, **options))
+            runs.append(evaluate(classifier, x_test[attacked], y_test[attacked], attacks=rest, **options))
         last, right = runs[-1], {name: k for ev in reversed(runs) for name, k in ev.per_sample.items()}
         right["clean"] = _right(classifier, x_test, y_test)
         if rest and last.robust_accuracy is not None:
@@ -186,7 +192,7 @@ class Experiment:
         samples |= {name: len(right[name]) for name in figures if name in right}
         curve = []
         if self.curve_samples:
-            some, eps = slice(self.curve_samples), [share * self.eps for share in _GRID]
+            some, eps = rows_of(y_test, self.curve_samples)[0], [share * self.eps for share in _GRID]
             line = robustness_curve({"it": classifier}, x_test[some], y_test[some], eps=eps, attack=CURVE, **budget)
             curve = list(zip(line.values, line.accuracy["it"], strict=True))
         return RunResult(

@@ -18,7 +18,7 @@ from artclip.pixels import Uint8Images
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 TRAIN, TESTS = "train", ("test", "val", "valid", "validation")  # the first that is there
-TEST_SHARE, SPLIT_SEED = 0.2, 0
+TEST_SHARE, SPLIT_SEED, ORDER_SEED = 0.2, 0, 0
 _JPEG = (".jpg", ".jpeg")
 _GREY, _COLOURED, _WITH_ALPHA = ("1", "L"), ("RGB", "P", "CMYK", "YCbCr", "RGBX"), ("LA", "PA", "RGBA")
 
@@ -43,7 +43,7 @@ def is_image(name: str) -> bool:
 
 
 def read_images(path: Path, name: str, channels_first: bool) -> tuple[tuple[Split, Split], DataDescription]:
-    """All images of a folder or an archive, and what was taken.
+    """All images of a folder or an archive, in a random order that is always the same, and what was taken.
 
     Args:
         path: of it.
@@ -90,7 +90,7 @@ def _pillow() -> Any:
 
 
 def _parts(path: Path, files: Files) -> tuple[list[list[_Image]], list[str], list[str]]:
-    """The images of each part, training first, sorted; the names of the classes; and what is to be said."""
+    """The images of each part, training first; the names of the classes; and what is to be said."""
     found = {parts: read for parts, read in sorted(files.read.items()) if is_image(parts[-1])}
     if not found:
         raise FileNotFoundError(f"{path} holds no images; expected train/CLASS/FILE and test/CLASS/FILE, or CLASS/FILE")
@@ -142,10 +142,13 @@ def _by_class(path: Path, classes: list[str], found: dict[Parts, Any], used: lis
         if unknown:
             part = "/".join(where)
             raise ValueError(f"{path}: {part}/ has the class {unknown[0]!r}, which the training part lacks")
-    return [
+    of_parts = [
         [_Image(parts, numbers[parts[-2]], read) for parts, read in found.items() if parts[:-2] == where]
         for where in used
     ]
+    # Not class by class: the first n are often all that is looked at.
+    orders = [np.random.default_rng(ORDER_SEED).permutation(len(part)) for part in of_parts]
+    return [[part[i] for i in order] for part, order in zip(of_parts, orders, strict=True)]
 
 
 def _stratified(path: Path, labels: np.ndarray, classes: list[str]) -> tuple[np.ndarray, np.ndarray]:

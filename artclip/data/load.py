@@ -38,9 +38,10 @@ def load_data(data: str | os.PathLike[str], channels_first: bool = True, uint8: 
             which keeps a cache; an ``.npz`` file with ``x_train``, ``y_train``, ``x_test``, ``y_test``; a folder with
             four IDX ``.gz`` files; a folder of images, or a ``.zip`` or ``.tar.*`` of one, with ``train/CLASS/`` and
             ``test/CLASS/`` (or ``val/``), or with ``CLASS/`` alone, of which a fifth, drawn by a fixed seed and of each
-            class alike, becomes the test part; or ``package.module:function``, your own function that returns these
-            arrays. Of ``"cifar-10"``, ``ARTCLIP_DATA`` holds the folder ``cifar-10/`` or an archive of it, and what it
-            holds is taken: copies saved as JPEG are not the original pixels. :func:`describe_data` tells.
+            class alike, becomes the test part (images come in a random order that is always the same); or
+            ``package.module:function``, your own function that returns these arrays. Of
+            ``"cifar-10"``, ``ARTCLIP_DATA`` holds the folder ``cifar-10/`` or an archive of it, and what it holds is
+            taken: copies saved as JPEG are not the original pixels. :func:`describe_data` tells.
         channels_first: images as (n, channels, height, width), else (n, height, width, channels). An ``.npz`` file
             and what your own function gives are returned as they are.
         uint8: keep images whose source has 8 bits as they are, in a quarter of the memory: the inputs are

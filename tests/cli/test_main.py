@@ -219,6 +219,15 @@ def test_evaluate_prints_and_writes(tmp_path, monkeypatch, capsys):
     written = json.loads((tmp_path / "e.json").read_text())
     assert record["accuracy"] == written["accuracy"]
     assert record["preflight"]["accuracy"] == record["accuracy"]["clean"]
+    assert record["remarks"] == []
+    (x, y), (x_test, y_test) = load_data("digits", channels_first=FRAMEWORKS[0] == "torch")
+    order = np.argsort(y_test)
+    np.savez("sorted.npz", x_train=x, y_train=y, x_test=x_test[order], y_test=y_test[order])
+    assert main([*command, "--data", "sorted.npz", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    (remark,) = record["remarks"]
+    assert remark.startswith("The first 50 of 360 samples do not stand for all (2 of 10 classes")
+    assert 0 < record["accuracy"]["clean"] <= 1
 
 
 def test_clip_values_of_other_units_are_said_before_the_work(tmp_path, monkeypatch, capsys):

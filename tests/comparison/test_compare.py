@@ -301,6 +301,18 @@ def test_same_seeds_same_figures():
         assert tables[0][metric]["values"] == tables[1][metric]["values"]
 
 
+def test_of_sorted_data_all_classes_are_attacked():
+    (x, y), (x_test, y_test) = load_data("digits", channels_first=FRAMEWORKS[0] == "torch")
+    order = np.argsort(y_test, kind="stable")
+    options = {**QUICK, "attack_samples": 50, "attacks": "fgsm", "eps": 1e-6}  # what is right before stays so
+    found = compare(((x, y), (x_test[order], y_test[order])), defences=["standard"], nb_seeds=1, **options)
+    assert any(
+        line.startswith("The first 50 of 360 samples do not stand for all (2 of 10 classes") for line in found.notes()
+    )
+    kept = found.cells[0].kept
+    np.testing.assert_array_equal(kept["fgsm"], kept["clean"][np.arange(50) * 360 // 50])
+
+
 def test_a_training_that_fails_is_a_row_that_says_why_and_the_others_finish():
     found = compare("digits", defences=["madry:max_iter=0", "standard"], nb_seeds=2, **QUICK)
     failed, fine = found.rows

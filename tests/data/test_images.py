@@ -30,11 +30,13 @@ def test_what_was_written_is_read(kind, above, tmp_path):
     (x, y), (x_test, y_test) = load_data(path)
     assert x.dtype == x_test.dtype == np.float32
     assert (x.shape, x_test.shape) == ((6, 3, *SIZE), (4, 3, *SIZE))
-    assert y.tolist() == [0, 0, 0, 1, 1, 1]
-    assert y_test.tolist() == [0, 0, 1, 1]
-    for images, part in ((x, "train"), (x_test, "test")):
-        written = np.stack([a for name, a in sorted(arrays.items()) if name.startswith(part)])
-        np.testing.assert_array_equal(images, np.moveaxis(written, -1, 1).astype(np.float32) / 255)
+    assert sorted(y.tolist()) == [0, 0, 0, 1, 1, 1]
+    assert sorted(y_test.tolist()) == [0, 0, 1, 1]
+    for images, labels, part in ((x, y, "train"), (x_test, y_test, "test")):
+        for label, name in enumerate(("cat", "dog")):
+            written = {a.tobytes() for key, a in arrays.items() if key.startswith(f"{part}/{name}/")}
+            read = np.rint(255 * np.moveaxis(images[labels == label], 1, -1)).astype(np.uint8)
+            assert {a.tobytes() for a in read} == written
     assert sorted(tmp_path.rglob("*")) == before  # nothing is unpacked beside it
     (last, _), _ = load_data(path, channels_first=False)
     np.testing.assert_array_equal(np.moveaxis(last, -1, 1), x)
@@ -42,6 +44,14 @@ def test_what_was_written_is_read(kind, above, tmp_path):
     assert isinstance(few, Uint8Images)
     np.testing.assert_array_equal(few, x)
     assert describe_data(path).class_names == ("cat", "dog")
+
+
+def test_images_do_not_come_class_by_class(tmp_path):
+    files = {f"train/{name}/{i}.png": encoded(pixels(0)) for name in "ab" for i in range(100)}
+    path = as_folder(tmp_path / "photos", {**files, "test/a/0.png": encoded(pixels(0))})
+    labels = load_data(path)[0][1]
+    assert 5 < labels[:30].sum() < 25
+    np.testing.assert_array_equal(load_data(path)[0][1], labels)
 
 
 def test_validation_is_the_test_part_where_there_is_no_other(tmp_path):
