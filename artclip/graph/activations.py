@@ -24,6 +24,8 @@ class Activation:
         function: maps float64 arrays (n, size) to such arrays.
         kinked: whether it is linear with slope ``low`` below 0 and ``high`` above, and 0 at 0.
         kind: usual name and parameters of one that is known in products, as ``("clamp", 0.0, 6.0)``.
+        curvature: what its second derivative is in size at most; infinite where it has none everywhere, or it is not
+            known.
     """
 
     low: float
@@ -31,6 +33,7 @@ class Activation:
     function: Function = field(compare=False, repr=False)
     kinked: bool = False
     kind: tuple[Any, ...] = ()
+    curvature: float = math.inf
 
     def factor(self, p: float) -> float:
         return max(abs(self.low), abs(self.high))
@@ -86,7 +89,7 @@ def elu(alpha: float = 1.0, scale: float = 1.0, inner: float = 1.0) -> Activatio
 
 def softplus(beta: float = 1.0) -> Activation:
     """log(1 + exp(beta·x)) / beta, beta > 0."""
-    return Activation(0.0, 1.0, lambda x: _softplus(beta * x) / beta, kind=("softplus", beta))
+    return Activation(0.0, 1.0, lambda x: _softplus(beta * x) / beta, kind=("softplus", beta), curvature=beta / 4)
 
 
 def clamp(low: float = -math.inf, high: float = math.inf) -> Activation:
@@ -125,11 +128,11 @@ SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 RELU = Activation(0.0, 1.0, lambda x: np.maximum(x, 0.0), kinked=True)
 ABS = Activation(-1.0, 1.0, np.abs, kinked=True, kind=("abs",))
-SIGMOID = Activation(0.0, 0.25, expit, kind=("sigmoid",))
-SILU = Activation(-0.0998394, 1.0998394, lambda x: x * expit(x))
-GELU = Activation(-0.1289042, 1.1289042, _gelu)
-GELU_TANH = Activation(-0.1289931, 1.1289931, _gelu_tanh)
-MISH = Activation(-0.1125262, 1.0884982, lambda x: x * np.tanh(_softplus(x)))
+SIGMOID = Activation(0.0, 0.25, expit, kind=("sigmoid",), curvature=0.0962251)
+SILU = Activation(-0.0998394, 1.0998394, lambda x: x * expit(x), curvature=0.5)
+GELU = Activation(-0.1289042, 1.1289042, _gelu, curvature=0.7978846)
+GELU_TANH = Activation(-0.1289931, 1.1289931, _gelu_tanh, curvature=0.80)
+MISH = Activation(-0.1125262, 1.0884982, lambda x: x * np.tanh(_softplus(x)), curvature=0.65)
 HARD_SIGMOID = Activation(0.0, 1 / 6, _hard_sigmoid, kind=("hardsigmoid",))
 HARD_SWISH = Activation(-0.5, 1.5, lambda x: x * _hard_sigmoid(x))
 
@@ -139,28 +142,28 @@ ACTIVATIONS = {
     "abs": ABS,
     "relu6": clamp(0.0, 6.0),
     "hardtanh": clamp(-1.0, 1.0),
-    "tanh": Activation(0.0, 1.0, np.tanh, kind=("tanh",)),
+    "tanh": Activation(0.0, 1.0, np.tanh, kind=("tanh",), curvature=0.7698004),
     "softplus": softplus(),
     "sigmoid": SIGMOID,
-    "logsigmoid": Activation(0.0, 1.0, log_expit),
+    "logsigmoid": Activation(0.0, 1.0, log_expit, curvature=0.25),
     "hardsigmoid": HARD_SIGMOID,
     "elu": elu(),
     "selu": elu(SELU_ALPHA, SELU_SCALE),
-    "softsign": Activation(0.0, 1.0, lambda x: x / (1 + np.abs(x))),
+    "softsign": Activation(0.0, 1.0, lambda x: x / (1 + np.abs(x)), curvature=2.0),
     "gelu": GELU,
     "gelu_tanh": GELU_TANH,
     "silu": SILU,
     "mish": MISH,
     "hardswish": HARD_SWISH,
-    "tanhshrink": Activation(0.0, 1.0, lambda x: x - np.tanh(x)),
-    "squareplus": Activation(0.0, 1.0, _squareplus),
+    "tanhshrink": Activation(0.0, 1.0, lambda x: x - np.tanh(x), curvature=0.7698004),
+    "squareplus": Activation(0.0, 1.0, _squareplus, curvature=0.25),
     "sparse_plus": Activation(
         0.0, 1.0, lambda x: np.where(x <= -1, 0.0, np.where(x < 1, (np.minimum(x, 1) + 1) ** 2 / 4, x))
     ),
     "sparse_sigmoid": Activation(0.0, 0.5, lambda x: np.clip(0.5 * (x + 1), 0.0, 1.0)),
-    "sin": Activation(-1.0, 1.0, np.sin),
-    "cos": Activation(-1.0, 1.0, np.cos),
-    "atan": Activation(0.0, 1.0, np.arctan),
-    "asinh": Activation(0.0, 1.0, np.arcsinh),
-    "erf": Activation(0.0, 1.1283792, erf, kind=("erf",)),
+    "sin": Activation(-1.0, 1.0, np.sin, curvature=1.0),
+    "cos": Activation(-1.0, 1.0, np.cos, curvature=1.0),
+    "atan": Activation(0.0, 1.0, np.arctan, curvature=0.6495191),
+    "asinh": Activation(0.0, 1.0, np.arcsinh, curvature=0.3849002),
+    "erf": Activation(0.0, 1.1283792, erf, kind=("erf",), curvature=0.9678829),
 }

@@ -81,16 +81,6 @@ def check(
     inputs = {kind: x.astype(np.float32).astype(np.float64) for kind, x in inputs.items()}  # all that predict may take
     first, slow = _timed(graph, next(iter(inputs.values()))[:1])
     samples, draws = (1, 1) if slow else (_SAMPLES, _DRAWS)
-
-    def rounded(t: np.ndarray, node: Node | None = None, before: list[np.ndarray] | None = None) -> np.ndarray:
-        size = np.abs(t)
-        if node is not None and before and isinstance(node.operation, Activation):
-            size = size + node.operation.factor(2) * np.abs(before[0])  # it may compute x - tanh(x) by what it says
-        if node is not None and isinstance(node.operation, Normalisation):  # sums lose up to a unit for each entry
-            lost = precision * node.operation.index.shape[1] / _ROOM
-            t = t * (1 + lost * rng.choice([-1, 1], (len(t), 1)))
-        return t + precision * size * rng.uniform(-1, 1, t.shape)
-
     for kind, whole in inputs.items():
         if looked_at and time.perf_counter() - began > max_seconds:
             break
@@ -100,7 +90,7 @@ def check(
             predicted = predict(x)
             if predicted.shape != expected.shape:
                 raise Disagreement(f"predict gives outputs of shape {predicted.shape}, the layers {expected.shape}")
-            spread = np.max([np.abs(graph.evaluate(x, rounded) - expected) for _ in range(draws)], axis=0)
+            spread = _spread(graph, x, expected, precision, draws, rng)
             allowed = _ROOM * (spread.max(1) + precision * np.abs(expected).max(1))
             off = np.abs(predicted - expected).max(1)
         if not (np.isfinite(predicted).all() and np.isfinite(expected).all()):
@@ -122,6 +112,30 @@ def check(
                 "state, computes outside the framework, or changes in place a tensor that has a second name"
             )
     return looked_at, moved
+
+
+def moved_by_rounding(graph: LayerGraph, x: np.ndarray, precision: float) -> float:
+    """How far outputs at inputs (n, inputs) move at most where those of each layer are rounded in some precision."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        rng, precision = np.random.default_rng(0), max(precision, graph.precision)
+        return float(_spread(graph, x, graph.evaluate(x), precision, _DRAWS, rng).max())
+
+
+def _spread(
+    graph: LayerGraph, x: np.ndarray, expected: np.ndarray, precision: float, draws: int, rng: np.random.Generator
+) -> np.ndarray:
+    """How far outputs are from the expected ones, (n, k), where those of each layer are changed as rounding may."""
+
+    def rounded(t: np.ndarray, node: Node | None = None, before: list[np.ndarray] | None = None) -> np.ndarray:
+        size = np.abs(t)
+        if node is not None and before and isinstance(node.operation, Activation):
+            size = size + node.operation.factor(2) * np.abs(before[0])  # it may compute x - tanh(x) by what it says
+        if node is not None and isinstance(node.operation, Normalisation):  # sums lose up to a unit for each entry
+            lost = precision * node.operation.index.shape[1] / _ROOM
+            t = t * (1 + lost * rng.choice([-1, 1], (len(t), 1)))
+        return t + precision * size * rng.uniform(-1, 1, t.shape)
+
+    return np.asarray(np.max([np.abs(graph.evaluate(x, rounded) - expected) for _ in range(draws)], axis=0))
 
 
 def _timed(graph: LayerGraph, x: np.ndarray) -> tuple[np.ndarray, bool]:

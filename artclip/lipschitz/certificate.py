@@ -8,25 +8,41 @@ from typing import Any
 import numpy as np
 
 from artclip import checks
-from artclip.frameworks import Function, function_of
+from artclip.frameworks import Function, function_of, graph_of
 from artclip.frameworks.check import is_regressor, refuse_defences
-from artclip.frameworks.one_output import how_read
+from artclip.frameworks.one_output import OneOutput, how_read
 from artclip.lipschitz.estimate import LipschitzEstimate, fingerprint
+from artclip.lipschitz.local.labels import LabelBounds
+from artclip.lipschitz.pair_rule import DOMAINS
 from artclip.lipschitz.upper import ROUNDING, lipschitz_upper_bound
 
+METHODS = ("global", "local", "auto")
 _ROOM = 64  # times what rounding moves outputs, that they are allowed to be off by
 _ROWS = 1024
 _UNITS = 1000  # of rounding, by which outputs may differ from those that an estimate was made with
 
 
 def certified_radius(
-    estimator: Any, x: np.ndarray, y: np.ndarray | None = None, lipschitz: LipschitzEstimate | float | None = None
+    estimator: Any,
+    x: np.ndarray,
+    y: np.ndarray | None = None,
+    lipschitz: LipschitzEstimate | float | None = None,
+    method: str = "global",
+    norm: float | str = 2,
+    domain: str = "clip_values",
+    max_seconds: float | None = None,
 ) -> np.ndarray:
-    """The L2 radius around each sample within which its label provably stays.
+    """The radius around each sample within which its label provably stays.
 
-    For the label i it is the least margin (f_i - f_j) / L_ij over the other classes j, where L_ij bounds the Lipschitz
-    constant of f_i - f_j: from the bound's own matrix where it has one, else √2·L. A classifier of one output says
-    class 1 above a threshold, 0 for log-odds and 1/2 for probabilities: the radius is the distance to it over L.
+    ``method="global"``: for the label i it is the least margin (f_i - f_j) / L_ij over the other classes j, where L_ij
+    bounds the Lipschitz constant of f_i - f_j: from the bound's own matrix where it has one, else √2·L. A classifier of
+    one output says class 1 above a threshold, 0 for log-odds and 1/2 for probabilities: the radius is the distance to
+    it over L. It takes one bound for all samples, and holds for all inputs.
+
+    ``method="local"``: the margins are bounded in the ball alone, by straight lines below and above each activation
+    there (CROWN: Zhang et al. 2018, arXiv 1811.00866), and the radius is found by bisection. It is mostly the larger
+    one, and takes from milliseconds a sample (dense layers) to seconds (convolutions). ``"auto"`` takes the larger of
+    the two.
 
     The proof is about f in real arithmetic, for the weights as they are stored. Outputs come rounded by the model's own
     precision, so margins are first reduced by an allowance: 64 times what random rounding of each layer's outputs moves
@@ -35,45 +51,80 @@ def certified_radius(
     ``predict`` is off by more, an input just inside the radius may have another label.
 
     Args:
-        estimator: a classifier, as for :func:`lipschitz_upper_bound`; or any, if ``lipschitz`` is given.
+        estimator: a classifier, as for :func:`lipschitz_upper_bound`; or any, if ``lipschitz`` is given and the method
+            is ``"global"``.
         x: shape (n, *input_shape), in the units of the classifier's ``clip_values``.
         y: class indices of shape (n,) or one-hot labels; ``None`` for the predicted ones.
         lipschitz: an upper bound or an exact constant from L2 to L2 that was made for this model as it is now, or a
-            number that you know to be one; ``None`` for :func:`lipschitz_upper_bound`.
+            number that you know to be one; ``None`` for :func:`lipschitz_upper_bound`. Not for ``method="local"``.
+        method: ``"global"``, ``"local"`` or ``"auto"``.
+        norm: 2, or with ``method="local"`` inf.
+        domain: ``"clip_values"``: no valid input within a local radius has another label; ``"free"``: no input has,
+            valid or not, so that radii are smaller. Without ``clip_values`` both are one. Global radii are of all
+            inputs.
+        max_seconds: time for local radii, > 0, or ``None`` for what they take; samples that it does not suffice for have
+            their global one, or 0.
 
     Returns:
         Radii >= 0 of shape (n,); 0 where the prediction is not y.
 
     Raises:
-        TypeError, ValueError: bad input, a regressor, or an estimate that is no upper bound in L2 of this model.
+        TypeError, ValueError: bad input, a regressor, or an estimate that is no upper bound in L2 of this model; with
+            ``method="local"`` a layer without a rule or without straight lines, by its name.
     """
+    checks.one_of("method", method, METHODS)
+    checks.one_of("domain", domain, DOMAINS)
+    if max_seconds is not None:
+        checks.positive("max_seconds", max_seconds)
+    p = checks.norm("norm", norm)
+    if p == 1 or (p != 2 and method != "local"):
+        raise ValueError(f'norm={norm!r} has no certificate with method={method!r}; use norm=2, or inf and "local"')
+    if lipschitz is not None and method == "local":
+        raise ValueError('method="local" needs no bound of the Lipschitz constant: leave lipschitz out')
     f = function_of(estimator)
     refuse_defences(f)
     x = checks.inputs(x, f.input_shape or None, box=f.clip_values)
     if is_regressor(f):
         raise ValueError("a certificate is about labels, and this estimator is a regressor; give a classifier")
     outputs = f.outputs(x, _ROWS)
-    n, k = outputs.shape
     read = how_read(f, x, outputs, guess=False)
-    labels = None if y is None else checks.classes(x, y, max(2, k))
-    bound = lipschitz_upper_bound(estimator) if lipschitz is None else lipschitz
-    if isinstance(bound, LipschitzEstimate):
-        _check(bound, f, x.shape[1:], k)
+    labels = None if y is None else checks.classes(x, y, max(2, outputs.shape[1]))
+    predicted = outputs.argmax(1) if read is None else (outputs[:, 0] > read.threshold).astype(int)
+    right = np.ones(len(x), bool) if labels is None else labels == predicted
+    radii = np.zeros(len(x))
+    if method != "local":
+        bound = lipschitz_upper_bound(estimator) if lipschitz is None else lipschitz
+        if isinstance(bound, LipschitzEstimate):
+            _check(bound, f, x.shape[1:], outputs.shape[1])
+        radii = np.where(right, _global(bound, outputs, predicted, read, f.precision), 0.0)
+    if method == "global":
+        return radii
+    try:
+        bounds = LabelBounds(graph_of(estimator), f, read, p, domain == "clip_values")
+    except (TypeError, ValueError):
+        if method == "local":
+            raise
+        return radii
+    radii[right] = bounds.radii(x[right], predicted[right], radii[right], max_seconds or math.inf)
+    return radii
+
+
+def _global(
+    bound: LipschitzEstimate | float, outputs: np.ndarray, labels: np.ndarray, read: OneOutput | None, precision: float
+) -> np.ndarray:
+    """L2 radii (n,) by Lipschitz constants that hold everywhere, for the labels that are predicted."""
+    n, k = outputs.shape
     constants, moved = _constants(bound, k), getattr(bound, "rounding", None) or 0.0
-    allowance = _ROOM * (moved + f.precision * np.abs(outputs).max(1, keepdims=True))
+    allowance = _ROOM * (moved + precision * np.abs(outputs).max(1, keepdims=True))
     if read is not None:
-        margins = (outputs - read.threshold)[:, 0]
-        predicted = (margins > 0).astype(int)
-        room = np.abs(margins) - allowance[:, 0]
+        room = np.abs(outputs[:, 0] - read.threshold) - allowance[:, 0]
         with np.errstate(divide="ignore", invalid="ignore"):
-            radii = np.where(room > 0, room / constants[0, 0], 0.0)
-        return radii if labels is None else np.where(predicted == labels, radii, 0.0)
-    labels = outputs.argmax(1) if labels is None else labels
+            return np.where(room > 0, room / constants[0, 0], 0.0)
     margins = outputs[np.arange(n), labels][:, None] - outputs - allowance
     with np.errstate(divide="ignore", invalid="ignore"):
         radii = np.where(margins > 0, margins / constants[labels], 0.0)
     radii[np.arange(n), labels] = math.inf
-    return radii.min(1)
+    return np.asarray(radii.min(1))
 
 
 def _check(estimate: LipschitzEstimate, f: Function, input_shape: tuple[int, ...], k: int) -> None:

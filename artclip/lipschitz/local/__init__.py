@@ -1,0 +1,1 @@
+"""What holds in a ball around a sample, where it is more than what holds everywhere."""

@@ -1,0 +1,98 @@
+"""Bounds of a net's outputs in a ball, by straight lines from the outputs back to the inputs.
+
+Linear functions of the outputs are followed backwards through the layers, with an activation held between two lines
+where its inputs can be (CROWN: Zhang, Weng, Chen, Hsieh, Daniel 2018, arXiv 1811.00866). What is left is a linear
+function of the inputs, whose least value in the ball is known.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from artclip.graph import Activation, Add, Concat, LayerGraph, Node
+from artclip.graph.adjoint import adjoint
+from artclip.lipschitz.chain import is_linear
+from artclip.lipschitz.local.ball import Balls
+from artclip.lipschitz.local.relaxation import Relaxation, relaxation
+
+_NUMBERS = 1 << 24  # that coefficients may hold at a time
+
+
+class LinearBounds:
+    """Bounds of linear functions of a net's outputs, for all inputs of some balls.
+
+    Args:
+        graph: from :func:`artclip.lipschitz.local.kinks.in_lines`.
+        balls: n of them.
+    """
+
+    def __init__(self, graph: LayerGraph, balls: Balls) -> None:
+        self._nodes, self._inputs, self._balls = graph.nodes, graph.inputs, balls
+        self._lines: dict[int, Relaxation] = {}
+        self._known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        for i, node in enumerate(self._nodes):
+            if isinstance(node.operation, Activation):
+                self._lines[i] = relaxation(node.operation, *self.range_of(node.parents[0]))
+
+    def range_of(self, at: int) -> tuple[np.ndarray, np.ndarray]:
+        """Least and largest outputs (n, size) of a node, or of the inputs: bounds of them."""
+        if at < 0:
+            return self._balls.range()
+        if at not in self._known:
+            rows = np.eye(self._nodes[at].size)
+            both = self.least(np.concatenate([rows, -rows])[None], at)
+            low, high = both[:, : len(rows)], -both[:, len(rows) :]
+            middle = (low + high) / 2  # where rounding has put them the wrong way round
+            self._known[at] = np.minimum(low, middle), np.maximum(high, middle)
+        return self._known[at]
+
+    def least(self, functions: np.ndarray, at: int = -1) -> np.ndarray:
+        """Lower bounds (n, m) of linear functions of the outputs of a node.
+
+        Args:
+            functions: coefficients (n, m, size), or (1, m, size) where they are the same for all balls.
+            at: the node; -1 for the last.
+        """
+        at = at % len(self._nodes)
+        widest = max(self._inputs, *(node.size for node in self._nodes[: at + 1]))
+        n, m = len(self._balls), functions.shape[1]
+        rows = max(1, _NUMBERS // (n * widest))
+        parts = [self._followed(functions[:, i : i + rows], at) for i in range(0, m, rows)]
+        return np.concatenate(parts, axis=1)
+
+    def _followed(self, functions: np.ndarray, at: int) -> np.ndarray:
+        coefficients, constant = {at: functions}, np.zeros((1, 1))
+        for i in range(at, -1, -1):
+            a = coefficients.pop(i, None)
+            if a is None:
+                continue
+            node = self._nodes[i]
+            if isinstance(node.operation, Activation):
+                lines = self._lines[i]
+                up, down = np.maximum(a, 0), np.minimum(a, 0)
+                constant = constant + (up @ lines.below_at_0[:, :, None] + down @ lines.above_at_0[:, :, None])[:, :, 0]
+                parts = [up * lines.below[:, None] + down * lines.above[:, None]]
+            elif is_linear(node):
+                shift = np.broadcast_to(np.asarray(node.operation.shift, np.float64), (node.size,))  # type: ignore[attr-defined]
+                constant = constant + a @ shift
+                size = self._size(node.parents[0])
+                parts = [adjoint(node.operation, a.reshape(-1, node.size), size).reshape(*a.shape[:2], size)]
+            else:
+                parts = self._shared(node, a)
+            for parent, part in zip(node.parents, parts, strict=True):
+                coefficients[parent] = coefficients[parent] + part if parent in coefficients else part
+        at_inputs = coefficients.pop(-1, None)
+        if at_inputs is None:  # of no input
+            return np.broadcast_to(constant, (len(self._balls), functions.shape[1])) + 0.0
+        return self._balls.least(at_inputs) + constant
+
+    def _shared(self, node: Node, a: np.ndarray) -> list[np.ndarray]:
+        """Coefficients of each parent."""
+        if isinstance(node.operation, Add):
+            return [w * a for w in node.operation.weights]
+        assert isinstance(node.operation, Concat)
+        ends = np.cumsum([self._size(p) for p in node.parents])
+        return np.split(a, ends[:-1], axis=2)
+
+    def _size(self, at: int) -> int:
+        return self._inputs if at < 0 else self._nodes[at].size

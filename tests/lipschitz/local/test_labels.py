@@ -1,0 +1,99 @@
+"""Certificates in balls: no attack breaks them, and they are larger than those by constants."""
+
+import time
+
+import numpy as np
+import pytest
+
+from artclip import CLIPTrainer, certified_radius, evaluate
+from artclip.frameworks import function_of, graph_of
+from artclip.lipschitz.local.labels import LabelBounds
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "batchnorm"])
+def test_no_attack_breaks_a_certified_sample(nets, name):
+    x, y = nets.data(name, n=80)
+    model = nets.classifier(name, lr=0.3)
+    CLIPTrainer(model, lamda=0.02, seed=0).fit(x, y, batch_size=20, nb_epochs=20)
+    right = model.predict(x).argmax(1) == y
+    for norm in (2,) if name == "sigmoid" else ("inf",):
+        radii = certified_radius(model, x, y, method="local", norm=norm)
+        assert (radii[~right] == 0).all()
+        assert (radii[right] > 0).mean() > 0.9
+        for eps in np.quantile(radii[radii > 0], [0.1, 0.5, 0.9]):
+            held = radii >= eps
+            attack = {"eps": float(eps), "attacks": ["pgd-margin:max_iter=100,nb_restarts=1"], "lipschitz": False}
+            result = evaluate(model, x[held], y[held], norm=norm, **attack, masking=False, seed=0, verbose=False)
+            assert result.robust_accuracy == 1
+
+
+def test_either_is_the_larger_one_and_without_a_box_they_are_smaller(nets):
+    x, y = nets.data("mlp", n=40)
+    model = nets.classifier("mlp", lr=0.3)
+    CLIPTrainer(model, lamda=0.02, seed=0).fit(x, y, batch_size=20, nb_epochs=10)
+    by_constants, local, either = (certified_radius(model, x, y, method=m) for m in ("global", "local", "auto"))
+    assert (either >= by_constants).all()
+    assert (either >= 0.95 * local).all()  # bisection begins elsewhere
+    free = certified_radius(model, x, y, method="local", domain="free")
+    assert (free <= 1.05 * local).all()
+    assert (free < 0.95 * local).any()
+
+
+@pytest.mark.parametrize("norm", [2, "inf"])
+def test_of_a_linear_net_they_reach_to_the_boundary(nets, norm):
+    matrix = np.random.default_rng(0).standard_normal((4, 9))
+    model = nets.linear_classifier(matrix, preprocessing=(0.3, 0.25))
+    x = np.random.default_rng(1).uniform(size=(50, 9)).astype(np.float32)
+    logits, dual = model.predict(x), 2 if norm == 2 else 1
+    best = logits.argmax(1)
+    distances = np.array(
+        [
+            min((f[i] - f[j]) / np.linalg.norm(matrix[i] - matrix[j], dual) * 0.25 for j in range(4) if j != i)
+            for f, i in zip(logits, best, strict=True)
+        ]
+    )
+    radii = certified_radius(model, x, method="local", norm=norm, domain="free")
+    assert (radii <= distances * (1 + 1e-5)).all()
+    np.testing.assert_allclose(radii, distances, rtol=0.02, atol=1e-3)  # seven halvings
+    assert (certified_radius(model, x, method="local", norm=norm) >= 0.99 * radii).all()
+
+
+def test_samples_without_time_have_no_local_radius(nets):
+    x, y = nets.data("cnn", n=60)
+    model = nets.classifier("cnn")
+    y = model.predict(x).argmax(1)
+    began = time.perf_counter()
+    radii = certified_radius(model, x, y, method="local", max_seconds=1e-9)
+    assert time.perf_counter() - began < 20
+    assert (radii[:4] > 0).all()
+    assert (radii[4:] == 0).all()
+    either, by_constants = (certified_radius(model, x, y, method=m, max_seconds=1e-9) for m in ("auto", "global"))
+    np.testing.assert_array_equal(either[4:], by_constants[4:])
+
+
+def test_what_is_kept_at_a_radius_is_what_the_radius_says(nets):
+    x, _ = nets.data("mlp", n=40)
+    model = nets.classifier("mlp")
+    y = model.predict(x).argmax(1)
+    radii = certified_radius(model, x, y, method="local")
+    bounds = LabelBounds(graph_of(model), function_of(model), None, 2)
+    for eps in (0.0, float(np.median(radii)), 1e3):
+        kept = bounds.keep(x, y, eps)
+        assert kept[radii >= eps].all()
+        assert not kept[1.1 * radii < eps].any() or eps == 0
+    assert not bounds.keep(x, (y + 1) % 3, 0.0).any()
+
+
+def test_norms_and_arguments_that_do_not_go_together_are_refused(nets):
+    x, y = nets.data("mlp", n=4)
+    model = nets.classifier("mlp")
+    for options, message in (
+        ({"norm": "inf"}, "norm='inf' has no certificate with method='global'; use norm=2, or inf and \"local\""),
+        ({"norm": 1, "method": "local"}, "norm=1 has no certificate"),
+        ({"method": "nearby"}, "method='nearby'"),
+        ({"method": "local", "lipschitz": 1.0}, "leave lipschitz out"),
+        ({"method": "local", "max_seconds": 0}, "max_seconds=0"),
+        ({"method": "local", "domain": "everywhere"}, "domain='everywhere'"),
+    ):
+        with pytest.raises(ValueError, match=message.replace("(", r"\(")):
+            certified_radius(model, x, y, **options)
