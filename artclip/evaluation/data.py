@@ -256,7 +256,7 @@ class EvaluationData:
             lines.append(f"Nothing was kept in the cache: what the model computes has no hash ({s['not_cached']}).")
         if s["no_upper_bound"]:
             none = "Nothing is said" if not self.lipschitz else "No upper bound"
-            lines.append(f"{none} of the Lipschitz constant, and no certificate: {s['no_upper_bound']}.")
+            lines.append(f"{none} of the Lipschitz constant, and no certificate by it: {s['no_upper_bound']}.")
         return lines
 
     def verdict(self) -> list[str]:

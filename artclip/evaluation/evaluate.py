@@ -6,6 +6,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from tqdm.auto import tqdm
 from artclip import checks, ranges
 from artclip.evaluation.attacks import BLACK, NONE, SETS, AttackConfig, choose, for_model
 from artclip.evaluation.cache import Cache, key_of
+from artclip.evaluation.certificates import certified_radii
 from artclip.evaluation.evaluated_model import EvaluatedModel
 from artclip.evaluation.masking import MaskingWarning, signs
 from artclip.evaluation.probe import PROBED, Probe
@@ -21,7 +23,6 @@ from artclip.evaluation.result import Evaluation
 from artclip.evaluation.runner import AttackRunner, Example, Outcome, broken_within
 from artclip.evaluation.units import rising, too_small
 from artclip.hashing.digests import digest
-from artclip.lipschitz.certificate import certified_radius
 from artclip.lipschitz.lower import lipschitz_lower_bound
 from artclip.lipschitz.upper import lipschitz_upper_bound
 from artclip.reporting.records import describe
@@ -73,7 +74,8 @@ def evaluate(
             attack objects, which are run as they are, targeted ones at the likeliest wrong classes.
             :data:`artclip.evaluation.attacks.ATTACKS` lists the names. Where a model gives no gradients, a set is that
             of :data:`artclip.evaluation.attacks.BLACK_BOX_SETS`.
-        lipschitz: whether to bound the Lipschitz constant, and to certify in L2; not where a model gives outputs alone.
+        lipschitz: whether to bound the Lipschitz constant, and to certify in L2 and Linf; not where a model gives
+            outputs alone.
         batch_size: samples in one pass, >= 1; ``None`` for one that suits the inputs. It is halved where memory ends.
         seed: of all randomness; ``None`` draws one.
         verbose: show progress, on a terminal or in a notebook.
@@ -147,7 +149,13 @@ def evaluate(
     if evaluated.nb_nan:
         remarks.append(f"Outputs are NaN for {evaluated.nb_nan} of {len(x)} samples, which count as wrong")
     # Nothing from here on may cost the results of the attacks.
-    bounds, radii, why = _lipschitz(evaluated, norm, seed, verbose) if lipschitz else ({}, None, "")
+    bounds, why = _lipschitz(evaluated, norm, seed, verbose) if lipschitz else ({}, "")
+    radii = None
+    if bounds:
+        fallen, proofs = broken_within(outcomes, len(x)) | fell, partial(certified_radii, evaluated, norm, largest)
+        none: tuple[Any, list[str]] = (None, [])
+        radii, said = _tried("Certificates", lambda: proofs(bounds.get("upper"), fallen), none, remarks)
+        remarks += said
     probe, shown = None, list[MaskingWarning]()
     if masking:
         few = np.flatnonzero(evaluated.right)[:PROBED]
@@ -229,17 +237,11 @@ def _tried(what: str, make: Callable[[], Any], otherwise: Any, remarks: list[str
         return otherwise
 
 
-def _lipschitz(
-    evaluated: EvaluatedModel, norm: float, seed: int, verbose: bool
-) -> tuple[dict[str, Any], np.ndarray | None, str]:
-    """Bounds, certified L2 radii where there is an upper bound in L2, and why there is none."""
+def _lipschitz(evaluated: EvaluatedModel, norm: float, seed: int, verbose: bool) -> tuple[dict[str, Any], str]:
+    """Bounds, and why there is no upper one."""
     estimator, x, size = evaluated.estimator, evaluated.x, evaluated.classifier.batch_size
     if evaluated.classifier.access == "predict alone":
-        return (
-            {},
-            None,
-            "the model gives outputs alone, which take long to search; lipschitz_lower_bound does it",
-        )
+        return {}, "the model gives outputs alone, which take long to search; lipschitz_lower_bound does it"
     effort = (16, 40) if size >= _LARGE else (2, 5)  # a whole search takes minutes on a CNN, hours on photos
     try:
         lower = lipschitz_lower_bound(
@@ -254,16 +256,12 @@ def _lipschitz(
             clip_values=evaluated.clip_values,
         )
     except Exception as error:
-        return {}, None, _said(error)
+        return {}, _said(error)
     try:
         upper = lipschitz_upper_bound(estimator, norm, max_seconds=_SECONDS, verbose=verbose)
     except Exception as error:
-        return {"lower": lower, "upper": None}, None, _said(error)
-    try:
-        radii = certified_radius(estimator, x, evaluated.y, upper) if norm == 2 else None
-    except Exception as error:
-        return {"lower": lower, "upper": upper}, None, f"no certificate: {_said(error)}"
-    return {"lower": lower, "upper": upper}, radii, ""
+        return {"lower": lower, "upper": None}, _said(error)
+    return {"lower": lower, "upper": upper}, ""
 
 
 def _said(error: Exception) -> str:

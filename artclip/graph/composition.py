@@ -47,7 +47,7 @@ class Composition:
             yield from product_bounds(self._parts(p))
             return
         cheap = product_of(self._cheap(p))
-        yield cheap, self.sizes[0] * sum(map(_work, self.parts, self.sizes))
+        yield cheap, self.sizes[0] * sum(map(work, self.parts, self.sizes))
         matrix = self.after(None, self.sizes[0])
         assert matrix is not None
         for bound, cost in norm_bounds(matrix, p):
@@ -95,14 +95,16 @@ class Composition:
         return matrix
 
 
-def _work(part: Part, size: int) -> float:
-    """About how many floating-point operations the part takes, of an input of some size."""
-    if isinstance(part, Dense):
-        return 2.0 * part.weight.size * part.copies
-    if isinstance(part, Convolution):
-        return 4.0 * part.kernel.size * math.prod(part.windows)
-    if isinstance(part, Kronecker):
-        return 2.0 * size * sum(len(m) for m in part.matrices if m is not None)
+def work(operation: Any, size: int) -> float:
+    """About how many floating-point operations a linear operation takes, of an input of some size."""
+    if isinstance(operation, Composition):
+        return sum(map(work, operation.parts, operation.sizes))
+    if isinstance(operation, Dense):
+        return 2.0 * operation.weight.size * operation.copies
+    if isinstance(operation, Convolution):
+        return 4.0 * operation.kernel.size * math.prod(operation.windows)
+    if isinstance(operation, Kronecker):
+        return 2.0 * size * sum(len(m) for m in operation.matrices if m is not None)
     return 2.0 * size
 
 

@@ -11,6 +11,7 @@ from artclip import checks
 from artclip.frameworks import Function, function_of, graph_of
 from artclip.frameworks.check import is_regressor, refuse_defences
 from artclip.frameworks.one_output import OneOutput, how_read
+from artclip.lipschitz.budget import Budget
 from artclip.lipschitz.estimate import LipschitzEstimate, fingerprint
 from artclip.lipschitz.local.labels import LabelBounds
 from artclip.lipschitz.pair_rule import DOMAINS
@@ -62,8 +63,8 @@ def certified_radius(
         domain: ``"clip_values"``: no valid input within a local radius has another label; ``"free"``: no input has,
             valid or not, so that radii are smaller. Without ``clip_values`` both are one. Global radii are of all
             inputs.
-        max_seconds: time for local radii, > 0, or ``None`` for what they take; samples that it does not suffice for have
-            their global one, or 0.
+        max_seconds: time for local radii, > 0, or ``None`` for what they take; samples that it does not suffice for
+            have their global one, or 0.
 
     Returns:
         Radii >= 0 of shape (n,); 0 where the prediction is not y.
@@ -105,7 +106,8 @@ def certified_radius(
         if method == "local":
             raise
         return radii
-    radii[right] = bounds.radii(x[right], predicted[right], radii[right], max_seconds or math.inf)
+    budget = None if max_seconds is None else Budget(max_seconds)
+    radii[right] = bounds.radii(x[right], predicted[right], radii[right], budget)
     return radii
 
 

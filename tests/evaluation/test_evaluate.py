@@ -72,11 +72,16 @@ def test_full_gives_each_attack_its_own_figure(model, found):
 def test_a_certificate_and_bounds_stand_beside(model, found):
     classifier, x, y = model
     assert found.lipschitz["lower"].value <= found.lipschitz["upper"].value * (1 + 1e-5)
-    radii = certified_radius(classifier, x, y, found.lipschitz["upper"])
-    assert found.certified_accuracy == pytest.approx(np.mean(radii >= 0.15))
+    by_constant = certified_radius(classifier, x, y, found.lipschitz["upper"]) >= 0.15
+    local = certified_radius(classifier, x, y, method="local") >= 0.15
+    assert found.certified[by_constant].all()
+    assert np.mean(found.certified == (by_constant | local)) > 0.99
     assert found.certified_accuracy <= found.robust_accuracy
+    (said,) = (line for line in found.notes() if line.startswith("Certified: "))
+    assert said.startswith(f"Certified: {100 * by_constant.mean():.1f} % by the Lipschitz constant, ")
     other = evaluate(*model, **{**QUICK, "eps": 0.05}, norm=np.inf, masking=False)
-    assert other.certified_accuracy is None
+    assert 0.3 < other.certified_accuracy <= other.robust_accuracy
+    assert "Certified: by linear bounds of the layers in the ball (CROWN, among valid inputs)" in other.remarks
     assert other.lipschitz["upper"].norm == np.inf
 
 

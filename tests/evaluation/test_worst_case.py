@@ -113,14 +113,14 @@ def test_nothing_behind_the_attacks_costs_their_results(model, monkeypatch):
     text = found.to_markdown()
     assert "The sign 'sign that fails' could not be looked for: RuntimeError: the library gave up." in text
     assert "Adversarial examples could not be had: RuntimeError: the library gave up." in text
-    assert "Nothing is said of the Lipschitz constant, and no certificate: RuntimeError" in text
+    assert "Nothing is said of the Lipschitz constant, and no certificate by it: RuntimeError" in text
     json.loads(found.to_json())
     monkeypatch.undo()
-    monkeypatch.setattr(module, "certified_radius", broken)
+    monkeypatch.setattr(module, "certified_radii", broken)
     found = evaluate(*model, attacks=["fgsm"], **{**OPTIONS, "lipschitz": True})
     assert found.lipschitz["upper"] is not None
     assert found.certified is None
-    assert "no certificate: RuntimeError" in found.to_markdown()
+    assert "Certificates could not be had: RuntimeError: the library gave up." in found.to_markdown()
 
 
 def test_a_comparison_has_no_worst_case_either():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,12 +15,12 @@ from artclip.frameworks.one_output import OneOutput
 from artclip.graph import Activation, LayerGraph, Softmax
 from artclip.graph.equivalence import moved_by_rounding
 from artclip.graph.simplify import simplified
+from artclip.lipschitz.budget import Budget
 from artclip.lipschitz.local.ball import Balls
 from artclip.lipschitz.local.kinks import in_lines
-from artclip.lipschitz.local.linear_bounds import LinearBounds
+from artclip.lipschitz.local.linear_bounds import LinearBounds, OutOfTime, cost
 
 _NUMBERS = 1 << 22  # entries of the widest layer, of all samples that are looked at together
-_FIRST = 4  # samples that are looked at first, to know how long one takes
 _ROUNDS = 7  # radii that are tried for each sample
 _FARTHEST = 1.5  # times the distance at which the net, straight as it is at the sample, would change its label
 _ROOM = 64  # times what rounding moves outputs, that they are allowed to be off by
@@ -54,55 +54,54 @@ class LabelBounds:
         low, high = (-math.inf, math.inf) if box is None else box
         self._box = tuple(np.broadcast_to(np.asarray(b, np.float64), f.input_shape).ravel() for b in (low, high))
         self._widest = max(self._graph.inputs, *(node.size for node in self._graph.nodes))
-        self.seconds_of_a_sample = 0.0
 
-    def keep(self, x: np.ndarray, labels: np.ndarray, eps: float, max_seconds: float = math.inf) -> np.ndarray:
-        """Which samples keep their label at all inputs within eps, shape (n,): shown to, or false.
+    @property
+    def cost(self) -> float:
+        """About how many floating-point operations one radius of one sample takes."""
+        return cost(self._graph)
+
+    def keep(self, x: np.ndarray, labels: np.ndarray, eps: float, budget: Budget | None = None) -> np.ndarray:
+        """Which samples keep their label at all inputs within eps, shape (n,): 1 if shown to, 0 if not, -1 if the time
+        did not suffice.
 
         Args:
             x: shape (n, *input_shape).
             labels: class indices (n,).
             eps: radius >= 0, in input units.
-            max_seconds: time for it; samples that it does not suffice for are false.
+            budget: the time for it; ``None`` for what it takes.
         """
-        found = np.zeros(len(x), bool)
-        for part in self._parts(len(x), max_seconds):
-            asked = self._asked(x[part], labels[part])
-            found[part] = self._kept(asked, np.full(len(asked.points), float(eps)))
+        found = np.full(len(x), -1)
+        with suppress(OutOfTime):
+            for part in self._parts(len(x)):
+                asked = self._asked(x[part], labels[part])
+                found[part] = self._kept(asked, np.full(len(asked.points), float(eps)), budget)
         return found
 
-    def radii(self, x: np.ndarray, labels: np.ndarray, least: np.ndarray, max_seconds: float = math.inf) -> np.ndarray:
-        """Radii (n,) within which labels stay, found by bisection.
+    def radii(self, x: np.ndarray, labels: np.ndarray, least: np.ndarray, budget: Budget | None = None) -> np.ndarray:
+        """Radii (n,) within which labels stay, found by bisection; those of samples without time are the least ones.
 
         Args:
-            x, labels, max_seconds: as for :meth:`keep`.
+            x, labels, budget: as for :meth:`keep`.
             least: radii (n,) that are known.
         """
         found = np.array(least, np.float64)
-        for part in self._parts(len(x), max_seconds):
-            asked = self._asked(x[part], labels[part])
-            low, high = found[part], np.maximum(found[part], _FARTHEST * self._straight(asked))
-            for _ in range(_ROUNDS):
-                middle = (low + high) / 2
-                kept = self._kept(asked, middle)
-                low, high = np.where(kept, middle, low), np.where(kept, high, middle)
-            found[part] = low
+        with suppress(OutOfTime):
+            for part in self._parts(len(x)):
+                asked = self._asked(x[part], labels[part])
+                low, high = found[part], np.maximum(found[part], _FARTHEST * self._straight(asked, budget))
+                for _ in range(_ROUNDS):
+                    middle = (low + high) / 2
+                    kept = self._kept(asked, middle, budget)
+                    low, high = np.where(kept, middle, low), np.where(kept, high, middle)
+                    found[part] = low
         return found
 
-    def _parts(self, n: int, max_seconds: float) -> Iterator[slice]:
-        """Samples that are looked at together, as many as there is time for."""
-        began, first, most = time.perf_counter(), 0, max(1, _NUMBERS // self._widest)
-        size = min(_FIRST, most)
+    def _parts(self, n: int) -> Iterator[slice]:
+        """Samples that are looked at together: few at first, so that where there is little time some are done."""
+        most, first, size = max(1, _NUMBERS // self._widest), 0, 1
         while first < n:
-            part = slice(first, min(n, first + size))
-            yield part
-            first = part.stop
-            used = time.perf_counter() - began
-            self.seconds_of_a_sample = used / first
-            fitting = int((max_seconds - used) / self.seconds_of_a_sample) if max_seconds < math.inf else n
-            if fitting < 1:
-                return
-            size = min(most, fitting)
+            yield slice(first, min(n, first + size))
+            first, size = first + size, min(most, 4 * size)
 
     def _asked(self, x: np.ndarray, labels: np.ndarray) -> _Asked:
         points = np.asarray(x, np.float64).reshape(len(x), -1)
@@ -119,17 +118,17 @@ class LabelBounds:
     def _balls(self, points: np.ndarray, radii: np.ndarray) -> Balls:
         return Balls(points, radii, self.norm, *self._box)
 
-    def _kept(self, asked: _Asked, radii: np.ndarray) -> np.ndarray:
+    def _kept(self, asked: _Asked, radii: np.ndarray, budget: Budget | None) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):
-            bounds = LinearBounds(self._graph, self._balls(asked.points, radii)).least(asked.functions)
+            bounds = LinearBounds(self._graph, self._balls(asked.points, radii), budget).least(asked.functions)
             return np.asarray((bounds > asked.above).all(1))
 
-    def _straight(self, asked: _Asked) -> np.ndarray:
+    def _straight(self, asked: _Asked, budget: Budget | None) -> np.ndarray:
         """The distance at which the label would change, were the net everywhere as it is close to the sample."""
         small = np.full(len(asked.points), 1e-4)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             at, near = (
-                LinearBounds(self._graph, self._balls(asked.points, r)).least(asked.functions) - asked.above
+                LinearBounds(self._graph, self._balls(asked.points, r), budget).least(asked.functions) - asked.above
                 for r in (0 * small, small)
             )
             far = np.where(at > 0, at * small[:, None] / np.maximum(at - near, 1e-300), 0.0).min(1)

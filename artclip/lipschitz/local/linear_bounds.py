@@ -11,11 +11,17 @@ import numpy as np
 
 from artclip.graph import Activation, Add, Concat, LayerGraph, Node
 from artclip.graph.adjoint import adjoint
+from artclip.graph.composition import work
+from artclip.lipschitz.budget import Budget
 from artclip.lipschitz.chain import is_linear
 from artclip.lipschitz.local.ball import Balls
 from artclip.lipschitz.local.relaxation import Relaxation, relaxation
 
 _NUMBERS = 1 << 24  # that coefficients may hold at a time
+
+
+class OutOfTime(Exception):
+    """There is no time left for bounds."""
 
 
 class LinearBounds:
@@ -24,9 +30,14 @@ class LinearBounds:
     Args:
         graph: from :func:`artclip.lipschitz.local.kinks.in_lines`.
         balls: n of them.
+        budget: the time for it; ``None`` for what it takes.
+
+    Raises:
+        OutOfTime: the budget is used up.
     """
 
-    def __init__(self, graph: LayerGraph, balls: Balls) -> None:
+    def __init__(self, graph: LayerGraph, balls: Balls, budget: Budget | None = None) -> None:
+        self._budget = budget
         self._nodes, self._inputs, self._balls = graph.nodes, graph.inputs, balls
         self._lines: dict[int, Relaxation] = {}
         self._known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -57,7 +68,11 @@ class LinearBounds:
         widest = max(self._inputs, *(node.size for node in self._nodes[: at + 1]))
         n, m = len(self._balls), functions.shape[1]
         rows = max(1, _NUMBERS // (n * widest))
-        parts = [self._followed(functions[:, i : i + rows], at) for i in range(0, m, rows)]
+        parts = []
+        for i in range(0, m, rows):
+            if self._budget is not None and self._budget.left() < 0:
+                raise OutOfTime
+            parts.append(self._followed(functions[:, i : i + rows], at))
         return np.concatenate(parts, axis=1)
 
     def _followed(self, functions: np.ndarray, at: int) -> np.ndarray:
@@ -96,3 +111,14 @@ class LinearBounds:
 
     def _size(self, at: int) -> int:
         return self._inputs if at < 0 else self._nodes[at].size
+
+
+def cost(graph: LayerGraph) -> float:
+    """About how many floating-point operations the bounds of one ball take."""
+    nodes, found, before = graph.nodes, 0.0, 0.0
+    for node in nodes:
+        inputs = sum(graph.inputs if p < 0 else nodes[p].size for p in node.parents)
+        if isinstance(node.operation, Activation):
+            found += 2.0 * node.size * before  # each unit, from below and from above, back to the inputs
+        before += work(node.operation, inputs) if is_linear(node) else 8.0 * inputs
+    return found
