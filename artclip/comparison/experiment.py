@@ -20,6 +20,7 @@ from artclip.data import load_described
 from artclip.data.augmentation import augmentation_of
 from artclip.data.subset import rows_of
 from artclip.evaluation.attacks import NONE, SETS, AttackConfig, canonical, choose
+from artclip.evaluation.certificates import CUT_SHORT
 from artclip.evaluation.curves import robustness_curve
 from artclip.evaluation.evaluate import evaluate
 from artclip.evaluation.outputs import labels_of
@@ -209,6 +210,7 @@ class Experiment:
             * (last.nb_fell_to_probe > 0)
             + too_small(self.chosen, float(self.norm), self.eps, x_test, classifier.clip_values)
             + [f"{o.chosen.title}: {o.error}" for ev in runs for o in ev.outcomes if o.error]
+            + [remark for remark in last.remarks if remark.startswith(CUT_SHORT)]
             + ([f"no upper bound: {last.settings['no_upper_bound']}"] if last.settings["no_upper_bound"] else []),
             missed=trainer.deployed_accuracy if getattr(trainer, "missed_target", False) else None,
             arrays=_arrays(last, right),

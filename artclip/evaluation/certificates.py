@@ -13,6 +13,8 @@ from artclip.lipschitz.certificate import certified_radius
 from artclip.lipschitz.local.labels import LabelBounds
 from artclip.reporting.text import counted
 
+CUT_SHORT = ("No certificates by", "There was no time")
+"""How remarks begin that say why more may be certified than is."""
 _SECONDS = 30.0  # for bounds in balls
 _HAIR = 2e-3  # of eps, further than which labels are shown to stay: examples are rounded
 
@@ -35,25 +37,25 @@ def certified_radii(
     """
     radii = certified_radius(evaluated.estimator, evaluated.x, evaluated.y, upper) if norm == 2 and upper else None
     found = np.zeros(len(evaluated.x)) if radii is None else radii
-    by_constant = int((found >= eps).sum())
+    by_constant = 100 * float((found >= eps).mean())
+    alone = [] if radii is None else [f"Certified: {by_constant:.1f} % by the Lipschitz constant"]
     left = np.flatnonzero(evaluated.right & ~fallen & (found < eps))
     if norm == 1 or not len(left):
-        return radii, []
+        return radii, alone
     budget = Budget(max_seconds)
     try:
         graph = graph_of(evaluated.estimator, max_seconds=max_seconds / 4)
         bounds = LabelBounds(graph, evaluated.f, evaluated.one, norm)
     except (TypeError, ValueError) as error:
-        return radii, [] if radii is None else [f"No certificates by linear bounds: {error}"]
+        return radii, [*alone, f"No certificates by linear bounds: {error}"]
     if not budget.affords(bounds.cost):
-        return radii, [f"No certificates by linear bounds: a sample would take more than {max_seconds:.0f} s"]
+        return radii, [*alone, f"No certificates by linear bounds: a sample would take more than {max_seconds:.0f} s"]
     kept = bounds.keep(evaluated.x[left], evaluated.y[left], eps * (1 + _HAIR), budget)
     found[left[kept == 1]] = eps * (1 + _HAIR)
     box = ", among valid inputs" * (evaluated.f.clip_values is not None)
     how = f"by linear bounds of the layers in the ball (CROWN{box})"
-    constant, local = (100 * nb / len(found) for nb in (by_constant, (kept == 1).sum()))
-    more = f"{constant:.1f} % by the Lipschitz constant, {local:.1f} % more " if norm == 2 else ""
-    said = [f"Certified: {more}{how}"]
+    local = 100 * int((kept == 1).sum()) / len(found)
+    said = [f"{alone[0]}, {local:.1f} % more {how}" if alone else f"Certified: {how}"]
     if late := int((kept < 0).sum()):
         said.append(f"There was no time for linear bounds of {counted(late, 'sample')}, which count as not certified")
     return found, said
