@@ -7,9 +7,16 @@ from typing import Any
 from artclip.comparison.training_config import TrainingConfig
 
 
-def fgsm(classifier: Any, plan: TrainingConfig, *, eps: float | None = None, eps_step: float | None = None) -> Any:
+def fgsm(
+    classifier: Any,
+    plan: TrainingConfig,
+    *,
+    eps: float | None = None,
+    eps_step: float | None = None,
+    start: float = 1.0,
+) -> Any:
     """One step to each example, from a random start in the ball."""
-    return _adversarial(classifier, plan, eps, eps_step=eps_step)
+    return _adversarial(classifier, plan, eps, eps_step=eps_step, start=start)
 
 
 def n_fgsm(
@@ -52,7 +59,9 @@ def _adversarial(classifier: Any, plan: TrainingConfig, eps: float | None, **opt
 
 def gradient_norm(classifier: Any, plan: TrainingConfig, *, lamda: float = 1.0, eps: float | None = None) -> Any:
     """What the loss gains to first order within the ball."""
-    return _gradients(classifier, plan, kind="gradient", lamda=lamda, eps=plan.eps if eps is None else eps)
+    return _gradients(
+        classifier, plan, kind="gradient", lamda=lamda, eps=plan.eps if eps is None else eps, norm=plan.norm
+    )
 
 
 def jacobian(classifier: Any, plan: TrainingConfig, *, lamda: float = 0.1) -> Any:
@@ -63,7 +72,7 @@ def jacobian(classifier: Any, plan: TrainingConfig, *, lamda: float = 0.1) -> An
 def _gradients(classifier: Any, plan: TrainingConfig, **options: Any) -> Any:
     from artclip.trainers.robust import GradientPenaltyTrainer
 
-    return GradientPenaltyTrainer(classifier, norm=plan.norm, **_common(plan), **options)
+    return GradientPenaltyTrainer(classifier, **_common(plan), **options)
 
 
 def _common(plan: TrainingConfig) -> dict[str, Any]:

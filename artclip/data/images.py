@@ -19,6 +19,7 @@ from artclip.pixels import Uint8Images
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 TRAIN, TESTS = "train", ("test", "val", "valid", "validation")  # the first that is there
 TEST_SHARE, SPLIT_SEED, ORDER_SEED = 0.2, 0, 0
+_ORIENTATION = 0x112  # of EXIF: 1 where an image is upright as it is stored
 _JPEG = (".jpg", ".jpeg")
 _GREY, _COLOURED, _WITH_ALPHA = ("1", "L"), ("RGB", "P", "CMYK", "YCbCr", "RGBX"), ("LA", "PA", "RGBA")
 
@@ -167,14 +168,15 @@ def _stratified(path: Path, labels: np.ndarray, classes: list[str]) -> tuple[np.
 
 def _decoded(path: Path, images: list[_Image], channels_first: bool) -> tuple[np.ndarray, list[str]]:
     """The pixels of all, unsigned bytes; grey ones have one channel, unless others have three."""
-    first, size, nb_grey, nb_opaque = images[0], (0, 0), 0, 0
+    first, size, nb_grey, nb_opaque, nb_turned = images[0], (0, 0), 0, 0, 0
     found, seen = np.empty(0, np.uint8), np.empty(0, np.uint8)  # as asked for, and the same with the channels last
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of metadata
         warnings.simplefilter("error", _pillow().DecompressionBombWarning)
         for row, image in enumerate(images):
-            one, opaque = _opened(path, image)
+            one, opaque, turned = _opened(path, image)
             nb_opaque += opaque
+            nb_turned += turned
             nb_grey += one.ndim == 2
             if row == 0:
                 size = one.shape[:2]
@@ -192,6 +194,9 @@ def _decoded(path: Path, images: list[_Image], channels_first: bool) -> tuple[np
             images[row] = first  # the packed bytes are needed no more
     notes = [f"{nb_grey} grey images were taken as coloured"] if 0 < nb_grey < len(images) else []
     notes += [f"{nb_opaque} images had an alpha channel, opaque everywhere, which was left out"] if nb_opaque else []
+    notes += [f"{nb_turned} images ask in their EXIF data to be turned or mirrored, and were taken as stored"] * bool(
+        nb_turned
+    )
     return found, notes
 
 
@@ -212,16 +217,17 @@ def _reason(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _opened(path: Path, image: _Image) -> tuple[np.ndarray, bool]:
-    """The pixels of one, shape (height, width) or (height, width, 3), and whether an alpha channel was left out."""
+def _opened(path: Path, image: _Image) -> tuple[np.ndarray, bool, bool]:
+    """The pixels of one, (height, width) or (height, width, 3); whether an alpha channel was left out, and a turn."""
     where = f"{path}: {image}"
     try:
         with _pillow().open(io.BytesIO(image.read())) as opened:
             opened.load()
             mode, nb_frames = opened.mode, getattr(opened, "n_frames", 1)
+            turned = opened.getexif().get(_ORIENTATION, 1) != 1
             transparent = mode in _WITH_ALPHA or "transparency" in opened.info
             if nb_frames == 1 and not transparent and mode in ("L", "RGB"):
-                return np.asarray(opened), False
+                return np.asarray(opened), False, turned
             if nb_frames == 1 and mode in (*_GREY, *_COLOURED, *_WITH_ALPHA):
                 alpha = np.asarray(opened.convert("RGBA"))[:, :, 3] if transparent else None
                 pixels = np.asarray(opened.convert("L" if mode in (*_GREY, "LA") else "RGB"))
@@ -234,4 +240,4 @@ def _opened(path: Path, image: _Image) -> tuple[np.ndarray, bool]:
         raise ValueError(f"{where} has {what} (Pillow's mode {mode}); save it as grey or RGB with 8 bits")
     if alpha is not None and alpha.min() < 255:
         raise ValueError(f"{where} is transparent in places; put it on a background and save it without alpha")
-    return pixels, alpha is not None
+    return pixels, alpha is not None, turned

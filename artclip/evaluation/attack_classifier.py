@@ -69,13 +69,14 @@ class AttackClassifier(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin,
         outputs: np.ndarray | None = None,
         one: OneOutput | None = None,
         nb_draws: int = 1,
+        by_batch: bool = False,
     ) -> None:
         self.f = function_of(estimator)
         clip_values = getattr(estimator, "clip_values", None)
         first = bool(getattr(estimator, "channels_first", self.f.name != "tensorflow"))
         super().__init__(model=getattr(estimator, "model", estimator), clip_values=clip_values, channels_first=first)
         self.estimator, self.loss, self.batch_size, self.one = estimator, loss, batch_size, one
-        self.nb_draws = nb_draws
+        self.nb_draws, self.by_batch = nb_draws, by_batch
         self.true_shape = self._shape = x.shape[1:]
         self._nb_classes = nb_classes
         x = x.astype(ART_NUMPY_DTYPE)

@@ -43,7 +43,9 @@ def square(threat: ThreatModel, *, max_iter: int = 1000) -> list[Stage]:
 
         def once(outputs: Outputs) -> Outputs:
             # ART's asks thrice a step; all but the new points it has seen in the step before.
-            return remembering(outputs, 3 * -(-len(x) // size)) if classifier.nb_draws == 1 else outputs
+            if classifier.nb_draws > 1 or classifier.by_batch:  # the same sample may have other outputs now
+                return outputs
+            return remembering(outputs, 3 * -(-len(x) // size))
 
         box = classifier.black_box(around=once)
         attack = SquareAttack(box, norm=threat.norm, eps=threat.eps, max_iter=max_iter, batch_size=size, verbose=False)

@@ -85,9 +85,13 @@ class EvaluatedModel:
         if nb_draws == 1:
             refuse_other_function(self.f, few)
             self.by_batch = by_batch(self.f, self.x, raw, alone)
-        self.classifier = AttackClassifier(
-            estimator, few, self.nb_classes, size, outputs=outputs, one=self.one, nb_draws=nb_draws
-        )
+        about: dict[str, Any] = {
+            "outputs": outputs,
+            "one": self.one,
+            "nb_draws": nb_draws,
+            "by_batch": self.by_batch > 0,
+        }
+        self.classifier = AttackClassifier(estimator, few, self.nb_classes, size, **about)
         self.classifier.give_range(self.f.clip_values if clip_values is not None else None)
         self._postprocessed = bool(getattr(estimator, "postprocessing_defences", None))
         self.is_random = nb_draws > 1 or (self._postprocessed and is_random(self.outputs, few))

@@ -21,7 +21,7 @@ class Precision:
 
     Attributes:
         fine: the function in float64, or ``None``.
-        unit: relative rounding of what ``predict`` returns; 0 where that is the function by definition.
+        unit: relative rounding of what ``predict`` returns; 0 where that is whole numbers alone.
         note: what keeps a copy from being used that computes something else, or ``None``.
     """
 
@@ -39,7 +39,7 @@ def precision_of(f: Function, x: np.ndarray, step: float) -> Precision:
         step: a small distance among the inputs, > 0.
     """
     if f.access != "backpropagation":
-        return Precision(None, 0.0)
+        return Precision(None, _unit_seen(f.predict(held(f, x[:_MORE]))))
     more = x[:: max(1, len(x) // _MORE)][:_MORE]
     x = held(f, x[:: max(1, len(x) // _SAMPLES)][:_SAMPLES])
     outputs = f.predict(x)
@@ -111,6 +111,14 @@ def _is_straight(fine: Function, x: np.ndarray, step: float) -> bool:
     rise = np.maximum(np.abs(row[1] - row[0]), np.abs(row[2] - row[1])).max(1)
     bend = np.abs(row[0] - 2 * row[1] + row[2]).max(1)
     return bool(np.median(bend - _BEND * rise) <= _ROOM * np.finfo(np.float64).eps * np.abs(row[0]).max())
+
+
+def _unit_seen(outputs: np.ndarray) -> float:
+    """That of numbers, by their kind: 16 bits, 32 or 64; whole numbers are not rounded."""
+    if (outputs == np.rint(outputs)).all():
+        return 0.0
+    is_single = (outputs.astype(np.float32) == outputs).all()
+    return max(_unit_of(outputs), float(np.finfo(np.float32 if is_single else np.float64).eps))
 
 
 def _unit_of(outputs: np.ndarray) -> float:

@@ -73,12 +73,12 @@ class AdversarialExamples:
             box: (low, high) of valid inputs, or ``None``.
         """
         p = float(self.norm)
-        points = self._inside(f, x + self.drawn(f, x, step, self.start), box) if self.start else x
+        points = self.inside(f, x + self.drawn(f, x, step, self.start), box) if self.start else x
         for _ in range(self.max_iter):
             uphill, length = steepest(f, f.gradient(points, scalar), p)
             points = points + uphill * (self.step_length / (length + f.tiny))
             points = self._projected(f, x, points) if self.project else points
-            points = self._inside(f, points, box)
+            points = self.inside(f, points, box)
         return f.constants([points])[0]
 
     def drawn(self, f: Trainable, x: Tensor, step: Any, share: float) -> Tensor:
@@ -111,5 +111,6 @@ class AdversarialExamples:
         return f.where(beyond, x + (away - f.sign(away) * abs(points) * (f.precision / 2)), points)
 
     @staticmethod
-    def _inside(f: Trainable, points: Tensor, box: tuple[Any, Any] | None) -> Tensor:
+    def inside(f: Trainable, points: Tensor, box: tuple[Any, Any] | None) -> Tensor:
+        """Points moved into the box, if there is one."""
         return points if box is None else f.clip(points, *box)

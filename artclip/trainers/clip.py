@@ -146,6 +146,10 @@ class CLIPTrainer(RegularizedTrainer):
         self.upper_penalty, self.certify_eps = upper_penalty, certify_eps
         checks.non_negative("adversarial_eps", adversarial_eps)
         checks.positive_integer("adversarial_steps", adversarial_steps)
+        if adversarial_steps > 1 and adversarial_eps == 0:
+            raise ValueError(
+                f"adversarial_steps={adversarial_steps} does nothing without adversarial_eps; give a radius > 0"
+            )
         self.adversarial_eps, self.adversarial_steps = adversarial_eps, adversarial_steps
         self.options = taken(PairOptions, given)
         super().__init__(classifier, taken(TrainingOptions, given))

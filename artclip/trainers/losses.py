@@ -18,8 +18,9 @@ from artclip.lipschitz.pair_rule import box_tensors
 from artclip.norms import dual_norm
 from artclip.trainers.adversarial_examples import AdversarialExamples
 
-# Gradients shorter than this share of the mean have no direction: of samples that the model is sure of they are noise.
-LEAST_GRADIENT = 1e-4
+# Units of rounding of the mean length, that gradients no longer than have no direction: of samples that the model is as
+# sure of as numbers can tell, they are noise.
+LEAST_GRADIENT = 64
 
 
 class EstimatorLoss:
@@ -101,8 +102,9 @@ class TradesLoss(AdversarialLoss):
 class AlignmentLoss(AdversarialLoss):
     """The loss at adversarial examples, and by how much the gradient of the loss turns within the ball.
 
-    Loss + weight·mean(1 − cos(∇ₓ loss(x), ∇ₓ loss(x + η))), η drawn uniformly from the ball (Andriushchenko, Flammarion
-    2020, arXiv 2007.02617): where the two point the same way, a single step finds the worst case.
+    Loss + weight·mean(1 − cos(∇ₓ loss(x), ∇ₓ loss(x + η))), η drawn uniformly from the ball, and x + η
+    moved into the box of valid inputs (Andriushchenko, Flammarion 2020, arXiv 2007.02617): where the two point the same
+    way, a single step finds the worst case.
     """
 
     def __init__(self, f: Trainable, examples: AdversarialExamples, weight: float) -> None:
@@ -112,7 +114,8 @@ class AlignmentLoss(AdversarialLoss):
     def objective(self, x: Tensor, y: Tensor, points: Tensor, step: Any, shift: LogitShift | None) -> Objective:
         """Both terms, in train mode."""
         f, at_points = self._f, super().objective(x, y, points, step, shift)
-        aside = f.constants([x + self.examples.drawn(f, x, step, 1.0)])[0]
+        aside = self.examples.inside(f, x + self.examples.drawn(f, x, step, 1.0), self._box)
+        (aside,) = f.constants([aside])
 
         def objective() -> tuple[Tensor, tuple[Tensor, ...]]:
             loss, reported = at_points()
@@ -123,11 +126,12 @@ class AlignmentLoss(AdversarialLoss):
         return objective
 
     def _direction(self, x: Tensor, y: Tensor) -> Tensor:
-        """Gradients of the loss in x, of unit length; shorter where one is next to nothing beside the others."""
+        """Gradients of the loss in x, of unit length; shorter where one is rounding beside the others."""
         f = self._f
         gradient = f.gradient(x, lambda inputs: f.loss(inputs, y)[0], differentiable=True)
         length = f.norm(gradient, 2)
-        return gradient / (length + LEAST_GRADIENT * f.constants([f.mean(length)])[0] + f.tiny)
+        least = LEAST_GRADIENT * f.precision * f.constants([f.mean(length)])[0]
+        return gradient / (length + least + f.tiny)
 
 
 class GradientNormLoss(EstimatorLoss):

@@ -44,7 +44,7 @@ class _RobustTrainer(RegularizedTrainer):
             kind = "a regressor" if trainable.nb_classes is None else f"a model of {outputs.shape[1]} outputs"
             raise ValueError(
                 f"{what} needs a classifier with an output for each of two classes or more, and one class a sample; "
-                f"this is {kind}"
+                f"this is {kind}. Of two classes, let it return two outputs and train it on a cross-entropy"
             )
         if trainable.computes_own_loss:
             raise ValueError(
@@ -178,6 +178,10 @@ class GradientPenaltyTrainer(_RobustTrainer):
         checks.non_negative("lamda", lamda)
         checks.one_of("kind", kind, KINDS)
         checks.positive("eps", eps)
+        if kind == "jacobian" and (eps, checks.norm("norm", norm)) != (1.0, 2):
+            raise ValueError(
+                f"eps={eps!r} and norm={norm!r} are of kind='gradient'; leave them out, or choose that kind"
+            )
         self.weight, self.kind, self.eps, self.norm = float(lamda), kind, float(eps), checks.norm("norm", norm)
         super().__init__(classifier, taken(TrainingOptions, given))
 

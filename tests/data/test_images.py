@@ -54,6 +54,18 @@ def test_images_do_not_come_class_by_class(tmp_path):
     np.testing.assert_array_equal(load_data(path)[0][1], labels)
 
 
+def test_images_that_ask_to_be_turned_are_taken_as_stored_and_counted(tmp_path):
+    turned = Image.Exif()
+    turned[0x112] = 3
+    files, arrays = two_parts()
+    files["train/cat/0000.png"] = encoded(arrays["train/cat/0000.png"], exif=turned)
+    splits, said = load_described(as_folder(tmp_path / "photos", files))
+    assert "1 images ask in their EXIF data to be turned or mirrored, and were taken as stored" in str(said)
+    plain, said = load_described(as_folder(tmp_path / "others", two_parts()[0]))
+    assert "EXIF" not in str(said)
+    np.testing.assert_array_equal(splits[0][0], plain[0][0])
+
+
 def test_validation_is_the_test_part_where_there_is_no_other(tmp_path):
     files, _ = two_parts(tests="Val")
     path = as_folder(tmp_path / "photos", files)

@@ -79,6 +79,21 @@ def test_square_asks_once_for_every_point_and_finds_the_same(monkeypatch, norm):
     assert asked[0] < 0.4 * asked[1]
 
 
+def test_square_asks_anew_where_a_sample_has_other_outputs_in_another_batch(monkeypatch):
+    rng = np.random.default_rng(0)
+    linear = nets.linear_classifier(rng.standard_normal((3, 144)), clip_values=(0.0, 1.0))
+    x = rng.uniform(0.3, 0.7, (8, 144)).astype(np.float32)
+    kept = []
+    monkeypatch.setattr(black_box, "remembering", lambda outputs, _: kept.append(1) or outputs)
+    for by_batch in (True, False):
+        attacked = AttackClassifier(linear, x, 3, 64, by_batch=by_batch)
+        runner = AttackRunner(
+            ThreatModel(attacked, 2, 1.5), lambda a: linear.predict(a).argmax(1), x, np.zeros(8, int), 0
+        )
+        runner.attack(choose(["square:max_iter=2"], 2)[0], np.ones(8, bool))
+        assert bool(kept) is not by_batch
+
+
 def test_windows_take_what_changes_nothing_in_their_stride():
     """Outputs in steps: the margin is flat nearly everywhere, and no single window crosses a step."""
     box, x, y, radius = linear((6,), outputs=lambda z: np.round(2 * z))

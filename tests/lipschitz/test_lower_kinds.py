@@ -232,3 +232,16 @@ def test_counters_of_calls_are_as_they_were(in_place):
     assert found.value == pytest.approx(model.constant, rel=1e-3)
     assert model.calls is buffer
     assert model.calls == 0
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4, 1e5])
+def test_what_outputs_are_rounded_to_is_taken_off_where_gradients_are_estimated(offset):
+    """ART gives the outputs of a black box in float32: far from 0 short pairs would show their rounding."""
+    from art.estimators.classification import BlackBoxClassifier
+
+    matrix = np.random.default_rng(0).normal(size=(8, 4))
+    box = BlackBoxClassifier(lambda z: z @ matrix + offset, (8,), 4, clip_values=(0, 1))
+    x = np.random.default_rng(1).uniform(size=(20, 8)).astype(np.float32)
+    found = lipschitz_lower_bound(box, x, nb_restarts=8, max_iter=20, seed=0).value
+    exact = np.linalg.norm(matrix, 2)
+    assert 0.9 * exact < found <= exact

@@ -48,5 +48,10 @@ def _sees_each_sample_alone(layer: Any) -> bool:
     if _is_container(layer):  # beside layers there may be operations, over any axis
         return all(isinstance(operation, keras.layers.Layer) for operation in getattr(layer, "operations", ()))
     activation = getattr(layer, "activation", None)
-    known = activation is None or getattr(activation, "__module__", "").startswith("keras.")
-    return type(layer) in _LAYERS and known
+    return type(layer) in _LAYERS and (activation is None or _is_known(activation))
+
+
+def _is_known(activation: Any) -> bool:
+    """Whether it is one of Keras's own activations, which are along the last axis at most."""
+    name = getattr(activation, "__name__", None)
+    return name is not None and getattr(keras.activations, name, None) is activation

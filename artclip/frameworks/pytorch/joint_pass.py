@@ -6,7 +6,12 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.nn.modules import module as of_all
 
+# Hooks that PyTorch calls for every module there is.
+_FORWARD, _BACKWARD = (
+    [getattr(of_all, f"_global_{way}{when}_hooks", {}) for when in ("", "_pre")] for way in ("forward", "backward")
+)
 # Modules of which train and eval mode are the same function, so that switching them is wasted time.
 _MODELESS = (
     *(nn.Linear, nn.Flatten, nn.Unflatten, nn.Identity, nn.Sequential, nn.ModuleList),
@@ -18,11 +23,16 @@ _MODELESS = (
 
 def has_modes(module: nn.Module) -> bool:
     """Whether train and eval mode of a module, apart from those in it, may be two functions."""
-    if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+    if any(_FORWARD) or module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
         return True  # as of nn.utils.spectral_norm, which updates its estimate in train mode
     if isinstance(module, nn.RNNBase):
         return module.dropout > 0  # without it no need to switch, and cuDNN cannot differentiate an RNN in eval mode
-    return type(module) not in _MODELESS and type(module).__name__ != "ModelWrapper"
+    return type(module) not in _MODELESS and not _is_wrapper_of_art(module)
+
+
+def _is_wrapper_of_art(module: nn.Module) -> bool:
+    kind = type(module)
+    return kind.__name__ == "ModelWrapper" and kind.__module__.startswith("art.")
 
 
 def joins_passes(
@@ -36,7 +46,7 @@ def joins_passes(
         sample: a batch of one.
         rows: number of points.
     """
-    if any(map(_may_mix_samples, module.modules())):
+    if any(map(_may_mix_samples, module.modules())) or any(map(_is_hooked, module.parameters())) or any(_BACKWARD):
         return False
     places = {p.untyped_storage().data_ptr() for p in module.parameters()}
     kept = 0
@@ -52,6 +62,11 @@ def joins_passes(
         found = outputs(sample)  # it holds all that was kept, so that no place is taken twice
     del found
     return rows * kept <= sum(p.numel() * p.itemsize for p in module.parameters() if p.requires_grad)
+
+
+def _is_hooked(parameter: nn.Parameter) -> bool:
+    """Whether something sees, or changes, the gradient that each pass adds to a parameter."""
+    return bool(parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None))
 
 
 def _may_mix_samples(module: nn.Module) -> bool:

@@ -37,6 +37,19 @@ def hooked_behind():
     return layer
 
 
+def hooked_at_its_weights(register):
+    def layer():
+        linear = nn.Linear(6, 3)
+        getattr(linear.weight, register)(lambda t: None)
+        return [linear]
+
+    return layer
+
+
+class ModelWrapper(Shifted):
+    """A layer of the user's own that is called as a class of ART is."""
+
+
 def patched():
     layer = nn.Linear(6, 3)
     layer.forward = lambda x: nn.functional.linear(x - x.mean(0), layer.weight)
@@ -54,12 +67,27 @@ def patched():
         (lambda: [Shifted(6, 3)], False),
         (lambda: [hooked()], False),
         (lambda: [hooked_behind()], False),
+        (hooked_at_its_weights("register_hook"), False),
+        (hooked_at_its_weights("register_post_accumulate_grad_hook"), False),
+        (lambda: [ModelWrapper(6, 3)], False),
         (lambda: [patched()], False),
         (lambda: [nn.Dropout(0.0), nn.Linear(6, 3)], False),
     ],
 )
 def test_a_model_that_may_see_more_than_one_sample_does_not(layers, joins):
     assert trainable_of(of(*layers())).joins_passes(1) is joins
+
+
+@pytest.mark.parametrize("name", ["forward", "forward_pre", "full_backward", "full_backward_pre"])
+def test_a_hook_on_all_modules_keeps_passes_apart(name):
+    classifier = of(nn.Linear(6, 3))
+    assert trainable_of(classifier).joins_passes(1)
+    handle = getattr(nn.modules.module, f"register_module_{name}_hook")(lambda *_: None)
+    try:
+        assert not trainable_of(classifier).joins_passes(1)
+    finally:
+        handle.remove()
+    assert trainable_of(classifier).joins_passes(1)
 
 
 class Halved(PreprocessorPyTorch):
