@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def _(operation: Kronecker, a: np.ndarray, size: int) -> np.ndarray:
 def _(operation: Convolution, a: np.ndarray, size: int) -> np.ndarray:
     c = operation
     run = convolution.apply if c.transposed else convolution.adjoint
-    step = max(1, _WINDOWS // max(1, size, a.shape[1]))
+    step = max(1, _WINDOWS // max(1, math.prod(c.windows) * c.kernel[0].size * c.groups))
     parts = (a[i : i + step] for i in range(0, len(a), step))
     whole = [run(part, c.kernel, c.shape, c.stride, c.padding, c.dilation, c.groups) for part in parts]
     return np.concatenate(whole).reshape(len(a), size)

@@ -82,11 +82,14 @@ def adjoint(
     y = y.reshape(len(y), len(kernel), *places)
     images = np.zeros((len(y), kernel.shape[1] * groups, *padded))
     every: tuple[Any, ...] = (slice(None), slice(None))
-    parts = list(zip(np.split(y, groups, axis=1), np.split(kernel, groups), strict=True))
-    for tap in itertools.product(*(range(k) for k in kernel.shape[2:])):
-        first = [t * d for t, d in zip(tap, dilation, strict=True)]
-        at = every + tuple(slice(a, a + (n - 1) * s + 1, s) for a, n, s in zip(first, places, stride, strict=True))
-        of_tap: tuple[Any, ...] = (..., *tap)
-        terms = [np.moveaxis(np.tensordot(k[of_tap], part, axes=(0, 1)), 0, 1) for part, k in parts]
-        images[at] += np.concatenate(terms, axis=1)
+    inputs, sizes = kernel.shape[1], kernel.shape[2:]
+    for g, (part, k) in enumerate(zip(np.split(y, groups, axis=1), np.split(kernel, groups), strict=True)):
+        # What each output gives to each input of its window, (n, inputs, taps, places), by one product of matrices.
+        given = k.reshape(len(k), -1).T @ part.reshape(len(y), len(k), -1)
+        given = given.reshape(len(y), inputs, math.prod(sizes), *places)
+        into = images[:, g * inputs : (g + 1) * inputs]
+        for i, tap in enumerate(itertools.product(*map(range, sizes))):
+            first = [t * d for t, d in zip(tap, dilation, strict=True)]
+            at = tuple(slice(a, a + (n - 1) * s + 1, s) for a, n, s in zip(first, places, stride, strict=True))
+            into[every + at] += given[:, :, i]
     return images[every + tuple(slice(a, a + n) for n, (a, _) in zip(shape, padding, strict=True))]
