@@ -274,6 +274,18 @@ def certificates(results: list[dict[str, Any]]) -> str:
     return table(rows)
 
 
+def local_certificates(results: list[dict[str, Any]]) -> str:
+    """Certified shares by constants and in balls, at each radius, a row for each net."""
+    radii = [k.removeprefix("local ") for k in results[0] if k.startswith("local ")]
+    ways = ("constants", "local", "either", "PGD")
+    rows = [["net", "λ", "clean", *(f"{way}, ε = {eps}" for eps in radii for way in ways), "s a sample"]]
+    for (net, activation, lamda), seeds in groups(results, "net", "activation", "λ").items():
+        cells = [spread(seeds, f"{way} {eps}", ".1f") for eps in radii for way in ways]
+        seconds = np.mean([row[f"seconds {eps}"] for row in seeds for eps in radii])
+        rows.append([f"{net}, {activation}", f"{lamda:g}", spread(seeds, "clean", ".1f"), *cells, f"{seconds:.2f}"])
+    return table(rows)
+
+
 def clever(results: list[dict[str, Any]]) -> str:
     rows = [["net", "batches × size", "artclip, 5 seeds", "ART", "ART's seconds over artclip's"]]
     for row in results:
@@ -463,6 +475,7 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
         ),
     ),
     "certificates_all": ("certificates", certificates),
+    "local_certificates": ("local_certificates", local_certificates),
     "bounds": (
         "bounds",
         lambda r: part(bounds(r), columns=("Jacobian ≥", "Lip ≥, free", "LipSDP ≤", "product ≤", "LipSDP / lower")),
