@@ -50,12 +50,22 @@ class LinearBounds:
         if at < 0:
             return self._balls.range()
         if at not in self._known:
-            rows = np.eye(self._nodes[at].size)
-            both = self.least(np.concatenate([rows, -rows])[None], at)
-            low, high = both[:, : len(rows)], -both[:, len(rows) :]
+            size, together = self._nodes[at].size, max(1, self._together(at) // 2)
+            parts: list[tuple[np.ndarray, np.ndarray]] = []
+            for first in range(0, size, together):
+                nb = min(together, size - first)
+                rows = np.eye(nb, size, first)
+                both = self.least(np.concatenate([rows, -rows])[None], at)
+                parts.append((both[:, :nb], -both[:, nb:]))
+            low, high = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
             middle = (low + high) / 2  # where rounding has put them the wrong way round
             self._known[at] = np.minimum(low, middle), np.maximum(high, middle)
         return self._known[at]
+
+    def _together(self, at: int) -> int:
+        """How many functions of a node's outputs are followed at a time."""
+        widest = max(self._inputs, *(node.size for node in self._nodes[: at + 1]))
+        return max(1, _NUMBERS // (len(self._balls) * widest))
 
     def least(self, functions: np.ndarray, at: int = -1) -> np.ndarray:
         """Lower bounds (n, m) of linear functions of the outputs of a node.
@@ -65,10 +75,7 @@ class LinearBounds:
             at: the node; -1 for the last.
         """
         at = at % len(self._nodes)
-        widest = max(self._inputs, *(node.size for node in self._nodes[: at + 1]))
-        n, m = len(self._balls), functions.shape[1]
-        rows = max(1, _NUMBERS // (n * widest))
-        parts = []
+        m, rows, parts = functions.shape[1], self._together(at), []
         for i in range(0, m, rows):
             if self._budget is not None and self._budget.left() < 0:
                 raise OutOfTime

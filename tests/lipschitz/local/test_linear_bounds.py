@@ -7,6 +7,7 @@ import pytest
 
 from artclip import graph as G
 from artclip.graph.simplify import simplified
+from artclip.lipschitz.local import linear_bounds
 from artclip.lipschitz.local.ball import Balls
 from artclip.lipschitz.local.kinks import NotPiecewise, in_lines
 from artclip.lipschitz.local.linear_bounds import LinearBounds
@@ -96,6 +97,18 @@ def test_nothing_in_the_ball_is_below_the_bound(name, norm, box):
     assert (bounds <= tried(graph, balls, functions) + 1e-9).all()
     still = balls.radius == 0
     np.testing.assert_allclose(bounds[still], at[still], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["relu", "convolutions", "residual"])
+def test_followed_piece_by_piece_bounds_are_the_same(name, monkeypatch):
+    graph, x = in_lines(GRAPHS[name]()), RNG.uniform(0, 1, (3, 16))
+    balls = Balls(x, np.full(3, 0.2), 2, np.zeros(16), np.ones(16))
+    functions, found = RNG.standard_normal((3, 5, 3)), []
+    for numbers in (1 << 24, 400, 1):
+        monkeypatch.setattr(linear_bounds, "_NUMBERS", numbers)
+        found.append(LinearBounds(graph, balls).least(functions))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-9)
+    np.testing.assert_allclose(found[2], found[0], rtol=1e-9)
 
 
 @pytest.mark.parametrize("norm", [2, math.inf])
