@@ -20,7 +20,8 @@ from artclip.lipschitz.local.ball import Balls
 from artclip.lipschitz.local.kinks import in_lines
 from artclip.lipschitz.local.linear_bounds import LinearBounds, OutOfTime, cost
 
-_NUMBERS = 1 << 22  # entries of the widest layer, of all samples that are looked at together
+_NUMBERS = 1 << 20  # entries of the widest layer, or margins times outputs, of all samples that are looked at together
+_SMALL = 1e-5  # of the largest input: a distance over which a net is straight
 _ROUNDS = 7  # radii that are tried for each sample
 _FARTHEST = 1.5  # times the distance at which the net, straight as it is at the sample, would change its label
 _ROOM = 64  # times what rounding moves outputs, that they are allowed to be off by
@@ -98,7 +99,8 @@ class LabelBounds:
 
     def _parts(self, n: int) -> Iterator[slice]:
         """Samples that are looked at together: few at first, so that where there is little time some are done."""
-        most, first, size = max(1, _NUMBERS // self._widest), 0, 1
+        widest = max(self._widest, self._graph.nodes[-1].size ** 2)
+        most, first, size = max(1, _NUMBERS // widest), 0, 1
         while first < n:
             yield slice(first, min(n, first + size))
             first, size = first + size, min(most, 4 * size)
@@ -125,7 +127,7 @@ class LabelBounds:
 
     def _straight(self, asked: _Asked, budget: Budget | None) -> np.ndarray:
         """The distance at which the label would change, were the net everywhere as it is close to the sample."""
-        small = np.full(len(asked.points), 1e-4)
+        small = np.full(len(asked.points), _SMALL * (float(np.abs(asked.points).max()) or 1.0))
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             at, near = (
                 LinearBounds(self._graph, self._balls(asked.points, r), budget).least(asked.functions) - asked.above

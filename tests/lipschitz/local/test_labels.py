@@ -59,6 +59,17 @@ def test_of_a_linear_net_they_reach_to_the_boundary(nets, norm):
     assert (certified_radius(model, x, method="local", norm=norm) >= 0.99 * radii).all()
 
 
+def test_in_other_units_radii_are_in_these_units(nets):
+    matrix = np.random.default_rng(0).standard_normal((4, 9))
+    x = np.random.default_rng(1).uniform(size=(20, 9)).astype(np.float32)
+    found = []
+    for unit in (1, 255, 1e-4):
+        model = nets.linear_classifier(matrix, preprocessing=(0.0, unit), clip_values=(0.0, unit))
+        found.append(certified_radius(model, unit * x, method="local") / unit)
+    np.testing.assert_allclose(found[1], found[0], rtol=0.02, atol=1e-3)
+    np.testing.assert_allclose(found[2], found[0], rtol=0.02, atol=1e-3)
+
+
 def test_samples_without_time_have_no_local_radius(nets):
     x, y = nets.data("cnn", n=60)
     model = nets.classifier("cnn")
