@@ -43,7 +43,7 @@ def test_logistic_regression_through_its_gradient():
     assert est.value <= np.linalg.norm(model.coef_, 2) / 2  # softmax has a Lipschitz constant of 1/2
     both = classifier.predict(np.stack([est.u, est.v])).astype(np.float64)
     by_hand = np.linalg.norm(both[0] - both[1]) / np.linalg.norm(est.u.astype(np.float64) - est.v)
-    assert est.value == pytest.approx(by_hand, rel=1e-9)
+    assert 0.999 * by_hand < est.value <= by_hand  # less what predict may have rounded
 
 
 def test_gradients_are_of_the_outputs_where_art_gives_those_of_their_logarithms():
@@ -130,7 +130,7 @@ def test_every_pair_returned_is_a_proof(classifier):
     est = lipschitz_lower_bound(classifier, X, nb_restarts=8, max_iter=10, seed=0)
     both = np.asarray(classifier.predict(np.stack([est.u, est.v])), dtype=np.float64).reshape(2, -1)
     by_hand = np.linalg.norm(both[0] - both[1]) / np.linalg.norm(est.u.astype(np.float64) - est.v)
-    assert est.value == pytest.approx(by_hand, rel=1e-9)
+    assert 0.999 * by_hand < est.value <= by_hand  # less what predict may have rounded
     assert 0 < est.value < np.inf
     assert min(est.u.min(), est.v.min()) >= 0
     assert max(est.u.max(), est.v.max()) <= 1
