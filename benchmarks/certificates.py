@@ -21,7 +21,7 @@ import numpy as np
 import rivals
 import torch
 from bounds import mlp
-from common import attacked, clean, images, save
+from common import attacked, clean, parts, save
 from muon import Muon
 from torch import nn
 
@@ -58,7 +58,7 @@ def wide(input_shape: tuple[int, ...], nb_classes: int) -> nn.Module:
 def figures(name: str, options: dict[str, Any], seed: int) -> dict[str, Any]:
     """One training on test images."""
     torch.set_num_threads(1)
-    training, _, test = images("mnist")
+    training, _, test = parts("mnist")
     kind, settings = name.partition(",")[0], dict(options)
     nb_epochs = settings.pop("nb_epochs", NB_EPOCHS)
     lipschitz: Any = None

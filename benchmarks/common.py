@@ -40,12 +40,6 @@ def parts(name: str) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     return *with_validation(*training), test
 
 
-def images(name: str) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    """Training, validation and test images (n, 1, 28, 28) of ``"mnist"`` or ``"fashion-mnist"``, with labels."""
-    training, test = ((x.reshape(-1, 1, 28, 28).astype(np.float32), y) for x, y in artclip.load_data(name))
-    return *with_validation(*training), test
-
-
 def attacked(
     classifier: Any, x: np.ndarray, y: np.ndarray, eps: float, attacks: list[str], seed: int, **more: Any
 ) -> Any:

@@ -24,7 +24,7 @@ import joblib
 import numpy as np
 import rivals
 import torch
-from common import RESULTS, attacked, clean, images, jacobian_norms, save
+from common import RESULTS, attacked, clean, jacobian_norms, parts, save
 
 from artclip import CLIPTrainer, WeightRegularizationTrainer, lipschitz_lower_bound, lipschitz_upper_bound
 from artclip.frameworks.pytorch.nets import cosine_scheduler, make_classifier
@@ -200,7 +200,7 @@ def _trainer(name: str, classifier: Any, seed: int, options: dict[str, Any]) -> 
 
 def tried(case: Case, name: str, options: dict[str, Any]) -> Any:
     """A setting on validation images."""
-    training, (x, y), _ = images(case.data)
+    training, (x, y), _ = parts(case.data)
     classifier = trained(case, name, options, CHOICE_SEED, training).classifier
     attack = ["pgd-margin:max_iter=40,nb_restarts=1"]
     found = attacked(classifier, x[:NB_CHOICE], y[:NB_CHOICE], case.radii[0], attack, CHOICE_SEED)
@@ -218,7 +218,7 @@ def chosen(rows: list[dict[str, Any]], least: float) -> dict[str, Any]:
 
 def figures(case: Case, name: str, options: dict[str, Any], seed: int) -> dict[str, Any]:
     """A training on test images."""
-    training, _, test = images(case.data)
+    training, _, test = parts(case.data)
     trainer = trained(case, name, options, seed, training)
     classifier = trainer.classifier
     row = {"data": case.data, "net": case.net, "activation": case.activation, "training": name, "seed": seed}

@@ -18,7 +18,7 @@ from typing import Any
 import joblib
 import numpy as np
 import torch
-from common import attacked, clean, images, save
+from common import attacked, clean, parts, save
 
 from artclip import CLIPTrainer, certified_radius, lipschitz_upper_bound
 from artclip.frameworks import function_of, graph_of
@@ -41,7 +41,7 @@ NETS: list[tuple[str, str, float, int]] = [
 def figures(net: str, activation: str, lamda: float, nb: int, seed: int) -> dict[str, Any]:
     """One net on test images."""
     torch.set_num_threads(1)
-    (x, y), _, test = images("mnist")
+    (x, y), _, test = parts("mnist")
     options: dict[str, Any] = {"activation": activation, "learning_rate": LEARNING_RATE, "seed": seed}
     classifier = make_classifier(net, (1, 28, 28), 10, (0, 1), **options)
     trainer = CLIPTrainer(classifier, lamda=lamda, seed=seed)

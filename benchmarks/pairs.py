@@ -24,7 +24,7 @@ from typing import Any
 import joblib
 import numpy as np
 import torch
-from common import attacked, clean, images, jacobian_norms, save
+from common import attacked, clean, jacobian_norms, parts, save
 from torch import nn
 
 from artclip import CLIPTrainer, lipschitz_lower_bound
@@ -109,7 +109,7 @@ def tried(name: str, lamda: float) -> float:
     """Accuracy on validation images with this λ."""
     torch.set_num_threads(1)
     net = NETS[name]
-    (x, y), validation, _ = images(net.data)
+    (x, y), validation, _ = parts(net.data)
     trainer = net.trained(CHOICE_SEED, x[: net.nb_samples], y[: net.nb_samples], lamda=lamda)
     accuracy = clean(trainer.classifier, validation)
     print("tried", name, lamda, accuracy, flush=True)
@@ -125,7 +125,7 @@ def chosen(accuracies: dict[float, float]) -> float:
 def protocol(name: str, kind: str, options: dict[str, Any], seed: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     net = NETS[name]
-    (x, y), _, test = images(net.data)
+    (x, y), _, test = parts(net.data)
     trainer = net.trained(seed, x[: net.nb_samples], y[: net.nb_samples], **options)
     classifier, (xt, yt) = trainer.classifier, test
     attack = ["pgd-margin:max_iter=40,nb_restarts=1"]
@@ -148,7 +148,7 @@ def protocol(name: str, kind: str, options: dict[str, Any], seed: int) -> dict[s
 def stability(name: str, lamda: float, seed: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     net = STABILITY[name]
-    (x, y), validation, _ = images(net.data)
+    (x, y), validation, _ = parts(net.data)
     row: dict[str, Any] = {"net": name, "lamda": lamda, "seed": seed}
     try:
         trainer = net.trained(seed, x, y, lamda=lamda)

@@ -45,6 +45,7 @@ class AttackClassifier(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin,
         outputs: what the model said of more samples, shape (n, nb_classes); ``None`` for those of x.
         one: how the one output of a classifier of two classes is read; its logits are then (0, z), z its log-odds.
         nb_draws: calls of a model that answers at random, over which logits and gradients are averaged; else 1.
+        by_batch: whether a sample's outputs depend on the others of its batch.
 
     Attributes:
         kind: ``"logits"``, or what was taken off or undone: ``"probabilities"``, ``"sigmoid"`` or ``"rectified"``.

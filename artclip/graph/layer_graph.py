@@ -36,6 +36,10 @@ class LayerGraph:
         """Nodes and number of inputs, as in ``nodes, inputs = graph``."""
         return iter((self.nodes, self.inputs))
 
+    def size_of(self, at: int) -> int:
+        """Number of outputs of a node, or, at -1, of inputs."""
+        return self.inputs if at < 0 else self.nodes[at].size
+
     def pruned(self) -> LayerGraph:
         """The graph without nodes that the output does not depend on."""
         needed = {len(self.nodes) - 1}

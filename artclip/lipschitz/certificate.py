@@ -15,10 +15,10 @@ from artclip.lipschitz.budget import Budget
 from artclip.lipschitz.estimate import LipschitzEstimate, fingerprint
 from artclip.lipschitz.local.labels import LabelBounds
 from artclip.lipschitz.pair_rule import DOMAINS
+from artclip.lipschitz.precision import allowance
 from artclip.lipschitz.upper import ROUNDING, lipschitz_upper_bound
 
 METHODS = ("global", "local", "auto")
-_ROOM = 64  # times what rounding moves outputs, that they are allowed to be off by
 _ROWS = 1024
 _UNITS = 1000  # of rounding, by which outputs may differ from those that an estimate was made with
 
@@ -117,12 +117,12 @@ def _global(
     """L2 radii (n,) by Lipschitz constants that hold everywhere, for the labels that are predicted."""
     n, k = outputs.shape
     constants, moved = _constants(bound, k), getattr(bound, "rounding", None) or 0.0
-    allowance = _ROOM * (moved + precision * np.abs(outputs).max(1, keepdims=True))
+    less = allowance(outputs, moved, precision)
     if read is not None:
-        room = np.abs(outputs[:, 0] - read.threshold) - allowance[:, 0]
+        room = np.abs(outputs[:, 0] - read.threshold) - less[:, 0]
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(room > 0, room / constants[0, 0], 0.0)
-    margins = outputs[np.arange(n), labels][:, None] - outputs - allowance
+    margins = outputs[np.arange(n), labels][:, None] - outputs - less
     with np.errstate(divide="ignore", invalid="ignore"):
         radii = np.where(margins > 0, margins / constants[labels], 0.0)
     radii[np.arange(n), labels] = math.inf

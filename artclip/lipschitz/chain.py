@@ -81,7 +81,7 @@ def _taken(graph: LayerGraph, row: list[int], fits: Callable[[list[int]], bool],
     sizes: list[int] = []
     for i, after in zip(row, [*row[1:], -1], strict=True):
         node, parent = graph.nodes[i], graph.nodes[i].parents[0]
-        inputs = graph.inputs if parent < 0 else graph.nodes[parent].size
+        inputs = graph.size_of(parent)
         behind_linear = bool(taken) and is_linear(graph.nodes[taken[-1]])
         if isinstance(node.operation, Activation):
             good = behind_linear and node.operation.high > node.operation.low

@@ -185,7 +185,7 @@ class _Bounds:
     def _gram_of_last(self, factors: list[float]) -> np.ndarray | None:
         """That of the last layer, if it is a matrix: all before it is a factor."""
         last, parent = self._nodes[-1], self._nodes[-1].parents[0]
-        inputs = self._graph.inputs if parent < 0 else self._nodes[parent].size
+        inputs = self._graph.size_of(parent)
         if not is_linear(last) or last.size > _WIDEST or not self._budget.affords(2.0 * inputs * last.size**2):
             return None
         matrix = last.operation.after(None, inputs)  # type: ignore[attr-defined]
@@ -242,7 +242,7 @@ class _Bounds:
 
     def _sizes(self, chain: list[int]) -> list[int]:
         parent = self._nodes[chain[0]].parents[0]
-        inputs = self._graph.inputs if parent < 0 else self._nodes[parent].size
+        inputs = self._graph.size_of(parent)
         return [inputs, *(self._nodes[i].size for i in chain if is_linear(self._nodes[i]))]
 
     def _steps(self, chain: list[int], max_iter: int, auto: bool) -> int:

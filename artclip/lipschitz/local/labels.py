@@ -19,12 +19,12 @@ from artclip.lipschitz.budget import Budget
 from artclip.lipschitz.local.ball import Balls
 from artclip.lipschitz.local.kinks import in_lines
 from artclip.lipschitz.local.linear_bounds import LinearBounds, OutOfTime, cost
+from artclip.lipschitz.precision import allowance
 
 _NUMBERS = 1 << 20  # entries of the widest layer, or margins times outputs, of all samples that are looked at together
 _SMALL = 1e-5  # of the largest input: a distance over which a net is straight
 _ROUNDS = 7  # radii that are tried for each sample
 _FARTHEST = 1.5  # times the distance at which the net, straight as it is at the sample, would change its label
-_ROOM = 64  # times what rounding moves outputs, that they are allowed to be off by
 _SAMPLES = 4  # at which that is looked at
 
 
@@ -48,8 +48,8 @@ class LabelBounds:
         self.norm, self._precision = norm, f.precision
         threshold = 0.0 if read is None else read.threshold
         self._whole, self._threshold = _before_the_end(graph, threshold)
-        # Of logits this close a softmax or a sigmoid may make the same.
-        self._room = 0.0 if self._whole is graph else _ROOM * self._precision
+        # Logits that are closer a softmax or a sigmoid may make the same.
+        self._apart = 0.0 if self._whole is graph else float(allowance(np.ones((1, 1)), 0.0, self._precision)[0, 0])
         self._graph = in_lines(simplified(self._whole))
         box = f.clip_values if in_box else None
         low, high = (-math.inf, math.inf) if box is None else box
@@ -108,14 +108,14 @@ class LabelBounds:
     def _asked(self, x: np.ndarray, labels: np.ndarray) -> _Asked:
         points = np.asarray(x, np.float64).reshape(len(x), -1)
         outputs = self._graph.evaluate(points)
-        some = self._whole, points[:_SAMPLES], self._precision
-        allowance = _ROOM * (moved_by_rounding(*some) + self._precision * np.abs(outputs).max(1, keepdims=True))
-        allowance = allowance + self._room
+        moved = moved_by_rounding(self._whole, points[:_SAMPLES], self._precision)
+        above = allowance(outputs, moved, self._precision) + self._apart
         if outputs.shape[1] == 1:
             sign = np.where(labels == 1, 1.0, -1.0)[:, None]
-            return _Asked(points, sign[:, :, None], sign * self._threshold + allowance)
-        functions = _margins(labels, outputs.shape[1])
-        return _Asked(points, functions, np.broadcast_to(allowance, functions.shape[:2]))
+            functions, above = sign[:, :, None], sign * self._threshold + above
+        else:
+            functions = _margins(labels, outputs.shape[1])
+        return _Asked(points, functions, above, (functions @ outputs[:, :, None])[:, :, 0] - above)
 
     def _balls(self, points: np.ndarray, radii: np.ndarray) -> Balls:
         return Balls(points, radii, self.norm, *self._box)
@@ -129,31 +129,30 @@ class LabelBounds:
         """The distance at which the label would change, were the net everywhere as it is close to the sample."""
         small = np.full(len(asked.points), _SMALL * (float(np.abs(asked.points).max()) or 1.0))
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            at, near = (
-                LinearBounds(self._graph, self._balls(asked.points, r), budget).least(asked.functions) - asked.above
-                for r in (0 * small, small)
-            )
-            far = np.where(at > 0, at * small[:, None] / np.maximum(at - near, 1e-300), 0.0).min(1)
+            bounds = LinearBounds(self._graph, self._balls(asked.points, small), budget).least(asked.functions)
+            near = bounds - asked.above
+            far = asked.left * small[:, None] / np.maximum(asked.left - near, 1e-300)
+            far = np.where(asked.left > 0, far, 0.0).min(1)
         return np.where(np.isfinite(far), far, 0.0)
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """Samples (n, d), and linear functions (n, m, k) of the outputs that have to be above values (n, m)."""
+    """Samples (n, d), and linear functions (n, m, k) of the outputs that have to be above values (n, m) or (n, 1).
+
+    ``left`` is by how much they are, at the samples themselves, (n, m).
+    """
 
     points: np.ndarray
     functions: np.ndarray
     above: np.ndarray
+    left: np.ndarray
 
 
 def _margins(labels: np.ndarray, k: int) -> np.ndarray:
     """Coefficients (n, k - 1, k) of what the output of the label has more than each other one."""
-    n = len(labels)
     others = np.array([[j for j in range(k) if j != i] for i in range(k)])[labels]
-    found = np.zeros((n, k - 1, k))
-    found[np.arange(n)[:, None], np.arange(k - 1), others] = -1.0
-    found[np.arange(n), :, labels] = 1.0
-    return found
+    return np.eye(k)[labels][:, None] - np.eye(k)[others]
 
 
 def _before_the_end(graph: LayerGraph, threshold: float) -> tuple[LayerGraph, float]:

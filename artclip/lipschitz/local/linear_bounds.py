@@ -38,7 +38,7 @@ class LinearBounds:
 
     def __init__(self, graph: LayerGraph, balls: Balls, budget: Budget | None = None) -> None:
         self._budget = budget
-        self._nodes, self._inputs, self._balls = graph.nodes, graph.inputs, balls
+        self._graph, self._nodes, self._balls = graph, graph.nodes, balls
         self._lines: dict[int, Relaxation] = {}
         self._known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         for i, node in enumerate(self._nodes):
@@ -64,7 +64,7 @@ class LinearBounds:
 
     def _together(self, at: int) -> int:
         """How many functions of a node's outputs are followed at a time."""
-        widest = max(self._inputs, *(node.size for node in self._nodes[: at + 1]))
+        widest = max(self._graph.inputs, *(node.size for node in self._nodes[: at + 1]))
         return max(1, _NUMBERS // (len(self._balls) * widest))
 
     def least(self, functions: np.ndarray, at: int = -1) -> np.ndarray:
@@ -97,7 +97,7 @@ class LinearBounds:
             elif is_linear(node):
                 shift = np.broadcast_to(np.asarray(node.operation.shift, np.float64), (node.size,))  # type: ignore[attr-defined]
                 constant = constant + a @ shift
-                size = self._size(node.parents[0])
+                size = self._graph.size_of(node.parents[0])
                 parts = [adjoint(node.operation, a.reshape(-1, node.size), size).reshape(*a.shape[:2], size)]
             else:
                 parts = self._shared(node, a)
@@ -113,18 +113,15 @@ class LinearBounds:
         if isinstance(node.operation, Add):
             return [w * a for w in node.operation.weights]
         assert isinstance(node.operation, Concat)
-        ends = np.cumsum([self._size(p) for p in node.parents])
+        ends = np.cumsum([self._graph.size_of(p) for p in node.parents])
         return np.split(a, ends[:-1], axis=2)
-
-    def _size(self, at: int) -> int:
-        return self._inputs if at < 0 else self._nodes[at].size
 
 
 def cost(graph: LayerGraph) -> float:
     """About how many floating-point operations the bounds of one ball take."""
-    nodes, found, before = graph.nodes, 0.0, 0.0
-    for node in nodes:
-        inputs = sum(graph.inputs if p < 0 else nodes[p].size for p in node.parents)
+    found, before = 0.0, 0.0
+    for node in graph.nodes:
+        inputs = sum(graph.size_of(p) for p in node.parents)
         if isinstance(node.operation, Activation):
             found += 2.0 * node.size * before  # each unit, from below and from above, back to the inputs
         before += work(node.operation, inputs) if is_linear(node) else 8.0 * inputs
