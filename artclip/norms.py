@@ -25,3 +25,8 @@ def unit(w: np.ndarray, p: float) -> np.ndarray:
 def column(values: np.ndarray, like: np.ndarray) -> np.ndarray:
     """Values (n,) with as many axes as ``like``."""
     return values.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def change(size: int, p: float, r: float) -> float:
+    """max ‖x‖_r over ‖x‖_p = 1 in ``size`` dimensions."""
+    return float(size ** max(0.0, 1 / r - 1 / p))

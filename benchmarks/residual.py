@@ -3,11 +3,11 @@
 Settings of CLIP are tried on validation images with a seed that is not used again, beside plain training. Of those that
 cost at most ``CLEAN_LOSS`` points of clean accuracy against plain training of as many epochs, the one with the smallest
 Lip ≥ is chosen; if none is that accurate, the most accurate one. Of the longest trainings: the shorter ones underfit.
-Then nets from other seeds are measured on test images: clean accuracy, Lip ≥ by a quick search and by a whole one, and
-the quotient that the history shows beside the mean Jacobian norm.
+Then nets from other seeds are measured on test images: clean accuracy, Lip ≥ by a quick search and by a whole one, the
+quotient that the history shows beside the mean Jacobian norm, and what stands against the AutoAttack set of ART in L2.
 
 Run: ``python benchmarks/residual.py [PROCESSES]``. A training takes four minutes of one free core, a whole search
-two to four. Every row is saved as it comes, and a later run goes on from there. The data come from the folder that
+two to four, the attacks on a flat net a quarter of an hour. Every row is saved as it comes, and a later run goes on from there. The data come from the folder that
 ARTCLIP_DATA names.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 import joblib
 import numpy as np
 import torch
-from common import clean, jacobian_norms, parts, recorded, save
+from common import clean, jacobian_norms, parts, recorded, save, standing
 
 import artclip
 from artclip import CLIPTrainer
@@ -28,6 +28,7 @@ from artclip.frameworks.pytorch.nets import cosine_scheduler, make_classifier
 CHOICE_SEED, SEEDS, CLEAN_LOSS = 100, (0, 1, 2), 1.0
 NB_TRAINING, NB_EPOCHS, BATCH_SIZE, LEARNING_RATE = 20_000, 8, 128, 3e-3
 NB_SEARCHED, NB_JACOBIANS = 2000, 1000  # images that a search starts from, and at which Jacobian norms are taken
+RADII, NB_ATTACKED = (0.25, 0.5), 500
 PLAIN, LONG = "standard", {"nb_epochs": 16}
 SETTINGS: dict[str, dict[str, Any]] = {
     PLAIN: {"lamda": 0.0},
@@ -113,6 +114,10 @@ def figures(name: str, seed: int) -> dict[str, Any]:
     training, _, test = data()
     trainer = trained(SETTINGS[name], seed, *training)
     row = measured(trainer.classifier, trainer.history, test, {"Lip ≥, quick": QUICK, "Lip ≥": {}})
+    x, y = (a[:NB_ATTACKED] for a in test)
+    for eps, remaining in standing(trainer.classifier, x, y, RADII, ["pgd-margin", "autoattack-set"], seed).items():
+        row[f"AutoAttack set of ART {eps:g}"] = 100 * len(remaining) / len(x)
+    print({"training": name, "seed": seed, **row}, flush=True)
     return {"training": name, "options": SETTINGS[name], "seed": seed, **row}
 
 
@@ -128,6 +133,7 @@ def keep(trials: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
         "quick search": QUICK,
         "images searched from": NB_SEARCHED,
         "images of Jacobian norms": NB_JACOBIANS,
+        "images attacked": NB_ATTACKED,
         "points of clean accuracy allowed": CLEAN_LOSS,
         "seeds planned": list(SEEDS),
         "threads": 1,

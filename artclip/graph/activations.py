@@ -84,7 +84,9 @@ def elu(alpha: float = 1.0, scale: float = 1.0, inner: float = 1.0) -> Activatio
     def function(x: np.ndarray) -> np.ndarray:
         return scale * np.where(x > 0, x, alpha * np.expm1(inner * np.minimum(x, 0)))
 
-    return Activation(min(slopes), max(slopes), function)
+    # Where its slopes do not jump, they change no faster than at 0.
+    curvature = slopes[2] * inner if alpha * inner == 1 else math.inf
+    return Activation(min(slopes), max(slopes), function, curvature=curvature)
 
 
 def softplus(beta: float = 1.0) -> Activation:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -74,3 +75,39 @@ def _(operation: Composition, a: np.ndarray, size: int) -> np.ndarray:
     for part, before in zip(reversed(operation.parts), reversed(operation.sizes[:-1]), strict=True):
         a = adjoint(part, a, before)
     return a
+
+
+@functools.singledispatch
+def in_size(operation: Any) -> Any:
+    """The linear operation whose matrix has the sizes of the entries, or larger numbers; without the shift."""
+    raise TypeError(f"{type(operation).__name__} is not known to be linear")
+
+
+@in_size.register
+def _(operation: Dense) -> Dense:
+    return Dense(np.abs(operation.weight), operation.copies)
+
+
+@in_size.register
+def _(operation: Kronecker) -> Kronecker:
+    return Kronecker(operation.shape, tuple(None if m is None else np.abs(m) for m in operation.matrices))
+
+
+@in_size.register
+def _(operation: Convolution) -> Convolution:
+    return replace(operation, kernel=np.abs(operation.kernel), shift=0.0, live=None)
+
+
+@in_size.register
+def _(operation: Scale) -> Scale:
+    return Scale(np.abs(operation.factors))
+
+
+@in_size.register
+def _(operation: Gather) -> Gather:
+    return Gather(operation.index)
+
+
+@in_size.register
+def _(operation: Composition) -> Composition:
+    return Composition(tuple(map(in_size, operation.parts)), operation.sizes)

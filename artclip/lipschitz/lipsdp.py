@@ -197,7 +197,7 @@ class _Layer:
             rest = b.T @ b
             rest *= self._c * abs(self._kappa)
             self._next += math.copysign(1.0, self._kappa) * rest
-            self._next[np.diag_indices(len(rest))] += _lost(rest, len(d))
+            self._next[np.diag_indices(len(rest))] += lost(rest, len(d))
         if self.half_exponent is None:
             self.half_exponent = math.frexp(float(self._next.diagonal().max()))[1] // 2
         self._next = np.ldexp(self._next, -2 * self.half_exponent)
@@ -225,11 +225,11 @@ class _Layer:
 
 def _rounded_up(gram: np.ndarray, terms: float) -> np.ndarray:
     """A positive semidefinite matrix, with what rounding may have taken from it added to its diagonal, in place."""
-    gram[np.diag_indices(len(gram))] += _lost(gram, terms)
+    gram[np.diag_indices(len(gram))] += lost(gram, terms)
     return gram
 
 
-def _lost(gram: np.ndarray, terms: float) -> float:
+def lost(gram: np.ndarray, terms: float) -> float:
     """How far a sum of so many terms, a positive semidefinite matrix, may be off in the spectral norm."""
     return 4 * (terms + 8) * EPS * float(gram.trace())
 

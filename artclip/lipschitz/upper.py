@@ -2,33 +2,50 @@
 
 from __future__ import annotations
 
-import math
-import time
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, overload
 
 import numpy as np
 
 from artclip import checks
 from artclip.frameworks import Function, function_of, graph_of
-from artclip.graph import LayerGraph
 from artclip.graph.equivalence import inputs_to_try
-from artclip.graph.matrix_norms import product_of
 from artclip.graph.simplify import simplified
-from artclip.lipschitz import exact, lipsdp
 from artclip.lipschitz.budget import Budget
-from artclip.lipschitz.chain import Chain, is_linear, matrices, name_of, stretches, whole
 from artclip.lipschitz.estimate import LipschitzEstimate, fingerprint
-from artclip.lipschitz.listing import Listing, listing
-from artclip.lipschitz.product import Norms, bounds_at
+from artclip.lipschitz.graph_bounds import READING, GraphBounds
+from artclip.lipschitz.local.around import bounds_around
 
 METHODS = ("auto", "product", "eclipse", "lipsdp", "exact")
 ROUNDING = 1e-7  # relative, added to every bound: far above what rounding in float64 does to it
-_CHEAP = 10.0  # seconds of enumeration that "auto" spends
-_READING = 0.2  # share of the time in which the layers are compared with predict
-_NUMBERS = 1e8  # that LipSDP may hold at a time: 0.8 GB
-_WORK, _FEWEST = 1.2e11, 40  # floating-point operations of a chain that "auto" spends on LipSDP, and steps at least
-_WIDEST = 4096  # outputs of which a constant for each pair is kept
+
+
+@overload
+def lipschitz_upper_bound(
+    estimator: Any,
+    norm: float | str = 2,
+    output_norm: float | str = 2,
+    method: str = "auto",
+    max_iter: int = 300,
+    max_seconds: float = 60.0,
+    verbose: bool = False,
+) -> LipschitzEstimate: ...
+
+
+@overload
+def lipschitz_upper_bound(
+    estimator: Any,
+    norm: float | str = 2,
+    output_norm: float | str = 2,
+    method: str = "auto",
+    max_iter: int = 300,
+    max_seconds: float = 60.0,
+    verbose: bool = False,
+    *,
+    around: np.ndarray,
+    radius: float | np.ndarray,
+    domain: str = "free",
+) -> np.ndarray: ...
 
 
 def lipschitz_upper_bound(
@@ -39,8 +56,16 @@ def lipschitz_upper_bound(
     max_iter: int = 300,
     max_seconds: float = 60.0,
     verbose: bool = False,
-) -> LipschitzEstimate:
+    around: np.ndarray | None = None,
+    radius: float | np.ndarray | None = None,
+    domain: str = "free",
+) -> LipschitzEstimate | np.ndarray:
     """An upper bound of the Lipschitz constant over all inputs, valid or not; the constant itself for tiny ReLU nets.
+
+    With ``around`` and ``radius``: one for each sample, of pairs of inputs that are both in the ball around it. There
+    most units cannot switch, so that the bound is mostly far smaller. It is the least of three: LipSDP with the slopes
+    that each unit has in the ball, intervals of the Jacobian's entries (Fast-Lip: Weng et al. 2018, arXiv 1804.09699),
+    and the product of the layers' norms.
 
     The network is read as a graph of layers. Layers in a row multiply, parallel ones add, and stretches of dense layers
     (convolutions on small images among them) are bounded together by LipSDP, which is tighter than their product. It is
@@ -59,15 +84,19 @@ def lipschitz_upper_bound(
             three seconds of one core for a ResNet-18 on images of 32×32. With time to spare the same weights give the
             same bound.
         verbose: show a progress bar, on a terminal or in a notebook.
+        around: samples, shape (n, *input_shape), in the units of ``clip_values``; with ``method="auto"`` alone.
+        radius: of their balls, > 0, in input units and in the norm of the inputs: one for all, or shape (n,).
+        domain: ``"free"``: all inputs of a ball count; ``"clip_values"``: valid ones alone.
 
     Returns:
-        An estimate of kind ``"upper"`` or ``"exact"``; ``layers`` holds the factors. It is rounded up by 10⁻⁷, which is
-        far more than float64 loses on the way.
+        Without ``around`` an estimate of kind ``"upper"`` or ``"exact"``; ``layers`` holds the factors. It is rounded
+        up by 10⁻⁷, which is far more than float64 loses on the way. With it, an array (n,) of bounds; samples for which
+        there was no time have the product of the norms.
 
     Raises:
         TypeError: an estimator whose layers cannot be read.
-        ValueError: a layer without a rule or without a Lipschitz constant, by its name; weights that are not finite; a
-            network too large for ``method="exact"``; or another bad argument.
+        ValueError: a layer without a rule or without a Lipschitz constant, or in balls without straight lines, by its
+            name; weights that are not finite; a network too large for ``method="exact"``; or another bad argument.
     """
     from tqdm.auto import tqdm
 
@@ -76,11 +105,15 @@ def lipschitz_upper_bound(
     checks.positive("max_seconds", max_seconds)
     p, q = checks.norm("norm", norm), checks.norm("output_norm", output_norm)
     budget = Budget(max_seconds)
+    if around is not None or radius is not None or domain != "free":
+        if method != "auto":
+            raise ValueError(f'method={method!r} is of all inputs; in balls use method="auto"')
+        return (1 + ROUNDING) * bounds_around(estimator, around, radius, p, q, domain, budget, verbose)
     with tqdm(disable=None if verbose else True, desc="Lipschitz upper bound: layers") as bar:
-        graph, f = graph_of(estimator, max_seconds=_READING * max_seconds), function_of(estimator)
+        graph, f = graph_of(estimator, max_seconds=READING * max_seconds), function_of(estimator)
         late = [] if budget.left() > 0 else [f"reading the layers took {budget.used():.0f} s, so all else: no time"]
         rounding, graph = graph.rounding, simplified(graph)
-        bounds = _Bounds(graph, budget, bar)
+        bounds = GraphBounds(graph, budget, bar)
         best = bounds.exact(p, q) if method == "exact" else bounds.least(p, q, method, max_iter)
     best = replace(best, notes=[*f.notes(), *late, *best.notes])
     return LipschitzEstimate(
@@ -112,168 +145,8 @@ def _probe(f: Function) -> tuple[np.ndarray, np.ndarray]:
         return x, f.predict(x)
 
 
-@dataclass(frozen=True)
-class _Bound:
-    value: float
-    method: str
-    listing: Listing
-    gram: np.ndarray | None = None
-    history: list[tuple[float, float]] = field(default_factory=list)
-    kind: str = "upper"
-    notes: list[str] = field(default_factory=list)
-
-
-class _Bounds:
-    """The bounds of a graph of layers, within a budget of time; a bar shows how far they are."""
-
-    def __init__(self, graph: LayerGraph, budget: Budget, bar: Any) -> None:
-        self._graph, self._nodes, self._budget, self._bar = graph, graph.nodes, budget, bar
-        self._norms = Norms(graph.nodes, budget, bar.update)
-
-    def exact(self, p: float, q: float, max_seconds: float = math.inf) -> _Bound:
-        """The constant by enumeration."""
-        self._bar.set_description("Lipschitz constant: activation patterns")
-        try:
-            chain = whole(self._graph, exact.MOST_UNITS)
-            if not isinstance(chain, Chain):
-                raise exact.Undecided(f"it is no row of dense layers and ReLUs with {exact.MOST_UNITS} units at most")
-            steepest = exact.exact_constant(chain, p, q, min(max_seconds, max(self._budget.left(), 1e-9)))
-        except exact.Undecided as reason:
-            raise ValueError(f"no exact constant: {reason}; method='auto' gives a bound") from None
-        name = f"enumeration of {steepest.patterns} activation patterns"
-        layers = Listing([(chain.name, steepest.value)])
-        return _Bound(steepest.value, name, layers, history=[(self._budget.used(), steepest.value)], kind="exact")
-
-    def least(self, p: float, q: float, method: str, max_iter: int) -> _Bound:
-        """The least of the bounds asked for; inside the network, another norm may be the tighter one."""
-        norms = list(dict.fromkeys((p, q, 2)))
-        self._bar.reset(total=len(norms) * len(self._nodes))
-        self._bar.set_description("Lipschitz upper bound: norms")
-        candidates: list[_Bound] = []
-        for r in norms:
-            factor = _change(self._graph.inputs, p, r) * _change(self._nodes[-1].size, r, q)
-            bounds = [self._product(r)]
-            if r == 2 and method != "product":
-                bounds += self._chains(0 if method == "eclipse" else max_iter, method == "auto")
-            candidates += [
-                replace(b, value=factor * b.value, history=[(s, factor * v) for s, v in b.history]) for b in bounds
-            ]
-        best = min(candidates, key=lambda b: b.value)
-        best = replace(best, gram=min((b.gram for b in candidates if b.gram is not None), key=np.trace, default=None))
-        notes = list(dict.fromkeys(note for b in candidates for note in b.notes))
-        if method == "auto":
-            try:
-                best = replace(self.exact(p, q, _CHEAP), gram=best.gram)
-                notes = []
-            except ValueError:
-                pass
-        return replace(best, notes=notes)
-
-    def _product(self, r: float) -> _Bound:
-        factors = self._norms.of(r)
-        value = bounds_at(self._nodes, factors, r)[-1]
-        layers = listing(self._nodes, factors, {i: node.name for i, node in enumerate(self._nodes)}, r)
-        gram = self._gram_of_last(factors) if r == 2 else None
-        history = [(self._budget.used(), value)]
-        return _Bound(value, "product of layer norms", layers, gram, history, notes=self._norms.notes())
-
-    def _before(self, i: int, factors: list[float]) -> float:
-        """The bound of what a node takes in."""
-        parent = self._nodes[i].parents[0]
-        return 1.0 if parent < 0 else bounds_at(self._nodes[: parent + 1], factors[: parent + 1], 2)[-1]
-
-    def _gram_of_last(self, factors: list[float]) -> np.ndarray | None:
-        """That of the last layer, if it is a matrix: all before it is a factor."""
-        last, parent = self._nodes[-1], self._nodes[-1].parents[0]
-        inputs = self._graph.size_of(parent)
-        if not is_linear(last) or last.size > _WIDEST or not self._budget.affords(2.0 * inputs * last.size**2):
-            return None
-        matrix = last.operation.after(None, inputs)  # type: ignore[attr-defined]
-        if matrix is None:
-            return None
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            matrix = matrix * self._before(len(self._nodes) - 1, factors)
-            return _if_moderate(matrix @ matrix.T)
-
-    def _chains(self, max_iter: int, auto: bool) -> list[_Bound]:
-        """Nodes in a row by LipSDP where they are dense; the rest of the graph by norms."""
-        notes: list[str] = []
-        chains = stretches(self._graph, lambda sizes: lipsdp.elements(sizes) <= _NUMBERS, notes)
-        if not chains:
-            return []
-        factors, gram, history = list(self._norms.of(2)), None, list[tuple[float, float]]()
-        steps = {chain[0]: self._steps(chain, max_iter, auto) for chain in chains}
-        self._bar.reset(total=sum(steps.values()) + len(chains))
-        self._bar.set_description("Lipschitz upper bound: dense layers together")
-        names = {i: node.name for i, node in enumerate(self._nodes)}
-        used = False
-        for nb, chain in enumerate(chains):
-            name = name_of(self._nodes[chain[0]].name, self._nodes[chain[-1]].name)
-            # As one: the product, until something better is found.
-            value = product_of(factors[i] for i in chain)
-            for i in chain:
-                factors[i] = 1.0
-
-            def report(bound: float, chain: list[int] = chain, value: float = value) -> None:
-                factors[chain[-1]] = min(value, factors[chain[-1]], bound)
-                history.append((self._budget.used(), bounds_at(self._nodes, factors, 2)[-1]))
-                self._bar.update()
-                self._bar.set_postfix_str(f"{history[-1][1]:.4g}")
-
-            factors[chain[-1]] = value
-            share = self._budget.left() / (len(chains) - nb)
-            bound_of_chain = self._bound(chain, steps[chain[0]], share, report)
-            if isinstance(bound_of_chain, str):
-                notes.append(f"{name} by their norms alone: {bound_of_chain}")
-            else:
-                used = True
-                value = min(value, bound_of_chain.value)
-                if chain[-1] == len(self._nodes) - 1:
-                    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-                        gram = _if_moderate(bound_of_chain.gram * self._before(chain[0], factors) ** 2)
-            factors[chain[-1]] = value
-            for i in chain:
-                del names[i]
-            names[chain[-1]] = name
-        value = bounds_at(self._nodes, factors, 2)[-1]
-        name = ("LipSDP" if max_iter else "ECLipsE-Fast") if used else "product of layer norms"
-        history.append((self._budget.used(), value))
-        return [_Bound(value, name, listing(self._nodes, factors, names, 2), gram, history, notes=notes)]
-
-    def _sizes(self, chain: list[int]) -> list[int]:
-        parent = self._nodes[chain[0]].parents[0]
-        inputs = self._graph.size_of(parent)
-        return [inputs, *(self._nodes[i].size for i in chain if is_linear(self._nodes[i]))]
-
-    def _steps(self, chain: list[int], max_iter: int, auto: bool) -> int:
-        fewer = int(_WORK / lipsdp.cost(self._sizes(chain)))
-        return min(max_iter, max(_FEWEST, fewer)) if auto else max_iter
-
-    def _bound(self, chain: list[int], steps: int, seconds: float, report: Any) -> lipsdp.ChainBound | str:
-        """The bound of a chain, or why there is none."""
-        sizes = self._sizes(chain)
-        if not self._budget.affords(2 * lipsdp.cost(sizes) + 2.0 * sizes[0] * sizes[1] ** 2):
-            return "no time"
-        began = time.perf_counter()
-        found = matrices([self._nodes[i] for i in chain], sizes[0])
-        if found is None:
-            return "their matrices cannot be written out"
-        left = seconds - (time.perf_counter() - began)
-        return lipsdp.chain_bound(*found, steps, max(left, 1e-9), report)
-
-
-def _if_moderate(gram: np.ndarray) -> np.ndarray | None:
-    """The matrix, unless its entries are so small or large that some were lost."""
-    return gram if gram.size and np.isfinite(gram).all() and 1e-200 < gram.diagonal().max() < 1e200 else None
-
-
 def _rounded_up(gram: np.ndarray | None) -> np.ndarray | None:
     """With what rounding may have taken from it on its diagonal."""
     if gram is None:
         return None
     return gram * (1 + ROUNDING) ** 2 + np.eye(len(gram)) * (ROUNDING * float(gram.diagonal().max()))
-
-
-def _change(size: int, p: float, r: float) -> float:
-    """max ‖x‖_r over ‖x‖_p = 1 in ``size`` dimensions."""
-    return float(size ** max(0.0, 1 / r - 1 / p))

@@ -9,8 +9,9 @@ import pytest
 
 from artclip import graph as G
 from artclip.graph.simplify import simplified
-from artclip.lipschitz import lipsdp, upper
+from artclip.lipschitz import graph_bounds, lipsdp, upper
 from artclip.lipschitz.budget import Budget
+from artclip.lipschitz.graph_bounds import GraphBounds
 
 RELU, TANH = G.ACTIVATIONS["relu"], G.ACTIVATIONS["tanh"]
 
@@ -35,7 +36,7 @@ class Bar:
 
 
 def bound(graph, method="auto", norm=2, output_norm=2, max_iter=40, budget=None, bar=None):
-    bounds = upper._Bounds(simplified(graph), budget or Budget(60), bar or Bar())
+    bounds = GraphBounds(simplified(graph), budget or Budget(60), bar or Bar())
     return bounds.exact(norm, output_norm) if method == "exact" else bounds.least(norm, output_norm, method, max_iter)
 
 
@@ -157,7 +158,7 @@ def test_chains_too_large_for_memory_are_cut_and_said(monkeypatch):
     graph = mlp([30, 40, 40, 40, 3])
     whole = bound(graph)
     assert [name for name, _ in whole.listing.layers] == ["n0 to n6"]
-    monkeypatch.setattr(upper, "_NUMBERS", lipsdp.elements([30, 40, 40]))
+    monkeypatch.setattr(graph_bounds, "_NUMBERS", lipsdp.elements([30, 40, 40]))
     cut = bound(graph)
     assert [name for name, _ in cut.listing.layers] == ["n0 to n2", "n3", "n4 to n6"]
     assert cut.notes == ["dense layers end at n4: too large to be bounded together"]
@@ -165,7 +166,7 @@ def test_chains_too_large_for_memory_are_cut_and_said(monkeypatch):
 
 
 def test_few_steps_for_wide_layers_unless_asked_for(monkeypatch):
-    monkeypatch.setattr(upper, "_WORK", 60 * lipsdp.cost([30, 40, 3]))
+    monkeypatch.setattr(graph_bounds, "_WORK", 60 * lipsdp.cost([30, 40, 3]))
     graph = mlp([30, 40, 3])
     assert len(bound(graph, "lipsdp", max_iter=100).history) > 100
     assert 50 < len(bound(graph, max_iter=100).history) < 75

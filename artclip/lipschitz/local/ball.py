@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,6 +32,10 @@ class Balls:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def of(self, part: slice) -> Balls:
+        """Some of them."""
+        return replace(self, x=self.x[part], radius=self.radius[part])
 
     @property
     def _room(self) -> tuple[np.ndarray, np.ndarray]:

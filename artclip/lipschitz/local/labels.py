@@ -1,4 +1,9 @@
-"""Where a classifier's label provably stays: in balls around samples, by straight lines through its layers."""
+"""Where a classifier's label provably stays: in balls around samples.
+
+First by straight lines through the layers (:mod:`artclip.lipschitz.local.linear_bounds`). In L2 also along the way from
+the sample: with L(r) the constant of a margin in the ball of radius r, the margin at a distance of r is less than at
+the sample by the integral of L from 0 to r at most. Of some radii the constants are known, and L is no larger before.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +22,7 @@ from artclip.graph.equivalence import moved_by_rounding
 from artclip.graph.simplify import simplified
 from artclip.lipschitz.budget import Budget
 from artclip.lipschitz.local.ball import Balls
+from artclip.lipschitz.local.constants import LocalConstants
 from artclip.lipschitz.local.kinks import in_lines
 from artclip.lipschitz.local.linear_bounds import LinearBounds, OutOfTime, cost
 from artclip.lipschitz.precision import allowance
@@ -26,6 +32,10 @@ _SMALL = 1e-5  # of the largest input: a distance over which a net is straight
 _ROUNDS = 7  # radii that are tried for each sample
 _FARTHEST = 1.5  # times the distance at which the net, straight as it is at the sample, would change its label
 _SAMPLES = 4  # at which that is looked at
+_ENOUGH = 0.7  # of a margin, that is lost on all of the way were the net everywhere as steep as up to some radius
+_HAIR = 1e-12  # relative, off a radius at which a margin would be 0
+_PARTS, _STEPS = 4, 10  # of the way to a radius that is to be shown; on the way to one that is not known, at most
+_SHORT = 0.03  # of the way, that another step is not worth
 
 
 class LabelBounds:
@@ -55,10 +65,12 @@ class LabelBounds:
         low, high = (-math.inf, math.inf) if box is None else box
         self._box = tuple(np.broadcast_to(np.asarray(b, np.float64), f.input_shape).ravel() for b in (low, high))
         self._widest = max(self._graph.inputs, *(node.size for node in self._graph.nodes))
+        constants = LocalConstants(self._graph)
+        self._constants = constants if norm == 2 and constants.is_possible else None
 
     @property
     def cost(self) -> float:
-        """About how many floating-point operations one radius of one sample takes."""
+        """About how many floating-point operations one radius of one sample takes by straight lines."""
         return cost(self._graph)
 
     def keep(self, x: np.ndarray, labels: np.ndarray, eps: float, budget: Budget | None = None) -> np.ndarray:
@@ -71,30 +83,76 @@ class LabelBounds:
             eps: radius >= 0, in input units.
             budget: the time for it; ``None`` for what it takes.
         """
-        found = np.full(len(x), -1)
+        found, shown = np.full(len(x), -1), list[np.ndarray]()
         with suppress(OutOfTime):
             for part in self._parts(len(x)):
                 asked = self._asked(x[part], labels[part])
-                found[part] = self._kept(asked, np.full(len(asked.points), float(eps)), budget)
+                shown += list(self._shown(asked, np.full(len(asked.points), float(eps)), budget))
+                kept = np.array([margins.all() for margins in shown[part]])
+                found[part] = np.where(kept, 1, 0 if self._constants is None else -1)
+            for i in np.flatnonzero(found < 0):
+                asked = self._asked(x[i : i + 1], labels[i : i + 1]).of(~shown[i])
+                found[i] = self._along(asked, eps / _PARTS, budget, float(eps)) >= eps
         return found
 
     def radii(self, x: np.ndarray, labels: np.ndarray, least: np.ndarray, budget: Budget | None = None) -> np.ndarray:
-        """Radii (n,) within which labels stay, found by bisection; those of samples without time are the least ones.
+        """Radii (n,) within which labels stay; those of samples without time are the least ones.
 
         Args:
             x, labels, budget: as for :meth:`keep`.
             least: radii (n,) that are known.
         """
-        found = np.array(least, np.float64)
+        found, straight = np.array(least, np.float64), np.zeros(len(x))
         with suppress(OutOfTime):
             for part in self._parts(len(x)):
                 asked = self._asked(x[part], labels[part])
-                low, high = found[part], np.maximum(found[part], _FARTHEST * self._straight(asked, budget))
+                straight[part] = self._straight(asked, budget)
+                low, high = found[part], np.maximum(found[part], _FARTHEST * straight[part])
                 for _ in range(_ROUNDS):
                     middle = (low + high) / 2
-                    kept = self._kept(asked, middle, budget)
+                    kept = self._shown(asked, middle, budget).all(1)
                     low, high = np.where(kept, middle, low), np.where(kept, high, middle)
                     found[part] = low
+            for i in np.flatnonzero(found < straight) if self._constants is not None else ():
+                asked = self._asked(x[i : i + 1], labels[i : i + 1])
+                found[i] = max(found[i], self._along(asked, found[i] / 3 or straight[i] / 8, budget))
+        return found
+
+    def _along(self, asked: _Asked, first: float, budget: Budget | None, farthest: float | None = None) -> float:
+        """A radius within which all margins of one sample stay above 0.
+
+        Args:
+            asked: one sample.
+            first: step on the way, > 0; shorter ones follow where it is too long.
+            budget: the time for it.
+            farthest: radius that alone is of interest; ``None`` for one that is as large as possible.
+        """
+        assert self._constants is not None
+        left, before, found, step = asked.left[0], 0.0, 0.0, first
+        for _ in range(_STEPS if (left > 0).all() and first > 0 else 0):
+            if budget is not None and not budget.affords(self._constants.cost):
+                raise OutOfTime
+            radius = before + step if farthest is None else min(before + step, farthest)
+            enough = 0.0 if farthest is None else (_ENOUGH if radius < farthest else 1 - _HAIR) / (farthest - before)
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                bounds = LinearBounds(self._graph, self._balls(asked.points, np.array([radius])), budget)
+                by_lines = (bounds.least(asked.functions) - asked.above)[0]
+                slopes = self._constants.slopes_of(bounds, 0)
+                constants = self._constants.of(slopes, asked.functions[0], 1 / left, budget, enough)
+                after = np.fmax(by_lines, left - constants * (radius - before))
+                reached = np.where(by_lines > 0, math.inf, before + left / constants * (1 - _HAIR))
+            held = min(radius, max(before, float(np.nan_to_num(reached, nan=0.0).min())))
+            found = max(found, held)
+            if farthest is not None and (held < radius or (radius + after / constants < farthest).any()):
+                break
+            if held < radius:
+                step = held - before
+                if step < _SHORT * held:
+                    break
+            else:
+                left, before = after, radius
+            if before == farthest:
+                break
         return found
 
     def _parts(self, n: int) -> Iterator[slice]:
@@ -120,10 +178,11 @@ class LabelBounds:
     def _balls(self, points: np.ndarray, radii: np.ndarray) -> Balls:
         return Balls(points, radii, self.norm, *self._box)
 
-    def _kept(self, asked: _Asked, radii: np.ndarray, budget: Budget | None) -> np.ndarray:
+    def _shown(self, asked: _Asked, radii: np.ndarray, budget: Budget | None) -> np.ndarray:
+        """Which margins stay above 0, (n, m), by straight lines."""
         with np.errstate(over="ignore", invalid="ignore"):
             bounds = LinearBounds(self._graph, self._balls(asked.points, radii), budget).least(asked.functions)
-            return np.asarray((bounds > asked.above).all(1))
+            return np.asarray(bounds > asked.above)
 
     def _straight(self, asked: _Asked, budget: Budget | None) -> np.ndarray:
         """The distance at which the label would change, were the net everywhere as it is close to the sample."""
@@ -147,6 +206,11 @@ class _Asked:
     functions: np.ndarray
     above: np.ndarray
     left: np.ndarray
+
+    def of(self, functions: np.ndarray) -> _Asked:
+        """Some of the functions alone."""
+        above = self.above[:, functions] if self.above.shape[1] > 1 else self.above
+        return _Asked(self.points, self.functions[:, functions], above, self.left[:, functions])
 
 
 def _margins(labels: np.ndarray, k: int) -> np.ndarray:

@@ -1,0 +1,182 @@
+"""Upper bounds of a graph of layers, over all inputs."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from artclip.graph import LayerGraph
+from artclip.graph.matrix_norms import product_of
+from artclip.lipschitz import exact, lipsdp
+from artclip.lipschitz.budget import Budget
+from artclip.lipschitz.chain import Chain, is_linear, matrices, name_of, stretches, whole
+from artclip.lipschitz.listing import Listing, listing
+from artclip.lipschitz.product import Norms, bounds_at
+from artclip.norms import change
+
+READING = 0.2  # share of the time in which the layers are compared with predict
+_CHEAP = 10.0  # seconds of enumeration that "auto" spends
+_NUMBERS = 1e8  # that LipSDP may hold at a time: 0.8 GB
+_WORK, _FEWEST = 1.2e11, 40  # floating-point operations of a chain that "auto" spends on LipSDP, and steps at least
+_WIDEST = 4096  # outputs of which a constant for each pair is kept
+
+
+@dataclass(frozen=True)
+class GraphBound:
+    """A bound, how it was found, and what it is made of."""
+
+    value: float
+    method: str
+    listing: Listing
+    gram: np.ndarray | None = None
+    history: list[tuple[float, float]] = field(default_factory=list)
+    kind: str = "upper"
+    notes: list[str] = field(default_factory=list)
+
+
+class GraphBounds:
+    """The bounds of a graph of layers, within a budget of time; a bar shows how far they are."""
+
+    def __init__(self, graph: LayerGraph, budget: Budget, bar: Any) -> None:
+        self._graph, self._nodes, self._budget, self._bar = graph, graph.nodes, budget, bar
+        self._norms = Norms(graph.nodes, budget, bar.update)
+
+    def exact(self, p: float, q: float, max_seconds: float = math.inf) -> GraphBound:
+        """The constant by enumeration."""
+        self._bar.set_description("Lipschitz constant: activation patterns")
+        try:
+            chain = whole(self._graph, exact.MOST_UNITS)
+            if not isinstance(chain, Chain):
+                raise exact.Undecided(f"it is no row of dense layers and ReLUs with {exact.MOST_UNITS} units at most")
+            steepest = exact.exact_constant(chain, p, q, min(max_seconds, max(self._budget.left(), 1e-9)))
+        except exact.Undecided as reason:
+            raise ValueError(f"no exact constant: {reason}; method='auto' gives a bound") from None
+        name = f"enumeration of {steepest.patterns} activation patterns"
+        layers = Listing([(chain.name, steepest.value)])
+        return GraphBound(steepest.value, name, layers, history=[(self._budget.used(), steepest.value)], kind="exact")
+
+    def least(self, p: float, q: float, method: str, max_iter: int) -> GraphBound:
+        """The least of the bounds asked for; inside the network, another norm may be the tighter one."""
+        norms = list(dict.fromkeys((p, q, 2)))
+        self._bar.reset(total=len(norms) * len(self._nodes))
+        self._bar.set_description("Lipschitz upper bound: norms")
+        candidates: list[GraphBound] = []
+        for r in norms:
+            factor = change(self._graph.inputs, p, r) * change(self._nodes[-1].size, r, q)
+            bounds = [self._product(r)]
+            if r == 2 and method != "product":
+                bounds += self._chains(0 if method == "eclipse" else max_iter, method == "auto")
+            candidates += [
+                replace(b, value=factor * b.value, history=[(s, factor * v) for s, v in b.history]) for b in bounds
+            ]
+        best = min(candidates, key=lambda b: b.value)
+        best = replace(best, gram=min((b.gram for b in candidates if b.gram is not None), key=np.trace, default=None))
+        notes = list(dict.fromkeys(note for b in candidates for note in b.notes))
+        if method == "auto":
+            try:
+                best = replace(self.exact(p, q, _CHEAP), gram=best.gram)
+                notes = []
+            except ValueError:
+                pass
+        return replace(best, notes=notes)
+
+    def _product(self, r: float) -> GraphBound:
+        factors = self._norms.of(r)
+        value = bounds_at(self._nodes, factors, r)[-1]
+        layers = listing(self._nodes, factors, {i: node.name for i, node in enumerate(self._nodes)}, r)
+        gram = self._gram_of_last(factors) if r == 2 else None
+        history = [(self._budget.used(), value)]
+        return GraphBound(value, "product of layer norms", layers, gram, history, notes=self._norms.notes())
+
+    def _before(self, i: int, factors: list[float]) -> float:
+        """The bound of what a node takes in."""
+        parent = self._nodes[i].parents[0]
+        return 1.0 if parent < 0 else bounds_at(self._nodes[: parent + 1], factors[: parent + 1], 2)[-1]
+
+    def _gram_of_last(self, factors: list[float]) -> np.ndarray | None:
+        """That of the last layer, if it is a matrix: all before it is a factor."""
+        last, parent = self._nodes[-1], self._nodes[-1].parents[0]
+        inputs = self._graph.size_of(parent)
+        if not is_linear(last) or last.size > _WIDEST or not self._budget.affords(2.0 * inputs * last.size**2):
+            return None
+        matrix = last.operation.after(None, inputs)  # type: ignore[attr-defined]
+        if matrix is None:
+            return None
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            matrix = matrix * self._before(len(self._nodes) - 1, factors)
+            return _if_moderate(matrix @ matrix.T)
+
+    def _chains(self, max_iter: int, auto: bool) -> list[GraphBound]:
+        """Nodes in a row by LipSDP where they are dense; the rest of the graph by norms."""
+        notes: list[str] = []
+        chains = stretches(self._graph, lambda sizes: lipsdp.elements(sizes) <= _NUMBERS, notes)
+        if not chains:
+            return []
+        factors, gram, history = list(self._norms.of(2)), None, list[tuple[float, float]]()
+        steps = {chain[0]: self._steps(chain, max_iter, auto) for chain in chains}
+        self._bar.reset(total=sum(steps.values()) + len(chains))
+        self._bar.set_description("Lipschitz upper bound: dense layers together")
+        names = {i: node.name for i, node in enumerate(self._nodes)}
+        used = False
+        for nb, chain in enumerate(chains):
+            name = name_of(self._nodes[chain[0]].name, self._nodes[chain[-1]].name)
+            # As one: the product, until something better is found.
+            value = product_of(factors[i] for i in chain)
+            for i in chain:
+                factors[i] = 1.0
+
+            def report(bound: float, chain: list[int] = chain, value: float = value) -> None:
+                factors[chain[-1]] = min(value, factors[chain[-1]], bound)
+                history.append((self._budget.used(), bounds_at(self._nodes, factors, 2)[-1]))
+                self._bar.update()
+                self._bar.set_postfix_str(f"{history[-1][1]:.4g}")
+
+            factors[chain[-1]] = value
+            share = self._budget.left() / (len(chains) - nb)
+            bound_of_chain = self._bound(chain, steps[chain[0]], share, report)
+            if isinstance(bound_of_chain, str):
+                notes.append(f"{name} by their norms alone: {bound_of_chain}")
+            else:
+                used = True
+                value = min(value, bound_of_chain.value)
+                if chain[-1] == len(self._nodes) - 1:
+                    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+                        gram = _if_moderate(bound_of_chain.gram * self._before(chain[0], factors) ** 2)
+            factors[chain[-1]] = value
+            for i in chain:
+                del names[i]
+            names[chain[-1]] = name
+        value = bounds_at(self._nodes, factors, 2)[-1]
+        name = ("LipSDP" if max_iter else "ECLipsE-Fast") if used else "product of layer norms"
+        history.append((self._budget.used(), value))
+        return [GraphBound(value, name, listing(self._nodes, factors, names, 2), gram, history, notes=notes)]
+
+    def _sizes(self, chain: list[int]) -> list[int]:
+        parent = self._nodes[chain[0]].parents[0]
+        inputs = self._graph.size_of(parent)
+        return [inputs, *(self._nodes[i].size for i in chain if is_linear(self._nodes[i]))]
+
+    def _steps(self, chain: list[int], max_iter: int, auto: bool) -> int:
+        fewer = int(_WORK / lipsdp.cost(self._sizes(chain)))
+        return min(max_iter, max(_FEWEST, fewer)) if auto else max_iter
+
+    def _bound(self, chain: list[int], steps: int, seconds: float, report: Any) -> lipsdp.ChainBound | str:
+        """The bound of a chain, or why there is none."""
+        sizes = self._sizes(chain)
+        if not self._budget.affords(2 * lipsdp.cost(sizes) + 2.0 * sizes[0] * sizes[1] ** 2):
+            return "no time"
+        began = time.perf_counter()
+        found = matrices([self._nodes[i] for i in chain], sizes[0])
+        if found is None:
+            return "their matrices cannot be written out"
+        left = seconds - (time.perf_counter() - began)
+        return lipsdp.chain_bound(*found, steps, max(left, 1e-9), report)
+
+
+def _if_moderate(gram: np.ndarray) -> np.ndarray | None:
+    """The matrix, unless its entries are so small or large that some were lost."""
+    return gram if gram.size and np.isfinite(gram).all() and 1e-200 < gram.diagonal().max() < 1e200 else None

@@ -1,0 +1,90 @@
+"""Upper bounds of a Lipschitz constant in balls around samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from artclip import checks
+from artclip.frameworks import function_of, graph_of
+from artclip.graph import LayerGraph
+from artclip.graph.simplify import simplified
+from artclip.lipschitz.budget import Budget
+from artclip.lipschitz.graph_bounds import READING, GraphBounds
+from artclip.lipschitz.local.ball import Balls
+from artclip.lipschitz.local.constants import LocalConstants
+from artclip.lipschitz.local.jacobian import entries, norm_of
+from artclip.lipschitz.local.kinks import in_lines
+from artclip.lipschitz.local.linear_bounds import LinearBounds, OutOfTime
+from artclip.lipschitz.pair_rule import DOMAINS
+from artclip.norms import change
+
+_NUMBERS = 1 << 20  # entries of the widest layer, of all samples that are looked at together
+_ENTRIES = 1 << 26  # of the Jacobian of a layer, of which each is bounded
+
+
+def bounds_around(
+    estimator: Any,
+    around: np.ndarray | None,
+    radius: float | np.ndarray | None,
+    p: float,
+    q: float,
+    domain: str,
+    budget: Budget,
+    verbose: bool,
+) -> np.ndarray:
+    """Upper bounds (n,) of ‖f(u) - f(v)‖ / ‖u - v‖ for u and v in the same ball; arguments as for
+    :func:`artclip.lipschitz_upper_bound`, with norms from p to q.
+    """
+    from tqdm.auto import tqdm
+
+    checks.one_of("domain", domain, DOMAINS)
+    if around is None or radius is None:
+        raise ValueError("balls need samples and a radius: give around=x and radius=r; of all inputs, leave both out")
+    f = function_of(estimator)
+    x = checks.inputs(around, f.input_shape or None, name="around", box=f.clip_values)
+    radii = checks.radii("radius", radius, len(x))
+    box = f.clip_values if domain == "clip_values" else None
+    low, high = (-math.inf, math.inf) if box is None else box
+    low, high = (np.broadcast_to(np.asarray(b, np.float64), f.input_shape).ravel() for b in (low, high))
+    # A ball in L1 lies in that of the same radius in L2.
+    balls = Balls(np.asarray(x, np.float64).reshape(len(x), -1), radii, max(p, 2), low, high)
+    graph = simplified(graph_of(estimator, max_seconds=READING * budget.left()))
+    lines = in_lines(graph)
+    everywhere = GraphBounds(graph, budget, tqdm(disable=True)).least(p, q, "product", 1).value
+    found = np.full(len(x), everywhere)
+    with (
+        tqdm(disable=None if verbose else True, desc="Lipschitz upper bound: balls", total=len(x)) as bar,
+        suppress(OutOfTime),
+    ):
+        widest = max(lines.inputs, *(node.size for node in lines.nodes))
+        together = max(1, _NUMBERS // widest)
+        for first in range(0, len(x), together):
+            part = slice(first, min(len(x), first + together))
+            for i, bound in enumerate(_bounds(lines, balls.of(part), p, q, budget), first):
+                found[i] = min(found[i], bound)
+                bar.update()
+    return found
+
+
+def _bounds(graph: LayerGraph, balls: Balls, p: float, q: float, budget: Budget) -> Iterator[float]:
+    """One bound after the other, infinite where there is none."""
+    constants = LocalConstants(graph)
+    outputs = graph.nodes[-1].size
+    small = outputs * max(graph.inputs, *(node.size for node in graph.nodes)) <= _ENTRIES
+    with np.errstate(over="ignore", invalid="ignore"):
+        lines = LinearBounds(graph, balls, budget)
+        for i in range(len(balls)):
+            if budget.left() < 0:
+                raise OutOfTime
+            slopes, least = constants.slopes_of(lines, i), math.inf
+            if small:
+                least = float(np.fmin(least, norm_of(entries(graph, slopes), p, q)))
+            if constants.is_possible and budget.affords(constants.cost):
+                factor = change(graph.inputs, p, 2) * change(outputs, 2, q)
+                least = float(np.fmin(least, factor * constants.norm(slopes, budget)))
+            yield least
