@@ -47,15 +47,18 @@ def certified_radii(
         graph = graph_of(evaluated.estimator, max_seconds=max_seconds / 4)
         bounds = LabelBounds(graph, evaluated.f, evaluated.one, norm)
     except (TypeError, ValueError) as error:
-        return radii, [*alone, f"No certificates by linear bounds: {error}"]
+        return radii, [*alone, f"No certificates in balls: {error}"]
     if not budget.affords(bounds.cost):
-        return radii, [*alone, f"No certificates by linear bounds: a sample would take more than {max_seconds:.0f} s"]
+        return radii, [*alone, f"No certificates in balls: a sample would take more than {max_seconds:.0f} s"]
     kept = bounds.keep(evaluated.x[left], evaluated.y[left], eps * (1 + _HAIR), budget)
     found[left[kept == 1]] = eps * (1 + _HAIR)
     box = ", among valid inputs" * (evaluated.f.clip_values is not None)
-    how = f"by linear bounds of the layers in the ball (CROWN{box})"
+    both = "CROWN, LipSDP" if bounds.is_along else "CROWN"
+    how = f"by bounds of the layers in the ball ({both}{box})"
     local = 100 * int((kept == 1).sum()) / len(found)
     said = [f"{alone[0]}, {local:.1f} % more {how}" if alone else f"Certified: {how}"]
     if late := int((kept < 0).sum()):
-        said.append(f"There was no time for linear bounds of {counted(late, 'sample')}, which count as not certified")
+        said.append(
+            f"There was no time for all bounds in the balls of {counted(late, 'sample')}, which count as not certified"
+        )
     return found, said

@@ -31,7 +31,7 @@ def test_without_time_constants_alone_count_and_a_remark_says_so(evaluated):
     by_constant = certified_radius(evaluated.estimator, evaluated.x, evaluated.y, upper)
     radii, said = certified_radii(evaluated, 2, float(by_constant.max() * 1.01), upper, np.zeros(60, bool), 1e-9)
     np.testing.assert_array_equal(radii, by_constant)
-    assert said[1:] == ["No certificates by linear bounds: a sample would take more than 0 s"]
+    assert said[1:] == ["No certificates in balls: a sample would take more than 0 s"]
     radii, said = certified_radii(evaluated, np.inf, 0.1, None, np.zeros(60, bool), 1e-9)
     assert radii is None
 

@@ -82,7 +82,7 @@ def test_a_certificate_and_bounds_stand_beside(model, found):
     assert said.startswith(f"Certified: {100 * by_constant.mean():.1f} % by the Lipschitz constant")
     other = evaluate(*model, **{**QUICK, "eps": 0.05}, norm=np.inf, masking=False)
     assert 0.3 < other.certified_accuracy <= other.robust_accuracy
-    assert "Certified: by linear bounds of the layers in the ball (CROWN, among valid inputs)" in other.remarks
+    assert "Certified: by bounds of the layers in the ball (CROWN, among valid inputs)" in other.remarks
     assert other.lipschitz["upper"].norm == np.inf
 
 

@@ -47,13 +47,20 @@ class LabelBounds:
         read: how its one output is read; ``None`` where it has several.
         norm: of the balls, 2 or inf.
         in_box: whether only inputs within ``f.clip_values`` count, where it has them.
+        lines_alone: whether constants on the way are left out.
 
     Raises:
         NotPiecewise: a layer that no straight lines are known for.
     """
 
     def __init__(
-        self, graph: LayerGraph, f: Function, read: OneOutput | None, norm: float, in_box: bool = True
+        self,
+        graph: LayerGraph,
+        f: Function,
+        read: OneOutput | None,
+        norm: float,
+        in_box: bool = True,
+        lines_alone: bool = False,
     ) -> None:
         self.norm, self._precision = norm, f.precision
         threshold = 0.0 if read is None else read.threshold
@@ -66,7 +73,12 @@ class LabelBounds:
         self._box = tuple(np.broadcast_to(np.asarray(b, np.float64), f.input_shape).ravel() for b in (low, high))
         self._widest = max(self._graph.inputs, *(node.size for node in self._graph.nodes))
         constants = LocalConstants(self._graph)
-        self._constants = constants if norm == 2 and constants.is_possible else None
+        self._constants = constants if norm == 2 and constants.is_possible and not lines_alone else None
+
+    @property
+    def is_along(self) -> bool:
+        """Whether margins are followed along the way by constants, too."""
+        return self._constants is not None
 
     @property
     def cost(self) -> float:
@@ -92,7 +104,7 @@ class LabelBounds:
                 found[part] = np.where(kept, 1, 0 if self._constants is None else -1)
             for i in np.flatnonzero(found < 0):
                 asked = self._asked(x[i : i + 1], labels[i : i + 1]).of(~shown[i])
-                found[i] = self._along(asked, eps / _PARTS, budget, float(eps)) >= eps
+                found[i] = eps > 0 and self._along(asked, eps / _PARTS, budget, float(eps)) >= eps
         return found
 
     def radii(self, x: np.ndarray, labels: np.ndarray, least: np.ndarray, budget: Budget | None = None) -> np.ndarray:

@@ -85,17 +85,41 @@ def test_samples_without_time_have_no_local_radius(nets):
     assert bounds.keep(x, y, 0.001).all()
 
 
-def test_what_is_kept_at_a_radius_is_what_the_radius_says(nets):
+@pytest.mark.parametrize("norm", [2, "inf"])
+def test_what_is_kept_at_a_radius_is_what_the_radius_says(nets, norm):
     x, _ = nets.data("mlp", n=40)
     model = nets.classifier("mlp")
     y = model.predict(x).argmax(1)
-    radii = certified_radius(model, x, y, method="local")
-    bounds = LabelBounds(graph_of(model), function_of(model), None, 2)
+    radii = certified_radius(model, x, y, method="local", norm=norm)
+    bounds = LabelBounds(graph_of(model), function_of(model), None, float(norm))
     for eps in (0.0, float(np.median(radii)), 1e3):
         kept = bounds.keep(x, y, eps)
-        assert (kept[radii >= eps] == 1).all()
+        assert (kept[radii >= (1.05 if norm == 2 else 1) * eps] == 1).all()  # in L2 the ways there are not the same
         assert (kept[1.1 * radii < eps] == 0).all() or eps == 0
     assert not bounds.keep(x, (y + 1) % 3, 0.0).any()
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn"])
+def test_along_the_way_more_is_shown_than_by_lines_alone_and_no_attack_breaks_it(nets, name):
+    x, y = nets.data(name, n=40)
+    model = nets.classifier(name, lr=0.3)
+    CLIPTrainer(model, lamda=0.02, seed=0).fit(x, y, batch_size=20, nb_epochs=20)
+    right = model.predict(x).argmax(1) == y
+    x, y = x[right], y[right]
+    graph, f = graph_of(model), function_of(model)
+    by_lines, along = (LabelBounds(graph, f, None, 2, in_box=False, lines_alone=alone) for alone in (True, False))
+    assert along.is_along > by_lines.is_along
+    none = np.zeros(len(x))
+    lines, radii = by_lines.radii(x, y, none), along.radii(x, y, none)
+    assert (radii >= lines).all()
+    assert (radii > 1.02 * lines).mean() > 0.2
+    eps = float(np.median(radii))
+    kept = along.keep(x, y, eps) == 1
+    assert (kept >= (by_lines.keep(x, y, eps) == 1)).all()
+    for held, radius in ((radii >= eps, eps), (kept, eps), (radii >= radii.max(), float(radii.max()))):
+        attack = {"eps": radius, "attacks": ["pgd-margin:max_iter=100,nb_restarts=2"], "lipschitz": False}
+        result = evaluate(model, x[held], y[held], **attack, masking=False, seed=0, verbose=False)
+        assert result.robust_accuracy == 1
 
 
 def test_norms_and_arguments_that_do_not_go_together_are_refused(nets):
