@@ -16,6 +16,7 @@ from artclip.lipschitz.lower import lipschitz_lower_bound
 from artclip.lipschitz.upper import lipschitz_upper_bound
 
 _UNITS = 8  # of rounding of the model's dtype, by which a lower bound may come out above the upper one
+_OF_BALLS = {"around", "radius", "domain"}  # arguments of the upper bound that are not of all inputs
 _SHARE = 0.5  # of the time, for the upper bound
 
 
@@ -43,7 +44,7 @@ def lipschitz_bracket(
         Contradiction: the lower bound exceeds the upper one by more than rounding.
     """
     began = time.perf_counter()
-    lower, upper = (_options(f) for f in (lipschitz_lower_bound, lipschitz_upper_bound))
+    lower, upper = _options(lipschitz_lower_bound), _options(lipschitz_upper_bound) - _OF_BALLS
     for name in options:
         if name not in lower | upper:
             known = ", ".join(sorted(lower | upper))

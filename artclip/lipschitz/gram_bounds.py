@@ -43,7 +43,12 @@ _FIRST, _FEWER, _MORE, _LEAST_STEP = 0.6, 0.4, 1.3, 0.05  # of steps; by which t
 _MOST = 20.0  # by which L is multiplied in one step
 _TRIES, _LARGER = 60, 1.5  # to make L larger than M, and by how much
 _WORST = 1e-8  # reciprocal condition, below which a factorisation does not count
+_SMALLEST = 1e-200  # trace of a Gram matrix whose entries are not lost
 _CLOSE = 1e-3  # by which the best has to fall for another step
+
+
+class NotModerate(ValueError):
+    """Weights, or products of them, are too small or too large for squares in float64."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +102,15 @@ class GramBounds:
         return max(step.after if isinstance(step, Push) else step.size for step in self._steps)
 
     def smallest(
-        self, slopes: Slopes, aim: Aim, max_iter: int, budget: Budget | None = None, enough: float = 0.0
-    ) -> np.ndarray:
-        """The bound (k, k) of the outputs' J·Jᵀ for which the aim is the least of those that were tried.
+        self,
+        slopes: Slopes,
+        aim: Aim,
+        max_iter: int,
+        budget: Budget | None = None,
+        enough: float = 0.0,
+        start: Multipliers | None = None,
+    ) -> tuple[np.ndarray, Multipliers]:
+        """The bound (k, k) of the outputs' J·Jᵀ for which the aim is the least of those that were tried, and its L.
 
         Args:
             slopes: of the activations.
@@ -107,8 +118,12 @@ class GramBounds:
             max_iter: iterations, >= 1.
             budget: ends them.
             enough: value of the aim that ends them.
+            start: L that was best for the same slopes and another aim; ``None`` for a guess.
+
+        Raises:
+            NotModerate: numbers so small or large that some are lost.
         """
-        tried, base, ways = Multipliers(), Multipliers(), dict[int, np.ndarray]()
+        tried, base, ways = dict(start or {}), Multipliers(), dict[int, np.ndarray]()
         bent, size = list[_Bent](), _FIRST
         best, least = None, math.inf
         for i in range(max_iter):
@@ -128,7 +143,7 @@ class GramBounds:
                 break
             tried = {b.node: b.moved(base[b.node], ways[b.node] ** size) for b in bent}
         assert best is not None
-        return best
+        return best, base
 
     def _start(self) -> tuple[int, np.ndarray]:
         """The first activation, and M before it: the same for all slopes."""
@@ -195,6 +210,8 @@ def _pushed(step: Push, middle: np.ndarray) -> np.ndarray:
     """A·M·Aᵀ, with what rounding may have taken."""
     found = step.forward(np.ascontiguousarray(step.forward(middle).T))
     found = (found + found.T) / 2
+    if float(middle.trace()) and not _SMALLEST < float(found.trace()) < 1 / _SMALLEST:
+        raise NotModerate("weights, or products of them, are too small or too large for squares in float64")
     found[np.diag_indices(len(found))] += lost(found, step.before)
     return found
 
@@ -232,7 +249,7 @@ def _bent(
         if patient:
             multipliers[step.node] = multipliers[step.node] * _LARGER
     if patient:
-        raise ValueError("a matrix that should be positive definite is not: the weights are too large for float64")
+        raise NotModerate("a matrix that should be positive definite is not: its numbers are too far apart in size")
     return None
 
 

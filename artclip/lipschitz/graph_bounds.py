@@ -9,19 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from artclip.graph import LayerGraph
+from artclip.graph import Activation, LayerGraph
 from artclip.graph.matrix_norms import product_of
 from artclip.lipschitz import exact, lipsdp
 from artclip.lipschitz.budget import Budget
 from artclip.lipschitz.chain import Chain, is_linear, matrices, name_of, stretches, whole
 from artclip.lipschitz.listing import Listing, listing
+from artclip.lipschitz.local.kinks import NotPiecewise, in_lines
 from artclip.lipschitz.product import Norms, bounds_at
+from artclip.lipschitz.slope_constants import SlopeConstants, all_slopes
 from artclip.norms import change
 
 READING = 0.2  # share of the time in which the layers are compared with predict
 _CHEAP = 10.0  # seconds of enumeration that "auto" spends
 _NUMBERS = 1e8  # that LipSDP may hold at a time: 0.8 GB
 _WORK, _FEWEST = 1.2e11, 40  # floating-point operations of a chain that "auto" spends on LipSDP, and steps at least
+_FEW = 4.0  # iterations of LipSDP on all layers that there has to be time for
 _WIDEST = 4096  # outputs of which a constant for each pair is kept
 
 
@@ -70,6 +73,8 @@ class GraphBounds:
             bounds = [self._product(r)]
             if r == 2 and method != "product":
                 bounds += self._chains(0 if method == "eclipse" else max_iter, method == "auto")
+            if r == 2 and method in ("auto", "lipsdp"):
+                bounds += self._joined(max_iter)
             candidates += [
                 replace(b, value=factor * b.value, history=[(s, factor * v) for s, v in b.history]) for b in bounds
             ]
@@ -154,6 +159,26 @@ class GraphBounds:
         name = ("LipSDP" if max_iter else "ECLipsE-Fast") if used else "product of layer norms"
         history.append((self._budget.used(), value))
         return [GraphBound(value, name, listing(self._nodes, factors, names, 2), gram, history, notes=notes)]
+
+    def _joined(self, max_iter: int) -> list[GraphBound]:
+        """The whole graph by LipSDP, where it is more than dense layers in a row and narrow enough."""
+        if all(is_linear(node) or isinstance(node.operation, Activation) for node in self._nodes):
+            return []
+        try:
+            graph = in_lines(self._graph)
+        except NotPiecewise:
+            return []
+        constants = SlopeConstants(graph)
+        if not constants.is_possible or not self._budget.affords(_FEW * constants.cost):
+            return []
+        self._bar.set_description("Lipschitz upper bound: all layers together")
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            value, gram = constants.all(all_slopes(graph), max_iter, self._budget)
+            if not math.isfinite(value):
+                return []
+            kept = _if_moderate(gram) if len(gram) <= _WIDEST else None
+        layers = Listing([(name_of(self._nodes[0].name, self._nodes[-1].name), value)])
+        return [GraphBound(value, "LipSDP of all layers together", layers, kept, [(self._budget.used(), value)])]
 
     def _sizes(self, chain: list[int]) -> list[int]:
         parent = self._nodes[chain[0]].parents[0]

@@ -16,11 +16,12 @@ from artclip.graph.simplify import simplified
 from artclip.lipschitz.budget import Budget
 from artclip.lipschitz.graph_bounds import READING, GraphBounds
 from artclip.lipschitz.local.ball import Balls
-from artclip.lipschitz.local.constants import LocalConstants
 from artclip.lipschitz.local.jacobian import entries, norm_of
 from artclip.lipschitz.local.kinks import in_lines
 from artclip.lipschitz.local.linear_bounds import LinearBounds, OutOfTime
+from artclip.lipschitz.local.slopes import slopes_in
 from artclip.lipschitz.pair_rule import DOMAINS
+from artclip.lipschitz.slope_constants import SlopeConstants
 from artclip.norms import change
 
 _NUMBERS = 1 << 20  # entries of the widest layer, of all samples that are looked at together
@@ -73,7 +74,7 @@ def bounds_around(
 
 def _bounds(graph: LayerGraph, balls: Balls, p: float, q: float, budget: Budget) -> Iterator[float]:
     """One bound after the other, infinite where there is none."""
-    constants = LocalConstants(graph)
+    constants = SlopeConstants(graph)
     outputs = graph.nodes[-1].size
     small = outputs * max(graph.inputs, *(node.size for node in graph.nodes)) <= _ENTRIES
     with np.errstate(over="ignore", invalid="ignore"):
@@ -81,10 +82,10 @@ def _bounds(graph: LayerGraph, balls: Balls, p: float, q: float, budget: Budget)
         for i in range(len(balls)):
             if budget.left() < 0:
                 raise OutOfTime
-            slopes, least = constants.slopes_of(lines, i), math.inf
+            slopes, least = slopes_in(graph, lines, i), math.inf
             if small:
                 least = float(np.fmin(least, norm_of(entries(graph, slopes), p, q)))
             if constants.is_possible and budget.affords(constants.cost):
                 factor = change(graph.inputs, p, 2) * change(outputs, 2, q)
-                least = float(np.fmin(least, factor * constants.norm(slopes, budget)))
+                least = float(np.fmin(least, factor * constants.all(slopes, budget=budget)[0]))
             yield least

@@ -22,10 +22,11 @@ from artclip.graph.equivalence import moved_by_rounding
 from artclip.graph.simplify import simplified
 from artclip.lipschitz.budget import Budget
 from artclip.lipschitz.local.ball import Balls
-from artclip.lipschitz.local.constants import LocalConstants
 from artclip.lipschitz.local.kinks import in_lines
 from artclip.lipschitz.local.linear_bounds import LinearBounds, OutOfTime, cost
+from artclip.lipschitz.local.slopes import slopes_in
 from artclip.lipschitz.precision import allowance
+from artclip.lipschitz.slope_constants import SlopeConstants
 
 _NUMBERS = 1 << 20  # entries of the widest layer, or margins times outputs, of all samples that are looked at together
 _SMALL = 1e-5  # of the largest input: a distance over which a net is straight
@@ -72,7 +73,7 @@ class LabelBounds:
         low, high = (-math.inf, math.inf) if box is None else box
         self._box = tuple(np.broadcast_to(np.asarray(b, np.float64), f.input_shape).ravel() for b in (low, high))
         self._widest = max(self._graph.inputs, *(node.size for node in self._graph.nodes))
-        constants = LocalConstants(self._graph)
+        constants = SlopeConstants(self._graph)
         self._constants = constants if norm == 2 and constants.is_possible and not lines_alone else None
 
     @property
@@ -149,7 +150,7 @@ class LabelBounds:
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
                 bounds = LinearBounds(self._graph, self._balls(asked.points, np.array([radius])), budget)
                 by_lines = (bounds.least(asked.functions) - asked.above)[0]
-                slopes = self._constants.slopes_of(bounds, 0)
+                slopes = slopes_in(self._graph, bounds, 0)
                 constants = self._constants.of(slopes, asked.functions[0], 1 / left, budget, enough)
                 after = np.fmax(by_lines, left - constants * (radius - before))
                 reached = np.where(by_lines > 0, math.inf, before + left / constants * (1 - _HAIR))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from artclip.graph import Activation
+from artclip.graph import Activation, LayerGraph
+from artclip.lipschitz.gram_bounds import Slopes
+from artclip.lipschitz.local.linear_bounds import LinearBounds
 
 _PARTS = 32  # of an interval, over which differences of values are taken
 _ROUNDING = 1e-14  # of a value, relative: that of special functions
@@ -39,3 +41,19 @@ def slopes(activation: Activation, low: np.ndarray, high: np.ndarray) -> tuple[n
         np.where(known, np.maximum(least, everywhere[0]), everywhere[0]),
         np.where(known, np.minimum(most, everywhere[1]), everywhere[1]),
     )
+
+
+def slopes_in(graph: LayerGraph, bounds: LinearBounds, i: int) -> Slopes:
+    """Slopes of all activations of a graph in a ball.
+
+    Args:
+        graph: that of the bounds.
+        bounds: of some balls.
+        i: which of them.
+    """
+    found = {}
+    for at, node in enumerate(graph.nodes):
+        if isinstance(node.operation, Activation):
+            low, high = bounds.range_of(node.parents[0])
+            found[at] = slopes(node.operation, low[i], high[i])
+    return found

@@ -1,0 +1,112 @@
+"""Lipschitz constants of functions of a net's outputs, where the slopes of its units lie in intervals."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from artclip.graph import Activation, LayerGraph
+from artclip.lipschitz.budget import Budget
+from artclip.lipschitz.gram_bounds import Aim, GramBounds, NotModerate, Slopes
+
+WIDEST = 4096  # numbers between layers, of which a Gram matrix is kept
+_ITERATIONS = 10
+_POWERS = (3.0, 12.0)  # of norms that stand for the largest of several: smooth first, then close
+_ROUNDING = 1e-9  # relative, added to each constant
+
+
+class SlopeConstants:
+    """L2 Lipschitz constants by LipSDP, for any graph.
+
+    Args:
+        graph: from :func:`artclip.lipschitz.local.kinks.in_lines`.
+    """
+
+    def __init__(self, graph: LayerGraph) -> None:
+        self._gram = GramBounds(graph)
+
+    @property
+    def cost(self) -> float:
+        """About how many floating-point operations the first bounds take, at most."""
+        return self._gram.cost
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether layers are narrow enough."""
+        return self._gram.widest <= WIDEST
+
+    def of(
+        self,
+        slopes: Slopes,
+        functions: np.ndarray,
+        weights: np.ndarray,
+        budget: Budget | None = None,
+        enough: float = 0.0,
+    ) -> np.ndarray:
+        """Upper bounds (m,) of the constants of linear functions of the outputs; infinite where there are none.
+
+        Args:
+            slopes: of all activations.
+            functions: coefficients (m, k).
+            weights: >= 0, (m,): the largest weight times constant is made small.
+            budget: the time for it; at least one bound is found.
+            enough: the largest weight times constant that there is no use in making smaller.
+        """
+        weighted = functions * weights[:, None]
+
+        def aim(gram: np.ndarray) -> tuple[float, np.ndarray]:
+            squares = np.maximum(np.einsum("ij,ij->i", weighted @ gram, weighted), 0)
+            value = float(np.linalg.norm(squares, _POWERS[0]))
+            shares = (squares / value) ** (_POWERS[0] - 1) if value > 0 else np.ones(len(squares))
+            return value, weighted * np.sqrt(shares)[:, None]
+
+        try:
+            gram, _ = self._gram.smallest(slopes, aim, _ITERATIONS, budget, enough**2)
+        except NotModerate:
+            return np.full(len(functions), math.inf)
+        squares = np.einsum("ij,ij->i", functions @ gram, functions)
+        lost = _ROUNDING * float(gram.trace()) * np.einsum("ij,ij->i", functions, functions)
+        return np.asarray(np.sqrt(np.maximum(squares + lost, 0.0)) * (1 + _ROUNDING))
+
+    def all(
+        self, slopes: Slopes, max_iter: int = _ITERATIONS, budget: Budget | None = None
+    ) -> tuple[float, np.ndarray]:
+        """An upper bound of the constant of all outputs together, and of J·Jᵀ (k, k); infinite where there is none.
+
+        Args:
+            slopes: of all activations.
+            max_iter: iterations, >= 1, for each of two aims.
+            budget: the time for it; at least one bound is found.
+        """
+        best, start = (math.inf, np.zeros((0, 0))), None
+        try:
+            for power in _POWERS:
+                gram, start = self._gram.smallest(slopes, _norm(power), max_iter, budget, start=start)
+                largest = float(np.linalg.eigvalsh(gram)[-1]) + _ROUNDING * float(gram.trace())
+                best = min(best, (math.sqrt(max(largest, 0.0)) * (1 + _ROUNDING), gram), key=lambda found: found[0])
+        except NotModerate:
+            pass
+        return best
+
+
+def _norm(power: float) -> Aim:
+    """A norm of the eigenvalues that stands for the largest."""
+
+    def aim(gram: np.ndarray) -> tuple[float, np.ndarray]:
+        values, vectors = np.linalg.eigh(gram)
+        values = np.maximum(values, 0)
+        value = float(np.linalg.norm(values, power))
+        shares = (values / value) ** (power - 1) if value > 0 else np.ones(len(values))
+        return value, (vectors * np.sqrt(shares)).T
+
+    return aim
+
+
+def all_slopes(graph: LayerGraph) -> Slopes:
+    """The slopes that the activations of a graph have anywhere."""
+    return {
+        i: (np.full(node.size, node.operation.low), np.full(node.size, node.operation.high))
+        for i, node in enumerate(graph.nodes)
+        if isinstance(node.operation, Activation)
+    }
