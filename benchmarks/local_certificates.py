@@ -2,11 +2,12 @@
 
 MNIST, three seeds, settings not chosen. Each test image that the net gets right is certified within two L2 radii, by
 constants for pairs of classes (``certified_radius``), by linear bounds of the layers in the ball, and by both ways in
-the ball (linear bounds, and constants along the way); PGD on the margin is an upper bound of the robust accuracy. No image that is certified may be broken: the script ends there if
-one is. Seconds are CPU seconds that one radius of one image takes in the ball, on one thread.
+the ball (linear bounds, and constants along the way); PGD on the margin is an upper bound of the robust accuracy. No
+image that is certified may be broken: the script ends there if one is. Seconds are CPU seconds that one radius of one
+image takes in the ball, on one thread.
 
-Run: ``python benchmarks/local_certificates.py [PROCESSES]``, an hour on two cores. MNIST comes from the
-folder that ARTCLIP_DATA names.
+Run: ``python benchmarks/local_certificates.py [PROCESSES]``, an hour on two cores. MNIST comes from the folder that
+ARTCLIP_DATA names.
 """
 
 from __future__ import annotations
@@ -71,10 +72,14 @@ def figures(net: str, activation: str, lamda: float, nb: int, seed: int) -> dict
 
 def main() -> None:
     jobs = [(*net, seed) for net in NETS for seed in SEEDS]
-    parallel = joblib.Parallel(n_jobs=int(sys.argv[1]) if len(sys.argv) > 1 else 2, batch_size=1)
+    nb_processes = int(sys.argv[1]) if len(sys.argv) > 1 else 2
+    parallel = joblib.Parallel(n_jobs=nb_processes, batch_size=1, return_as="generator")
     settings: dict[str, Any] = {"data": "MNIST", "training images": NB_TRAINING, "epochs": NB_EPOCHS}
     settings |= {"optimizer": f"Adam {LEARNING_RATE}, cosine", "batch_size": BATCH_SIZE, "attack": ATTACK, "threads": 1}
-    save("local_certificates", settings, parallel(joblib.delayed(figures)(*job) for job in jobs), "torch")
+    rows: list[dict[str, Any]] = []
+    for row in parallel(joblib.delayed(figures)(*job) for job in jobs):
+        rows.append(row)
+        save("local_certificates", settings, rows, "torch")
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ Lip ≥ is chosen; if none is that accurate, the most accurate one. Of the longe
 Then nets from other seeds are measured on test images: clean accuracy, Lip ≥ by a quick search and by a whole one, the
 quotient that the history shows beside the mean Jacobian norm, and what stands against the AutoAttack set of ART in L2.
 
-Run: ``python benchmarks/residual.py [PROCESSES]``. A training takes four minutes of one free core, a whole search
-two to four, the attacks on a flat net a quarter of an hour. Every row is saved as it comes, and a later run goes on from there. The data come from the folder that
-ARTCLIP_DATA names.
+Run: ``python benchmarks/residual.py [PROCESSES]``. A training takes four minutes of one free core, a whole search two
+to four, the attacks on a flat net a quarter of an hour. Every row is saved as it comes, and a later run goes on from
+there. The data come from the folder that ARTCLIP_DATA names.
 """
 
 from __future__ import annotations

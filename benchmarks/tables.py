@@ -276,13 +276,24 @@ def certificates(results: list[dict[str, Any]]) -> str:
 
 def local_certificates(results: list[dict[str, Any]]) -> str:
     """Certified shares by constants and in balls, at each radius, a row for each net."""
-    radii = [k.removeprefix("local ") for k in results[0] if k.startswith("local ")]
-    ways = ("constants", "local", "either", "PGD")
+    radii = [k.removeprefix("ball ") for k in results[0] if k.startswith("ball ")]
+    ways = ("constants", "lines", "ball", "PGD")
     rows = [["net", "λ", "clean", *(f"{way}, ε = {eps}" for eps in radii for way in ways), "s a sample"]]
     for (net, activation, lamda), seeds in groups(results, "net", "activation", "λ").items():
         cells = [spread(seeds, f"{way} {eps}", ".1f") for eps in radii for way in ways]
         seconds = np.mean([row[f"seconds {eps}"] for row in seeds for eps in radii])
         rows.append([f"{net}, {activation}", f"{lamda:g}", spread(seeds, "clean", ".1f"), *cells, f"{seconds:.2f}"])
+    return table(rows)
+
+
+def joined_bounds(results: list[dict[str, Any]]) -> str:
+    """Brackets by the product of norms and by all layers together, a row for each net."""
+    rows = [["net", "λ", "clean", "Lip ≥, free", "product ≤", "together ≤", "product / lower", "together / lower", "s"]]
+    for (net, lamda), seeds in groups(results, "net", "λ").items():
+        keys = ("Lip ≥, free", "product", "auto", "product / Lip ≥", "auto / Lip ≥")
+        cells = [spread(seeds, key, ".2f") for key in keys]
+        seconds = f"{np.mean([row['seconds of auto'] for row in seeds]):.1f}"
+        rows.append([net, f"{lamda:g}", spread(seeds, "clean", ".1f"), *cells, seconds])
     return table(rows)
 
 
@@ -476,6 +487,7 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     ),
     "certificates_all": ("certificates", certificates),
     "local_certificates": ("local_certificates", local_certificates),
+    "joined_bounds": ("joined_bounds", joined_bounds),
     "bounds": (
         "bounds",
         lambda r: part(bounds(r), columns=("Jacobian ≥", "Lip ≥, free", "LipSDP ≤", "product ≤", "LipSDP / lower")),
