@@ -44,6 +44,7 @@ _MOST = 20.0  # by which L is multiplied in one step
 _TRIES, _LARGER = 60, 1.5  # to make L larger than M, and by how much
 _WORST = 1e-8  # reciprocal condition, below which a factorisation does not count
 _SMALLEST = 1e-200  # trace of a Gram matrix whose entries are not lost
+_ROWS = 1024  # of the identity that are followed at a time
 _CLOSE = 1e-3  # by which the best has to fall for another step
 
 
@@ -149,8 +150,8 @@ class GramBounds:
         """The first activation, and M before it: the same for all slopes."""
         if self._first is None:
             at = next((i for i, step in enumerate(self._steps) if isinstance(step, Bend)), len(self._steps))
-            middle = np.eye(self._inputs)
-            for step in self._steps[:at]:
+            middle = _of_inputs(self._steps[0], self._inputs)
+            for step in self._steps[1:at]:
                 assert isinstance(step, Push)
                 middle = _pushed(step, middle)
             self._first = at, middle
@@ -206,14 +207,30 @@ class GramBounds:
         return found
 
 
+def _of_inputs(step: Push | Bend, inputs: int) -> np.ndarray:
+    """M behind the first step, or before it where that is an activation; the identity is never whole in memory."""
+    if isinstance(step, Bend):
+        return np.eye(inputs)
+    middle = np.zeros((step.after, step.after))
+    for first in range(0, inputs, _ROWS):
+        rows = step.forward(np.eye(min(_ROWS, inputs - first), inputs, first))
+        middle += rows.T @ rows
+    return _checked(middle, inputs)
+
+
 def _pushed(step: Push, middle: np.ndarray) -> np.ndarray:
     """A·M·Aᵀ, with what rounding may have taken."""
     found = step.forward(np.ascontiguousarray(step.forward(middle).T))
     found = (found + found.T) / 2
-    if float(middle.trace()) and not _SMALLEST < float(found.trace()) < 1 / _SMALLEST:
+    return _checked(found, step.before) if float(middle.trace()) else found
+
+
+def _checked(gram: np.ndarray, terms: int) -> np.ndarray:
+    """A Gram matrix, with what rounding may have taken from sums of so many terms on its diagonal, in place."""
+    if not _SMALLEST < float(gram.trace()) < 1 / _SMALLEST:
         raise NotModerate("weights, or products of them, are too small or too large for squares in float64")
-    found[np.diag_indices(len(found))] += lost(found, step.before)
-    return found
+    gram[np.diag_indices(len(gram))] += lost(gram, terms)
+    return gram
 
 
 def _joined(middle: np.ndarray, rows: np.ndarray, bent: _Bent) -> np.ndarray:

@@ -17,7 +17,7 @@ from artclip.lipschitz.chain import Chain, is_linear, matrices, name_of, stretch
 from artclip.lipschitz.listing import Listing, listing
 from artclip.lipschitz.local.kinks import NotPiecewise, in_lines
 from artclip.lipschitz.product import Norms, bounds_at
-from artclip.lipschitz.slope_constants import SlopeConstants, all_slopes
+from artclip.lipschitz.slope_constants import WIDEST, SlopeConstants, all_slopes
 from artclip.norms import change
 
 READING = 0.2  # share of the time in which the layers are compared with predict
@@ -162,7 +162,8 @@ class GraphBounds:
 
     def _joined(self, max_iter: int) -> list[GraphBound]:
         """The whole graph by LipSDP, where it is more than dense layers in a row and narrow enough."""
-        if all(is_linear(node) or isinstance(node.operation, Activation) for node in self._nodes):
+        in_a_row = all(is_linear(node) or isinstance(node.operation, Activation) for node in self._nodes)
+        if in_a_row or max(node.size for node in self._nodes) > WIDEST:
             return []
         try:
             graph = in_lines(self._graph)

@@ -37,7 +37,9 @@ def calls(monkeypatch):
 
 
 def test_options_reach_the_function_that_they_are_for(model, calls):
-    lower, upper = lipschitz_bracket(model, X, method="product", max_seconds=8.0, verbose=False, domain="clip_values", **QUICK)
+    lower, upper = lipschitz_bracket(
+        model, X, method="product", max_seconds=8.0, verbose=False, domain="clip_values", **QUICK
+    )
     assert calls["upper"] == {"method": "product", "max_seconds": 4.0, "verbose": False}
     assert calls["lower"].items() >= {"verbose": False, "domain": "clip_values", **QUICK}.items()
     assert calls["lower"].keys() <= {"verbose", "domain", "max_seconds", *QUICK}

@@ -114,7 +114,41 @@ def test_all_bounds_hold_for_jacobians_of_a_net_with_branches():
     values = [bound(graph, method).value for method in ("lipsdp", "eclipse", "product")]
     assert steepest <= values[0] <= values[1] <= values[2]
     assert values[0] < 0.95 * values[2]
-    assert [name for name, _ in bound(graph, "lipsdp").listing.layers] == ["a", "r", "b to c", "add", "d to e", "cat"]
+    assert [name for name, _ in bound(graph, "eclipse").listing.layers] == ["a", "r", "b to c", "add", "d to e", "cat"]
+    assert [name for name, _ in bound(graph, "lipsdp").listing.layers] == ["a to cat"]
+
+
+def test_all_layers_together_know_what_blocks_are_added_to_and_that_sorting_keeps_sums():
+    weight = np.diag([1.0, 0.5, 0.2, 0.1])
+    nodes = [
+        G.Node("a", G.Dense(weight), (-1,), 4),
+        G.Node("r", RELU, (0,), 4),
+        G.Node("b", G.Dense(-weight), (1,), 4),
+        G.Node("add", G.Add(), (-1, 2), 4),
+    ]
+    block = G.LayerGraph(nodes, 4)
+    assert bound(block, "product").value == pytest.approx(2)
+    found = bound(block)
+    assert found.value == pytest.approx(1, rel=0.01)  # 1 - w·s·w with slopes s in [0, 1]
+    assert found.method == "LipSDP of all layers together"
+    sums = G.Dense(np.array([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]]))
+    pairs = row([(G.Dense(weight), 4), (G.Sort(np.arange(4).reshape(2, 2)), 4), (sums, 2)], 4)
+    assert bound(pairs, "product").value == pytest.approx(math.sqrt(2))
+    assert bound(pairs).value == pytest.approx(math.hypot(1, 0.5), rel=0.01)
+
+
+@pytest.mark.parametrize("size", [1e-120, 1e120])
+def test_numbers_whose_squares_are_lost_are_left_to_the_norms(size):
+    weight = size * np.eye(4)
+    nodes = [
+        G.Node("a", G.Dense(weight), (-1,), 4),
+        G.Node("r", RELU, (0,), 4),
+        G.Node("b", G.Dense(weight), (1,), 4),
+        G.Node("add", G.Add(), (0, 2), 4),
+    ]
+    found = bound(G.LayerGraph(nodes, 4))
+    assert found.value >= max(size, size * size) * (1 - 1e-9)
+    assert found.method != "LipSDP of all layers together"
 
 
 def test_the_same_weights_give_the_same_bound():
