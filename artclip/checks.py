@@ -58,13 +58,11 @@ def positive(name: str, value: Any) -> None:
 
 def radii(name: str, value: Any, n: int) -> np.ndarray:
     """Radii (n,) > 0, from one for all or one for each of n samples."""
-    try:
-        given = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        given = np.array(math.nan)
+    given = np.asarray(value)
+    given = given.astype(np.float64) if given.dtype.kind in "iuf" else np.array(math.nan)
     if given.shape not in ((), (n,)):
         raise ValueError(f"{name} has shape {given.shape}; give one number, or one for each of {n} samples")
-    if isinstance(value, bool) or not (np.isfinite(given) & (given > 0)).all():
+    if not (np.isfinite(given) & (given > 0)).all():
         raise ValueError(f"{name}={value!r} must be finite, > 0")
     return np.broadcast_to(given, (n,)).copy()
 

@@ -114,11 +114,10 @@ def check(
     return looked_at, moved
 
 
-def moved_by_rounding(graph: LayerGraph, x: np.ndarray, precision: float) -> float:
-    """How far outputs at inputs (n, inputs) move at most where those of each layer are rounded in some precision."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        rng, precision = np.random.default_rng(0), max(precision, graph.precision)
-        return float(_spread(graph, x, graph.evaluate(x), precision, _DRAWS, rng).max())
+def moved_by_rounding(graph: LayerGraph, x: np.ndarray, outputs: np.ndarray, precision: float) -> np.ndarray:
+    """How far outputs (n, k) at inputs (n, inputs) move at most where those of each layer are rounded, (n, 1)."""
+    rng, precision = np.random.default_rng(0), max(precision, graph.precision)
+    return _spread(graph, x, outputs, precision, _DRAWS, rng).max(1, keepdims=True)
 
 
 def _spread(

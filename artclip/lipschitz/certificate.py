@@ -20,6 +20,7 @@ from artclip.lipschitz.upper import ROUNDING, lipschitz_upper_bound
 
 METHODS = ("global", "local", "auto")
 _ROWS = 1024
+_SECONDS, _SHARE = 60.0, 0.5  # for the bound over all inputs, at most; and of the time that is given
 _UNITS = 1000  # of rounding, by which outputs may differ from those that an estimate was made with
 
 
@@ -49,9 +50,10 @@ def certified_radius(
 
     The proof is about f in real arithmetic, for the weights as they are stored. Outputs come rounded by the model's own
     precision, so margins are first reduced by an allowance: 64 times what random rounding of each layer's outputs moves
-    those of the model at a few inputs, and 64 units of rounding of the largest output besides. That is far above the
-    errors that are seen, at the sample and at inputs within the radius, but no proof of how large they can be: where
-    ``predict`` is off by more, an input just inside the radius may have another label.
+    those of the model at a few inputs, and 64 units of rounding of the largest output besides. For local radii these
+    inputs are the sample and corners of the box around the ball. That is far above the errors that are seen, but no
+    proof of how large they can be: where ``predict`` is off by more, an input just inside the radius may have another
+    label.
 
     Args:
         estimator: a classifier, as for :func:`lipschitz_upper_bound`; or any, if ``lipschitz`` is given and the method
@@ -65,8 +67,8 @@ def certified_radius(
         domain: ``"clip_values"``: no valid input within a local radius has another label; ``"free"``: no input has,
             valid or not, so that radii are smaller. Without ``clip_values`` both are one. Global radii are of all
             inputs.
-        max_seconds: time for local radii, > 0, or ``None`` for what they take; samples that it does not suffice for
-            have their global one, or 0.
+        max_seconds: time, > 0, or ``None`` for what it takes, with a minute at most for the bound over all inputs;
+            samples that it does not suffice for have their global radius, or 0. Layers are read in any case.
 
     Returns:
         Radii >= 0 of shape (n,); 0 where the prediction is not y.
@@ -84,6 +86,7 @@ def certified_radius(
         raise ValueError(f'norm={norm!r} has no certificate with method={method!r}; use norm=2, or inf and "local"')
     if lipschitz is not None and method == "local":
         raise ValueError('method="local" needs no bound of the Lipschitz constant: leave lipschitz out')
+    budget = None if max_seconds is None else Budget(max_seconds)
     f = function_of(estimator)
     refuse_defences(f)
     x = checks.inputs(x, f.input_shape or None, box=f.clip_values)
@@ -96,7 +99,8 @@ def certified_radius(
     right = np.ones(len(x), bool) if labels is None else labels == predicted
     radii = np.zeros(len(x))
     if method != "local":
-        bound = lipschitz_upper_bound(estimator) if lipschitz is None else lipschitz
+        seconds = _SECONDS if max_seconds is None else min(_SECONDS, _SHARE * max_seconds)
+        bound = lipschitz_upper_bound(estimator, max_seconds=seconds) if lipschitz is None else lipschitz
         if isinstance(bound, LipschitzEstimate):
             _check(bound, f, x.shape[1:], outputs.shape[1])
         radii = np.where(right, _global(bound, outputs, predicted, read, f.precision), 0.0)
@@ -108,7 +112,6 @@ def certified_radius(
         if method == "local":
             raise
         return radii
-    budget = None if max_seconds is None else Budget(max_seconds)
     radii[right] = bounds.radii(x[right], predicted[right], radii[right], budget)
     return radii
 

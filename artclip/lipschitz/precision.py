@@ -67,12 +67,12 @@ def precision_of(f: Function, x: np.ndarray, step: float) -> Precision:
     return Precision(None, max(unit, float(np.finfo(np.float32).eps)))
 
 
-def allowance(outputs: np.ndarray, moved: float, precision: float) -> np.ndarray:
+def allowance(outputs: np.ndarray, moved: float | np.ndarray, precision: float) -> np.ndarray:
     """What margins are reduced by in a certificate, (n, 1): outputs come rounded.
 
     Args:
         outputs: shape (n, k).
-        moved: how far rounding of each layer's outputs moves those of the model, about.
+        moved: how far rounding of each layer's outputs moves those of the model, about; one number, or (n, 1).
         precision: unit of rounding of the model.
     """
     return np.asarray(_ROOM * (moved + precision * np.abs(outputs).max(1, keepdims=True)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from artclip.lipschitz.budget import Budget
 from artclip.lipschitz.graph_bounds import READING, GraphBounds
 from artclip.lipschitz.local.ball import Balls
 from artclip.lipschitz.local.jacobian import entries, norm_of
-from artclip.lipschitz.local.kinks import in_lines
+from artclip.lipschitz.local.kinks import NotPiecewise, in_lines
 from artclip.lipschitz.local.linear_bounds import LinearBounds, OutOfTime
 from artclip.lipschitz.local.slopes import slopes_in
 from artclip.lipschitz.pair_rule import DOMAINS
@@ -55,7 +56,7 @@ def bounds_around(
     # A ball in L1 lies in that of the same radius in L2.
     balls = Balls(np.asarray(x, np.float64).reshape(len(x), -1), radii, max(p, 2), low, high)
     graph = simplified(graph_of(estimator, max_seconds=READING * budget.left()))
-    lines = in_lines(graph)
+    lines, last = _before_the_end(graph, q)
     everywhere = GraphBounds(graph, budget, tqdm(disable=True)).least(p, q, "product", 1).value
     found = np.full(len(x), everywhere)
     with (
@@ -67,9 +68,22 @@ def bounds_around(
         for first in range(0, len(x), together):
             part = slice(first, min(len(x), first + together))
             for i, bound in enumerate(_bounds(lines, balls.of(part), p, q, budget), first):
-                found[i] = min(found[i], bound)
+                found[i] = min(found[i], last * bound)
                 bar.update()
     return found
+
+
+def _before_the_end(graph: LayerGraph, q: float) -> tuple[LayerGraph, float]:
+    """The graph in straight lines, without layers at its end for which none are known, and the constant of these."""
+    factor, reason = 1.0, None
+    while True:
+        try:
+            return in_lines(graph), factor
+        except NotPiecewise as error:
+            reason, last = reason or error, graph.nodes[-1]
+        if last.parents != (len(graph.nodes) - 2,) or not last.parents[0] >= 0:
+            raise NotPiecewise(f"{reason}; for a bound over all inputs leave around and radius out") from None
+        factor, graph = factor * float(last.operation.factor(q)), replace(graph, nodes=graph.nodes[:-1])
 
 
 def _bounds(graph: LayerGraph, balls: Balls, p: float, q: float, budget: Budget) -> Iterator[float]:

@@ -31,11 +31,12 @@ from artclip.lipschitz.slope_constants import SlopeConstants
 _NUMBERS = 1 << 20  # entries of the widest layer, or margins times outputs, of all samples that are looked at together
 _SMALL = 1e-5  # of the largest input: a distance over which a net is straight
 _ROUNDS = 7  # radii that are tried for each sample
-_FARTHEST = 1.5  # times the distance at which the net, straight as it is at the sample, would change its label
-_SAMPLES = 4  # at which that is looked at
+_BEYOND = 1.5  # times the distance at which the net, straight as it is at the sample, would change its label
+_CORNERS = 2  # of a ball's hull, besides the least and the largest inputs, at which outputs are rounded
+_FAR = 1e6  # times the largest input: no radius is larger where inputs have no box
 _ENOUGH = 0.7  # of a margin, that is lost on all of the way were the net everywhere as steep as up to some radius
 _HAIR = 1e-12  # relative, off a radius at which a margin would be 0
-_PARTS, _STEPS = 4, 10  # of the way to a radius that is to be shown; on the way to one that is not known, at most
+_PARTS, _STEPS = 4, 16  # of the way to a radius that is to be shown; on the way to any, at most
 _SHORT = 0.03  # of the way, that another step is not worth
 
 
@@ -115,12 +116,13 @@ class LabelBounds:
             x, labels, budget: as for :meth:`keep`.
             least: radii (n,) that are known.
         """
-        found, straight = np.array(least, np.float64), np.zeros(len(x))
+        found, straight = np.zeros(len(x)), np.zeros(len(x))
         with suppress(OutOfTime):
             for part in self._parts(len(x)):
                 asked = self._asked(x[part], labels[part])
                 straight[part] = self._straight(asked, budget)
-                low, high = found[part], np.maximum(found[part], _FARTHEST * straight[part])
+                farthest = self._farthest(asked.points)
+                low, high = found[part], np.fmin(farthest, _BEYOND * straight[part])
                 for _ in range(_ROUNDS):
                     middle = (low + high) / 2
                     kept = self._shown(asked, middle, budget).all(1)
@@ -129,7 +131,7 @@ class LabelBounds:
             for i in np.flatnonzero(found < straight) if self._constants is not None else ():
                 asked = self._asked(x[i : i + 1], labels[i : i + 1])
                 found[i] = max(found[i], self._along(asked, found[i] / 3 or straight[i] / 8, budget))
-        return found
+        return np.maximum(found, least)
 
     def _along(self, asked: _Asked, first: float, budget: Budget | None, farthest: float | None = None) -> float:
         """A radius within which all margins of one sample stay above 0.
@@ -141,22 +143,26 @@ class LabelBounds:
             farthest: radius that alone is of interest; ``None`` for one that is as large as possible.
         """
         assert self._constants is not None
-        left, before, found, step = asked.left[0], 0.0, 0.0, first
-        for _ in range(_STEPS if (left > 0).all() and first > 0 else 0):
+        left, before, found, step = asked.margins[0], 0.0, 0.0, first
+        most = float(self._farthest(asked.points)[0]) if farthest is None else farthest
+        for _ in range(_STEPS):
+            if before >= most or step <= 0 or not (left > 0).all():
+                break
             if budget is not None and not budget.affords(self._constants.cost):
                 raise OutOfTime
-            radius = before + step if farthest is None else min(before + step, farthest)
+            radius = min(before + step, most)
             enough = 0.0 if farthest is None else (_ENOUGH if radius < farthest else 1 - _HAIR) / (farthest - before)
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                lost = self._lost(asked.points, np.array([radius]))[0]
                 bounds = LinearBounds(self._graph, self._balls(asked.points, np.array([radius])), budget)
-                by_lines = (bounds.least(asked.functions) - asked.above)[0]
+                by_lines = bounds.least(asked.functions)[0] - asked.base[0]
                 slopes = slopes_in(self._graph, bounds, 0)
                 constants = self._constants.of(slopes, asked.functions[0], 1 / left, budget, enough)
                 after = np.fmax(by_lines, left - constants * (radius - before))
-                reached = np.where(by_lines > 0, math.inf, before + left / constants * (1 - _HAIR))
+                reached = np.where(by_lines > lost, math.inf, before + (left - lost) / constants * (1 - _HAIR))
             held = min(radius, max(before, float(np.nan_to_num(reached, nan=0.0).min())))
             found = max(found, held)
-            if farthest is not None and (held < radius or (radius + after / constants < farthest).any()):
+            if farthest is not None and (held < radius or (radius + (after - lost) / constants < farthest).any()):
                 break
             if held < radius:
                 step = held - before
@@ -164,9 +170,30 @@ class LabelBounds:
                     break
             else:
                 left, before = after, radius
-            if before == farthest:
-                break
         return found
+
+    def _farthest(self, points: np.ndarray) -> np.ndarray:
+        """Radii (n,) beyond which there is no valid input, or nobody asks."""
+        low, high = self._box
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            return _FAR * np.maximum(1.0, np.abs(points).max(1, initial=0.0))
+        return np.linalg.norm(np.maximum(points - low, high - points), self.norm, axis=1)
+
+    def _lost(self, points: np.ndarray, radii: np.ndarray) -> np.ndarray:
+        """What rounding may take from margins in balls, about, (n, 1): the most at samples and at corners of the hull.
+
+        A layer's outputs are rounded the more the larger they are, and where they cancel, that is far more than what
+        the net's outputs show.
+        """
+        low, high = self._balls(points, radii).range()
+        rng, found = np.random.default_rng(0), np.zeros((len(points), 1))
+        corners = [np.where(rng.uniform(size=low.shape) < 0.5, low, high) for _ in range(_CORNERS)]
+        with np.errstate(over="ignore", invalid="ignore"):
+            for x in (points, low, high, *corners):
+                outputs = self._whole.evaluate(x)
+                moved = moved_by_rounding(self._whole, x, outputs, self._precision)
+                found = np.maximum(found, allowance(outputs, moved, self._precision))
+        return np.nan_to_num(found, nan=math.inf) + self._apart
 
     def _parts(self, n: int) -> Iterator[slice]:
         """Samples that are looked at together: few at first, so that where there is little time some are done."""
@@ -179,14 +206,12 @@ class LabelBounds:
     def _asked(self, x: np.ndarray, labels: np.ndarray) -> _Asked:
         points = np.asarray(x, np.float64).reshape(len(x), -1)
         outputs = self._graph.evaluate(points)
-        moved = moved_by_rounding(self._whole, points[:_SAMPLES], self._precision)
-        above = allowance(outputs, moved, self._precision) + self._apart
         if outputs.shape[1] == 1:
             sign = np.where(labels == 1, 1.0, -1.0)[:, None]
-            functions, above = sign[:, :, None], sign * self._threshold + above
+            functions, base = sign[:, :, None], sign * self._threshold
         else:
-            functions = _margins(labels, outputs.shape[1])
-        return _Asked(points, functions, above, (functions @ outputs[:, :, None])[:, :, 0] - above)
+            functions, base = _margins(labels, outputs.shape[1]), np.zeros((len(x), 1))
+        return _Asked(points, functions, base, (functions @ outputs[:, :, None])[:, :, 0] - base)
 
     def _balls(self, points: np.ndarray, radii: np.ndarray) -> Balls:
         return Balls(points, radii, self.norm, *self._box)
@@ -195,35 +220,33 @@ class LabelBounds:
         """Which margins stay above 0, (n, m), by straight lines."""
         with np.errstate(over="ignore", invalid="ignore"):
             bounds = LinearBounds(self._graph, self._balls(asked.points, radii), budget).least(asked.functions)
-            return np.asarray(bounds > asked.above)
+            return np.asarray(bounds - asked.base > self._lost(asked.points, radii))
 
     def _straight(self, asked: _Asked, budget: Budget | None) -> np.ndarray:
         """The distance at which the label would change, were the net everywhere as it is close to the sample."""
         small = np.full(len(asked.points), _SMALL * (float(np.abs(asked.points).max()) or 1.0))
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             bounds = LinearBounds(self._graph, self._balls(asked.points, small), budget).least(asked.functions)
-            near = bounds - asked.above
-            far = asked.left * small[:, None] / np.maximum(asked.left - near, 1e-300)
-            far = np.where(asked.left > 0, far, 0.0).min(1)
+            fall = np.maximum(asked.margins - (bounds - asked.base), 1e-300)
+            far = np.where(asked.margins > 0, asked.margins * small[:, None] / fall, 0.0).min(1)
         return np.where(np.isfinite(far), far, 0.0)
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """Samples (n, d), and linear functions (n, m, k) of the outputs that have to be above values (n, m) or (n, 1).
+    """Samples (n, d), and linear functions (n, m, k) of the outputs that have to stay above a base (n, 1).
 
-    ``left`` is by how much they are, at the samples themselves, (n, m).
+    ``margins`` is by how much they are, at the samples themselves, (n, m).
     """
 
     points: np.ndarray
     functions: np.ndarray
-    above: np.ndarray
-    left: np.ndarray
+    base: np.ndarray
+    margins: np.ndarray
 
     def of(self, functions: np.ndarray) -> _Asked:
         """Some of the functions alone."""
-        above = self.above[:, functions] if self.above.shape[1] > 1 else self.above
-        return _Asked(self.points, self.functions[:, functions], above, self.left[:, functions])
+        return replace(self, functions=self.functions[:, functions], margins=self.margins[:, functions])
 
 
 def _margins(labels: np.ndarray, k: int) -> np.ndarray:

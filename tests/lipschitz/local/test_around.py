@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
+from artclip import graph as G
 from artclip import lipschitz_upper_bound
 from artclip.graph.simplify import simplified
+from artclip.lipschitz.local import around
 from artclip.lipschitz.local.jacobian import entries, norm_of
-from artclip.lipschitz.local.kinks import in_lines
+from artclip.lipschitz.local.kinks import NotPiecewise, in_lines
 from tests.lipschitz.graphs import GRAPHS
 from tests.lipschitz.test_gram_bounds import intervals, jacobian
 
@@ -97,7 +99,7 @@ def test_bad_balls_are_refused_by_name(nets):
             {"around": x, "radius": [1.0, 2.0]},
             r"radius has shape \(2,\); give one number, or one for each",
         ),
-        ({"around": x, "radius": "wide"}, "radius='wide'"),
+        ({"around": x, "radius": "0.1"}, "radius='0.1'"),
         ({"around": x[0], "radius": 1.0}, "around has shape"),
         ({"around": x, "radius": 1.0, "method": "lipsdp"}, "method='lipsdp' is of all inputs"),
         ({"around": x, "radius": 1.0, "domain": "all"}, "domain='all'"),
@@ -112,3 +114,16 @@ def test_samples_without_time_have_the_product_of_norms(nets):
     bounds = lipschitz_upper_bound(model, around=x, radius=0.1, max_seconds=1e-6)
     product = lipschitz_upper_bound(model, method="product", max_seconds=1e-6).value
     np.testing.assert_allclose(bounds, product, rtol=1e-6)
+
+
+def test_layers_at_the_end_without_straight_lines_have_their_constants():
+    matrix, size = RNG.standard_normal((3, 16)), 16
+    nodes = [
+        G.Node("dense", G.Dense(matrix), (-1,), 3),
+        G.Node("softmax", G.Softmax(np.arange(3)[None]), (0,), 3),
+    ]
+    cut, factor = around._before_the_end(G.LayerGraph(nodes, size), 2)
+    assert (len(cut.nodes), factor) == (1, 0.5)
+    nodes = [G.Node("softmax", nodes[1].operation, (-1,), 3), G.Node("sum", G.Add(), (0, -1), 3)]
+    with pytest.raises(NotPiecewise, match=r"layer softmax is a Softmax.*leave around and radius out"):
+        around._before_the_end(G.LayerGraph(nodes, 3), 2)

@@ -7,6 +7,7 @@ import pytest
 
 from artclip import CLIPTrainer, certified_radius, evaluate
 from artclip.frameworks import function_of, graph_of
+from artclip.lipschitz import certificate
 from artclip.lipschitz.budget import Budget
 from artclip.lipschitz.local.labels import LabelBounds
 
@@ -135,3 +136,18 @@ def test_norms_and_arguments_that_do_not_go_together_are_refused(nets):
     ):
         with pytest.raises(ValueError, match=message.replace("(", r"\(")):
             certified_radius(model, x, y, **options)
+
+
+def test_time_is_for_both_kinds_of_bounds(nets, monkeypatch):
+    x, _ = nets.data("mlp", n=3)
+    model, given = nets.classifier("mlp"), []
+    original = certificate.lipschitz_upper_bound
+
+    def recorded(estimator, max_seconds):
+        given.append(max_seconds)
+        return original(estimator, max_seconds=max_seconds)
+
+    monkeypatch.setattr(certificate, "lipschitz_upper_bound", recorded)
+    for seconds in (2.0, 1e4, None):
+        certified_radius(model, x, method="auto", max_seconds=seconds)
+    assert given == [1.0, 60.0, 60.0]

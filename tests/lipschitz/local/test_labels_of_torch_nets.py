@@ -67,3 +67,21 @@ def test_outputs_that_overflow_are_not_certified():
         graph_of(wrapped(hidden, nn.ReLU, lambda: nn.Linear(16, 3))), function_of(model), None, math.inf
     )
     assert not bounds.keep(1e300 * x.astype(np.float64), np.zeros(4, int), 1e300).any()
+
+
+@pytest.mark.parametrize("domain", ["clip_values", "free"])
+def test_where_layers_cancel_rounding_in_all_of_the_ball_counts(domain):
+    """10⁴·x - 10⁴·x: next to 0 outputs are exact, and half a unit further rounding chooses the label."""
+    net = nn.Sequential(nn.Linear(1, 2), nn.Linear(2, 2))
+    values = [[[1e4], [1e4]], [0.0, 4e-4], [[-1.0, 1.0], [0.0, 0.0]], [0.0, 2e-4]]
+    for parameter, value in zip(net.parameters(), values, strict=True):
+        parameter.data = torch.tensor(value)
+    model = wrapped(lambda: net, outputs=2, shape=(1,))
+    near, far = np.full((30, 1), 1e-6, np.float32), np.linspace(0.5, 0.99, 30, dtype=np.float32)[:, None]
+    assert len(np.unique(model.predict(far).argmax(1))) == 2
+    both = np.concatenate([near, far])
+    for method in ("local", "auto"):
+        radii = certified_radius(model, both, method=method, domain=domain)
+        assert (radii < 0.4).all()
+        assert (radii[30:] == 0).all()
+        np.testing.assert_array_equal(certified_radius(model, far, method=method, domain=domain), radii[30:])
