@@ -40,7 +40,7 @@ def test_of_one_matrix_norms_are_its_own():
     assert norm_of((matrix, 0 * matrix), 2, np.inf) == pytest.approx(np.linalg.norm(matrix, axis=1).max(), rel=1e-6)
 
 
-def quotients(model, x, radius, p, q, nb=150):
+def quotients(model, x, radius, p, q, nb=60):
     """The largest (n,) of pairs in balls of the p-norm."""
     best, shape = np.zeros(len(x)), (-1, *[1] * (x.ndim - 1))
     for _ in range(nb):
@@ -53,7 +53,7 @@ def quotients(model, x, radius, p, q, nb=150):
     return best
 
 
-@pytest.mark.parametrize("name", ["cnn", "branches", "batchnorm"])
+@pytest.mark.parametrize("name", ["cnn", "branches"])
 def test_no_pair_in_the_ball_is_steeper(nets, name):
     x, _ = nets.data(name, n=6)
     model = nets.classifier(name)
