@@ -401,8 +401,11 @@ TARGETS += ("mnist, ten classes, BatchNorm |", "mnist, ten classes, held")
 
 def residual(results: dict[str, Any]) -> str:
     """Plain training and the chosen setting of CLIP on test images, mean ± standard deviation over seeds."""
-    heads = {"clean": ".1f", "Lip ≥": ".1f", "mean Jacobian norm": ".2f", "quotient shown": ".2f", "gradients": ".2f"}
-    lines = [["training", "seeds", *heads, "plain / Lip"]]
+    attacked = {f"AutoAttack set of ART {eps:g}": ".1f" for eps in (0.25, 0.5)}
+    heads = {"clean": ".1f", **attacked, "Lip ≥": ".1f", "mean Jacobian norm": ".2f", "quotient shown": ".2f"}
+    heads["gradients"] = ".2f"
+    names = [name.replace("AutoAttack set of ART ", "ε = ") for name in heads]
+    lines = [["training", "seeds", *names, "plain / Lip"]]
     by_training = sorted(groups(results["test"], "training").items(), key=lambda g: g[1][0]["options"]["lamda"])
     plain = np.mean([row["Lip ≥"] for row in by_training[0][1]])
     for (name,), rows in by_training:

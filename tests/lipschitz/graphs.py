@@ -3,10 +3,18 @@
 import math
 
 import numpy as np
+import pytest
 
 from artclip import graph as G
 
 RNG = np.random.default_rng(0)
+_START = RNG.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def same_weights():
+    """Graphs of a test do not depend on the tests before it: for modules that import it."""
+    RNG.bit_generator.state = _START
 
 
 def dense(inputs, outputs):

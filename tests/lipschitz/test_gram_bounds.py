@@ -8,8 +8,9 @@ from artclip.graph.simplify import simplified
 from artclip.lipschitz import lipsdp
 from artclip.lipschitz.gram_bounds import GramBounds
 from artclip.lipschitz.local.kinks import in_lines
+from artclip.lipschitz.slope_constants import SlopeConstants, all_slopes
 from artclip.lipschitz.state_steps import Bend, Push, steps
-from tests.lipschitz.graphs import GRAPHS, dense, row
+from tests.lipschitz.graphs import GRAPHS, dense, row, same_weights  # noqa: F401
 
 RNG = np.random.default_rng(1)
 
@@ -25,13 +26,6 @@ def trace(gram):
 def norm(gram):
     values, vectors = np.linalg.eigh(gram)
     return float(values[-1]), vectors[:, -1:].T
-
-
-def smooth(gram, power=3):
-    """A norm of the eigenvalues that is close to the largest."""
-    values, vectors = np.linalg.eigh(gram)
-    found = np.linalg.norm(values.clip(0), power)
-    return float(found), (vectors * (values.clip(0) / found) ** ((power - 1) / 2)).T
 
 
 def jacobian(graph, slopes):
@@ -102,15 +96,18 @@ def test_of_known_slopes_it_is_the_gram_matrix(name):
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu", "sigmoid"])
-def test_over_all_slopes_it_is_the_bound_of_lipsdp(activation):
-    operation = G.ACTIVATIONS[activation]
-    graph = row(16, dense(16, 20), operation, dense(20, 14), operation, dense(14, 3))
-    slopes = {i: (np.full(n, operation.low), np.full(n, operation.high)) for i, n in ((1, 20), (3, 14))}
-    weights = [graph.nodes[i].operation.weight for i in (0, 2, 4)]
-    best = lipsdp.chain_bound(weights, [(operation.low, operation.high)] * 2, 1000).value
-    gram = {n: GramBounds(graph).smallest(slopes, smooth, n)[0] for n in (1, 12, 60)}
-    assert smooth(gram[60])[0] <= smooth(gram[12])[0] <= 1.06 * smooth(gram[60])[0] <= 1.06 * smooth(gram[1])[0]
-    assert best * (1 - 1e-4) <= np.sqrt(norm(gram[60])[0]) <= 1.04 * best  # what is smallest is not quite the largest
+def test_over_all_slopes_it_is_about_the_bound_of_lipsdp(activation):
+    operation, over = G.ACTIVATIONS[activation], []
+    for _ in range(5):
+        graph = row(16, dense(16, 20), operation, dense(20, 14), operation, dense(14, 3))
+        weights = [graph.nodes[i].operation.weight for i in (0, 2, 4)]
+        best = lipsdp.chain_bound(weights, [(operation.low, operation.high)] * 2, 600).value
+        over.append([SlopeConstants(graph).all(all_slopes(graph), n)[0] / best for n in (1, 10, 60)])
+    over = np.array(over)
+    assert (over >= 1 - 1e-4).all()
+    assert (np.diff(over, axis=1) <= 1e-6).mean() > 0.8  # what is made small is not quite the norm
+    assert np.median(over[:, 1]) < 1.06
+    assert np.median(over[:, 2]) < 1.04
 
 
 def test_dead_units_and_layers_of_zeros_are_no_trouble():

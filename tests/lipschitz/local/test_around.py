@@ -9,7 +9,7 @@ from artclip.graph.simplify import simplified
 from artclip.lipschitz.local import around
 from artclip.lipschitz.local.jacobian import entries, norm_of
 from artclip.lipschitz.local.kinks import NotPiecewise, in_lines
-from tests.lipschitz.graphs import GRAPHS
+from tests.lipschitz.graphs import GRAPHS, same_weights  # noqa: F401
 from tests.lipschitz.test_gram_bounds import intervals, jacobian
 
 RNG = np.random.default_rng(3)

@@ -11,7 +11,7 @@ from artclip.lipschitz.local import linear_bounds
 from artclip.lipschitz.local.ball import Balls
 from artclip.lipschitz.local.kinks import NotPiecewise, in_lines
 from artclip.lipschitz.local.linear_bounds import LinearBounds
-from tests.lipschitz.graphs import GRAPHS, dense, row
+from tests.lipschitz.graphs import GRAPHS, dense, row, same_weights  # noqa: F401
 
 RNG = np.random.default_rng(0)
 BOXES = {"free": (-math.inf, math.inf), "box": (0.0, 1.0)}
