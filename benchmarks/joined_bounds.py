@@ -17,6 +17,7 @@ from common import clean, mnist, save
 from torch import nn
 
 import artclip
+from artclip.frameworks.pytorch.nets import MaxMin
 
 SEEDS, NB_EPOCHS, BATCH_SIZE, NB_SEARCHED = (0, 1, 2), 3, 128, 1000
 LAMDAS = (0.0, 0.05)
@@ -37,14 +38,6 @@ class Residual(nn.Module):
         for block in self.blocks:
             x = x + block(x)
         return self.last(x)
-
-
-class MaxMin(nn.Module):
-    """Pairs of neighbours in order."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        first, second = x[:, ::2], x[:, 1::2]
-        return torch.cat([torch.maximum(first, second), torch.minimum(first, second)], 1)
 
 
 class Branches(nn.Module):

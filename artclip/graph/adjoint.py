@@ -11,7 +11,7 @@ import numpy as np
 
 from artclip.graph import convolution
 from artclip.graph.composition import Composition
-from artclip.graph.linear import _WINDOWS, Convolution, Dense, Gather, Kronecker, Scale
+from artclip.graph.linear import _WINDOWS, Add, Concat, Convolution, Dense, Gather, Kronecker, Scale
 
 
 @functools.singledispatch
@@ -77,9 +77,18 @@ def _(operation: Composition, a: np.ndarray, size: int) -> np.ndarray:
     return a
 
 
+def adjoints(operation: Any, a: np.ndarray, sizes: list[int]) -> list[np.ndarray]:
+    """Coefficients (n, size) of each parent, from those (n, outputs) of a linear operation, a sum, or side by side."""
+    if isinstance(operation, Add):
+        return [w * a for w in operation.weights]
+    if isinstance(operation, Concat):
+        return np.split(a, np.cumsum(sizes)[:-1], axis=1)
+    return [adjoint(operation, a, *sizes)]
+
+
 @functools.singledispatch
 def in_size(operation: Any) -> Any:
-    """The linear operation whose matrix has the sizes of the entries, or larger numbers; without the shift."""
+    """The operation whose matrix has the sizes of the entries, or larger numbers; without the shift."""
     raise TypeError(f"{type(operation).__name__} is not known to be linear")
 
 
@@ -111,3 +120,13 @@ def _(operation: Gather) -> Gather:
 @in_size.register
 def _(operation: Composition) -> Composition:
     return Composition(tuple(map(in_size, operation.parts)), operation.sizes)
+
+
+@in_size.register
+def _(operation: Add) -> Add:
+    return Add(tuple(map(abs, operation.weights)))
+
+
+@in_size.register
+def _(operation: Concat) -> Concat:
+    return operation

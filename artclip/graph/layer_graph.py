@@ -40,6 +40,11 @@ class LayerGraph:
         """Number of outputs of a node, or, at -1, of inputs."""
         return self.inputs if at < 0 else self.nodes[at].size
 
+    @property
+    def widest(self) -> int:
+        """Numbers of the widest layer, or of inputs."""
+        return max(self.inputs, *(node.size for node in self.nodes))
+
     def pruned(self) -> LayerGraph:
         """The graph without nodes that the output does not depend on."""
         needed = {len(self.nodes) - 1}

@@ -57,8 +57,7 @@ class SlopeConstants:
 
         def aim(gram: np.ndarray) -> tuple[float, np.ndarray]:
             squares = np.maximum(np.einsum("ij,ij->i", weighted @ gram, weighted), 0)
-            value = float(np.linalg.norm(squares, _POWERS[0]))
-            shares = (squares / value) ** (_POWERS[0] - 1) if value > 0 else np.ones(len(squares))
+            value, shares = _largest(squares, _POWERS[0])
             return value, weighted * np.sqrt(shares)[:, None]
 
         try:
@@ -90,14 +89,18 @@ class SlopeConstants:
         return best
 
 
+def _largest(values: np.ndarray, power: float) -> tuple[float, np.ndarray]:
+    """A norm of values >= 0 that stands for the largest, and its derivatives."""
+    value = float(np.linalg.norm(values, power))
+    return value, (values / value) ** (power - 1) if value > 0 else np.ones(len(values))
+
+
 def _norm(power: float) -> Aim:
     """A norm of the eigenvalues that stands for the largest."""
 
     def aim(gram: np.ndarray) -> tuple[float, np.ndarray]:
         values, vectors = np.linalg.eigh(gram)
-        values = np.maximum(values, 0)
-        value = float(np.linalg.norm(values, power))
-        shares = (values / value) ** (power - 1) if value > 0 else np.ones(len(values))
+        value, shares = _largest(np.maximum(values, 0), power)
         return value, (vectors * np.sqrt(shares)).T
 
     return aim

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from artclip.graph import Activation, Add, Concat, LayerGraph
-from artclip.graph.adjoint import adjoint
+from artclip.graph.adjoint import adjoints
 from artclip.graph.composition import Composition, work
 from artclip.lipschitz.chain import is_linear
 
@@ -35,7 +35,7 @@ class Push:
     @property
     def cost(self) -> float:
         """About how many floating-point operations it takes for one row."""
-        return work(self.operation, self.before) if is_linear_operation(self.operation) else float(self.before)
+        return work(self.operation, self.before)
 
     def forward(self, rows: np.ndarray) -> np.ndarray:
         """Rows (q, before) times the transpose of the step, (q, after)."""
@@ -59,14 +59,7 @@ class Push:
             first = last
         made = rows[:, first:]
         sizes = [at.stop - at.start for at in self.parents]
-        if self.operation is None:
-            parts = [made]
-        elif isinstance(self.operation, Add):
-            parts = [w * made for w in self.operation.weights]
-        elif isinstance(self.operation, Concat):
-            parts = np.split(made, np.cumsum(sizes)[:-1], axis=1)
-        else:
-            parts = [adjoint(self.operation, made, sizes[0])]
+        parts = [made] if self.operation is None else adjoints(self.operation, made, sizes)
         for at, part in zip(self.parents, parts, strict=True):
             found[:, at] += part
         return found
@@ -85,11 +78,6 @@ class Bend:
     node: int
     at: slice
     size: int
-
-
-def is_linear_operation(operation: Any) -> bool:
-    """Whether it is a matrix and a shift."""
-    return hasattr(operation, "after")
 
 
 def steps(graph: LayerGraph) -> list[Push | Bend]:

@@ -16,7 +16,7 @@ from artclip.graph import LayerGraph
 from artclip.graph.simplify import simplified
 from artclip.lipschitz.budget import Budget
 from artclip.lipschitz.graph_bounds import READING, GraphBounds
-from artclip.lipschitz.local.ball import Balls
+from artclip.lipschitz.local.ball import Balls, box_of
 from artclip.lipschitz.local.jacobian import entries, norm_of
 from artclip.lipschitz.local.kinks import NotPiecewise, in_lines
 from artclip.lipschitz.local.linear_bounds import LinearBounds, OutOfTime
@@ -50,11 +50,8 @@ def bounds_around(
     f = function_of(estimator)
     x = checks.inputs(around, f.input_shape or None, name="around", box=f.clip_values)
     radii = checks.radii("radius", radius, len(x))
-    box = f.clip_values if domain == "clip_values" else None
-    low, high = (-math.inf, math.inf) if box is None else box
-    low, high = (np.broadcast_to(np.asarray(b, np.float64), f.input_shape).ravel() for b in (low, high))
     # A ball in L1 lies in that of the same radius in L2.
-    balls = Balls(np.asarray(x, np.float64).reshape(len(x), -1), radii, max(p, 2), low, high)
+    balls = Balls(np.asarray(x, np.float64).reshape(len(x), -1), radii, max(p, 2), *box_of(f, domain == "clip_values"))
     graph = simplified(graph_of(estimator, max_seconds=READING * budget.left()))
     lines, last = _before_the_end(graph, q)
     everywhere = GraphBounds(graph, budget, tqdm(disable=True)).least(p, q, "product", 1).value
@@ -63,11 +60,10 @@ def bounds_around(
         tqdm(disable=None if verbose else True, desc="Lipschitz upper bound: balls", total=len(x)) as bar,
         suppress(OutOfTime),
     ):
-        widest = max(lines.inputs, *(node.size for node in lines.nodes))
-        together = max(1, _NUMBERS // widest)
+        constants, together = SlopeConstants(lines), max(1, _NUMBERS // lines.widest)
         for first in range(0, len(x), together):
             part = slice(first, min(len(x), first + together))
-            for i, bound in enumerate(_bounds(lines, balls.of(part), p, q, budget), first):
+            for i, bound in enumerate(_bounds(lines, constants, balls.of(part), p, q, budget), first):
                 found[i] = min(found[i], last * bound)
                 bar.update()
     return found
@@ -86,11 +82,12 @@ def _before_the_end(graph: LayerGraph, q: float) -> tuple[LayerGraph, float]:
         factor, graph = factor * float(last.operation.factor(q)), replace(graph, nodes=graph.nodes[:-1])
 
 
-def _bounds(graph: LayerGraph, balls: Balls, p: float, q: float, budget: Budget) -> Iterator[float]:
+def _bounds(
+    graph: LayerGraph, constants: SlopeConstants, balls: Balls, p: float, q: float, budget: Budget
+) -> Iterator[float]:
     """One bound after the other, infinite where there is none."""
-    constants = SlopeConstants(graph)
     outputs = graph.nodes[-1].size
-    small = outputs * max(graph.inputs, *(node.size for node in graph.nodes)) <= _ENTRIES
+    small = outputs * graph.widest <= _ENTRIES
     with np.errstate(over="ignore", invalid="ignore"):
         lines = LinearBounds(graph, balls, budget)
         for i in range(len(balls)):

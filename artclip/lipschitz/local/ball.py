@@ -7,10 +7,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from artclip.frameworks import Function
 from artclip.norms import dual_norm
 
 _STEPS = 2  # towards the multiplier of the ball
 _TINY = 1e-300
+
+
+def box_of(f: Function, in_box: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Least and largest inputs (d,) of a model that count: valid ones, or all."""
+    low, high = f.clip_values if in_box and f.clip_values is not None else (-math.inf, math.inf)
+    low, high = (np.broadcast_to(np.asarray(b, np.float64), f.input_shape).ravel() for b in (low, high))
+    return low, high
 
 
 @dataclass(frozen=True)

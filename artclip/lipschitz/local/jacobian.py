@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from artclip.graph import Activation, Add, LayerGraph
-from artclip.graph.adjoint import adjoint, in_size
-from artclip.lipschitz.chain import is_linear
+from artclip.graph import Activation, LayerGraph
+from artclip.graph.adjoint import adjoints, in_size
 from artclip.lipschitz.gram_bounds import Slopes
 from artclip.norms import change, dual_norm
 
@@ -37,14 +36,9 @@ def entries(graph: LayerGraph, slopes: Slopes) -> Entries:
             low, high = slopes[i]
             middle, half = (low + high) / 2, (high - low) / 2
             parts = [(c * middle, np.abs(c) * half + r * (np.abs(middle) + half))]
-        elif is_linear(node):
-            size = graph.size_of(node.parents[0])
-            parts = [(adjoint(operation, c, size), adjoint(in_size(operation), r, size))]
-        elif isinstance(operation, Add):
-            parts = [(w * c, abs(w) * r) for w in operation.weights]
-        else:  # side by side
-            ends = np.cumsum([graph.size_of(p) for p in node.parents])[:-1]
-            parts = list(zip(np.split(c, ends, axis=1), np.split(r, ends, axis=1), strict=True))
+        else:
+            sizes = [graph.size_of(p) for p in node.parents]
+            parts = list(zip(adjoints(operation, c, sizes), adjoints(in_size(operation), r, sizes), strict=True))
         for parent, (middle, half) in zip(node.parents, parts, strict=True):
             before = at.get(parent)
             at[parent] = (middle, half) if before is None else (before[0] + middle, before[1] + half)

@@ -21,7 +21,7 @@ from artclip.graph import Activation, LayerGraph, Softmax
 from artclip.graph.equivalence import moved_by_rounding
 from artclip.graph.simplify import simplified
 from artclip.lipschitz.budget import Budget
-from artclip.lipschitz.local.ball import Balls
+from artclip.lipschitz.local.ball import Balls, box_of
 from artclip.lipschitz.local.kinks import in_lines
 from artclip.lipschitz.local.linear_bounds import LinearBounds, OutOfTime, cost
 from artclip.lipschitz.local.slopes import slopes_in
@@ -70,10 +70,7 @@ class LabelBounds:
         # Logits that are closer a softmax or a sigmoid may make the same.
         self._apart = 0.0 if self._whole is graph else float(allowance(np.ones((1, 1)), 0.0, self._precision)[0, 0])
         self._graph = in_lines(simplified(self._whole))
-        box = f.clip_values if in_box else None
-        low, high = (-math.inf, math.inf) if box is None else box
-        self._box = tuple(np.broadcast_to(np.asarray(b, np.float64), f.input_shape).ravel() for b in (low, high))
-        self._widest = max(self._graph.inputs, *(node.size for node in self._graph.nodes))
+        self._box = box_of(f, in_box)
         constants = SlopeConstants(self._graph)
         self._constants = constants if norm == 2 and constants.is_possible and not lines_alone else None
 
@@ -197,7 +194,7 @@ class LabelBounds:
 
     def _parts(self, n: int) -> Iterator[slice]:
         """Samples that are looked at together: few at first, so that where there is little time some are done."""
-        widest = max(self._widest, self._graph.nodes[-1].size ** 2)
+        widest = max(self._graph.widest, self._graph.nodes[-1].size ** 2)
         most, first, size = max(1, _NUMBERS // widest), 0, 1
         while first < n:
             yield slice(first, min(n, first + size))

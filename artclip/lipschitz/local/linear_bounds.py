@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from artclip.graph import Activation, Add, Concat, LayerGraph, Node
-from artclip.graph.adjoint import adjoint
+from artclip.graph import Activation, LayerGraph
+from artclip.graph.adjoint import adjoints
 from artclip.graph.composition import work
 from artclip.lipschitz.budget import Budget
 from artclip.lipschitz.chain import is_linear
@@ -94,27 +94,19 @@ class LinearBounds:
                 up, down = np.maximum(a, 0), np.minimum(a, 0)
                 constant = constant + (up @ lines.below_at_0[:, :, None] + down @ lines.above_at_0[:, :, None])[:, :, 0]
                 parts = [up * lines.below[:, None] + down * lines.above[:, None]]
-            elif is_linear(node):
-                shift = np.broadcast_to(np.asarray(node.operation.shift, np.float64), (node.size,))  # type: ignore[attr-defined]
-                constant = constant + a @ shift
-                size = self._graph.size_of(node.parents[0])
-                parts = [adjoint(node.operation, a.reshape(-1, node.size), size).reshape(*a.shape[:2], size)]
             else:
-                parts = self._shared(node, a)
+                if is_linear(node):
+                    shift = np.broadcast_to(np.asarray(node.operation.shift, np.float64), (node.size,))  # type: ignore[attr-defined]
+                    constant = constant + a @ shift
+                sizes = [self._graph.size_of(p) for p in node.parents]
+                parts = adjoints(node.operation, a.reshape(-1, node.size), sizes)
+                parts = [part.reshape(*a.shape[:2], -1) for part in parts]
             for parent, part in zip(node.parents, parts, strict=True):
                 coefficients[parent] = coefficients[parent] + part if parent in coefficients else part
         at_inputs = coefficients.pop(-1, None)
         if at_inputs is None:  # of no input
             return np.broadcast_to(constant, (len(self._balls), functions.shape[1])) + 0.0
         return self._balls.least(at_inputs) + constant
-
-    def _shared(self, node: Node, a: np.ndarray) -> list[np.ndarray]:
-        """Coefficients of each parent."""
-        if isinstance(node.operation, Add):
-            return [w * a for w in node.operation.weights]
-        assert isinstance(node.operation, Concat)
-        ends = np.cumsum([self._graph.size_of(p) for p in node.parents])
-        return np.split(a, ends[:-1], axis=2)
 
 
 def cost(graph: LayerGraph) -> float:

@@ -12,11 +12,17 @@ from artclip.lipschitz.budget import Budget
 from artclip.lipschitz.local.labels import LabelBounds
 
 
+def trained(nets, name, n, nb_epochs):
+    """A net that CLIP trained, and its data."""
+    x, y = nets.data(name, n=n)
+    model = nets.classifier(name, lr=0.3)
+    CLIPTrainer(model, lamda=0.02, seed=0).fit(x, y, batch_size=20, nb_epochs=nb_epochs)
+    return model, x, y
+
+
 @pytest.mark.parametrize("name", ["sigmoid", "batchnorm"])
 def test_no_attack_breaks_a_certified_sample(nets, name):
-    x, y = nets.data(name, n=80)
-    model = nets.classifier(name, lr=0.3)
-    CLIPTrainer(model, lamda=0.02, seed=0).fit(x, y, batch_size=20, nb_epochs=20)
+    model, x, y = trained(nets, name, 80, 20)
     right = model.predict(x).argmax(1) == y
     for norm in (2,) if name == "sigmoid" else ("inf",):
         radii = certified_radius(model, x, y, method="local", norm=norm)
@@ -30,9 +36,7 @@ def test_no_attack_breaks_a_certified_sample(nets, name):
 
 
 def test_either_is_the_larger_one_and_without_a_box_they_are_smaller(nets):
-    x, y = nets.data("mlp", n=40)
-    model = nets.classifier("mlp", lr=0.3)
-    CLIPTrainer(model, lamda=0.02, seed=0).fit(x, y, batch_size=20, nb_epochs=10)
+    model, x, y = trained(nets, "mlp", 40, 10)
     by_constants, local, either = (certified_radius(model, x, y, method=m) for m in ("global", "local", "auto"))
     assert (either >= by_constants).all()
     assert (either >= 0.95 * local).all()  # bisection begins elsewhere
@@ -102,9 +106,7 @@ def test_what_is_kept_at_a_radius_is_what_the_radius_says(nets, norm):
 
 @pytest.mark.parametrize("name", ["mlp", "cnn"])
 def test_along_the_way_more_is_shown_than_by_lines_alone_and_no_attack_breaks_it(nets, name):
-    x, y = nets.data(name, n=25)
-    model = nets.classifier(name, lr=0.3)
-    CLIPTrainer(model, lamda=0.02, seed=0).fit(x, y, batch_size=20, nb_epochs=12)
+    model, x, y = trained(nets, name, 25, 12)
     right = model.predict(x).argmax(1) == y
     x, y = x[right], y[right]
     graph, f = graph_of(model), function_of(model)
