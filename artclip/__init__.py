@@ -18,6 +18,8 @@ _HOME = {
     "WeightRegularizationTrainer": "artclip.trainers.weight",
     "PairSet": "artclip.lipschitz.pairs",
     "LipschitzEstimate": "artclip.lipschitz.estimate",
+    "audit": "artclip.lipschitz.audit",
+    "Audit": "artclip.lipschitz.audit_result",
     "CleverScore": "artclip.lipschitz.clever",
     "clever": "artclip.lipschitz.clever",
     "compare": "artclip.comparison.compare",
@@ -45,6 +47,8 @@ if TYPE_CHECKING:  # for editors and type checkers; "as" says that a name may be
     from artclip.evaluation.curves import robustness_curve as robustness_curve
     from artclip.evaluation.evaluate import evaluate as evaluate
     from artclip.evaluation.result import Evaluation as Evaluation
+    from artclip.lipschitz.audit import audit as audit
+    from artclip.lipschitz.audit_result import Audit as Audit
     from artclip.lipschitz.bracket import lipschitz_bracket as lipschitz_bracket
     from artclip.lipschitz.certificate import certified_radius as certified_radius
     from artclip.lipschitz.clever import CleverScore as CleverScore

@@ -8,8 +8,6 @@ import math
 import sys
 from typing import Any
 
-import numpy as np
-
 from artclip import checks
 from artclip.cli.options import add_advanced, add_common, add_model, command, load, writable
 
@@ -63,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps({"lower": lower.to_dict(), "upper": upper and upper.to_dict(), "no upper": why}, indent=1))
         return
-    print(f"{lower}\n        {lower.seconds:.1f} s, pair {_distance(lower):.3g} apart")
+    print(f"{lower}\n        {lower.seconds:.1f} s, pair {lower.distance:.3g} apart")
     if upper is None:
         print(f"no upper bound: {why}")
     else:
@@ -83,7 +81,3 @@ def _layers(upper: Any) -> list[str]:
         of = sign.join(f"{branch:.4g}" for branch in branches)
         lines.append(f"  {'    ' * (place in upper.inside)}{factor:10.4g}  {name}{of and f': {of}'}")
     return lines
-
-
-def _distance(lower: Any) -> float:
-    return float(np.linalg.norm(np.ravel(lower.v.astype(np.float64) - lower.u), lower.norm))

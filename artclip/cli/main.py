@@ -12,14 +12,14 @@ from types import ModuleType
 from typing import NoReturn
 
 from artclip._version import __version__
-from artclip.cli import attacks, compare, evaluate, lipschitz, reproduce, train
+from artclip.cli import attacks, audit, compare, evaluate, lipschitz, reproduce, train
 from artclip.cli.options import check_files, of_keras
 from artclip.reporting.text import number
 
 DONE, FAILURE, BAD_INPUT = 0, 1, 2
 NOBODY_READS = 141  # what a shell says of a program that SIGPIPE ended
 TRAINING = {"train": train, "compare": compare, "reproduce": reproduce}
-MEASURING = {"evaluate": evaluate, "lipschitz": lipschitz, "attacks": attacks}
+MEASURING = {"evaluate": evaluate, "lipschitz": lipschitz, "audit": audit, "attacks": attacks}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

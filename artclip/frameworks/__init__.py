@@ -14,6 +14,7 @@ from artclip.extras import how_to_install
 from artclip.frameworks import global_random
 from artclip.frameworks.base import Function
 from artclip.frameworks.check import check, predicted, refuse_approximated, refuse_defences
+from artclip.frameworks.single_layer import SingleLayer
 from artclip.frameworks.trainable import Trainable
 from artclip.frameworks.unwrap import unwrapped
 from artclip.graph import LayerGraph, equivalence
@@ -81,9 +82,13 @@ def _adapter(model: Any) -> Any:
 def function_of(model: Any) -> Function:
     """The adapter of an ART estimator or of a bare model (``torch.nn.Module``, Keras model, ``tf.Module``).
 
+    An adapter is returned as it is.
+
     Raises:
         TypeError: no adapter knows this kind of object.
     """
+    if isinstance(model, Function):
+        return model
     adapter = _adapter(model)
     if adapter is None:
         raise TypeError(
@@ -126,6 +131,8 @@ def layers_of(estimator: Any) -> LayerGraph:
 
 
 def _readable(estimator: Any) -> Function:
+    if isinstance(estimator, Function) and estimator.name in FRAMEWORKS and estimator.input_shape:
+        return estimator
     adapter = _adapter(estimator)
     if adapter is None or not issubclass(adapter, Trainable):
         hint = f"expected an ART {_installed(_ESTIMATORS)}"
@@ -172,6 +179,17 @@ def output_activation_of(f: Function, x: Any) -> Any:
         x: a few inputs, shape (n, *input_shape).
     """
     return _in_room(f.name, "output_activation").find(f, x) if f.name in FRAMEWORKS else None
+
+
+def single_layers_of(f: Function, x: np.ndarray) -> list[SingleLayer]:
+    """The layers of a model, each as a function of its own, in the order in which they are called.
+
+    Args:
+        f: an adapter, from :func:`function_of`.
+        x: data, shape (n, *input_shape): what goes into layers is from these.
+    """
+    found: list[SingleLayer] = _in_room(f.name, "single_layers").single_layers(f, x) if f.name in FRAMEWORKS else []
+    return found
 
 
 def trainable_of(estimator: Any, distributed: bool = False) -> Trainable:

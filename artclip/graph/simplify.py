@@ -10,12 +10,14 @@ from artclip.graph.composition import compose, is_identity
 from artclip.graph.layer_graph import LayerGraph
 from artclip.graph.linear import IDENTITY
 from artclip.graph.nodes import Node
+from artclip.graph.sorts import with_sorts
 
 
 def simplified(graph: LayerGraph) -> LayerGraph:
     """The graph with linear operations in a row as one, such as a convolution and the BatchNorm behind it, and so with
-    activations in a row; without identities, and without what the output does not depend on."""
-    graph = graph.pruned()
+    activations in a row; with sorts where a larger and a smaller entry stand side by side; without identities, and
+    without what the output does not depend on."""
+    graph = with_sorts(graph.pruned())
     uses = [0] * len(graph.nodes)
     for p in (p for node in graph.nodes for p in node.parents if p >= 0):
         uses[p] += 1

@@ -30,6 +30,10 @@ class Budget:
         """Seconds left, below 0 when there are none."""
         return self._seconds - self.used()
 
+    def left_until(self, share: float) -> float:
+        """Seconds left until a share of them is over."""
+        return share * self._seconds - self.used()
+
     def affords(self, cost: float) -> bool:
         """Whether so many floating-point operations fit into what is left."""
         left = self.left()

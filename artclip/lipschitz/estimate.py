@@ -64,6 +64,13 @@ class LipschitzEstimate:
     probe: tuple[np.ndarray, np.ndarray] | None = None
     rounding: float | None = None
 
+    @property
+    def distance(self) -> float | None:
+        """How far apart the two points of the pair are, in input units and the norm of the inputs; ``None`` without."""
+        if self.u is None or self.v is None:
+            return None
+        return float(np.linalg.norm((np.asarray(self.v, np.float64) - self.u).ravel(), self.norm))
+
     def __float__(self) -> float:
         return self.value
 

@@ -34,9 +34,8 @@ def plot_bracket(classifier: Any, lower: LipschitzEstimate, upper: LipschitzEsti
     draw_input(axes["u"], lower.u, "u", low, high)
     draw_input(axes["v"], lower.v, "v", low, high)
     largest = float(np.abs(difference).max())
-    distance = np.linalg.norm(difference.ravel(), lower.norm)
     draw_input(
-        axes["difference"], difference, f"v - u, L{lower.norm} length {distance:.3g}", -largest, largest, "RdBu_r"
+        axes["difference"], difference, f"v - u, L{lower.norm} length {lower.distance:.3g}", -largest, largest, "RdBu_r"
     )
     outputs = np.asarray(classifier.predict(np.stack([lower.u, lower.v]))).reshape(2, -1)
     _outputs(axes["outputs"], outputs)

@@ -45,6 +45,7 @@ FIRST = {
     "reproduce": ["readme", "--quick"],
     "evaluate": ["MODEL", "--data", "digits", "--samples", "20"],
     "lipschitz": ["MODEL", "--data", "digits"],
+    "audit": ["MODEL", "--data", "digits", "--claims", "1"],
     "attacks": [],
 }
 NASTY = [

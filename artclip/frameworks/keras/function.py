@@ -188,7 +188,7 @@ class TensorFlowFunction(Function):
     def in_float64(self) -> TensorFlowFunction | None:
         if self.dtype == tf.float64:
             return self
-        model = float64.in_float64(self.model)
+        model = float64.in_float64(self.model, self.input_shape)
         if model is None:
             return None
         twin = copy.copy(self)

@@ -36,7 +36,7 @@ def read(model: Any, input_shape: tuple[int, ...], halves: bool = False) -> G.La
     Inputs and outputs are flattened in Keras's order.
 
     Args:
-        model: a functional or sequential model.
+        model: a functional or sequential model, or a layer.
         input_shape: of one sample.
         halves: whether layers may compute in half precision, where only their weights are asked for.
 
@@ -48,7 +48,9 @@ def read(model: Any, input_shape: tuple[int, ...], halves: bool = False) -> G.La
 
 
 def of_estimator(f: Any, halves: bool = False) -> G.LayerGraph:
-    """The graph of an adapter of an ART estimator: raw inputs in, its scaling first."""
+    """The graph of an adapter: raw inputs in, the scaling of an ART estimator first."""
+    if not hasattr(f, "estimator"):
+        return read(f.model, f.input_shape, halves)
     return graph_with_scaling(f, lambda model, shape: read(model, shape, halves))
 
 
@@ -88,7 +90,8 @@ class _Reader(Net):
 
     def graph(self, model: Any, x: Tensor) -> G.LayerGraph:
         """All nodes that count; the output is the last."""
-        outputs = keras.tree.flatten(self._model(model, [x]))
+        is_layer = isinstance(model, keras.Layer) and not isinstance(model, keras.Model)
+        outputs = keras.tree.flatten(self.apply(model, (x,), {}) if is_layer else self._model(model, [x]))
         if len(outputs) != 1:
             raise Refusal(f"the model has {len(outputs)} outputs; only a model with one has an upper bound")
         output = self.laid(outputs[0], False)

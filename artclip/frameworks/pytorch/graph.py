@@ -83,7 +83,9 @@ def read(module: nn.Module, input_shape: tuple[int, ...], wrapped: bool = False,
 
 
 def of_estimator(f: Any, halves: bool = False) -> G.LayerGraph:
-    """The graph of an adapter of an ART estimator: raw inputs in, its scaling first."""
+    """The graph of an adapter: raw inputs in, the scaling of an ART estimator first."""
+    if not hasattr(f, "estimator"):
+        return read(f.module, f.input_shape, halves=halves)
     return graph_with_scaling(f, lambda _, shape: read(f.module, shape, wrapped=True, halves=halves))
 
 

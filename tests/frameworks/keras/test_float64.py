@@ -30,7 +30,7 @@ def test_the_copy_computes_in_float64_and_the_model_is_left_as_it_is():
     model = functional()
     policy, numbers, state = keras.config.dtype_policy().name, random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
     weights = [w.copy() for w in model.get_weights()]
-    twin = in_float64(model)
+    twin = in_float64(model, ())
     assert (policy, numbers) == (keras.config.dtype_policy().name, random.getstate())
     assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
     assert all((a == b).all() and a.dtype == b.dtype for a, b in zip(weights, model.get_weights(), strict=True))
@@ -52,7 +52,7 @@ def test_models_of_the_users_own_have_no_copy():
 
     model = Own()
     model(X)
-    assert in_float64(model) is None
+    assert in_float64(model, ()) is None
     found = precision_of(function_of(model), X, 0.05)
     assert found.fine is None
     assert found.unit == np.finfo(np.float32).eps

@@ -1,0 +1,163 @@
+"""A true claim is never broken, a false one is, and the pair shows it; layers are told apart."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+import artclip
+from artclip.frameworks import function_of, single_layers_of
+from artclip.lipschitz import audit as room
+
+QUICK = {"max_seconds": 2.0, "seed": 0}
+MATRIX = np.diag([2.0, 1.0, 0.5]) @ np.linalg.qr(np.random.default_rng(0).standard_normal((6, 3)))[0].T
+X = np.random.default_rng(1).uniform(size=(12, 6)).astype(np.float32)
+
+
+def quotient(estimator, lower):
+    """What ``predict`` shows at the pair, in L2."""
+    outputs = np.asarray(estimator.predict(np.stack([lower.u, lower.v])), np.float64)
+    return np.linalg.norm(outputs[1] - outputs[0]) / np.linalg.norm((lower.v.astype(np.float64) - lower.u).ravel())
+
+
+def test_a_true_claim_is_proved_and_a_false_one_broken(nets):
+    estimator = nets.linear_classifier(MATRIX)
+    true = artclip.audit(estimator, X, 2.0, layers=False, **QUICK)
+    assert (true.verdict, true.broken) == ("proved", False)
+    false = artclip.audit(estimator, X, 1.99, layers=False, **QUICK)
+    assert (false.verdict, false.broken) == ("broken", True)
+    assert false.lower.value == pytest.approx(2.0, rel=1e-5)
+    assert quotient(estimator, false.lower) >= 1.99
+
+
+def test_the_tolerance_is_what_a_claim_may_be_missed_by(nets):
+    estimator = nets.linear_classifier(MATRIX)
+    assert not artclip.audit(estimator, X, 1.99, layers=False, tolerance=0.01, **QUICK).broken
+    assert artclip.audit(estimator, X, 1.99, layers=False, tolerance=0.001, **QUICK).broken
+
+
+def test_each_layer_has_its_own_figures(nets):
+    estimator = nets.classifier("mlp")
+    true = [float(np.linalg.norm(m, 2)) for m in nets.matrices(estimator)]
+    found = artclip.audit(estimator, X, 100.0, claimed_layers=max(true) * 0.99, max_seconds=10.0, seed=0)
+    dense = [of for of in found.layers if of.kind in ("Linear", "Dense")]
+    for of, norm in zip(dense, true, strict=True):
+        assert of.at_least == pytest.approx(norm, rel=1e-3)
+        assert norm * (1 - 1e-6) <= of.at_most
+    assert [of.name for of in found.broken_layers] == [dense[int(np.argmax(true))].name]
+    assert (found.verdict, found.broken) == ("proved", True)
+    assert "1 break it" in str(found)
+
+
+def test_layers_of_a_convolutional_net_are_bracketed(nets):
+    x, _ = nets.data("batchnorm", n=8)
+    estimator = nets.classifier("batchnorm")
+    before = np.asarray(estimator.predict(x))
+    found = artclip.audit(estimator, x, 1e-3, max_seconds=4.0, seed=0)
+    assert found.verdict == "broken"
+    assert len(found.layers) >= 8
+    for of in found.layers:
+        assert of.at_least is not None, of.why
+        assert of.at_least <= of.at_most * (1 + 1e-6)
+    assert np.array_equal(np.asarray(estimator.predict(x)), before)
+
+
+def test_scaling_is_a_layer(nets):
+    estimator = nets.classifier("mlp", preprocessing=(0.5, 0.25))
+    found = artclip.audit(estimator, X, 1000.0, **QUICK)
+    assert (found.layers[0].name, found.layers[0].at_least, found.layers[0].at_most) == ("preprocessing", 4.0, 4.0)
+
+
+def test_without_a_proof_the_search_goes_on(nets, monkeypatch):
+    estimator = nets.classifier("mlp")
+    seeds = []
+    whole = room.lipschitz_lower_bound
+
+    def counted(f, x, *args, **kwargs):
+        seeds.append((kwargs["seed"], kwargs["nb_restarts"]))
+        return whole(f, x, *args, **{**kwargs, "nb_restarts": 2, "max_iter": 2})
+
+    monkeypatch.setattr(room, "lipschitz_lower_bound", counted)
+    monkeypatch.setattr(room, "_bounded", lambda *_: (None, "no rule"))
+    found = artclip.audit(estimator, X, 1e6, layers=False, max_seconds=20.0, seed=5)
+    assert (found.verdict, found.no_upper) == ("open", "no rule")
+    assert seeds == [(5 + i, 64 << i) for i in range(room._SEARCHES)]
+    assert "No upper bound: no rule" in str(found)
+
+
+def test_a_pair_says_whether_it_is_valid(nets):
+    estimator = nets.linear_classifier(MATRIX)
+    valid = artclip.audit(estimator, X, 1.0, domain="clip_values", layers=False, **QUICK)
+    assert valid.valid
+    assert (valid.lower.u >= 0).all()
+    assert (valid.lower.u <= 1).all()
+    assert "both valid inputs" in valid.message()
+
+
+def test_what_an_audit_is_written_as(nets, tmp_path):
+    found = artclip.audit(nets.linear_classifier(MATRIX), X, 1.0, **QUICK)
+    record = json.loads(found.to_json(tmp_path / "a.json"))
+    assert json.loads((tmp_path / "a.json").read_text()) == record
+    assert (record["verdict"], record["claimed"], record["broken"]) == ("broken", 1.0, True)
+    found.save_pair(tmp_path / "pair.npz")
+    with np.load(tmp_path / "pair.npz") as pair:
+        assert np.array_equal(pair["u"], found.lower.u)
+        assert float(pair["quotient"]) == found.lower.value
+    assert repr(found).startswith("<Audit: Lip <= 1 is broken; Lip >= ")
+    assert max(map(len, str(found).splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"claimed": -1.0}, "claimed"),
+        ({"claimed": "1"}, "claimed"),
+        ({"claimed": float("nan")}, "claimed"),
+        ({"claimed_layers": "1"}, "claimed_layers"),
+        ({"claimed_layers": 1.0, "layers": False}, "claimed_layers"),
+        ({"claimed_layers": 1.0, "norm": np.inf}, "claimed_layers"),
+        ({"tolerance": -0.1}, "tolerance"),
+        ({"domain": "all"}, "domain"),
+        ({"norm": 3}, "norm"),
+        ({"max_seconds": 0}, "max_seconds"),
+        ({"layers": "no"}, "layers"),
+        ({"clip_values": (0, 1)}, "clip_values"),
+    ],
+)
+def test_bad_arguments_are_refused_by_name(nets, options, word):
+    with pytest.raises((ValueError, TypeError), match=word):
+        artclip.audit(nets.linear_classifier(MATRIX), X, **options)
+
+
+def test_with_two_norms_there_is_no_constant_of_a_layer(nets):
+    found = artclip.audit(nets.linear_classifier(MATRIX), X, 100.0, norm=np.inf, **QUICK)
+    assert found.layers == []
+    assert found.verdict == "proved"
+
+
+def test_a_model_is_left_as_it_was(nets):
+    estimator, (x, _) = nets.classifier("batchnorm"), nets.data("batchnorm", n=8)
+    before, state = nets.weights(estimator), nets.rng_state()
+    layers = single_layers_of(function_of(estimator), x)
+    again = single_layers_of(function_of(estimator), x)
+    assert [of.name for of in layers] == [of.name for of in again]
+    assert all(np.array_equal(a, b) for a, b in zip(before.values(), nets.weights(estimator).values(), strict=True))
+    assert str(state) == str(nets.rng_state())
+
+
+def test_inputs_of_a_layer_are_outputs_of_the_one_before(nets):
+    estimator, (x, _) = nets.classifier("cnn"), nets.data("cnn", n=8)
+    layers = single_layers_of(function_of(estimator), x)
+    assert np.array_equal(layers[0].inputs.ravel(), x.ravel())
+    for first, second in itertools.pairwise(layers):
+        outputs = first.f.predict(first.inputs)
+        assert np.allclose(outputs, second.inputs.reshape(outputs.shape), atol=1e-6)
+    assert np.allclose(layers[-1].f.predict(layers[-1].inputs), estimator.predict(x), atol=1e-5)
+
+
+def test_a_layer_of_several_tensors_is_said_to_be_one(nets):
+    estimator, (x, _) = nets.classifier("branches"), nets.data("branches", n=8)
+    found = artclip.audit(estimator, x, 1e-3, **QUICK)
+    for of in found.layers:
+        assert (of.at_least is None) == bool(of.why)
