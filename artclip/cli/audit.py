@@ -10,7 +10,7 @@ from artclip import checks
 from artclip.cli.options import add_advanced, add_common, add_model, command, load, writable
 
 TEXTS = (
-    "is the Lipschitz constant that it is said to have true? exit code 1: broken",
+    "does the Lipschitz constant that it is said to have hold? exit code 1: no",
     "artclip audit package.module:net --weights net.pt --data mnist --claims 1",
     "artclip audit out --data digits --claims 1 --claims-layers 1 --pair pair.npz",
 )

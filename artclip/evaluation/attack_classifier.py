@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 from art.config import ART_NUMPY_DTYPE
 from art.estimators import BaseEstimator, LossGradientsMixin, NeuralNetworkMixin
-from art.estimators.classification import BlackBoxClassifierNeuralNetwork
 from art.estimators.classification.classifier import ClassGradientsMixin, ClassifierMixin
 
-from artclip.evaluation.images import showable
 from artclip.evaluation.losses import LOSSES
 from artclip.evaluation.outputs import bounded, few_values, keeps_labels, output_kind
 from artclip.frameworks import function_of, output_activation_of
@@ -172,6 +170,18 @@ class AttackClassifier(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin,
         values = self._over(x, lambda rows, part: self._loss(self._pull(rows)[0], y[part])[0])
         return values if reduction == "none" else np.asarray(getattr(values, reduction)())
 
+    def margins(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of one pass the margin and the loss, (n,), and the loss's gradients; ``y`` as for that loss."""
+        margins, values = np.empty((2, len(x)))
+
+        def cotangents(logits: np.ndarray, part: np.ndarray) -> np.ndarray:
+            margins[part] = LOSSES["margin"](logits, y[part])[0]
+            values[part], slopes = self._loss(logits, y[part])
+            return slopes
+
+        gradients = self._gradient(x, cotangents).astype(np.float64)
+        return margins, values, gradients
+
     def class_gradient(self, x: np.ndarray, label: Any = None, **kwargs: Any) -> np.ndarray:
         """Gradients of logits, shape (n, nb_classes or 1, *input_shape)."""
         if label is None:
@@ -214,21 +224,6 @@ class AttackClassifier(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin,
         low, high = (np.asarray(v, x.dtype) for v in self.clip_values)
         inwards = np.where(x < (low + high) / 2, 1, -1) * (high - low)
         return x + (ASIDE * inwards * rng.uniform(0.5, 1, x.shape)).astype(x.dtype)
-
-    def black_box(self, within: Any = None, around: Any = lambda outputs: outputs) -> BlackBoxClassifierNeuralNetwork:
-        """Its outputs alone, as ``around`` hands them on; ``within`` is a range, for a model without one."""
-
-        def outputs(x: np.ndarray) -> np.ndarray:
-            # A model may make numbers of NaN, and a search that asks for them would keep it; another may refuse it.
-            finite, shown = showable(x)
-            if self.f.approximated and self.clip_values is not None:  # a defence in numpy may refuse what lies outside
-                shown = np.clip(shown, *self.clip_values)
-            logits = self.predict(shown)
-            logits[~finite] = np.nan
-            return logits
-
-        about = self.input_shape, self.nb_classes, self.channels_first
-        return BlackBoxClassifierNeuralNetwork(around(outputs), *about, clip_values=self.clip_values or within)
 
     def _over(self, x: np.ndarray, function: Any) -> np.ndarray:
         """function(rows, slice), a batch at a time; rows as the model wants them."""

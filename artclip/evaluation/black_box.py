@@ -8,8 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from art.estimators.classification import BlackBoxClassifierNeuralNetwork
 
-from artclip.evaluation.images import image_shape
+from artclip.evaluation.attack_classifier import AttackClassifier
+from artclip.evaluation.images import image_shape, showable
 from artclip.evaluation.losses import LOSSES
 from artclip.evaluation.threat_model import Stage, ThreatModel, numpy_pgd
 from artclip.norms import column, lengths
@@ -47,7 +49,7 @@ def square(threat: ThreatModel, *, max_iter: int = 1000) -> list[Stage]:
                 return outputs
             return remembering(outputs, 3 * -(-len(x) // size))
 
-        box = classifier.black_box(around=once)
+        box = outputs_alone(classifier, around=once)
         attack = SquareAttack(box, norm=threat.norm, eps=threat.eps, max_iter=max_iter, batch_size=size, verbose=False)
         with np.errstate(invalid="ignore", divide="ignore"):  # on images of 8×8 its first tiles are empty
             return np.asarray(attack.generate(x.copy(), threat.labels(y)))
@@ -166,7 +168,7 @@ def nes(threat: ThreatModel, *, max_iter: int = 20, num_basis: int = 50, sigma: 
             return gradients
 
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        box = Estimated(classifier.black_box(), num_basis, width)
+        box = Estimated(outputs_alone(classifier), num_basis, width)
         attack = threat.projected_gradient(numpy_pgd(), box, max_iter, num_random_init=0)
         return np.asarray(attack.generate(x, threat.labels(y)))
 
@@ -183,7 +185,7 @@ def hopskipjump(threat: ThreatModel, *, max_iter: int = 20, max_eval: int = 1000
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         within = float(x.min() - threat.eps), float(x.max() + threat.eps)  # else ART's takes the least and most of x
         attack = HopSkipJump(
-            threat.classifier.black_box(within),
+            outputs_alone(threat.classifier, within),
             norm=threat.norm,
             max_iter=max_iter,
             max_eval=max_eval,
@@ -198,3 +200,23 @@ def hopskipjump(threat: ThreatModel, *, max_iter: int = 20, max_eval: int = 1000
         return threat.into_ball(x, attack.generate(x, threat.labels(y), x_adv_init=starts))
 
     return [run]
+
+
+def outputs_alone(
+    classifier: AttackClassifier, within: Any = None, around: Any = lambda outputs: outputs
+) -> BlackBoxClassifierNeuralNetwork:
+    """What an attacked model says, as ``around`` hands it on; ``within`` is a range, for a model without one."""
+
+    def outputs(x: np.ndarray) -> np.ndarray:
+        # A model may make numbers of NaN, and a search that asks for them would keep it; another may refuse it.
+        finite, shown = showable(x)
+        if (
+            classifier.f.approximated and classifier.clip_values is not None
+        ):  # a defence in numpy may refuse what lies outside
+            shown = np.clip(shown, *classifier.clip_values)
+        logits = classifier.predict(shown)
+        logits[~finite] = np.nan
+        return logits
+
+    about = classifier.input_shape, classifier.nb_classes, classifier.channels_first
+    return BlackBoxClassifierNeuralNetwork(around(outputs), *about, clip_values=classifier.clip_values or within)

@@ -20,7 +20,13 @@ _HAIR = 2e-3  # of eps, further than which labels are shown to stay: examples ar
 
 
 def certified_radii(
-    evaluated: EvaluatedModel, norm: float, eps: float, upper: Any, fallen: np.ndarray, max_seconds: float = _SECONDS
+    evaluated: EvaluatedModel,
+    norm: float,
+    eps: float,
+    upper: Any,
+    fallen: np.ndarray,
+    max_seconds: float = _SECONDS,
+    few: np.ndarray | None = None,
 ) -> tuple[np.ndarray | None, list[str]]:
     """Radii (n,) that are proved, 0 where none is; ``None`` where nothing could be proved of any sample; and remarks.
 
@@ -34,13 +40,14 @@ def certified_radii(
         upper: the bound of the Lipschitz constant, or ``None``.
         fallen: samples (n,) that an attack has broken.
         max_seconds: time for bounds in balls, > 0.
+        few: samples that the model gets right, (m,), whose radii are to be as large as can be; half as much time more.
     """
     radii = certified_radius(evaluated.estimator, evaluated.x, evaluated.y, upper) if norm == 2 and upper else None
     found = np.zeros(len(evaluated.x)) if radii is None else radii
-    by_constant = 100 * float((found >= eps).mean())
-    alone = [] if radii is None else [f"Certified: {by_constant:.1f} % by the Lipschitz constant"]
-    left = np.flatnonzero(evaluated.right & ~fallen & (found < eps))
-    if norm == 1 or not len(left):
+    few, by_constant = np.zeros(0, int) if few is None else few, found >= eps
+    alone = [] if radii is None else [f"Certified: {100 * by_constant.mean():.1f} % by the Lipschitz constant"]
+    left = np.flatnonzero(evaluated.right & ~fallen & ~by_constant)
+    if norm == 1 or not (len(left) or len(few)):
         return radii, alone
     budget = Budget(max_seconds)
     try:
@@ -52,10 +59,11 @@ def certified_radii(
         return radii, [*alone, f"No certificates in balls: a sample would take more than {max_seconds:.0f} s"]
     kept = bounds.keep(evaluated.x[left], evaluated.y[left], eps * (1 + _HAIR), budget)
     found[left[kept == 1]] = eps * (1 + _HAIR)
+    found[few] = bounds.radii(evaluated.x[few], evaluated.y[few], found[few], Budget(max_seconds / 2))
     box = ", among valid inputs" * (evaluated.f.clip_values is not None)
     both = "CROWN, LipSDP" if bounds.is_along else "CROWN"
     how = f"by bounds of the layers in the ball ({both}{box})"
-    local = 100 * int((kept == 1).sum()) / len(found)
+    local = 100 * float(((found >= eps) & ~by_constant).mean())
     said = [f"{alone[0]}, {local:.1f} % more {how}" if alone else f"Certified: {how}"]
     if late := int((kept < 0).sum()):
         said.append(

@@ -10,10 +10,11 @@ import numpy as np
 
 from artclip.evaluation.attacks import NONE
 from artclip.evaluation.masking import MaskingWarning
+from artclip.evaluation.notes import notes_of
 from artclip.evaluation.runner import Example, Outcome, broken_within
 from artclip.reporting.intervals import wilson
 from artclip.reporting.records import as_json
-from artclip.reporting.text import WIDTH, budget, cell, counted, fraction, table, wrapped
+from artclip.reporting.text import WIDTH, budget, cell, counted, table, wrapped
 
 
 @dataclass
@@ -35,6 +36,8 @@ class EvaluationData:
     mistakes: list[str] = field(default_factory=list)
     below: list[tuple[float, float | None]] = field(default_factory=list)
     fell_below: np.ndarray | None = None
+    distance: np.ndarray | None = None
+    radius: np.ndarray | None = None
 
     @property
     def per_sample(self) -> dict[str, np.ndarray]:
@@ -52,14 +55,15 @@ class EvaluationData:
             if o.chosen.attack.access == NONE:  # noise may put a wrong label right
                 standing[o.chosen.name] = ~o.broken
             else:
-                standing[o.chosen.name] = self.right & ~o.broken if self._alone(o) else remaining
+                standing[o.chosen.name] = self.right & ~o.broken if self.alone(o) else remaining
         return standing
 
     @property
     def _fell_before(self) -> np.ndarray:
         return np.zeros(len(self.right), bool) if self.fell_below is None else self.fell_below
 
-    def _alone(self, o: Outcome) -> bool:
+    def alone(self, o: Outcome) -> bool:
+        """Whether an attack's figures are of it alone, and not of it and those before it."""
         return bool(self.settings["full"]) or o.chosen.alone
 
     @property
@@ -139,7 +143,7 @@ class EvaluationData:
                 "budget": self.budget if o.chosen.attack.in_budget else None,
                 "parameters": {k: v for k, v in o.chosen.options.items() if v is not None},
                 "accuracy": accuracy.get(o.chosen.name),
-                "of": "this attack alone" if self._alone(o) else "this attack and those before it",
+                "of": "this attack alone" if self.alone(o) else "this attack and those before it",
                 "nb_tried": int(o.tried.sum()),
                 "nb_broken": int(o.broken.sum()),
                 "not_counted": o.violations,
@@ -185,6 +189,8 @@ class EvaluationData:
             "curve": [{"eps": e, "accuracy": a} for e, a in self.curve],
             "per_sample": {k: v.astype(int).tolist() for k, v in self.per_sample.items()},
             "survivors": None if robust is None else self.survivors.astype(int).tolist(),
+            "distance": _listed(self.distance),
+            "radius": _listed(self.radius),
             "remarks": self.remarks,
             "mistakes": self.mistakes,
             "seconds": self.seconds,
@@ -211,53 +217,14 @@ class EvaluationData:
 
     def notes(self) -> list[str]:
         """What must be said beside the table, one line each."""
-        s = self.settings
-        worst = "The worst case is an upper bound of the robust accuracy"
-        worst = worst if self.robust_accuracy is not None else "There is no worst case: no attack within the budget ran"
-        certified = ", the certified share a lower one." if self.certified is not None else "."
-        on = f"Accuracy in % on {self.samples}; attacks keep to {self.budget}."
-        lines = [f"{on} {worst}{certified}"]
-        if self.nb_fell_to_probe and self.robust_accuracy is not None:
-            share = 100 * self.nb_fell_to_probe / len(self.right)
-            lines.append(
-                f"The worst case counts {counted(self.nb_fell_to_probe, 'sample')}, {share:.1f} points, that fell to "
-                f"the short attacks of artclip's own probe of {counted(s['nb_probed'], 'sample')} alone."
-            )
-        chain = [o for o in self.outcomes if not self._alone(o)]
-        if len(chain) > 1:
-            lines.append("Each attack ran on what those before it left standing; its column counts theirs too.")
-        if self.below:
-            shares = (f"{fraction(e)}: {'–' if a is None else f'{100 * a:.1f}'}" for e, a in self.by_eps)
-            lines.append(
-                f"Worst case in % by eps: {', '.join(shares)}. A sample that fell within a smaller budget counts as "
-                "fallen within the larger, in the columns of attacks too."
-            )
-        if s["outputs"] != "logits":
-            lines.append(f"Outputs are {s['outputs']}; attacks ran on the logits behind them.")
-        outside = [o.chosen.title for o in self.outcomes if not o.chosen.attack.in_budget]
-        if outside:
-            lines.append(f"Outside the budget, and not in the worst case: {', '.join(outside)}.")
-        for o in self.outcomes:
-            if o.error and o.tried.any():
-                lines.append(
-                    f"{o.chosen.title} failed midway, {counted(int(o.broken.sum()), 'sample')} broken: {o.error}."
-                )
-            elif o.error:
-                lines.append(f"{o.chosen.title} was not run: {o.error}.")
-        lines += [
-            f"{member} was left out of {o.chosen.title}: {said}."
-            for o in self.outcomes
-            for member, said in o.left_out.items()
-        ]
-        lines += [f"! Likely mistake: {mistake}." for mistake in self.mistakes]
-        lines += [f"{remark}." for remark in self.remarks]
-        lines += [str(v) for v in self.lipschitz.values() if v is not None]
-        if s.get("not_cached"):
-            lines.append(f"Nothing was kept in the cache: what the model computes has no hash ({s['not_cached']}).")
-        if s["no_upper_bound"]:
-            none = "Nothing is said" if not self.lipschitz else "No upper bound"
-            lines.append(f"{none} of the Lipschitz constant, and no certificate by it: {s['no_upper_bound']}.")
-        return lines
+        return notes_of(self)
+
+    @property
+    def looked_at(self) -> np.ndarray:
+        """Samples that the model gets right and of which the nearest adversarial example was looked for, shape (n,)."""
+        if self.distance is None:
+            return np.zeros(len(self.right), bool)
+        return self.right & ~np.isnan(self.distance)
 
     def verdict(self) -> list[str]:
         """The signs of gradient masking, one line each; or that there are none."""
@@ -298,3 +265,10 @@ class EvaluationData:
             return f"{percent:.1f}" + " [{:.1f}, {:.1f}]".format(*ends) * intervals
 
         return {title: "–" if percent is None else figure(percent) for title, percent in self.columns().items()}
+
+
+def _listed(values: np.ndarray | None) -> list[float | str | None] | None:
+    """Numbers for JSON, which has neither NaN, here ``None``, nor infinity, here ``"inf"``."""
+    if values is None:
+        return None
+    return [None if np.isnan(v) else "inf" if np.isinf(v) else float(v) for v in values]

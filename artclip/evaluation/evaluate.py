@@ -18,6 +18,7 @@ from artclip.evaluation.cache import Cache, key_of
 from artclip.evaluation.certificates import certified_radii
 from artclip.evaluation.evaluated_model import EvaluatedModel
 from artclip.evaluation.masking import MaskingWarning, signs
+from artclip.evaluation.nearest import distances_to_examples, known_distances
 from artclip.evaluation.probe import PROBED, Probe
 from artclip.evaluation.result import Evaluation
 from artclip.evaluation.runner import AttackRunner, Example, Outcome, broken_within
@@ -46,6 +47,7 @@ def evaluate(
     verbose: bool = True,
     full: bool = False,
     masking: bool = True,
+    nb_distances: int = 100,
     cache: str | os.PathLike[str] | None = None,
     name: str | None = None,
     data: str | None = None,
@@ -81,6 +83,9 @@ def evaluate(
         verbose: show progress, on a terminal or in a notebook.
         full: run each attack on all samples that the model gets right, so that ``accuracy`` is each attack's own.
         masking: look for signs of gradient masking, by short attacks on up to 100 samples.
+        nb_distances: samples that the model gets right, of which the nearest adversarial example is looked for, and of
+            which as large a radius as there is time for is proved; >= 0. Of models so large that fewer than 64 samples
+            make a pass, a tenth. Not where a model gives no gradients.
         cache: folder for outcomes; an interrupted evaluation resumes from it. A model that is random, or that holds
             what Python does not show (a connection, a compiled program), is not kept, and a note says so.
         name: of the model, for tables.
@@ -97,6 +102,7 @@ def evaluate(
             before any attack.
     """
     started, norm = time.perf_counter(), checks.norm("norm", norm)
+    checks.positive_integer("nb_distances", nb_distances, 0)
     *smaller, largest = rising("eps", eps, checks.positive)
     chosen, seed = choose(attacks, norm), checks.seed_or_drawn(seed)
     if smaller and not any(c.attack.in_budget and c.given is None for c in chosen):
@@ -131,14 +137,13 @@ def evaluate(
     if cache is not None:
         where = str(getattr(evaluated.f, "device", "cpu")), *(evaluated.f.clip_values or ())
         key, not_cached = key_of(evaluated, classifier.batch_size, *where, about["versions"])
-    fell, below = np.zeros(len(x), bool), list[tuple[float, float | None]]()
+    fell, fell_by = np.zeros(len(x), bool), list[tuple[float, np.ndarray | None]]()
     for budget in smaller:
         runner = evaluated.runner(norm, budget, seed, key=key, cache=outcome_cache)
         named = [c for c in chosen if c.attack.in_budget and c.given is None]
         ran = _attack(runner, named, evaluated.right & ~fell, False, verbose)
         fell |= broken_within(ran, len(x))
-        attacked = any(o.in_budget for o in ran)
-        below.append((budget, float((evaluated.right & ~fell).mean()) if attacked else None))
+        fell_by.append((budget, fell.copy() if any(o.in_budget for o in ran) else None))
     runner = evaluated.runner(norm, largest, seed, key=key, cache=outcome_cache, nb_examples=_EXAMPLES)
     outcomes = _attack(runner, chosen, evaluated.right, full, verbose, fell)
     if evaluated.by_batch:
@@ -149,21 +154,27 @@ def evaluate(
     if evaluated.nb_nan:
         remarks.append(f"Outputs are NaN for {evaluated.nb_nan} of {len(x)} samples, which count as wrong")
     # Nothing from here on may cost the results of the attacks.
+    fallen = broken_within(outcomes, len(x)) | fell
+    few = np.flatnonzero(evaluated.right)[: nb_distances if classifier.batch_size >= _LARGE else nb_distances // 10]
+    found = _tried("Distances", lambda: distances_to_examples(evaluated, norm, few), None, remarks)
+    distance = known_distances(found, few, evaluated.right, fallen, largest)
+    below = [(e, None if by is None else float((~by & ~(distance <= e)).mean())) for e, by in fell_by]
     bounds, why = _lipschitz(evaluated, norm, seed, verbose) if lipschitz else ({}, "")
     radii = None
     if bounds:
-        fallen, proofs = broken_within(outcomes, len(x)) | fell, partial(certified_radii, evaluated, norm, largest)
+        proofs = partial(certified_radii, evaluated, norm, largest, few=few)
         none: tuple[Any, list[str]] = (None, [])
         radii, said = _tried("Certificates", lambda: proofs(bounds.get("upper"), fallen), none, remarks)
         remarks += said
     probe, shown = None, list[MaskingWarning]()
     if masking:
         few = np.flatnonzero(evaluated.right)[:PROBED]
-        runner, broken = evaluated.runner(norm, largest, seed, few), broken_within(outcomes, len(x)) | fell
+        runner = evaluated.runner(norm, largest, seed, few)
         nan = evaluated.nb_nan, evaluated.nb_unanswered, len(x)
-        probe = Probe(estimator, runner, outcomes, broken, radii, few, nan, evaluated.by_batch)
+        probe = Probe(estimator, runner, outcomes, fallen, radii, few, nan, evaluated.by_batch, distance)
         shown, failed = signs(probe)
         remarks += failed
+    near = evaluated.right & (distance <= largest) | (probe.alone if probe is not None else False)
     curve = _tried("The curve of the probe", lambda: probe.curve if probe else [], [], remarks)
     examples = _tried("Adversarial examples", lambda: _examples(evaluated, outcomes), [], remarks)
     return Evaluation(
@@ -199,7 +210,9 @@ def evaluate(
         seconds=time.perf_counter() - started,
         examples=examples,
         class_names=class_names,
-        fell_to_probe=None if probe is None else probe.alone,
+        fell_to_probe=None if probe is None and found is None else near & ~fallen,
+        distance=distance,
+        radius=radii,
         remarks=remarks,
         mistakes=mistakes,
         below=below,

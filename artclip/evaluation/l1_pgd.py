@@ -49,12 +49,12 @@ class SparseProjectedGradientDescent(ProjectedGradientDescentNumpy):
         return np.asarray((chosen / np.maximum(lengths, 1)).reshape(x.shape), x.dtype)
 
 
-def nearest_in_l1(v: np.ndarray, radius: float) -> np.ndarray:
+def nearest_in_l1(v: np.ndarray, radius: float | np.ndarray) -> np.ndarray:
     """The nearest points of the L1 ball: soft thresholds (Duchi et al. 2008, figure 1).
 
     Args:
         v: points, shape (n, ...).
-        radius: of the ball, > 0.
+        radius: of the ball, > 0; one for all, or shape (n, 1).
     """
     flat = np.abs(v.reshape(len(v), -1)).astype(np.float64)
     falling = -np.sort(-flat, axis=1)

@@ -218,11 +218,13 @@ def contradiction(p: Probe) -> MaskingWarning | None:
     if p.certified is None:
         return None
     wrong = p.broken & (p.certified > p.runner.threat.eps * (1 + 1e-3))
+    if p.distance is not None:
+        wrong |= p.certified > p.distance * (1 + 1e-3)
     if not wrong.any():
         return None
     return MaskingWarning(
         "contradiction, an error of artclip's",
-        f"{wrong.sum()} samples are certified at this eps and broken as well, first sample {int(np.argmax(wrong))}",
+        f"{wrong.sum()} samples are certified and broken within the same radius, first sample {int(np.argmax(wrong))}",
         "Please report it: the certificate, the attack's check or a layer's rule is wrong",
     )
 

@@ -36,7 +36,8 @@ class Accuracies(Protocol):
 
 
 def plot_evaluation(ev: EvaluationData) -> Any:
-    """Accuracy by attack, the worst case over eps where there were several, and short attacks over eps of the probe.
+    """Accuracy by attack, the worst case over eps where there were several, proved radii over distances of examples,
+    and short attacks over eps of the probe.
 
     Args:
         ev: what :func:`artclip.evaluate` returned.
@@ -48,7 +49,7 @@ def plot_evaluation(ev: EvaluationData) -> Any:
         ImportError: matplotlib is not installed.
     """
     chosen = list(_panels(ev).values())
-    return _figure(ev, chosen, (6.5, 11, 14)[len(chosen) - 1])
+    return _figure(ev, chosen, (6.5, 11, 14, 18)[len(chosen) - 1])
 
 
 def figures(ev: EvaluationData) -> dict[str, Callable[[], Any]]:
@@ -61,6 +62,8 @@ def _panels(ev: EvaluationData) -> dict[str, Callable[[Any, EvaluationData], Non
     panels: dict[str, Callable[[Any, EvaluationData], None]] = {"bars": _draw_bars}
     if ev.below:
         panels["eps"] = _draw_by_eps
+    if ev.looked_at.any():
+        panels["distances"] = _draw_distances if ev.radius is None else _draw_radii
     if ev.curve:
         panels["probe"] = _draw_probe
     return panels
@@ -181,6 +184,43 @@ def _draw_by_eps(axes: Any, ev: EvaluationData) -> None:
     axes.set_ylim(-3, 112), axes.grid(alpha=0.3)
     axes.set_title(f"Worst case of all attacks\non {counted(len(ev.right), 'sample')}", fontsize=11)
     axes.set_xlabel(name), axes.set_ylabel("accuracy in %")
+
+
+def _draw_radii(axes: Any, ev: EvaluationData) -> None:
+    """A dot a sample: what is proved of it, over what was found."""
+    assert ev.distance is not None
+    assert ev.radius is not None
+    scale, norm = axis(ev.settings["norm"], ev.settings["eps"])
+    norm = norm.removeprefix("eps")
+    found, proved = scale * ev.distance[ev.looked_at], scale * ev.radius[ev.looked_at]
+    there = np.isfinite(found)
+    end = 1.05 * float(max(found[there].max(initial=0), proved.max(initial=0), scale * ev.settings["eps"]))
+    axes.fill_between([0, end], [0, end], [end, end], color=FAINT, alpha=0.25, linewidth=0)
+    axes.plot([0, end], [0, end], color="black", linewidth=0.8)
+    axes.plot(found[there], proved[there], "o", color=BLUE, markersize=4, alpha=0.7, markeredgewidth=0)
+    if not there.all():
+        at = np.full((~there).sum(), end)
+        axes.plot(at, proved[~there], ">", color=ORANGE, markersize=5, clip_on=False, label="no example found")
+        axes.legend(loc="upper left")
+    axes.axvline(scale * ev.settings["eps"], color=VERMILLION, linestyle="--", linewidth=1)
+    axes.axhline(scale * ev.settings["eps"], color=VERMILLION, linestyle="--", linewidth=1)
+    axes.set_xlim(0, end), axes.set_ylim(0, end), axes.set_box_aspect(1)
+    axes.set_title(f"Proved below, broken above:\n{counted(int(ev.looked_at.sum()), 'sample')}", fontsize=11)
+    axes.set_xlabel(f"nearest adversarial example found{norm}"), axes.set_ylabel(f"proved radius{norm}")
+
+
+def _draw_distances(axes: Any, ev: EvaluationData) -> None:
+    """What share of samples has an example within a distance, where no radius is proved."""
+    assert ev.distance is not None
+    scale, norm = axis(ev.settings["norm"], ev.settings["eps"])
+    found = np.sort(scale * ev.distance[ev.looked_at])
+    there = found[np.isfinite(found)]
+    left = 100 * (1 - np.arange(len(there) + 1) / len(found))
+    axes.step([0, *there], left, where="post", color=BLUE)
+    axes.axvline(scale * ev.settings["eps"], color=VERMILLION, linestyle="--", linewidth=1)
+    axes.set_ylim(-3, 112), axes.grid(alpha=0.3)
+    axes.set_title(f"Without an adversarial example found:\n{counted(len(found), 'sample')}", fontsize=11)
+    axes.set_xlabel(norm.replace("eps", "distance")), axes.set_ylabel("share in %")
 
 
 def _draw_probe(axes: Any, ev: EvaluationData) -> None:

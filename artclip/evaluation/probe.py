@@ -29,6 +29,8 @@ class Probe:
         index: of those samples among the evaluation's, shape (m,).
         nan: samples of the evaluation that outputs are NaN for, inputs of attacks that they are, and of how many.
         by_batch: how far outputs depend on the other samples of the batch, as a share of the largest; 0 for rounding.
+        distance: of the nearest adversarial example of the evaluation's samples, shape (n,), NaN where nobody looked;
+            or ``None``.
 
     Attributes:
         fell: which of the samples the short attacks broke within the evaluation's budget, shape (m,).
@@ -42,6 +44,7 @@ class Probe:
     index: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     nan: tuple[int, int, int] = (0, 0, 0)
     by_batch: float = 0.0
+    distance: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         self.fell = np.zeros(len(self.runner.x), bool)

@@ -27,12 +27,17 @@ class Evaluation(EvaluationData):
         seconds: in all.
         examples: a few adversarial examples of each attack.
         class_names: names of the classes, or ``None``.
-        fell_to_probe: which samples the short attacks behind the signs broke within the budget, and no other attack
-            did, shape (n,); ``None`` where there were none.
+        fell_to_probe: which samples the short attacks behind the signs, or the search for the nearest examples, broke
+            within the budget, and no other attack did, shape (n,); ``None`` where there were none.
         remarks: what was done to the samples, or could not be done, one line each.
         mistakes: what is likely wrong with the model or its data, each with what to try.
         below: (eps, robust accuracy) of smaller budgets, rising; empty where there was one budget. ``None`` for the
             accuracy where no attack ran.
+        distance: how far the nearest adversarial example is that was found for each sample, in the norm of the budget,
+            shape (n,): 0 where the label is wrong already, inf where none was found, NaN where nobody looked. An upper
+            bound of the true one.
+        radius: within which each sample provably keeps its right label, shape (n,): a lower bound of the same distance;
+            ``None`` where nothing was proved. Only of samples with a distance it was made as large as could be.
         fell_below: which samples the attacks broke within these, shape (n,); ``None`` where there was one budget.
     """
 

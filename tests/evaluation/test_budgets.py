@@ -57,7 +57,9 @@ def test_a_break_within_a_small_eps_counts_within_the_larger(monkeypatch):
         return there(self, chosen, remaining & (self.threat.eps < 0.1), progress)
 
     monkeypatch.setattr(runner.AttackRunner, "attack", lost)
-    found = evaluate(default.linear_classifier(W), x, y, eps=(0.05, 0.2), attacks=[PGD], masking=False, **OPTIONS)
+    found = evaluate(
+        default.linear_classifier(W), x, y, eps=(0.05, 0.2), attacks=[PGD], masking=False, nb_distances=0, **OPTIONS
+    )
     assert found.by_eps[1][1] == found.by_eps[2][1] < 1
 
 

@@ -6,13 +6,7 @@ operation has a rule that takes all its arguments, or the model is refused.
 
 from __future__ import annotations
 
-import io
-import logging
 import operator
-import warnings
-from collections import OrderedDict, defaultdict, deque
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 import numpy as np
@@ -29,23 +23,11 @@ from artclip.frameworks.pytorch import (  # noqa: F401  each registers its rules
     windows,
 )
 from artclip.frameworks.pytorch.calls import BATCH, RULES, Call, Held, Refused, arguments_of, as_array
-from artclip.frameworks.pytorch.function import buffers_kept
 from artclip.frameworks.pytorch.rules import REASONS
+from artclip.frameworks.pytorch.tracing import Outputs, traced, untouched
 
 _CASTS = ("to.dtype", "to.dtype_layout", "to.device", "to.other", "_to_copy.default", "type_as.default")
 _UNSET = ("empty", "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided")
-
-
-class _Outputs(nn.Module):
-    """A model as ART's ``predict`` calls it: its wrapper gives a list, of which the last counts."""
-
-    def __init__(self, model: nn.Module, wrapped: bool) -> None:
-        super().__init__()
-        self.model, self._wrapped = model, wrapped
-
-    def forward(self, x: torch.Tensor) -> Any:
-        outputs = self.model(x)
-        return outputs[-1] if self._wrapped else outputs
 
 
 def read(module: nn.Module, input_shape: tuple[int, ...], wrapped: bool = False, halves: bool = False) -> G.LayerGraph:
@@ -67,18 +49,9 @@ def read(module: nn.Module, input_shape: tuple[int, ...], wrapped: bool = False,
         )
     like = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
     x = torch.zeros((BATCH, *input_shape), dtype=like.dtype, device=like.device)
-    outputs = _Outputs(module, wrapped)
-    with _untouched(module):
-        try:
-            with torch.no_grad(), _silent():
-                program = torch.export.export(outputs, (x,), strict=False)
-                if any(_writes(node) for node in program.graph.nodes):
-                    _skip_dropout(program.graph)
-                    program = program.run_decompositions({})
-        except Exception as error:  # torch.export raises whatever it likes
-            raise ValueError(
-                f"the model cannot be read as a graph of layers, so there is no upper bound: {_why(error)}"
-            ) from error
+    outputs = Outputs(module, wrapped)
+    with untouched(module):
+        program = traced(outputs, x)
         return _Reader(program, outputs, halves).graph(input_shape)
 
 
@@ -87,79 +60,6 @@ def of_estimator(f: Any, halves: bool = False) -> G.LayerGraph:
     if not hasattr(f, "estimator"):
         return read(f.module, f.input_shape, halves=halves)
     return graph_with_scaling(f, lambda _, shape: read(f.module, shape, wrapped=True, halves=halves))
-
-
-@contextmanager
-def _untouched(module: nn.Module) -> Iterator[None]:
-    """Inside, the module is in eval mode; afterwards it has the modes, attributes and buffers that it had."""
-    states = [(vars(m), dict(vars(m)), list(_containers(vars(m)))) for m in module.modules()]
-    with buffers_kept(module):
-        try:
-            for m in module.modules():
-                m.training = False
-            yield
-        finally:
-            for attributes, before, containers in states:
-                attributes.clear()
-                attributes.update(before)
-                for container, entries in containers:
-                    container.clear()
-                    fill = container.extend if isinstance(container, (list, deque)) else container.update
-                    fill(entries)
-
-
-def _containers(value: Any, depth: int = 3) -> Iterator[tuple[Any, Any]]:
-    """The containers inside of a dict or a list, and what they hold: caches, parameters, hooks."""
-    for inner in value.values() if isinstance(value, dict) else value:
-        if type(inner) in (dict, OrderedDict, defaultdict, list, deque, set):
-            yield inner, inner.copy()
-            if depth and not isinstance(inner, set):
-                yield from _containers(inner, depth - 1)
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Without what PyTorch logs and warns of before it raises."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-
-_CAUSES = {
-    "data-dependent": "forward asks for the value of a tensor, as in `if x.sum() > 0` or `x.item()`",
-    "fake tensor": "forward goes around the record of operations, as x.data does; write x.detach()",
-    "inference tensor": "its weights were made in torch.inference_mode(); make, or load, them outside of it",
-    "__obj_flatten__": "it is quantised, and has no weights in floating point",
-}
-
-
-def _why(error: Exception) -> str:
-    """What kept a model from being read, in words of its author, if it is known."""
-    message = str(error).strip()
-    known = next((cause for sign, cause in _CAUSES.items() if sign in message), None)
-    return known or f"torch.export says {next(iter(message.splitlines()), type(error).__name__)}"
-
-
-def _writes(node: Any) -> bool:
-    """Whether the operation changes a tensor in place."""
-    schema = getattr(node.target, "_schema", None)
-    return schema is not None and schema.is_mutable
-
-
-def _skip_dropout(graph: Any) -> None:
-    """Take a dropout that is off out of a graph: it gives the tensor that it takes, of which PyTorch would make a copy.
-
-    What is written into one of the two is written into the other.
-    """
-    for node in graph.find_nodes(op="call_function", target=torch.ops.aten.dropout.default):
-        x, p, train = node.args
-        if p == 0 or not train:
-            node.replace_all_uses_with(x, delete_user_cb=lambda user: user.op != "output")
 
 
 def _cast(call: Call, /, **values: Any) -> Held:

@@ -295,3 +295,32 @@ def test_a_sequential_that_predict_runs_otherwise_has_a_note():
         for found in (lipschitz_upper_bound(model), lipschitz_lower_bound(model, np.zeros((2, 6)), nb_restarts=2)):
             assert len(found.notes) == (said is not None)
             assert said is None or said in found.notes[0]
+
+
+class _Iterated(nn.Module):
+    """A weight over its norm, by iterations that torch.export cannot follow."""
+
+    def __init__(self, drift=0.0):
+        super().__init__()
+        self.drift, self.calls = drift, 0
+
+    def forward(self, w):
+        norm = 1.0
+        while abs(norm - float((w.detach() / norm).norm()) * norm) > 1e-3:
+            norm = float(w.detach().norm())
+        self.calls += 1
+        return w / norm * (1 + self.drift * self.calls)
+
+
+@pytest.mark.parametrize("drift", [0.0, 0.01])
+def test_weights_that_cannot_be_traced_are_constants_where_they_stay(drift):
+    net = nn.Sequential(nn.Linear(5, 4, bias=False), nn.ReLU(), nn.Linear(4, 3))
+    nn.utils.parametrize.register_parametrization(net[0], "weight", _Iterated(drift), unsafe=True)
+    if drift:
+        with pytest.raises(ValueError, match="cannot be read"):
+            read(net, (5,))
+        return
+    graph = read(net, (5,))
+    x = np.random.default_rng(0).standard_normal((7, 5))
+    assert np.allclose(graph.evaluate(x), net(torch.from_numpy(x).float()).detach().numpy(), atol=1e-6)
+    assert not nn.utils.parametrize._cache

@@ -1,0 +1,104 @@
+"""The nearest adversarial example: exact where the distance is known, never nearer than a certificate allows."""
+
+import json
+
+import numpy as np
+import pytest
+
+import artclip
+from artclip.evaluation.evaluated_model import EvaluatedModel
+from artclip.evaluation.nearest import distances_to_examples, known_distances, nearest_examples
+from artclip.norms import dual_norm
+
+NORMS = (1, 2, np.inf)
+MATRIX = np.random.default_rng(0).standard_normal((3, 6))
+X = np.random.default_rng(1).uniform(0.2, 0.8, size=(30, 6)).astype(np.float32)
+QUIET = {"verbose": False, "seed": 0}
+
+
+def true_distances(x, norm):
+    """Of linear logits without a range: the margin over the dual norm of the difference of rows, the least."""
+    logits = x @ MATRIX.T
+    labels = logits.argmax(1)
+    found = np.full((len(x), 3), np.inf)
+    for i, label in enumerate(labels):
+        for j in set(range(3)) - {int(label)}:
+            found[i, j] = (logits[i, label] - logits[i, j]) / np.linalg.norm(MATRIX[label] - MATRIX[j], dual_norm(norm))
+    return labels, found.min(1)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_distances_of_a_linear_model_are_exact(nets, norm):
+    labels, true = true_distances(X.astype(np.float64), norm)
+    evaluated = EvaluatedModel(nets.linear_classifier(MATRIX, clip_values=None), X, labels)
+    found = distances_to_examples(evaluated, norm, np.arange(len(X)))
+    assert np.all(found >= true * (1 - 1e-4))
+    assert np.median(found / true) < 1.01
+    assert np.mean(found / true < 1.05) > 0.9
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_units_do_not_matter(nets, norm):
+    labels, _ = true_distances(X.astype(np.float64), norm)
+    small = EvaluatedModel(nets.linear_classifier(MATRIX), X, labels)
+    large = EvaluatedModel(nets.linear_classifier(MATRIX / 255, clip_values=(0, 255)), 255 * X, labels)
+    index = np.arange(len(X))
+    one, other = distances_to_examples(small, norm, index), distances_to_examples(large, norm, index)
+    assert np.allclose(other, 255 * one, rtol=1e-2)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("name", ["mlp", "cnn"])
+def test_examples_are_valid_and_wrong(nets, name, norm):
+    x, _ = nets.data(name, n=20)
+    estimator = nets.classifier(name)
+    labels = np.asarray(estimator.predict(x)).argmax(1)
+    evaluated = EvaluatedModel(estimator, x, labels)
+    points = nearest_examples(evaluated.classifier, evaluated.x, labels, norm)
+    there = np.isfinite(points.reshape(len(points), -1)).all(1)
+    assert there.any()
+    assert points[there].min() >= 0
+    assert points[there].max() <= 1
+    assert (evaluated.decide(points[there]) != labels[there]).mean() > 0.95
+
+
+def test_an_evaluation_has_both_truths(nets):
+    estimator, (x, _) = nets.classifier("mlp"), nets.data("mlp", n=40)
+    y = np.asarray(estimator.predict(x)).argmax(1)
+    y[0] = (y[0] + 1) % 3
+    ev = artclip.evaluate(estimator, x, y, eps=0.1, attacks=["pgd"], nb_distances=30, **QUIET)
+    assert ev.distance[0] == 0
+    assert ev.looked_at.sum() == 30
+    assert np.isnan(ev.distance[31:]).all()
+    assert np.all(ev.radius[ev.looked_at] <= ev.distance[ev.looked_at] * (1 + 1e-3))
+    assert np.median(ev.radius[ev.looked_at]) > 0
+    assert set(np.flatnonzero(ev.right & (ev.distance <= 0.1))) <= set(np.flatnonzero(~ev.survivors))
+    record = json.loads(ev.to_json())
+    assert record["distance"][0] == 0
+    assert record["distance"][-1] is None
+    assert len(record["radius"]) == 40
+    assert "nearest adversarial examples found, of 30 samples" in str(ev)
+
+
+def test_nobody_need_look(nets):
+    x, y = nets.data("mlp", n=20)
+    ev = artclip.evaluate(nets.classifier("mlp"), x, y, eps=0.1, attacks=["pgd"], nb_distances=0, **QUIET)
+    assert not ev.looked_at.any()
+    with pytest.raises(ValueError, match="nb_distances"):
+        artclip.evaluate(nets.classifier("mlp"), x, y, nb_distances=-1, **QUIET)
+
+
+def test_smaller_budgets_count_what_was_found(nets):
+    labels, true = true_distances(X.astype(np.float64), 2)
+    eps = np.quantile(true, [0.3, 0.6]).tolist()
+    estimator = nets.linear_classifier(MATRIX)
+    ev = artclip.evaluate(estimator, X, labels, eps=eps, attacks=["fgsm"], **QUIET)
+    for budget, accuracy in ev.by_eps[1:]:
+        assert accuracy <= 1 - np.mean(ev.distance <= budget)
+
+
+def test_what_is_known_of_all_samples():
+    right, fallen = np.array([True, True, False, True]), np.array([True, False, False, False])
+    known = known_distances(np.array([2.0, np.inf]), np.array([0, 1]), right, fallen, 1.0)
+    assert known[:3].tolist() == [1.0, np.inf, 0.0]
+    assert np.isnan(known[3])
