@@ -99,7 +99,7 @@ def test_the_page_loads_nothing_and_runs_nothing(plain):
     page = Page(plain)
     tags = {tag for tag, _ in page.elements}
     assert not tags & {"script", "link", "iframe", "object", "embed", "base", "form"}
-    assert len(page.all("img")) == 3
+    assert len(page.all("img")) == 4
     for image in page.all("img"):
         assert image["src"].startswith("data:image/png;base64,")
         assert image["alt"]
