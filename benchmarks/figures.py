@@ -1,6 +1,7 @@
 """The figures of README and docs that show committed results: robustness against cost, and Lipschitz brackets.
 
-``front.png`` is of ``results/demo.json``, the others of ``results/defences.json``. What a title says in figures is
+``front.png`` is of ``results/demo.json``, ``radii.png`` of ``results/radii.json``, the others of
+``results/defences.json``. What a title says in figures is
 computed from them. Run: ``python benchmarks/figures.py [FOLDER]``; they go to ``docs/figures`` otherwise.
 """
 
@@ -153,10 +154,33 @@ def brackets(rows: ROWS) -> Any:
     return figure
 
 
+TRAINED = {"standard": "Plain training", "clip": "CLIP, λ = 0.2", "pgd": "PGD-7, ε = 1.5"}
+
+
+@styled
+def radii(rows: ROWS) -> Any:
+    """What is proved of each image over what was found, a dot an image, for some trainings."""
+    figure = new_figure(7.2, 3.2)
+    end = 1.03 * max(max(row["distance"]) for row in rows)
+    for axes, row in zip(figure.subplots(1, len(rows), sharey=True), rows, strict=True):
+        axes.fill_between([0, end], [0, end], [end, end], color=GREY, alpha=0.25, linewidth=0)
+        axes.plot([0, end], [0, end], color="black", linewidth=0.8)
+        axes.plot(row["distance"], row["radius"], "o", color=BLUE, markersize=3, alpha=0.6, markeredgewidth=0)
+        axes.set_xlim(0, end), axes.set_ylim(0, end), axes.set_box_aspect(1)
+        proved, found = np.median(row["radius"]), np.median(row["distance"])
+        axes.set_title(
+            f"{TRAINED[row['training'].partition(':')[0]]}\nmedians {proved:.2f} and {found:.2f}", fontsize=10
+        )
+        axes.set_xlabel("nearest example found, L2", fontsize=9)
+    figure.axes[0].set_ylabel("proved radius, L2")
+    return figure
+
+
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1] / "docs" / "figures"
     rows = json.loads((RESULTS / "defences.json").read_text())["results"]["test"]
     drawn = {"front": front(json.loads((RESULTS / "demo.json").read_text()))}
+    drawn["radii"] = radii(json.loads((RESULTS / "radii.json").read_text())["results"])
     for name, figure in {**drawn, "defences": defences(rows), "brackets": brackets(rows)}.items():
         figure.savefig(folder / f"{name}.png", dpi=DPI)
 

@@ -297,6 +297,37 @@ def joined_bounds(results: list[dict[str, Any]]) -> str:
     return table(rows)
 
 
+def audit(results: list[dict[str, Any]], some: tuple[str, ...] = ()) -> str:
+    """What pairs show of each layer, as it is made and trained, and what is proved; or of some layers alone."""
+    rows = [["library", "layer", "as made, Lip ≥", "trained, Lip ≥", "Lip ≤", "claim of 1"]]
+    for row in results:
+        name = row["layer"].replace("|", " ")
+        if some and f"{row['library']} {name}" not in some:
+            continue
+        if "error" in row:
+            rows.append([row["library"], name, "–", "–", "–", row["error"].partition(":")[0]])
+            continue
+        made, trained = ([r["at least"] for r in row["runs"] if r["trained"] is t] for t in (False, True))
+        most = [r["at most"] for r in row["runs"]]
+        verdicts = {r["verdict"] for r in row["runs"]}
+        said = next(v for v in ("broken", "open", "proved") if v in verdicts)
+        rows.append([row["library"], name, f"{max(made):.5g}", f"{max(trained):.5g}"])
+        rows[-1] += ["–" if None in most else f"{max(most):.5g}", said]
+    return table(rows)
+
+
+AUDITED = (
+    "deel-torchlip SpectralConv2d, 3×3, zeros",
+    "deel-torchlip FrobeniusLinear, 48 to 10",
+    "orthogonium AdaptiveOrthoConv2d, 3×3, zeros",
+    "orthogonium UnitNormLinear, 48 to 10",
+    "torch spectral_norm(Linear), 48 to 48",
+    "torch spectral_norm(Conv2d), 3×3",
+    "keras SpectralNormalization(Dense), 48 to 48",
+    "keras SpectralNormalization(Conv2D), 3×3",
+)
+
+
 def clever(results: list[dict[str, Any]]) -> str:
     rows = [["net", "batches × size", "artclip, 5 seeds", "ART", "ART's seconds over artclip's"]]
     for row in results:
@@ -491,6 +522,8 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "certificates_all": ("certificates", certificates),
     "local_certificates": ("local_certificates", local_certificates),
     "joined_bounds": ("joined_bounds", joined_bounds),
+    "audit": ("audit", lambda r: audit(r, AUDITED)),
+    "audit_all": ("audit", audit),
     "bounds": (
         "bounds",
         lambda r: part(bounds(r), columns=("Jacobian ≥", "Lip ≥, free", "LipSDP ≤", "product ≤", "LipSDP / lower")),

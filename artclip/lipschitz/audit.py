@@ -20,7 +20,8 @@ from artclip.lipschitz.lower import lipschitz_lower_bound
 from artclip.lipschitz.upper import lipschitz_upper_bound
 
 TOLERANCE = 1e-5  # relative: what weights in float32, layer upon layer, may miss a constant by
-_UPPER, _LAYERS = 0.2, 0.6  # shares of the time until which the upper bound, and the layers, have to be done
+# Shares of the time until which the upper bound, the layers, and a search among valid inputs have to be done.
+_UPPER, _LAYERS, _VALID = 0.2, 0.6, 0.75
 _RESTARTS, _SEARCHES = 64, 6  # of the first search, and how many there are at most, each with twice as many
 _SEEDS = 1 << 32
 _LIMIT = 60.0  # seconds of an upper bound where there is no limit for all
@@ -116,6 +117,7 @@ def audit(
         claimed_layers=None if claimed_layers is None else float(claimed_layers),
         lower=lower,
         upper=upper,
+        domain=domain,
         no_upper=why,
         layers=audited,
         valid=_valid(f, lower),
@@ -126,14 +128,21 @@ def audit(
 def _searched(
     f: Function, x: np.ndarray, domain: str, rules: _Rules, limit: float, proved: bool, verbose: bool
 ) -> LipschitzEstimate:
-    """The steepest pair of one search, and of more where neither a proof nor a pair has settled the matter."""
-    given: dict[str, Any] = {"norm": rules.norm, "output_norm": rules.output_norm, "domain": domain, "verbose": verbose}
+    """The steepest pair of one search, and of more where neither a proof nor a pair has settled the matter.
+
+    Valid inputs go first, also where all count: a pair of them is the better evidence.
+    """
+    given: dict[str, Any] = {"norm": rules.norm, "output_norm": rules.output_norm, "verbose": verbose}
+    first = ["clip_values"] if domain == "free" and f.clip_values is not None and not proved else []
     best: LipschitzEstimate | None = None
-    for i in range(_SEARCHES):
-        seconds, seed = rules.left(1.0), (rules.seed + i) % _SEEDS
-        found = lipschitz_lower_bound(f, x, **given, nb_restarts=_RESTARTS << i, seed=seed, max_seconds=seconds)
+    for i, part in enumerate([*first, *[domain] * _SEARCHES]):
+        seconds, seed = rules.left(1.0 if i >= len(first) else _VALID), (rules.seed + i) % _SEEDS
+        pairs = _RESTARTS << max(0, i - len(first))
+        found = lipschitz_lower_bound(f, x, **given, domain=part, nb_restarts=pairs, seed=seed, max_seconds=seconds)
         best = found if best is None or found.value > best.value else best
-        if proved or best.value > limit or seconds is None or rules.budget.left_until(1.0) < 2 * found.seconds:
+        if best.value > limit:
+            break
+        if i >= len(first) and (proved or seconds is None or rules.budget.left_until(1.0) < 2 * found.seconds):
             break
     assert best is not None
     return best

@@ -78,6 +78,8 @@ class Audit:
         claimed_layers: that each layer is said to have at most, or ``None``.
         lower: the steepest pair found, as evidence.
         upper: what is proved, or ``None``.
+        domain: of the claim: ``"free"`` for all inputs, ``"clip_values"`` for valid ones. A pair of valid inputs that
+            breaks it is shown before a steeper one of others.
         no_upper: why nothing is proved; "" where something is.
         layers: each layer by itself, in the order of calls.
         valid: whether both inputs of the pair are valid; ``None`` where no range of valid inputs is known.
@@ -89,6 +91,7 @@ class Audit:
     claimed_layers: float | None
     lower: LipschitzEstimate
     upper: LipschitzEstimate | None
+    domain: str = "free"
     no_upper: str = ""
     layers: list[AuditedLayer] = field(default_factory=list)
     valid: bool | None = None
@@ -137,6 +140,7 @@ class Audit:
         """All but the arrays, for JSON."""
         return {
             "claimed": self.claimed,
+            "domain": self.domain,
             "verdict": self.verdict,
             "broken": self.broken,
             "tolerance": self.tolerance,
@@ -161,7 +165,7 @@ class Audit:
     def to_markdown(self) -> str:
         """The verdict, the bounds, and a table of the layers."""
         norms = f"{norm_name(self.lower.norm)} to {norm_name(self.lower.output_norm)}"
-        inputs = "all inputs" if self.lower.domain == "free" else "valid inputs"
+        inputs = "all inputs" if self.domain == "free" else "valid inputs"
         lines = wrapped([f"Claimed: Lip ≤ {self.claimed:g} ({norms}, {inputs}). {self.message()}"], "")
         if self.verdict != "proved" and self.no_upper:
             lines += ["", *wrapped([f"No upper bound: {self.no_upper}"], "")]
