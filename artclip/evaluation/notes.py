@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from artclip.reporting.text import counted, fraction, norm_name
 
-if TYPE_CHECKING:
-    from artclip.evaluation.data import EvaluationData
 
-
-def notes_of(ev: EvaluationData) -> list[str]:
-    """What must be said beside the table of an evaluation, one line each."""
+def notes_of(ev: Any) -> list[str]:
+    """What must be said beside the table of an :class:`artclip.Evaluation`, one line each."""
     s = ev.settings
     worst = "The worst case is an upper bound of the robust accuracy"
     worst = worst if ev.robust_accuracy is not None else "There is no worst case: no attack within the budget ran"
@@ -63,7 +60,7 @@ def notes_of(ev: EvaluationData) -> list[str]:
     return lines
 
 
-def _distances(ev: EvaluationData) -> str | None:
+def _distances(ev: Any) -> str | None:
     """How far the nearest examples are, in words."""
     looked_at = ev.looked_at
     if not looked_at.any() or ev.distance is None:
