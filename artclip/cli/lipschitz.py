@@ -10,11 +10,18 @@ from typing import Any
 
 from artclip import checks
 from artclip.cli.options import add_advanced, add_common, add_model, command, load, writable
+from artclip.reporting.text import wrapped
 
 TEXTS = (
     "how strongly can its outputs change? bounds of its Lipschitz constant",
     "artclip lipschitz out --data digits",
     "artclip lipschitz model.onnx --data data.npz --norm inf --method lipsdp --max-seconds 300",
+)
+
+_WIDE = 10.0  # ratio of the bounds above which little can be proved by the upper one
+_SAID_OF_WIDE = (
+    "The bracket is wide: the upper bound holds, but certificates by it will be small or none. "
+    'certified_radius(method="auto") bounds the model around each sample instead.'
 )
 
 
@@ -66,7 +73,10 @@ def _run(arguments: argparse.Namespace) -> None:
         print(f"no upper bound: {why}")
     else:
         print(f"{upper}\n        {upper.seconds:.1f} s")
-        print(f"upper / lower  {upper.value / lower.value:.3g}")
+        ratio = upper.value / lower.value if lower.value > 0 else math.inf
+        print(f"upper / lower  {ratio:.3g}")
+        if ratio > _WIDE:
+            print("\n".join(wrapped([_SAID_OF_WIDE], "  ")))
         print("\n".join(_layers(upper)))
     if output is not None:
         print(f"\nwritten: {output}")

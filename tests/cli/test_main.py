@@ -325,3 +325,21 @@ def test_a_defence_that_a_framework_lacks_is_one_line(capsys):
     said = capsys.readouterr().err
     assert "ART has this trainer for torch only, not for tensorflow" in said
     assert "Traceback" not in said
+
+
+def test_a_wide_bracket_is_said_to_be_one(capsys, monkeypatch):
+    from artclip.lipschitz.estimate import LipschitzEstimate
+
+    def bound(kind, value):
+        return lambda *args, **kwargs: LipschitzEstimate(value, kind, 2, 2, "free", "a method", 0.1, layers=[])
+
+    pair = np.zeros((2, 1, 8, 8))
+    monkeypatch.setattr("artclip.lipschitz.lower.lipschitz_lower_bound", bound("lower", 1.0))
+    monkeypatch.setattr(LipschitzEstimate, "distance", 0.5)
+    monkeypatch.setattr("artclip.cli.lipschitz.load", lambda arguments: (None, ((pair, None), None), None))
+    for value, said in ((9.0, False), (11.0, True)):
+        monkeypatch.setattr("artclip.lipschitz.upper.lipschitz_upper_bound", bound("upper", value))
+        code, out, _ = run(capsys, "lipschitz", "json:loads", "--data", "digits")
+        assert code == 0
+        assert ("The bracket is wide" in out) is said
+        assert f"upper / lower  {value:g}" in out
