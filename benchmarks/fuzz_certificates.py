@@ -145,7 +145,7 @@ def figures(index: int) -> dict[str, Any]:
     )
     within = attacked(classifier, x, y, radii * (1 - 1e-6), norm, index)
     evaluated = EvaluatedModel(classifier, x, y)
-    nearest = distances_to_examples(evaluated, norm, np.arange(len(x)))
+    nearest, _ = distances_to_examples(evaluated, norm, np.arange(len(x)))
     found = nearest if nearest is not None else np.full(len(x), np.inf)
     nearer = found < radii * (1 - 1e-6)
     larger = attacked(classifier, x, y, radii * LARGER, norm, index)

@@ -316,6 +316,29 @@ def audit(results: list[dict[str, Any]], some: tuple[str, ...] = ()) -> str:
     return table(rows)
 
 
+def verifiers(results: list[dict[str, Any]]) -> str:
+    """Nets of others: certified and standing within Linf radii, and the Lipschitz bracket."""
+    rows = [["net", "images", "clean", "Linf ε", "certified", "PGD leaves", "s an image", "Lip ≥", "Lip ≤"]]
+    for row in results:
+        for i, at in enumerate(row["by eps"]):
+            first = [row["net"], str(row["images"]), f"{row['clean']:.1f}"] if i == 0 else ["", "", ""]
+            last = [f"{row['Lip ≥']:.3g}", f"{row['Lip ≤']:.3g}"] if i == 0 else ["", ""]
+            eps = at["eps"] if row["net"].startswith("mnist") else f"{255 * at['eps']:g}/255"
+            figures = [f"{at['certified']:.1f}", f"{at['PGD']:.1f}", f"{at['seconds']:.2g}"]
+            rows.append([*first, str(eps), *figures, *last])
+    return table(rows)
+
+
+def fuzz_certificates(results: list[dict[str, Any]]) -> str:
+    """Certificates under attack, a row for each net."""
+    share = next(k for k in results[0] if k.startswith("share broken"))
+    rows = [["net", "norm", "samples", "broken", "radius, median", "distance, median", f"{share}, %"]]
+    for row in results:
+        figures = [f"{row['median radius']:.3g}", f"{row['median distance']:.3g}", f"{100 * row[share]:.0f}"]
+        rows.append([row["net"], f"L{row['norm']}", str(row["samples"]), str(row["broken"]), *figures])
+    return table(rows)
+
+
 AUDITED = (
     "deel-torchlip SpectralConv2d, 3×3, zeros",
     "deel-torchlip FrobeniusLinear, 48 to 10",
@@ -524,6 +547,8 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "joined_bounds": ("joined_bounds", joined_bounds),
     "audit": ("audit", lambda r: audit(r, AUDITED)),
     "audit_all": ("audit", audit),
+    "verifiers": ("verifiers", verifiers),
+    "fuzz_certificates": ("fuzz_certificates", fuzz_certificates),
     "bounds": (
         "bounds",
         lambda r: part(bounds(r), columns=("Jacobian ≥", "Lip ≥, free", "LipSDP ≤", "product ≤", "LipSDP / lower")),

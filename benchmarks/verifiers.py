@@ -36,7 +36,7 @@ NETS: dict[str, tuple[str, tuple[float, ...], int, Any]] = {
     "mnist_wong.pth": ("mnist", (0.05, 0.1), 200, None),
     "mnist_256x2.onnx": ("mnist", (0.01, 0.02, 0.03), 200, None),
     "mnist_keras_avgpool.onnx": ("mnist", (0.01, 0.02), 50, None),
-    "cifar_resnet_2b.onnx": ("cifar-10", (0.5 / 255, 1 / 255, 2 / 255), 50, None),
+    "cifar_resnet_2b.onnx": ("cifar-10", (0.5 / 255, 1 / 255, 2 / 255), 50, (MEAN, (0.225,) * 3)),
     "cifar10_resnet20.th": ("cifar-10", (0.1 / 255, 0.25 / 255), 5, (MEAN, STD)),
 }
 SECONDS = 300.0  # for all images of a net and a radius
@@ -76,8 +76,10 @@ class ResNet20(nn.Module):
 
 def loaded(path: Path, shape: tuple[int, ...], preprocessing: Any) -> Any:
     """A classifier of a file."""
+    given: dict[str, Any] = {}
     if path.suffix == ".onnx":
-        return artclip.load_model(path, input_shape=shape, clip_values=(0, 1))
+        given |= {} if preprocessing is None else {"preprocessing": preprocessing}
+        return artclip.load_model(path, input_shape=shape, clip_values=(0, 1), **given)
     if path.name == "mnist_wong.pth":
         convs = nn.Conv2d(1, 16, 4, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 4, 2, 1), nn.ReLU(), nn.Flatten()
         net: nn.Module = nn.Sequential(*convs, nn.Linear(1568, 100), nn.ReLU(), nn.Linear(100, 10))
@@ -87,7 +89,7 @@ def loaded(path: Path, shape: tuple[int, ...], preprocessing: Any) -> Any:
     weights = weights.get("state_dict", weights)
     weights = weights[0] if isinstance(weights, list) else weights
     net.load_state_dict({k.removeprefix("module."): v for k, v in weights.items()})
-    given: dict[str, Any] = {} if preprocessing is None else {"preprocessing": _as_channels(preprocessing)}
+    given |= {} if preprocessing is None else {"preprocessing": _as_channels(preprocessing)}
     return PyTorchClassifier(net.eval(), nn.CrossEntropyLoss(), shape, 10, clip_values=(0, 1), **given)
 
 

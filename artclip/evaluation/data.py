@@ -37,6 +37,7 @@ class EvaluationData:
     below: list[tuple[float, float | None]] = field(default_factory=list)
     fell_below: np.ndarray | None = None
     distance: np.ndarray | None = None
+    nearest: dict[int, np.ndarray] = field(default_factory=dict)
     radius: np.ndarray | None = None
 
     @property

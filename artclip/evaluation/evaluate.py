@@ -156,7 +156,7 @@ def evaluate(
     # Nothing from here on may cost the results of the attacks.
     fallen = broken_within(outcomes, len(x)) | fell
     few = np.flatnonzero(evaluated.right)[: nb_distances if classifier.batch_size >= _LARGE else nb_distances // 10]
-    found = _tried("Distances", lambda: distances_to_examples(evaluated, norm, few), None, remarks)
+    found, nearest = _tried("Distances", lambda: distances_to_examples(evaluated, norm, few), (None, {}), remarks)
     distance = known_distances(found, few, evaluated.right, fallen, largest)
     below = [(e, None if by is None else float((~by & ~(distance <= e)).mean())) for e, by in fell_by]
     bounds, why = _lipschitz(evaluated, norm, seed, verbose) if lipschitz else ({}, "")
@@ -212,6 +212,7 @@ def evaluate(
         class_names=class_names,
         fell_to_probe=None if probe is None and found is None else near & ~fallen,
         distance=distance,
+        nearest=nearest,
         radius=radii,
         remarks=remarks,
         mistakes=mistakes,
@@ -271,7 +272,7 @@ def _lipschitz(evaluated: EvaluatedModel, norm: float, seed: int, verbose: bool)
     except Exception as error:
         return {}, _said(error)
     try:
-        upper = lipschitz_upper_bound(estimator, norm, max_seconds=_SECONDS, verbose=verbose)
+        upper = lipschitz_upper_bound(evaluated.readable, norm, max_seconds=_SECONDS, verbose=verbose)
     except Exception as error:
         return {"lower": lower, "upper": None}, _said(error)
     return {"lower": lower, "upper": upper}, ""

@@ -67,6 +67,7 @@ class EvaluatedModel:
         self.name = name or type(getattr(estimator, "model", estimator)).__name__
         x, self.remarks = checks.reshaped(x, self.f.input_shape)
         self.x = checks.inputs(x, self.f.input_shape or None, box=self.f.clip_values).astype(np.float32)
+        self.f.input_shape = self.f.input_shape or tuple(self.x.shape[1:])
         alone = predicted(self.f, self.x[:1])
         self.nb_classes = max(2, alone.shape[1])
         size = batch_size or int(2 ** min(9, max(4, math.floor(math.log2(_NUMBERS / self.x[0].size)))))
@@ -104,6 +105,11 @@ class EvaluatedModel:
             labels = self.decide(self.x) if self._postprocessed else labels_of(outputs)
         self.nb_nan = int((labels < 0).sum())
         self.right = labels == self.y
+
+    @property
+    def readable(self) -> Any:
+        """What bounds read layers of: the estimator, or of a bare model its adapter, which knows the inputs' shape."""
+        return self.estimator if hasattr(self.f, "estimator") else self.f
 
     @property
     def package(self) -> str | None:

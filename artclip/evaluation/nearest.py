@@ -23,6 +23,7 @@ from artclip.norms import column, dual_norm, lengths
 MAX_ITER = 25
 _CLIMBS = (("margin", 0), ("cross-entropy", 0), ("targeted margin", 2), ("targeted margin", 3))
 """Losses, and which wrong class they are for, by likelihood; 0 for any."""
+_ELSEWHERE = 6  # climbs from random places, for samples of which nothing was found: where they are, slopes may be 0
 _STEP, _RADIUS = (0.5, 0.02), (0.1, 1e-3)  # first and last step and change of the radius, as shares of it
 _BEYOND = 1.02  # times the distance at which the label should change, where it has not changed yet
 _HALVINGS = 12
@@ -49,14 +50,15 @@ def nearest_examples(
     ball = _Ball(x, np.asarray(low, np.float64), np.asarray(high, np.float64), norm)
     order = np.argsort(-np.where(labels > 0, math.inf, classifier.predict(x)), axis=1)
     before = classifier.loss
+    rng = np.random.default_rng(0)
     try:
         for loss, rank in _CLIMBS:
             if rank < classifier.nb_classes:
-                ball.climb(
-                    classifier.with_loss(loss),
-                    2 * labels + (rank > 0) * np.eye(len(labels[0]))[order[:, rank]],
-                    max_iter,
-                )
+                targets = 2 * labels + (rank > 0) * np.eye(len(labels[0]))[order[:, rank]]
+                ball.climb(classifier.with_loss(loss), targets, max_iter)
+        for _ in range(_ELSEWHERE):
+            if len(lost := np.flatnonzero(np.isinf(ball.best))):
+                ball.climb(classifier.with_loss("margin"), labels, max_iter, lost, rng)
     finally:
         classifier.loss = before
     return _shortened(classifier, x, ball.points, labels).astype(np.float32)
@@ -70,25 +72,42 @@ class _Ball:
         self._farthest = _farthest(x, low, high, norm)
         self.best, self.points = np.full(len(x), math.inf), np.full(x.shape, np.nan)
 
-    def climb(self, classifier: AttackClassifier, labels: np.ndarray, max_iter: int) -> None:
-        """A climb of the classifier's loss from the samples on."""
-        x, norm, turned = self._x, self._norm, np.zeros(len(self._x), bool)
-        moved, radius = np.zeros_like(x), np.minimum(self._farthest, self.best)
+    def climb(
+        self,
+        classifier: AttackClassifier,
+        labels: np.ndarray,
+        max_iter: int,
+        index: np.ndarray | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        """A climb of the classifier's loss from samples on, of all, or of some (``index``) from random places."""
+        index = np.arange(len(self._x)) if index is None else index
+        x, norm, labels, farthest = self._x[index], self._norm, labels[index], self._farthest[index]
+        best, points, turned = self.best[index], self.points[index], np.zeros(len(index), bool)
+        moved, radius = np.zeros_like(x) if rng is None else self._anywhere(index, rng), np.minimum(farthest, best)
         for step, change in zip(_falling(*_STEP, max_iter), _falling(*_RADIUS, max_iter), strict=True):
-            margins, values, gradients = classifier.margins(x + moved, labels)
-            away, wrong = lengths(moved, norm), margins > 0
-            nearer, turned = wrong & (away < self.best), turned | wrong
-            self.best[nearer], self.points[nearer] = away[nearer], (x + moved)[nearer]
             at = x + moved
+            margins, values, gradients = classifier.margins(at, labels)
+            away, wrong = lengths(moved, norm), margins > 0
+            nearer, turned = wrong & (away < best), turned | wrong
+            best[nearer], points[nearer] = away[nearer], at[nearer]
             stuck = ((at >= self._high) & (gradients > 0)) | ((at <= self._low) & (gradients < 0))
             gradients = np.where(stuck, 0.0, gradients)
             steep = lengths(gradients, dual_norm(norm))
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 straight = np.where(steep > 0, _BEYOND * (away - values / steep), math.inf)
-            radius = np.where(wrong, np.minimum(radius, self.best) * (1 - change), radius * (1 + change))
-            radius = np.minimum(np.where(turned, radius, straight), np.minimum(self.best, self._farthest))
+            radius = np.where(wrong, np.minimum(radius, best) * (1 - change), radius * (1 + change))
+            radius = np.minimum(np.where(turned, radius, straight), np.minimum(best, farthest))
             moved = moved + column(step * radius, x) * _steepest(gradients, norm)
             moved = np.clip(x + _into_ball(moved, radius, norm), self._low, self._high) - x
+        self.best[index], self.points[index] = best, points
+
+    def _anywhere(self, index: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Ways from samples to random valid inputs, or without a range to places about as large as they are."""
+        x = self._x[index]
+        if np.all(np.isfinite(self._low)):
+            return rng.uniform(np.broadcast_to(self._low, x.shape), np.broadcast_to(self._high, x.shape)) - x
+        return rng.standard_normal(x.shape) * column(lengths(x, math.inf) + 1e-9, x)
 
 
 def _falling(first: float, last: float, nb: int) -> np.ndarray:
@@ -145,7 +164,7 @@ def _shortened(classifier: AttackClassifier, x: np.ndarray, points: np.ndarray, 
 
 def distances_to_examples(
     evaluated: EvaluatedModel, norm: float, index: np.ndarray, max_iter: int = MAX_ITER
-) -> np.ndarray | None:
+) -> tuple[np.ndarray | None, dict[int, np.ndarray]]:
     """How far the nearest adversarial example is that was found for each of some samples, shape (m,); inf for none.
 
     An example counts where the model as deployed gives another label for it, rounded to float32.
@@ -157,17 +176,19 @@ def distances_to_examples(
         max_iter: as for :func:`nearest_examples`.
 
     Returns:
-        The distances; ``None`` where the model has no gradients.
+        The distances, ``None`` where the model has no gradients, or such as lead nowhere; and by sample the examples.
     """
-    if not evaluated.classifier.has_gradients or not len(index):
-        return None
+    classifier = evaluated.classifier
+    if not classifier.has_gradients or classifier.flat or classifier.stepped or not len(index):
+        return None, {}
     x, y = evaluated.x[index], evaluated.y[index]
     with randomness(evaluated.f, (0,)):
         points = nearest_examples(evaluated.classifier, x, y, norm, max_iter)
     there = np.isfinite(points.reshape(len(points), -1)).all(1)
     shown = np.where(column(there, x), points, x)
     there &= evaluated.decide(shown) != y
-    return np.where(there, distances(shown, x, norm), math.inf)
+    nearest = {int(index[i]): shown[i] for i in np.flatnonzero(there)}
+    return np.where(there, distances(shown, x, norm), math.inf), nearest
 
 
 def known_distances(

@@ -194,6 +194,7 @@ def _draw_radii(axes: Any, ev: EvaluationData) -> None:
     norm = norm.removeprefix("eps")
     found, proved = scale * ev.distance[ev.looked_at], scale * ev.radius[ev.looked_at]
     there = np.isfinite(found)
+    proved = np.minimum(proved, 2 * max(scale * ev.settings["eps"], found[there].max(initial=0)))  # of constant outputs
     end = 1.05 * float(max(found[there].max(initial=0), proved.max(initial=0), scale * ev.settings["eps"]))
     axes.fill_between([0, end], [0, end], [end, end], color=FAINT, alpha=0.25, linewidth=0)
     axes.plot([0, end], [0, end], color="black", linewidth=0.8)

@@ -11,7 +11,7 @@ import numpy as np
 
 from artclip import checks
 from artclip.frameworks import Function, function_of, single_layers_of
-from artclip.frameworks.check import give_range
+from artclip.frameworks.check import check, give_range
 from artclip.frameworks.single_layer import SingleLayer
 from artclip.lipschitz.audit_result import Audit, AuditedLayer
 from artclip.lipschitz.budget import Budget
@@ -77,7 +77,8 @@ def audit(
             no such claim, and layers are measured for information.
         tolerance: a claim is broken by more than this share of it, >= 0.
         layers: look at each layer too; only where both norms are the same.
-        max_seconds: time for all, > 0; ``None`` for one search of each, however long it takes.
+        max_seconds: time for all, > 0, but a second at least for each search and bound, and what reading the layers
+            takes; ``None`` for one search of each, however long it takes.
         seed: of the searches, or ``None``.
         verbose: show progress bars, on a terminal or in a notebook.
         clip_values: range (low, high) of valid inputs of a bare model; ``None`` for none. An estimator has its own.
@@ -104,8 +105,9 @@ def audit(
     give_range(f, clip_values)
     x = checks.inputs(x, f.input_shape or None, box=None if domain == "free" else f.clip_values)
     f.input_shape = f.input_shape or tuple(x.shape[1:])
+    check(f, x[:2])
     rules = _Rules(p, q, checks.seed_or_drawn(seed), Budget(math.inf if max_seconds is None else max_seconds))
-    upper, why = _bounded(f, rules, rules.left(_UPPER))
+    upper, why = _bounded(estimator if hasattr(f, "estimator") else f, rules, rules.left(_UPPER))
     parts = single_layers_of(f, x) if layers and p == q else []
     limit = claimed * (1 + tolerance)
     proved = upper is not None and upper.value <= limit
@@ -173,7 +175,7 @@ def _audited(parts: list[SingleLayer], rules: _Rules, share: float, verbose: boo
         yield AuditedLayer(part.name, part.kind, lower=lower, upper=upper, why=why, no_upper=no_upper)
 
 
-def _bounded(f: Function, rules: _Rules, max_seconds: float | None) -> tuple[LipschitzEstimate | None, str]:
+def _bounded(f: Any, rules: _Rules, max_seconds: float | None) -> tuple[LipschitzEstimate | None, str]:
     """An upper bound, or why there is none."""
     limit = _LIMIT if max_seconds is None else max_seconds
     try:

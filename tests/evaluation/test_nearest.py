@@ -31,7 +31,7 @@ def true_distances(x, norm):
 def test_distances_of_a_linear_model_are_exact(nets, norm):
     labels, true = true_distances(X.astype(np.float64), norm)
     evaluated = EvaluatedModel(nets.linear_classifier(MATRIX, clip_values=None), X, labels)
-    found = distances_to_examples(evaluated, norm, np.arange(len(X)))
+    found, _ = distances_to_examples(evaluated, norm, np.arange(len(X)))
     assert np.all(found >= true * (1 - 1e-4))
     assert np.median(found / true) < 1.01
     assert np.mean(found / true < 1.05) > 0.9
@@ -43,7 +43,7 @@ def test_units_do_not_matter(nets, norm):
     small = EvaluatedModel(nets.linear_classifier(MATRIX), X, labels)
     large = EvaluatedModel(nets.linear_classifier(MATRIX / 255, clip_values=(0, 255)), 255 * X, labels)
     index = np.arange(len(X))
-    one, other = distances_to_examples(small, norm, index), distances_to_examples(large, norm, index)
+    one, other = (distances_to_examples(of, norm, index)[0] for of in (small, large))
     assert np.allclose(other, 255 * one, rtol=1e-2)
 
 
@@ -73,6 +73,9 @@ def test_an_evaluation_has_both_truths(nets):
     assert np.all(ev.radius[ev.looked_at] <= ev.distance[ev.looked_at] * (1 + 1e-3))
     assert np.median(ev.radius[ev.looked_at]) > 0
     assert set(np.flatnonzero(ev.right & (ev.distance <= 0.1))) <= set(np.flatnonzero(~ev.survivors))
+    for i, example in ev.nearest.items():
+        assert np.argmax(estimator.predict(example[None])) != y[i]
+        assert np.linalg.norm(example - x[i]) >= ev.distance[i] * (1 - 1e-6)
     record = json.loads(ev.to_json())
     assert record["distance"][0] == 0
     assert record["distance"][-1] is None
@@ -102,3 +105,49 @@ def test_what_is_known_of_all_samples():
     known = known_distances(np.array([2.0, np.inf]), np.array([0, 1]), right, fallen, 1.0)
     assert known[:3].tolist() == [1.0, np.inf, 0.0]
     assert np.isnan(known[3])
+
+
+def test_places_without_slopes_are_left():
+    """Behind a saturated sigmoid nothing is found from the sample itself."""
+    from artclip.evaluation import nearest as room
+
+    class Flat:
+        """Logits (0, z), of which z rises in the second half of the range alone."""
+
+        nb_classes, clip_values, loss = 2, (0.0, 1.0), "margin"
+
+        def with_loss(self, loss):
+            return self
+
+        def predict(self, x):
+            return np.stack([np.zeros(len(x)), np.maximum(x[:, 0] - 0.5, 0) - 0.2], 1)
+
+        def margins(self, x, y):
+            z = self.predict(x)[:, 1]
+            slopes = np.zeros_like(x)
+            slopes[:, 0] = x[:, 0] > 0.5
+            return z, z, slopes
+
+    x = np.full((5, 2), 0.3)
+    points = room.nearest_examples(Flat(), x, np.zeros(5, int), 2)
+    assert np.allclose(points, [0.7, 0.3], atol=0.2)
+
+
+def test_a_constant_model_has_a_picture(nets):
+    x, _ = nets.data("mlp", n=10)
+    estimator = nets.classifier("mlp")
+    nets.scale_weights(estimator, 0.0)
+    y = np.asarray(estimator.predict(x)).argmax(1)
+    ev = artclip.evaluate(estimator, x, y, eps=0.1, attacks=["fgsm"], masking=False, **QUIET)
+    pytest.importorskip("matplotlib")
+    ev.plot()
+    assert "<html" in ev.to_html()
+
+
+def test_layers_of_a_bare_model_are_read(nets):
+    x, _ = nets.data("mlp", n=20)
+    estimator = nets.classifier("mlp")
+    y, bare = np.asarray(estimator.predict(x)).argmax(1), estimator.model
+    ev = artclip.evaluate(bare, x, y, eps=0.01, attacks=["fgsm"], masking=False, clip_values=(0, 1), **QUIET)
+    assert ev.lipschitz["upper"] is not None
+    assert np.median(ev.radius[ev.looked_at]) > 0

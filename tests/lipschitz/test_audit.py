@@ -168,3 +168,16 @@ def test_a_layer_of_several_tensors_is_said_to_be_one(nets):
     found = artclip.audit(estimator, x, 1e-3, **QUICK)
     for of in found.layers:
         assert (of.at_least is None) == bool(of.why)
+
+
+def test_inputs_that_do_not_fit_are_said_so(nets):
+    with pytest.raises(ValueError, match="shape"):
+        artclip.audit(nets.classifier("mlp").model, X[:, :5], max_seconds=2.0)
+
+
+def test_a_torchscript_program_has_no_layers_to_look_at():
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3))
+    found = artclip.audit(torch.jit.trace(net, torch.zeros(1, 6)), X, 100.0, max_seconds=2.0)
+    assert (found.verdict, found.layers) == ("open", [])
+    assert "TorchScript" in found.no_upper

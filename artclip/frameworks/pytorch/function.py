@@ -33,10 +33,14 @@ def rows_of(array: np.ndarray, index: np.ndarray) -> torch.Tensor:
 
 @contextmanager
 def buffers_kept(module: nn.Module) -> Iterator[None]:
-    """Context after which the module has the buffers that it had, with the values that they had."""
+    """Context after which the module has the buffers that it had, with the values that they had.
+
+    So has what parametrisations keep as parameters that are not trained, as the vectors of a power iteration.
+    """
     scripted = torch.jit.ScriptModule  # its buffers cannot be put elsewhere
     holders = [(m._buffers, dict(m._buffers)) for m in module.modules() if not isinstance(m, scripted)]
-    values = [(b, b.detach().clone()) for b in module.buffers()]
+    fixed = (p for name, p in module.named_parameters() if not p.requires_grad and ".parametrizations." in f".{name}")
+    values = [(b, b.detach().clone()) for b in (*module.buffers(), *fixed)]
     try:
         yield
     finally:

@@ -59,8 +59,11 @@ def single_layers(f: TorchFunction, x: np.ndarray) -> list[SingleLayer]:
         stack.enter_context(f.seeded(0))
         stack.enter_context(f.unchanged())
         f.value(f.tensor(x))
-    whole = next(iter(calls.values())).ends[0], next((c.ends[1] for c in list(calls.values())[::-1]), None)
     found = scaling(f)
+    if not calls:  # a program, whose modules are not called
+        return found
+    first, *_, last = *calls.values(), *calls.values()
+    whole = first.ends[0], last.ends[1]
     for module, of in calls.items():
         if names[module] and not (of.ends[0] is whole[0] and of.ends[1] is whole[1]):
             found.append(_single(f, names[module], module, of))
