@@ -44,7 +44,7 @@ def attacked(
     classifier: Any, x: np.ndarray, y: np.ndarray, eps: float, attacks: list[str], seed: int, **more: Any
 ) -> Any:
     """An :class:`artclip.evaluation.result.Evaluation` in L2, of the attacks alone."""
-    quiet = {"lipschitz": False, "verbose": False, "masking": False}
+    quiet = {"lipschitz": False, "verbose": False, "masking": False, "nb_distances": 0}
     return artclip.evaluate(classifier, x, y, eps=eps, attacks=attacks, seed=seed, **{**quiet, **more})
 
 

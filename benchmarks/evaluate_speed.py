@@ -24,7 +24,7 @@ from artclip.frameworks.keras.startup import start_tensorflow
 
 STEPS, RESTARTS, N, STANDING = 100, 5, 2000, 0.3
 NETS = {"torch": ("mlp-200-80", "cnn"), "tensorflow": ("mlp-200-80",)}
-QUIET: dict[str, Any] = {"lipschitz": False, "masking": False, "verbose": False, "seed": 0}
+QUIET: dict[str, Any] = {"lipschitz": False, "masking": False, "verbose": False, "seed": 0, "nb_distances": 0}
 
 
 def trained(framework: str, model: str) -> tuple[Any, np.ndarray, np.ndarray]:

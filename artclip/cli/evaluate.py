@@ -38,6 +38,7 @@ def add(commands: Any, number: Any) -> None:
     option("--full", action="store_true", help="run each attack on all samples, not on those left standing")
     option("--no-lipschitz", action="store_true", help="skip the Lipschitz bounds and the certificate")
     option("--no-masking", action="store_true", help="skip the search for signs of gradient masking")
+    option("--distances", type=int, default=100, metavar="N", help="nearest adversarial examples of N (default: 100)")
     option = parser.add_argument_group("output").add_argument
     add_reports(option)
     option("--class-names", metavar="FILE", help="one name a line, or module:function; for the report")
@@ -80,6 +81,7 @@ def _run(arguments: argparse.Namespace) -> None:
         attacks=attacks,
         lipschitz=not arguments.no_lipschitz,
         masking=not arguments.no_masking,
+        nb_distances=arguments.distances,
         batch_size=arguments.batch_size,
         seed=arguments.seed,
         verbose=sys.stderr.isatty(),

@@ -173,7 +173,7 @@ class Experiment:
         budget: dict[str, Any] = {"norm": self.norm, "seed": seed, "verbose": False}
         alone = {c.name: self.attacks[c.name] for c in self.chosen if c.attack.access == NONE}
         rest = {c.name: self.attacks[c.name] for c in self.chosen if c.attack.access != NONE}
-        options = {**budget, "eps": self.eps, "lipschitz": False, "masking": False}
+        options = {**budget, "eps": self.eps, "lipschitz": False, "masking": False, "nb_distances": 0}
         runs = [evaluate(classifier, x_test, y_test, attacks=alone, **options)] if alone else []
         options |= {"lipschitz": self.lipschitz, "masking": self.masking}
         if rest:

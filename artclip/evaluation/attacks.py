@@ -12,6 +12,7 @@ from typing import Any
 from artclip import checks
 from artclip.evaluation import art_attacks as art
 from artclip.evaluation import black_box
+from artclip.evaluation.minimum_norm import minimum_norm
 from artclip.evaluation.threat_model import Stage, ThreatModel
 
 WHITE, BLACK, NONE = "white box", "black box", "no attack"
@@ -54,6 +55,7 @@ class Attack:
 _MADRY, _CROCE = "Madry et al. 2018, arXiv 1706.06083", "Croce, Hein 2020, arXiv 2003.01690"
 _BUNGERT = "code of Bungert et al. 2021, arXiv 2103.12531; weak in L2"
 _SQUARE = "Andriushchenko et al. 2020, arXiv 1912.00049"
+_PINTOR = "after Pintor et al. 2021, arXiv 2102.12827"
 _DEEPFOOL = "Moosavi-Dezfooli et al. 2016, arXiv 1511.04599"
 _UNIVERSAL = "Moosavi-Dezfooli et al. 2017, arXiv 1610.08401"
 
@@ -63,6 +65,7 @@ ATTACKS: dict[str, Attack] = {
     "noise": Attack("noise", NONE, (), "Gaussian, one draw", art.noise),
     "pgd-sign": Attack("sign PGD", WHITE, _L2_INF, _BUNGERT, art.pgd_sign),
     "fgsm": Attack("FGSM", WHITE, _ALL, "Goodfellow et al. 2015, arXiv 1412.6572", art.fgsm),
+    "minimum-norm": Attack("minimum norm", WHITE, _ALL, _PINTOR, minimum_norm),
     "pgd": Attack("PGD", WHITE, _ALL, _MADRY, partial(art.pgd, loss="cross-entropy")),
     "pgd-margin": Attack("PGD margin", WHITE, _ALL, _MADRY, partial(art.pgd, loss="margin")),
     "apgd-ce": Attack("APGD-CE", WHITE, _L2_INF, _CROCE, partial(art.apgd, loss="cross-entropy")),

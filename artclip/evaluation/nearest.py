@@ -1,165 +1,16 @@
-"""The nearest adversarial example of each sample: an attack that makes changes small, and not a loss large.
-
-Fast Minimum-Norm (Pintor, Roli, Brendel, Biggio 2021, arXiv 2102.12827): a point on a ball around the sample follows
-the gradient of the margin, while the ball shrinks where the label is wrong and grows where it is right. Here a step is
-a share of the ball's radius, in the steepest direction of the norm, so that units do not matter; there are climbs of
-several losses; and at the end a way from the sample is halved until it is as short as it can be.
-"""
+"""How far the nearest adversarial example of each sample is, as far as one was found."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
-from artclip.evaluation.attack_classifier import AttackClassifier
 from artclip.evaluation.evaluated_model import EvaluatedModel
-from artclip.evaluation.l1_pgd import nearest_in_l1
+from artclip.evaluation.minimum_norm import MAX_ITER, nearest_examples
 from artclip.evaluation.random_outputs import randomness
 from artclip.evaluation.runner import distances
-from artclip.norms import column, dual_norm, lengths
-
-MAX_ITER = 25
-_CLIMBS = (("margin", 0), ("cross-entropy", 0), ("targeted margin", 2), ("targeted margin", 3))
-"""Losses, and which wrong class they are for, by likelihood; 0 for any."""
-_ELSEWHERE = 6  # climbs from random places, for samples of which nothing was found: where they are, slopes may be 0
-_STEP, _RADIUS = (0.5, 0.02), (0.1, 1e-3)  # first and last step and change of the radius, as shares of it
-_BEYOND = 1.02  # times the distance at which the label should change, where it has not changed yet
-_HALVINGS = 12
-_SPARSE = 0.01  # of the coordinates, moved in a step in L1
-
-
-def nearest_examples(
-    classifier: AttackClassifier, x: np.ndarray, y: np.ndarray, norm: float, max_iter: int = MAX_ITER
-) -> np.ndarray:
-    """For each sample the nearest point with a wrong label that was found, float32; NaN where none was.
-
-    It climbs the margin, then the cross-entropy, then the margins of the second and third wrong class: each finds some
-    that the others miss.
-
-    Args:
-        classifier: the attacked model.
-        x: samples that it gets right, shape (n, *shape).
-        y: class indices, shape (n,).
-        norm: that distances are in: 1, 2 or inf.
-        max_iter: gradients of each sample for each of the four, >= 1.
-    """
-    x, labels = x.astype(np.float64), np.eye(classifier.nb_classes)[y]
-    low, high = (-math.inf, math.inf) if classifier.clip_values is None else classifier.clip_values
-    ball = _Ball(x, np.asarray(low, np.float64), np.asarray(high, np.float64), norm)
-    order = np.argsort(-np.where(labels > 0, math.inf, classifier.predict(x)), axis=1)
-    before = classifier.loss
-    rng = np.random.default_rng(0)
-    try:
-        for loss, rank in _CLIMBS:
-            if rank < classifier.nb_classes:
-                targets = 2 * labels + (rank > 0) * np.eye(len(labels[0]))[order[:, rank]]
-                ball.climb(classifier.with_loss(loss), targets, max_iter)
-        for _ in range(_ELSEWHERE):
-            if len(lost := np.flatnonzero(np.isinf(ball.best))):
-                ball.climb(classifier.with_loss("margin"), labels, max_iter, lost, rng)
-    finally:
-        classifier.loss = before
-    return _shortened(classifier, x, ball.points, labels).astype(np.float32)
-
-
-class _Ball:
-    """Samples, and the nearest points with a wrong label so far."""
-
-    def __init__(self, x: np.ndarray, low: np.ndarray, high: np.ndarray, norm: float) -> None:
-        self._x, self._low, self._high, self._norm = x, low, high, norm
-        self._farthest = _farthest(x, low, high, norm)
-        self.best, self.points = np.full(len(x), math.inf), np.full(x.shape, np.nan)
-
-    def climb(
-        self,
-        classifier: AttackClassifier,
-        labels: np.ndarray,
-        max_iter: int,
-        index: np.ndarray | None = None,
-        rng: np.random.Generator | None = None,
-    ) -> None:
-        """A climb of the classifier's loss from samples on, of all, or of some (``index``) from random places."""
-        index = np.arange(len(self._x)) if index is None else index
-        x, norm, labels, farthest = self._x[index], self._norm, labels[index], self._farthest[index]
-        best, points, turned = self.best[index], self.points[index], np.zeros(len(index), bool)
-        moved, radius = np.zeros_like(x) if rng is None else self._anywhere(index, rng), np.minimum(farthest, best)
-        for step, change in zip(_falling(*_STEP, max_iter), _falling(*_RADIUS, max_iter), strict=True):
-            at = x + moved
-            margins, values, gradients = classifier.margins(at, labels)
-            away, wrong = lengths(moved, norm), margins > 0
-            nearer, turned = wrong & (away < best), turned | wrong
-            best[nearer], points[nearer] = away[nearer], at[nearer]
-            stuck = ((at >= self._high) & (gradients > 0)) | ((at <= self._low) & (gradients < 0))
-            gradients = np.where(stuck, 0.0, gradients)
-            steep = lengths(gradients, dual_norm(norm))
-            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                straight = np.where(steep > 0, _BEYOND * (away - values / steep), math.inf)
-            radius = np.where(wrong, np.minimum(radius, best) * (1 - change), radius * (1 + change))
-            radius = np.minimum(np.where(turned, radius, straight), np.minimum(best, farthest))
-            moved = moved + column(step * radius, x) * _steepest(gradients, norm)
-            moved = np.clip(x + _into_ball(moved, radius, norm), self._low, self._high) - x
-        self.best[index], self.points[index] = best, points
-
-    def _anywhere(self, index: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Ways from samples to random valid inputs, or without a range to places about as large as they are."""
-        x = self._x[index]
-        if np.all(np.isfinite(self._low)):
-            return rng.uniform(np.broadcast_to(self._low, x.shape), np.broadcast_to(self._high, x.shape)) - x
-        return rng.standard_normal(x.shape) * column(lengths(x, math.inf) + 1e-9, x)
-
-
-def _falling(first: float, last: float, nb: int) -> np.ndarray:
-    """From the first to the last along half a cosine."""
-    return last + (first - last) * (1 + np.cos(np.pi * np.arange(nb) / nb)) / 2
-
-
-def _farthest(x: np.ndarray, low: Any, high: Any, norm: float) -> np.ndarray:
-    """How far the farthest valid input is from each sample, or without a range a large multiple of its size."""
-    if not np.all(np.isfinite(low)):
-        return 10 * np.maximum(lengths(x, norm), x[0].size ** (1 / norm))
-    return lengths(np.maximum(x - low, high - x), norm)
-
-
-def _steepest(gradients: np.ndarray, norm: float) -> np.ndarray:
-    """Directions of length 1 in the norm, along which a linear function rises most; in L1 along several coordinates."""
-    if norm == math.inf:
-        return np.sign(gradients)
-    if norm == 1:
-        flat = np.abs(gradients).reshape(len(gradients), -1)
-        count = max(1, round(_SPARSE * flat.shape[1]))
-        least = np.partition(flat, -count, axis=1)[:, [-count]]
-        gradients = np.sign(gradients) * (flat >= np.maximum(least, np.finfo(float).tiny)).reshape(gradients.shape)
-    return gradients / column(np.maximum(lengths(gradients, norm), np.finfo(float).tiny), gradients)
-
-
-def _into_ball(moved: np.ndarray, radius: np.ndarray, norm: float) -> np.ndarray:
-    """The nearest point of the ball around 0; in L2 that of the same direction."""
-    if norm == math.inf:
-        return np.clip(moved, -column(radius, moved), column(radius, moved))
-    away = lengths(moved, norm)
-    if norm == 1:
-        out = away > radius
-        moved = moved.copy()
-        if out.any():
-            moved[out] = nearest_in_l1(moved[out], radius[out, None])
-        return moved
-    return moved * column(np.minimum(1, radius / np.maximum(away, np.finfo(float).tiny)), moved)
-
-
-def _shortened(classifier: AttackClassifier, x: np.ndarray, points: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The points drawn towards their samples for as long as the label stays wrong."""
-    found = np.isfinite(points.reshape(len(points), -1)).all(1)
-    start, way, right = x[found], (points - x)[found], labels[found].argmax(1)
-    low, high = np.zeros(len(start)), np.ones(len(start))
-    for _ in range(_HALVINGS if found.any() else 0):
-        middle = (low + high) / 2
-        wrong = classifier.predict(start + column(middle, way) * way).argmax(1) != right
-        low, high = np.where(wrong, low, middle), np.where(wrong, middle, high)
-    points = points.copy()
-    points[found] = start + column(high, way) * way
-    return points
+from artclip.norms import column
 
 
 def distances_to_examples(
@@ -173,7 +24,7 @@ def distances_to_examples(
         evaluated: the model and samples.
         norm: that distances are in: 1, 2 or inf.
         index: of samples that the model gets right, shape (m,).
-        max_iter: as for :func:`nearest_examples`.
+        max_iter: as for :func:`~artclip.evaluation.minimum_norm.nearest_examples`.
 
     Returns:
         The distances, ``None`` where the model has no gradients, or such as lead nowhere; and by sample the examples.

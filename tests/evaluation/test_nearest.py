@@ -7,7 +7,8 @@ import pytest
 
 import artclip
 from artclip.evaluation.evaluated_model import EvaluatedModel
-from artclip.evaluation.nearest import distances_to_examples, known_distances, nearest_examples
+from artclip.evaluation.minimum_norm import nearest_examples
+from artclip.evaluation.nearest import distances_to_examples, known_distances
 from artclip.norms import dual_norm
 
 NORMS = (1, 2, np.inf)
@@ -109,7 +110,6 @@ def test_what_is_known_of_all_samples():
 
 def test_places_without_slopes_are_left():
     """Behind a saturated sigmoid nothing is found from the sample itself."""
-    from artclip.evaluation import nearest as room
 
     class Flat:
         """Logits (0, z), of which z rises in the second half of the range alone."""
@@ -129,7 +129,7 @@ def test_places_without_slopes_are_left():
             return z, z, slopes
 
     x = np.full((5, 2), 0.3)
-    points = room.nearest_examples(Flat(), x, np.zeros(5, int), 2)
+    points = nearest_examples(Flat(), x, np.zeros(5, int), 2)
     assert np.allclose(points, [0.7, 0.3], atol=0.2)
 
 

@@ -15,6 +15,12 @@ MATRIX = np.diag([2.0, 1.0, 0.5]) @ np.linalg.qr(np.random.default_rng(0).standa
 X = np.random.default_rng(1).uniform(size=(12, 6)).astype(np.float32)
 
 
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    """Searches of layers as short as they can be."""
+    monkeypatch.setattr(room, "_LEAST", 0.2)
+
+
 def quotient(estimator, lower):
     """What ``predict`` shows at the pair, in L2."""
     outputs = np.asarray(estimator.predict(np.stack([lower.u, lower.v])), np.float64)
@@ -54,7 +60,7 @@ def test_layers_of_a_convolutional_net_are_bracketed(nets):
     x, _ = nets.data("batchnorm", n=8)
     estimator = nets.classifier("batchnorm")
     before = np.asarray(estimator.predict(x))
-    found = artclip.audit(estimator, x, 1e-3, max_seconds=4.0, seed=0)
+    found = artclip.audit(estimator, x, 1e-3, **QUICK)
     assert found.verdict == "broken"
     assert len(found.layers) >= 8
     for of in found.layers:
