@@ -161,11 +161,11 @@ def _shortened(classifier: AttackClassifier, x: np.ndarray, points: np.ndarray, 
 
 
 def minimum_norm(threat: ThreatModel, *, max_iter: int = MAX_ITER) -> list[Stage]:
-    """The nearest example of each sample, within the budget or not."""
+    """The nearest example of each sample, pulled back into the ball where it lies outside."""
 
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         points = nearest_examples(threat.classifier, x, y, threat.norm, max_iter)
         there = np.isfinite(points.reshape(len(points), -1)).all(1)
-        return np.where(column(there, x), points, x).astype(np.float32)
+        return threat.into_ball(x, np.where(column(there, x), points, x))
 
     return [run]
