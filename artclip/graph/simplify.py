@@ -9,15 +9,22 @@ from artclip.graph.activations import Activation
 from artclip.graph.composition import compose, is_identity
 from artclip.graph.layer_graph import LayerGraph
 from artclip.graph.linear import IDENTITY
+from artclip.graph.linear_sums import with_linear_sums
 from artclip.graph.nodes import Node
 from artclip.graph.sorts import with_sorts
 
 
 def simplified(graph: LayerGraph) -> LayerGraph:
     """The graph with linear operations in a row as one, such as a convolution and the BatchNorm behind it, and so with
-    activations in a row; with sorts where a larger and a smaller entry stand side by side; without identities, and
-    without what the output does not depend on."""
-    graph = with_sorts(graph.pruned())
+    activations in a row; with sorts where a larger and a smaller entry stand side by side; with a matrix where a sum is
+    linear in one tensor; without identities, and without what the output does not depend on."""
+    graph = _in_a_row(with_sorts(graph.pruned()))
+    summed = with_linear_sums(graph)
+    return graph if summed is graph else _in_a_row(summed)
+
+
+def _in_a_row(graph: LayerGraph) -> LayerGraph:
+    """The graph with operations in a row as one, and without identities."""
     uses = [0] * len(graph.nodes)
     for p in (p for node in graph.nodes for p in node.parents if p >= 0):
         uses[p] += 1

@@ -163,7 +163,7 @@ def test_what_has_two_children_stays():
     nodes = [
         G.Node("w", G.Dense(weight), (-1,), 3),
         G.Node("same", G.IDENTITY, (0,), 3),
-        G.Node("half", G.Scale(np.float64(0.5)), (1,), 3),
+        G.Node("half", LEAKY, (1,), 3),
         G.Node("sum", G.Add(), (1, 2), 3),
         G.Node("unused", G.Dense(weight), (3,), 3),
         G.Node("out", RELU, (3,), 3),
