@@ -9,8 +9,11 @@ import pytest
 import artclip
 from artclip.frameworks import function_of, single_layers_of
 from artclip.lipschitz import audit as room
+from artclip.lipschitz.audit_result import AuditedLayer
+from artclip.lipschitz.estimate import LipschitzEstimate
 
-QUICK = {"max_seconds": 2.0, "seed": 0}
+ENOUGH = {"max_seconds": 60.0, "seed": 0}  # for whole searches, after which a verdict ends the audit
+SHORT = {"max_seconds": 2.0, "seed": 0}
 MATRIX = np.diag([2.0, 1.0, 0.5]) @ np.linalg.qr(np.random.default_rng(0).standard_normal((6, 3)))[0].T
 X = np.random.default_rng(1).uniform(size=(12, 6)).astype(np.float32)
 
@@ -29,24 +32,25 @@ def quotient(estimator, lower):
 
 def test_a_true_claim_is_proved_and_a_false_one_broken(nets):
     estimator = nets.linear_classifier(MATRIX)
-    true = artclip.audit(estimator, X, 2.0, layers=False, **QUICK)
+    true = artclip.audit(estimator, X, 2.0, layers=False, **ENOUGH)
     assert (true.verdict, true.broken) == ("proved", False)
-    false = artclip.audit(estimator, X, 1.99, layers=False, **QUICK)
+    false = artclip.audit(estimator, X, 1.99, layers=False, **ENOUGH)
     assert (false.verdict, false.broken) == ("broken", True)
     assert false.lower.value == pytest.approx(2.0, rel=1e-5)
     assert quotient(estimator, false.lower) >= 1.99
 
 
-def test_the_tolerance_is_what_a_claim_may_be_missed_by(nets):
-    estimator = nets.linear_classifier(MATRIX)
-    assert not artclip.audit(estimator, X, 1.99, layers=False, tolerance=0.01, **QUICK).broken
-    assert artclip.audit(estimator, X, 1.99, layers=False, tolerance=0.001, **QUICK).broken
+def test_the_tolerance_is_what_a_claim_may_be_missed_by():
+    pair = LipschitzEstimate(2.0, "lower", 2, 2, "free", "a search", 0.1, u=np.zeros(3), v=np.ones(3))
+    assert not artclip.Audit(1.99, 0.01, None, pair, None).broken
+    assert artclip.Audit(1.99, 0.001, None, pair, None).broken
+    assert artclip.Audit(0.0, 0.001, None, pair, None).message().endswith("and 0 was claimed.")
 
 
 def test_each_layer_has_its_own_figures(nets):
     estimator = nets.classifier("mlp")
     true = [float(np.linalg.norm(m, 2)) for m in nets.matrices(estimator)]
-    found = artclip.audit(estimator, X, 100.0, claimed_layers=max(true) * 0.99, max_seconds=10.0, seed=0)
+    found = artclip.audit(estimator, X, 100.0, claimed_layers=max(true) * 0.99, **ENOUGH)
     dense = [of for of in found.layers if of.kind in ("Linear", "Dense")]
     for of, norm in zip(dense, true, strict=True):
         assert of.at_least == pytest.approx(norm, rel=1e-3)
@@ -60,7 +64,7 @@ def test_layers_of_a_convolutional_net_are_bracketed(nets):
     x, _ = nets.data("batchnorm", n=8)
     estimator = nets.classifier("batchnorm")
     before = np.asarray(estimator.predict(x))
-    found = artclip.audit(estimator, x, 1e-3, **QUICK)
+    found = artclip.audit(estimator, x, 1e-3, **SHORT)
     assert found.verdict == "broken"
     assert len(found.layers) >= 8
     for of in found.layers:
@@ -71,8 +75,10 @@ def test_layers_of_a_convolutional_net_are_bracketed(nets):
 
 def test_scaling_is_a_layer(nets):
     estimator = nets.classifier("mlp", preprocessing=(0.5, 0.25))
-    found = artclip.audit(estimator, X, 1000.0, **QUICK)
-    assert (found.layers[0].name, found.layers[0].at_least, found.layers[0].at_most) == ("preprocessing", 4.0, 4.0)
+    first, *_ = single_layers_of(function_of(estimator), X)
+    assert (first.name, first.constant) == ("preprocessing", 4.0)
+    row = AuditedLayer(first.name, first.kind, constant=first.constant)
+    assert (row.at_least, row.at_most) == (4.0, 4.0)
 
 
 def test_without_a_proof_the_search_goes_on(nets, monkeypatch):
@@ -94,7 +100,7 @@ def test_without_a_proof_the_search_goes_on(nets, monkeypatch):
 
 def test_a_pair_says_whether_it_is_valid(nets):
     estimator = nets.linear_classifier(MATRIX)
-    valid = artclip.audit(estimator, X, 1.0, domain="clip_values", layers=False, **QUICK)
+    valid = artclip.audit(estimator, X, 1.0, domain="clip_values", layers=False, **ENOUGH)
     assert valid.valid
     assert (valid.lower.u >= 0).all()
     assert (valid.lower.u <= 1).all()
@@ -103,13 +109,13 @@ def test_a_pair_says_whether_it_is_valid(nets):
 
 def test_a_pair_of_valid_inputs_is_shown_first(nets):
     estimator = nets.linear_classifier(MATRIX)
-    found = artclip.audit(estimator, X, 1.0, layers=False, **QUICK)
+    found = artclip.audit(estimator, X, 1.0, layers=False, **ENOUGH)
     assert (found.domain, found.lower.domain, found.valid) == ("free", "clip_values", True)
     assert "all inputs" in str(found)
 
 
 def test_what_an_audit_is_written_as(nets, tmp_path):
-    found = artclip.audit(nets.linear_classifier(MATRIX), X, 1.0, **QUICK)
+    found = artclip.audit(nets.linear_classifier(MATRIX), X, 1.0, **ENOUGH)
     record = json.loads(found.to_json(tmp_path / "a.json"))
     assert json.loads((tmp_path / "a.json").read_text()) == record
     assert (record["verdict"], record["claimed"], record["broken"]) == ("broken", 1.0, True)
@@ -144,7 +150,7 @@ def test_bad_arguments_are_refused_by_name(nets, options, word):
 
 
 def test_with_two_norms_there_is_no_constant_of_a_layer(nets):
-    found = artclip.audit(nets.linear_classifier(MATRIX), X, 100.0, norm=np.inf, **QUICK)
+    found = artclip.audit(nets.linear_classifier(MATRIX), X, 100.0, norm=np.inf, **ENOUGH)
     assert found.layers == []
     assert found.verdict == "proved"
 
@@ -171,7 +177,7 @@ def test_inputs_of_a_layer_are_outputs_of_the_one_before(nets):
 
 def test_a_layer_of_several_tensors_is_said_to_be_one(nets):
     estimator, (x, _) = nets.classifier("branches"), nets.data("branches", n=8)
-    found = artclip.audit(estimator, x, 1e-3, **QUICK)
+    found = artclip.audit(estimator, x, 1e-3, **SHORT)
     for of in found.layers:
         assert (of.at_least is None) == bool(of.why)
 
