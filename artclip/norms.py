@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,11 @@ def unit(w: np.ndarray, p: float) -> np.ndarray:
 def column(values: np.ndarray, like: np.ndarray) -> np.ndarray:
     """Values (n,) with as many axes as ``like``."""
     return values.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def farthest(x: np.ndarray, low: Any, high: Any, p: float) -> np.ndarray:
+    """How far from each of x (n, *shape) the farthest point between low and high is, in the p-norm, shape (n,)."""
+    return lengths(np.maximum(x - low, high - x), p)
 
 
 def change(size: int, p: float, r: float) -> float:

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from artclip import checks
-from artclip.cli.options import add_advanced, add_common, add_model, command, load, writable
+from artclip.cli.options import add_advanced, add_common, add_model, add_norms, command, load, writable
 
 TEXTS = (
     "does the Lipschitz constant that it is said to have hold? exit code 1: no",
@@ -23,8 +23,7 @@ def add(commands: Any, number: Any) -> None:
     option = parser.add_argument_group("claim").add_argument
     option("--claims", type=number, required=True, metavar="LIP", help="the constant that the model is said to have")
     option("--claims-layers", type=number, metavar="LIP", help="that each layer is said to have by itself")
-    option("--norm", default="2", help="of the inputs: 1, 2 or inf (default: 2)")
-    option("--output-norm", default="2", help="of the outputs: 1, 2 or inf (default: 2)")
+    add_norms(option)
     option("--domain", default="free", help="of the claim: free, for all inputs, or clip_values (default: first)")
     option("--max-seconds", type=number, default=60.0, help="for all of it (default: 60)")
     option = parser.add_argument_group("output").add_argument

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from artclip import checks
-from artclip.cli.options import add_advanced, add_common, add_model, command, load, writable
+from artclip.cli.options import add_advanced, add_common, add_model, add_norms, command, load, writable
 from artclip.reporting.text import wrapped
 
 TEXTS = (
@@ -30,8 +30,7 @@ def add(commands: Any, number: Any) -> None:
     parser = command(commands, "lipschitz", "MODEL --data DATA", *TEXTS)
     add_model(parser, number)
     option = parser.add_argument_group("bounds").add_argument
-    option("--norm", default="2", help="of the inputs: 1, 2 or inf (default: 2)")
-    option("--output-norm", default="2", help="of the outputs: 1, 2 or inf (default: 2)")
+    add_norms(option)
     option("--domain", default="clip_values", help="of the search: clip_values or free (default: first)")
     option("--method", default="auto", help="auto, product, eclipse, lipsdp or exact (default: auto)")
     option("--max-seconds", type=number, default=60.0, help="for the upper bound (default: 60)")

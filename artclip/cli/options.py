@@ -55,6 +55,12 @@ def add_model(parser: Any, number: Any) -> None:
     add_ranges(option, number)
 
 
+def add_norms(option: Any) -> None:
+    """Add the norms that a Lipschitz constant is in."""
+    option("--norm", default="2", help="of the inputs: 1, 2 or inf (default: 2)")
+    option("--output-norm", default="2", help="of the outputs: 1, 2 or inf (default: 2)")
+
+
 def add_advanced(parser: Any) -> Any:
     """Add what few need, of commands on a model; more may be added to it."""
     option = parser.add_argument_group("advanced").add_argument

@@ -42,7 +42,7 @@ def certified_radii(
         max_seconds: time for bounds in balls, > 0.
         few: samples that the model gets right, (m,), whose radii are to be as large as can be; half as much time more.
     """
-    radii = certified_radius(evaluated.readable, evaluated.x, evaluated.y, upper) if norm == 2 and upper else None
+    radii = certified_radius(evaluated.f, evaluated.x, evaluated.y, upper) if norm == 2 and upper else None
     found = np.zeros(len(evaluated.x)) if radii is None else radii
     few, by_constant = np.zeros(0, int) if few is None else few, found >= eps
     alone = [] if radii is None else [f"Certified: {100 * by_constant.mean():.1f} % by the Lipschitz constant"]
@@ -51,7 +51,7 @@ def certified_radii(
         return radii, alone
     budget = Budget(max_seconds)
     try:
-        graph = graph_of(evaluated.readable, max_seconds=max_seconds / 4)
+        graph = graph_of(evaluated.f, max_seconds=max_seconds / 4)
         bounds = LabelBounds(graph, evaluated.f, evaluated.one, norm)
     except (TypeError, ValueError) as error:
         return radii, [*alone, f"No certificates in balls: {error}"]

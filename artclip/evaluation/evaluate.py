@@ -272,7 +272,7 @@ def _lipschitz(evaluated: EvaluatedModel, norm: float, seed: int, verbose: bool)
     except Exception as error:
         return {}, _said(error)
     try:
-        upper = lipschitz_upper_bound(evaluated.readable, norm, max_seconds=_SECONDS, verbose=verbose)
+        upper = lipschitz_upper_bound(evaluated.f, norm, max_seconds=_SECONDS, verbose=verbose)
     except Exception as error:
         return {"lower": lower, "upper": None}, _said(error)
     return {"lower": lower, "upper": upper}, ""

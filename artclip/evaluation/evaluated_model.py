@@ -107,11 +107,6 @@ class EvaluatedModel:
         self.right = labels == self.y
 
     @property
-    def readable(self) -> Any:
-        """What bounds read layers of: the estimator, or of a bare model its adapter, which knows the inputs' shape."""
-        return self.estimator if hasattr(self.f, "estimator") else self.f
-
-    @property
     def package(self) -> str | None:
         """Of the framework, or ``None``."""
         return FRAMEWORKS[self.f.name][0] if self.f.name in FRAMEWORKS else None

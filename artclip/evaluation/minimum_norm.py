@@ -16,7 +16,7 @@ import numpy as np
 from artclip.evaluation.attack_classifier import AttackClassifier
 from artclip.evaluation.l1_pgd import nearest_in_l1
 from artclip.evaluation.threat_model import Stage, ThreatModel
-from artclip.norms import column, dual_norm, lengths
+from artclip.norms import column, dual_norm, farthest, lengths
 
 MAX_ITER = 25
 _CLIMBS = (("margin", 0), ("cross-entropy", 0), ("targeted margin", 2), ("targeted margin", 3))
@@ -80,9 +80,9 @@ class _Ball:
     ) -> None:
         """A climb of the classifier's loss from samples on, of all, or of some (``index``) from random places."""
         index = np.arange(len(self._x)) if index is None else index
-        x, norm, labels, farthest = self._x[index], self._norm, labels[index], self._farthest[index]
+        x, norm, labels, most = self._x[index], self._norm, labels[index], self._farthest[index]
         best, points, turned = self.best[index], self.points[index], np.zeros(len(index), bool)
-        moved, radius = np.zeros_like(x) if rng is None else self._anywhere(index, rng), np.minimum(farthest, best)
+        moved, radius = np.zeros_like(x) if rng is None else self._anywhere(index, rng), np.minimum(most, best)
         for step, change in zip(_falling(*_STEP, max_iter), _falling(*_RADIUS, max_iter), strict=True):
             at = x + moved
             margins, values, gradients = classifier.margins(at, labels)
@@ -95,7 +95,7 @@ class _Ball:
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 straight = np.where(steep > 0, _BEYOND * (away - values / steep), math.inf)
             radius = np.where(wrong, np.minimum(radius, best) * (1 - change), radius * (1 + change))
-            radius = np.minimum(np.where(turned, radius, straight), np.minimum(best, farthest))
+            radius = np.minimum(np.where(turned, radius, straight), np.minimum(best, most))
             moved = moved + column(step * radius, x) * _steepest(gradients, norm)
             moved = np.clip(x + _into_ball(moved, radius, norm), self._low, self._high) - x
         self.best[index], self.points[index] = best, points
@@ -117,7 +117,7 @@ def _farthest(x: np.ndarray, low: Any, high: Any, norm: float) -> np.ndarray:
     """How far the farthest valid input is from each sample, or without a range a large multiple of its size."""
     if not np.all(np.isfinite(low)):
         return 10 * np.maximum(lengths(x, norm), x[0].size ** (1 / norm))
-    return lengths(np.maximum(x - low, high - x), norm)
+    return farthest(x, low, high, norm)
 
 
 def _steepest(gradients: np.ndarray, norm: float) -> np.ndarray:
@@ -148,16 +148,21 @@ def _into_ball(moved: np.ndarray, radius: np.ndarray, norm: float) -> np.ndarray
 
 def _shortened(classifier: AttackClassifier, x: np.ndarray, points: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The points drawn towards their samples for as long as the label stays wrong."""
-    found = np.isfinite(points.reshape(len(points), -1)).all(1)
-    start, way, right = x[found], (points - x)[found], labels[found].argmax(1)
+    there = are_found(points)
+    start, way, right = x[there], (points - x)[there], labels[there].argmax(1)
     low, high = np.zeros(len(start)), np.ones(len(start))
-    for _ in range(_HALVINGS if found.any() else 0):
+    for _ in range(_HALVINGS if there.any() else 0):
         middle = (low + high) / 2
         wrong = classifier.predict(start + column(middle, way) * way).argmax(1) != right
         low, high = np.where(wrong, low, middle), np.where(wrong, middle, high)
     points = points.copy()
-    points[found] = start + column(high, way) * way
+    points[there] = start + column(high, way) * way
     return points
+
+
+def are_found(points: np.ndarray) -> np.ndarray:
+    """For which samples :func:`nearest_examples` found a point, shape (n,)."""
+    return np.asarray(np.isfinite(points.reshape(len(points), -1)).all(1))
 
 
 def minimum_norm(threat: ThreatModel, *, max_iter: int = MAX_ITER) -> list[Stage]:
@@ -165,7 +170,6 @@ def minimum_norm(threat: ThreatModel, *, max_iter: int = MAX_ITER) -> list[Stage
 
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         points = nearest_examples(threat.classifier, x, y, threat.norm, max_iter)
-        there = np.isfinite(points.reshape(len(points), -1)).all(1)
-        return threat.into_ball(x, np.where(column(there, x), points, x))
+        return threat.into_ball(x, np.where(column(are_found(points), x), points, x))
 
     return [run]

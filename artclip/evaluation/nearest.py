@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from artclip.evaluation.evaluated_model import EvaluatedModel
-from artclip.evaluation.minimum_norm import MAX_ITER, nearest_examples
+from artclip.evaluation.minimum_norm import MAX_ITER, are_found, nearest_examples
 from artclip.evaluation.random_outputs import randomness
 from artclip.evaluation.runner import distances
 from artclip.norms import column
@@ -35,7 +35,7 @@ def distances_to_examples(
     x, y = evaluated.x[index], evaluated.y[index]
     with randomness(evaluated.f, (0,)):
         points = nearest_examples(evaluated.classifier, x, y, norm, max_iter)
-    there = np.isfinite(points.reshape(len(points), -1)).all(1)
+    there = are_found(points)
     shown = np.where(column(there, x), points, x)
     there &= evaluated.decide(shown) != y
     nearest = {int(index[i]): shown[i] for i in np.flatnonzero(there)}

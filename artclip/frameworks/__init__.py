@@ -131,8 +131,10 @@ def layers_of(estimator: Any) -> LayerGraph:
 
 
 def _readable(estimator: Any) -> Function:
-    if isinstance(estimator, Function) and estimator.name in FRAMEWORKS and estimator.input_shape:
-        return estimator
+    if isinstance(estimator, Function):
+        if estimator.name in FRAMEWORKS and estimator.input_shape:
+            return estimator
+        estimator = getattr(estimator, "estimator", estimator)
     adapter = _adapter(estimator)
     if adapter is None or not issubclass(adapter, Trainable):
         hint = f"expected an ART {_installed(_ESTIMATORS)}"

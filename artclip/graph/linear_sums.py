@@ -21,16 +21,16 @@ def with_linear_sums(graph: LayerGraph) -> LayerGraph:
     nodes = list(graph.nodes)
     for i, node in enumerate(nodes):
         if isinstance(node.operation, Add):
-            nodes[i] = _one_matrix(node, nodes, graph.inputs) or node
+            nodes[i] = _one_matrix(node, nodes, graph) or node
     return graph if nodes == graph.nodes else replace(graph, nodes=nodes).pruned()
 
 
-def _one_matrix(node: Node, nodes: list[Node], inputs: int) -> Node | None:
+def _one_matrix(node: Node, nodes: list[Node], graph: LayerGraph) -> Node | None:
     """The node as a matrix and a shift, or ``None``."""
     source = _source(node.parents, nodes)
     if source is None:
         return None
-    columns = inputs if source < 0 else nodes[source].size
+    columns = graph.size_of(source)
     if columns * node.size > _MOST:
         return None
     whole, shift = np.zeros((node.size, columns)), np.zeros(node.size)

@@ -107,7 +107,7 @@ def audit(
     f.input_shape = f.input_shape or tuple(x.shape[1:])
     check(f, x[:2])
     rules = _Rules(p, q, checks.seed_or_drawn(seed), Budget(math.inf if max_seconds is None else max_seconds))
-    upper, why = _bounded(estimator if hasattr(f, "estimator") else f, rules, rules.left(_UPPER))
+    upper, why = _bounded(f, rules, rules.left(_UPPER))
     parts = single_layers_of(f, x) if layers and p == q else []
     limit = claimed * (1 + tolerance)
     proved = upper is not None and upper.value <= limit
@@ -175,7 +175,7 @@ def _audited(parts: list[SingleLayer], rules: _Rules, share: float, verbose: boo
         yield AuditedLayer(part.name, part.kind, lower=lower, upper=upper, why=why, no_upper=no_upper)
 
 
-def _bounded(f: Any, rules: _Rules, max_seconds: float | None) -> tuple[LipschitzEstimate | None, str]:
+def _bounded(f: Function, rules: _Rules, max_seconds: float | None) -> tuple[LipschitzEstimate | None, str]:
     """An upper bound, or why there is none."""
     limit = _LIMIT if max_seconds is None else max_seconds
     try:

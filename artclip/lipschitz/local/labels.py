@@ -27,6 +27,7 @@ from artclip.lipschitz.local.linear_bounds import LinearBounds, OutOfTime, cost
 from artclip.lipschitz.local.slopes import slopes_in
 from artclip.lipschitz.precision import allowance
 from artclip.lipschitz.slope_constants import SlopeConstants
+from artclip.norms import farthest
 
 _NUMBERS = 1 << 20  # entries of the widest layer, or margins times outputs, of all samples that are looked at together
 _SMALL = 1e-5  # of the largest input: a distance over which a net is straight
@@ -174,7 +175,7 @@ class LabelBounds:
         low, high = self._box
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
             return _FAR * np.maximum(1.0, np.abs(points).max(1, initial=0.0))
-        return np.linalg.norm(np.maximum(points - low, high - points), self.norm, axis=1)
+        return farthest(points, low, high, self.norm)
 
     def _lost(self, points: np.ndarray, radii: np.ndarray) -> np.ndarray:
         """What rounding may take from margins in balls, about, (n, 1): the most at samples and at corners of the hull.
