@@ -91,8 +91,9 @@ class GraphBounds:
 
     def _product(self, r: float) -> GraphBound:
         factors = self._norms.of(r)
-        value = bounds_at(self._nodes, factors, r)[-1]
-        layers = listing(self._nodes, factors, {i: node.name for i, node in enumerate(self._nodes)}, r)
+        blocks = self._norms.blocks(r)
+        value = bounds_at(self._nodes, factors, r, blocks)[-1]
+        layers = listing(self._nodes, factors, {i: node.name for i, node in enumerate(self._nodes)}, r, blocks)
         gram = self._gram_of_last(factors) if r == 2 else None
         history = [(self._budget.used(), value)]
         return GraphBound(value, "product of layer norms", layers, gram, history, notes=self._norms.notes())
@@ -100,7 +101,9 @@ class GraphBounds:
     def _before(self, i: int, factors: list[float]) -> float:
         """The bound of what a node takes in."""
         parent = self._nodes[i].parents[0]
-        return 1.0 if parent < 0 else bounds_at(self._nodes[: parent + 1], factors[: parent + 1], 2)[-1]
+        if parent < 0:
+            return 1.0
+        return bounds_at(self._nodes[: parent + 1], factors[: parent + 1], 2, self._norms.blocks(2))[-1]
 
     def _gram_of_last(self, factors: list[float]) -> np.ndarray | None:
         """That of the last layer, if it is a matrix: all before it is a factor."""
@@ -125,7 +128,7 @@ class GraphBounds:
         steps = {chain[0]: self._steps(chain, max_iter, auto) for chain in chains}
         self._bar.reset(total=sum(steps.values()) + len(chains))
         self._bar.set_description("Lipschitz upper bound: dense layers together")
-        names = {i: node.name for i, node in enumerate(self._nodes)}
+        names, blocks = {i: node.name for i, node in enumerate(self._nodes)}, self._norms.blocks(2)
         used = False
         for nb, chain in enumerate(chains):
             name = name_of(self._nodes[chain[0]].name, self._nodes[chain[-1]].name)
@@ -136,7 +139,7 @@ class GraphBounds:
 
             def report(bound: float, chain: list[int] = chain, value: float = value) -> None:
                 factors[chain[-1]] = min(value, factors[chain[-1]], bound)
-                history.append((self._budget.used(), bounds_at(self._nodes, factors, 2)[-1]))
+                history.append((self._budget.used(), bounds_at(self._nodes, factors, 2, blocks)[-1]))
                 self._bar.update()
                 self._bar.set_postfix_str(f"{history[-1][1]:.4g}")
 
@@ -155,10 +158,10 @@ class GraphBounds:
             for i in chain:
                 del names[i]
             names[chain[-1]] = name
-        value = bounds_at(self._nodes, factors, 2)[-1]
+        value = bounds_at(self._nodes, factors, 2, blocks)[-1]
         name = ("LipSDP" if max_iter else "ECLipsE-Fast") if used else "product of layer norms"
         history.append((self._budget.used(), value))
-        return [GraphBound(value, name, listing(self._nodes, factors, names, 2), gram, history, notes=notes)]
+        return [GraphBound(value, name, listing(self._nodes, factors, names, 2, blocks), gram, history, notes=notes)]
 
     def _joined(self, max_iter: int) -> list[GraphBound]:
         """The whole graph by LipSDP, where it is more than dense layers in a row and narrow enough."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from artclip.graph import Add, Concat, Node
-from artclip.lipschitz.product import joined
+from artclip.lipschitz.product import Blocks, joined
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,13 @@ class Listing:
     inside: list[int] = field(default_factory=list)
 
 
-def listing(nodes: list[Node], factors: list[float], names: dict[int, str], p: float) -> Listing:
+def listing(nodes: list[Node], factors: list[float], names: dict[int, str], p: float, blocks: Blocks) -> Listing:
     """The parts of a graph whose nodes have these factors.
 
     Args:
         nodes, factors: of the graph, from the p-norm to the p-norm, p in 1, 2 and inf.
         names: of the parts, by the index of the node that has the factor; all other nodes have the factor 1.
+        blocks: as :meth:`~artclip.lipschitz.product.Norms.blocks` has them.
     """
     before = _before(nodes)
     found, last, main = Listing([]), len(nodes) - 1, set[int]()
@@ -33,10 +34,12 @@ def listing(nodes: list[Node], factors: list[float], names: dict[int, str], p: f
     for i in sorted(names):
         node, factor = nodes[i], factors[i]
         if isinstance(node.operation, (Add, Concat)):
-            parts = _branches(nodes, factors, i, before[i], p)
+            parts = _branches(nodes, factors, i, before[i], p, blocks)
             weights = getattr(node.operation, "weights", [1.0] * len(parts))
             found.branches[len(found.layers)] = [abs(w) * float(b) for w, b in zip(weights, parts, strict=True)]
             factor *= float(joined(node, parts, p))
+            if i in blocks:
+                factor = min(factor, blocks[i][1])
         if i not in main:
             found.inside.append(len(found.layers))
         found.layers.append((names[i], factor))
@@ -55,10 +58,12 @@ def _before(nodes: list[Node]) -> list[int]:
     return found
 
 
-def _branches(nodes: list[Node], factors: list[float], i: int, first: int, p: float) -> list[Decimal]:
+def _branches(nodes: list[Node], factors: list[float], i: int, first: int, p: float, blocks: Blocks) -> list[Decimal]:
     """The bound at each parent of a node, where that at ``first``, which all of them come from, is 1."""
     at = {first: Decimal(1)}
     for j in range(first + 1, i):
         if all(parent in at for parent in nodes[j].parents):
             at[j] = Decimal(factors[j]) * joined(nodes[j], [at[parent] for parent in nodes[j].parents], p)
+            if j in blocks and blocks[j][0] in at:
+                at[j] = min(at[j], Decimal(blocks[j][1]) * at[blocks[j][0]])
     return [at[parent] for parent in nodes[i].parents]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from decimal import Decimal, localcontext
 
 from artclip.graph import Add, Concat, Node
+from artclip.graph.convex_potential import blocks
 from artclip.graph.matrix_norms import Bounds
 from artclip.lipschitz.budget import Budget
 
@@ -18,6 +19,10 @@ _FREE = 1e6  # floating-point operations that are as good as none
 # Floating-point operations that second bounds may take though the time is over: about two seconds of a core, for those
 # of a ResNet-18. Of its convolutions the first ones are each ten times too large, so that their product says nothing.
 _LEAST = 4e10
+
+
+Blocks = dict[int, tuple[int, float]]
+"""Of the sum that ends a residual block the node before the block, -1 for the input, and the bound of the block."""
 
 
 class Norms:
@@ -33,6 +38,7 @@ class Norms:
     def __init__(self, nodes: list[Node], budget: Budget, done: Callable[[float], object] = lambda nb: None) -> None:
         self._nodes, self._budget, self._done = nodes, budget, done
         self._found: dict[float, list[float]] = {}
+        self._blocks: Blocks | None = None
         self._rough: dict[str, None] = {}  # names, in order
 
     def of(self, p: float) -> list[float]:
@@ -44,6 +50,15 @@ class Norms:
         if p not in self._found:
             self._found[p] = self._compute(p)
         return self._found[p]
+
+    def blocks(self, p: float) -> Blocks:
+        """Residual blocks that have a bound of their own in L2, below the sum of their branches'."""
+        if p != 2:
+            return {}
+        if self._blocks is None:
+            self._blocks = {i: (block.parent, block.factor()) for i, block in blocks(self._nodes).items()}
+            self._blocks = {i: found for i, found in self._blocks.items() if math.isfinite(found[1])}
+        return self._blocks
 
     def notes(self) -> list[str]:
         """What could not be computed in time."""
@@ -89,14 +104,22 @@ def _bounds(node: Node, p: float) -> Bounds:
     return operation.bounds(p) if hasattr(operation, "bounds") else iter([(float(operation.factor(p)), 0.0)])
 
 
-def bounds_at(nodes: list[Node], factors: list[float], p: float) -> list[float]:
-    """The bound at each node: those of its parents joined, times its factor; the smallest float where that is less."""
+def bounds_at(nodes: list[Node], factors: list[float], p: float, blocks: Blocks) -> list[float]:
+    """The bound at each node: those of its parents joined, times its factor; the smallest float where that is less.
+
+    Args:
+        nodes, factors: of a graph, from the p-norm to the p-norm.
+        blocks: as :meth:`Norms.blocks` has them.
+    """
     at: list[Decimal] = []
     with localcontext() as context:
         context.prec, context.Emin, context.Emax = _DIGITS, -999999, 999999
-        for node, factor in zip(nodes, factors, strict=True):
+        for i, (node, factor) in enumerate(zip(nodes, factors, strict=True)):
             before = [Decimal(1) if parent < 0 else at[parent] for parent in node.parents]
             at.append(Decimal(factor) * joined(node, before, p))
+            if i in blocks:
+                parent, of_block = blocks[i]
+                at[i] = min(at[i], Decimal(of_block) * (at[parent] if parent >= 0 else Decimal(1)))
         return [_float(bound) for bound in at]
 
 

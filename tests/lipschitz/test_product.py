@@ -123,11 +123,11 @@ def test_weights_that_are_not_finite_are_refused_by_name(value):
 
 def test_products_neither_vanish_nor_overflow_on_the_way():
     nodes = row(*([np.eye(2)] * 6))
-    assert bounds_at(nodes, [1e-200, 1e-200, 1e-200, 1e200, 1e200, 1e201], 2)[-1] == pytest.approx(10)
-    assert bounds_at(nodes, [1e200, 1e200, 1e200, 1e-200, 1e-200, 1e-201], 2)[-1] == pytest.approx(0.1)
-    assert 0 < bounds_at(nodes, [1e-200] * 6, 2)[-1] < 1e-300
-    assert bounds_at(nodes, [1e200] * 6, 2)[-1] == math.inf
-    assert bounds_at(nodes, [1e-200, 0.0, 1, 1, 1, 1], 2)[-1] == 0
+    assert bounds_at(nodes, [1e-200, 1e-200, 1e-200, 1e200, 1e200, 1e201], 2, {})[-1] == pytest.approx(10)
+    assert bounds_at(nodes, [1e200, 1e200, 1e200, 1e-200, 1e-200, 1e-201], 2, {})[-1] == pytest.approx(0.1)
+    assert 0 < bounds_at(nodes, [1e-200] * 6, 2, {})[-1] < 1e-300
+    assert bounds_at(nodes, [1e200] * 6, 2, {})[-1] == math.inf
+    assert bounds_at(nodes, [1e-200, 0.0, 1, 1, 1, 1], 2, {})[-1] == 0
 
 
 @pytest.mark.parametrize("p", [1, 2, math.inf])
@@ -138,7 +138,7 @@ def test_branches(p):
         G.Node("sum", G.Add((2.0, -0.5)), (0, 1), 2),
         G.Node("both", G.Concat(), (2, 1, -1), 6),
     ]
-    found = bounds_at(nodes, [3.0, 5.0, 1.0, 1.0], p)
+    found = bounds_at(nodes, [3.0, 5.0, 1.0, 1.0], p, {})
     assert found == pytest.approx([3, 15, 13.5, np.linalg.norm([13.5, 15, 1], p)])
     same = G.through(nodes, [3.0, 5.0, 1.0, 1.0], 1.0, lambda before: float(np.linalg.norm(before, p)))
     assert found == pytest.approx(same)

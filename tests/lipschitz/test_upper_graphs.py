@@ -122,14 +122,14 @@ def test_all_layers_together_know_what_blocks_are_added_to_and_that_sorting_keep
     weight = np.diag([1.0, 0.5, 0.2, 0.1])
     nodes = [
         G.Node("a", G.Dense(weight), (-1,), 4),
-        G.Node("r", RELU, (0,), 4),
+        G.Node("r", G.activations.leaky_relu(-0.1), (0,), 4),
         G.Node("b", G.Dense(-weight), (1,), 4),
         G.Node("add", G.Add(), (-1, 2), 4),
     ]
     block = G.LayerGraph(nodes, 4)
     assert bound(block, "product").value == pytest.approx(2)
     found = bound(block)
-    assert found.value == pytest.approx(1, rel=0.01)  # 1 - w·s·w with slopes s in [0, 1]
+    assert found.value == pytest.approx(1.1, rel=0.01)  # 1 - w·s·w with slopes s in [-0.1, 1]
     assert found.method == "LipSDP of all layers together"
     sums = G.Dense(np.array([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]]))
     pairs = row([(G.Dense(weight), 4), (G.Sort(np.arange(4).reshape(2, 2)), 4), (sums, 2)], 4)
