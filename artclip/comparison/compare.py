@@ -29,7 +29,7 @@ def compare(
     noise: float = 0.5,
     nb_epochs: int = 20,
     batch_size: int = 128,
-    activation: str = "relu",
+    activation: str | None = None,
     learning_rate: float = 2e-3,
     attack_samples: int = 1000,
     verbose: bool = True,
@@ -60,7 +60,8 @@ def compare(
         noise: standard deviation of the Gaussian noise, >= 0, in units of the inputs.
         nb_epochs: passes over the data, >= 1, with Adam under a cosine schedule.
         batch_size: samples a step, >= 1.
-        activation: ``relu``, ``sigmoid``, ``softplus``, ``gelu``; of nets by name.
+        activation: ``relu``, ``sigmoid``, ``softplus``, ``gelu``, ``maxmin``, of nets by name; ``None`` for each net's
+            own, which is ``maxmin`` of ``lipconvnet`` and ``relu`` of the others.
         learning_rate: of Adam, > 0.
         attack_samples: how many test samples are attacked, >= 1: the first ones, or, of data sorted by class, as many
             spread evenly. Noise meets all of them.

@@ -47,7 +47,7 @@ class Experiment:
         ValueError: one of them is unknown or out of its range.
     """
 
-    activation: str = "relu"
+    activation: str | None = None
     nb_epochs: int = 20
     batch_size: int = 128
     learning_rate: float = 2e-3
@@ -69,7 +69,8 @@ class Experiment:
         if self.framework is None:
             object.__setattr__(self, "framework", default_framework())
         checks.one_of("framework", self.framework, FRAMEWORKS)
-        checks.one_of("activation", self.activation, self.nets.ACTIVATIONS)
+        if self.activation is not None:
+            checks.one_of("activation", self.activation, self.nets.ACTIVATIONS)
         for name in ("nb_epochs", "batch_size", "attack_samples"):
             checks.positive_integer(name, getattr(self, name))
         checks.positive_integer("curve_samples", self.curve_samples, least=0)
@@ -134,7 +135,7 @@ class Experiment:
             **vars(self),
             "norm": str(self.norm),
             "augmentation": None if self.augmentation is None else str(Augmented(augmentation_of(self.augmentation))),
-            "optimizer": "Adam, cosine schedule; fbf: SGD, cyclic",
+            "optimizer": "Adam, cosine schedule; of lipconvnet: StiefelMuon; fbf: SGD, cyclic",
             "curve": CURVE,
             **describe(FRAMEWORKS[str(self.framework)][0]),
         }
@@ -147,7 +148,7 @@ class Experiment:
     def classifier(self, model: str | Callable[..., Any], data: Data, seed: int) -> Any:
         """A net that is yet to be trained, as an ART classifier."""
         (x, y), _ = data
-        options = {"activation": self.activation, "learning_rate": self.learning_rate, "seed": seed}
+        options: dict[str, Any] = {"activation": self.activation, "learning_rate": self.learning_rate, "seed": seed}
         options |= {"clip_values": self.clip_values, "preprocessing": self.preprocessing}
         return self.nets.make_classifier(model, x.shape[1:], int(y.max()) + 1, **options)
 

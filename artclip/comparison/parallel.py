@@ -49,7 +49,7 @@ class Job:
         asked = [self.net, self.named.name, self.named.options, self.seed, nb_threads]
         nets, stages = self.experiment.nets, [c.attack.stages for c in self.experiment.chosen]
         model = nets.NETS[self.model] if isinstance(self.model, str) else self.model
-        activation = nets.ACTIVATIONS[self.experiment.activation]
+        activation = nets.ACTIVATIONS.get(self.experiment.activation)
         try:
             functions = content_digest(model, activation, self.named.defence.make, stages, *self._own())
         except NotHashable as error:

@@ -35,7 +35,7 @@ def comparison_page(comparison: ComparisonData) -> str:
         title=f"Defences on {s['data']}",
         above=f"Defences on {s['data']}, attacks within {budget(s['norm'], e.eps)}",
         message=message(comparison),
-        below=f"{', '.join(s['models'])} ({e.activation}), {e.framework}, {length}",
+        below=f"{', '.join(s['models'])} ({e.activation or 'activations of their own'}), {e.framework}, {length}",
         cards=[(row, comparison.title(row)) for row in spoken.values()],
         highest=rows[0] if rows else None,
         nb_rows=len(rows),

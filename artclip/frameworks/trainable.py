@@ -235,6 +235,10 @@ class Trainable(Function):
     def weights(self) -> list[Tensor]:
         """Trainable weights of the layers as matrices (outputs, inputs), without biases and normalisation."""
 
+    def stays_orthogonal(self, live: Callable[[], Tensor]) -> bool:
+        """Whether the optimizer keeps the matrix orthogonal that ``live`` reads, as a layer of the graph has it."""
+        return False
+
     @abc.abstractmethod
     def matmul(self, a: Tensor, b: Tensor, transpose: bool = False) -> Tensor:
         """Matrix products a·b, or a·bᵀ, over the last two axes; the axes before them are broadcast."""

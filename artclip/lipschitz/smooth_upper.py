@@ -32,8 +32,8 @@ Duals = list[Tensor]
 class SmoothBound:
     """The bound of a net's layers: products along a row, sums where branches join, as in ``method="product"``.
 
-    Layers that are not trained count by their factor, activations by their steepest slope. Convolutions are looked at
-    by frequency, on some of them, so that here their bound is a close guess.
+    Layers that are not trained count by their factor, those that stay orthogonal by 1, activations by their steepest
+    slope. Other convolutions are looked at by frequency, on some of them, so that here their bound is a close guess.
 
     Args:
         f: a classifier.
@@ -49,16 +49,17 @@ class SmoothBound:
         if isinstance(last := nodes[-1].operation, Gather) and last.index is None:  # outputs as they are
             nodes = nodes[: nodes[-1].parents[0] + 1]
         self._nodes: list[Node] = nodes
-        self._layers = {i: _Layer(f, n.operation) for i, n in enumerate(nodes) if getattr(n.operation, "live", None)}
-        self._fixed = [1.0 if i in self._layers else n.operation.factor(2) for i, n in enumerate(nodes)]
+        trained = {i: n.operation for i, n in enumerate(nodes) if getattr(n.operation, "live", None)}
+        self._layers = {i: _Layer(f, operation) for i, operation in trained.items() if not _stays_flat(f, operation)}
+        self._fixed = [1.0 if i in trained else n.operation.factor(2) for i, n in enumerate(nodes)]
         self._one, last = f.tensor(np.ones(())), nodes[-1].operation
         if isinstance(last, Dense):  # constants are made once: a step is not to move any to the device
             self.ones, self._wide = (f.tensor(np.ones((n, 1))) for n in last.weight.shape)
         if f.has_batchnorm:
             raise ValueError("the model has BatchNorm, which scales up again what the bound holds down; leave it out")
-        if not self._layers or len(self._layers) < len(f.weights()):
+        if not trained or len(trained) < len(f.weights()):
             raise ValueError(
-                f"of {len(f.weights())} weights that are trained, {len(self._layers)} are those of layers as they are; "
+                f"of {len(f.weights())} weights that are trained, {len(trained)} are those of layers as they are; "
                 "others are computed from parameters, and cannot be bounded in training"
             )
 
@@ -164,6 +165,15 @@ class _Layer:
         """Frobenius norm of all matrices together, and never 0."""
         f = self._f
         return f.reshape(f.norm(f.reshape(t, (1, -1)), 2), (1, 1, 1)) + _TINY
+
+
+def _stays_flat(f: Trainable, operation: Dense | Convolution) -> bool:
+    """Whether training keeps a layer's norm at 1: orthogonal matrices of whole inputs, or of patches side by side."""
+    if isinstance(operation, Convolution):
+        axes = zip(operation.kernel.shape[2:], operation.dilation, operation.stride, strict=True)
+        if operation.groups > 1 or any((k - 1) * d + 1 > s for k, d, s in axes):
+            return False
+    return operation.live is not None and f.stays_orthogonal(operation.live)
 
 
 def _waves(c: Convolution) -> np.ndarray:

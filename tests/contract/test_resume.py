@@ -105,11 +105,12 @@ def test_a_resumed_training_ends_bit_for_bit_as_one_without_interruption(nets, n
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(GENERATIONS)
 
 
-def test_muon_trains_certificates_and_resumes(nets, tmp_path, monkeypatch):
-    if not nets.HAS_MUON:
+@pytest.mark.parametrize("optimizer", ["muon", "stiefel"])
+def test_optimizers_of_matrices_train_certificates_and_resume(nets, optimizer, tmp_path, monkeypatch):
+    if optimizer == "muon" and not nets.HAS_MUON:
         pytest.skip("this version of the framework has no Muon")
     make = MAKERS["bracket"]
-    classifiers = [nets.classifier(lr=0.02, optimizer=nets.muon) for _ in range(3)]
+    classifiers = [nets.classifier(lr=0.02, optimizer=getattr(nets, optimizer)) for _ in range(3)]
     before = nets.weights(classifiers[0])
     expected = outcome(fit(make(classifiers[0], seed=3), nets, "mlp"), nets)
     assert not same_weights(expected[0], before, atol=0.05)

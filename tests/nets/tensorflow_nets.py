@@ -13,6 +13,7 @@ from art.estimators.classification import TensorFlowV2Classifier
 from keras import layers
 from tensorflow.python.eager import context
 
+from artclip.frameworks.keras.stiefel import StiefelMuon
 from tests.nets.common import NB_CLASSES, labelled, same_weights, tokens  # noqa: F401
 
 
@@ -114,6 +115,17 @@ HAS_MUON = hasattr(keras.optimizers, "Muon")
 def muon(lr):
     """As the docs say."""
     return keras.optimizers.Muon(lr / 5, weight_decay=0.0, adam_weight_decay=0.0)
+
+
+def stiefel(lr, **options):
+    """Keeps matrices orthogonal."""
+    return StiefelMuon(lr, **options)
+
+
+def orthogonal(estimator):
+    """The matrices that its optimizer keeps so, with outputs as rows."""
+    variables = estimator.optimizer.orthogonal(estimator.model.trainable_variables)
+    return [v.numpy().reshape(-1, v.shape[-1]).T for v in variables]
 
 
 def classifier(name="mlp", seed=0, lr=0.1, device="cpu", **kwargs):

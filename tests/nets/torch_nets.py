@@ -11,6 +11,7 @@ from art.estimators.regression import PyTorchRegressor
 from safetensors.torch import load_file
 from torch import nn
 
+from artclip.frameworks.pytorch.stiefel import StiefelMuon
 from tests.nets.common import NB_CLASSES, labelled, same_weights, tokens  # noqa: F401
 
 
@@ -96,6 +97,16 @@ HAS_MUON = hasattr(torch.optim, "Muon")
 def muon(parameters, lr):
     """As the docs say: matrices alone."""
     return torch.optim.Muon([p for p in parameters if p.ndim == 2], lr=lr, weight_decay=0.0)
+
+
+def stiefel(parameters, lr, **options):
+    """Keeps matrices orthogonal."""
+    return StiefelMuon(parameters, lr=lr, **options)
+
+
+def orthogonal(estimator):
+    """The matrices that its optimizer keeps so, with outputs as rows."""
+    return [p.detach().flatten(1).numpy() for p in estimator.optimizer.orthogonal]
 
 
 def linear_classifier(matrix, lr=0.1, **kwargs):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -28,10 +29,7 @@ class Kernel:
     @classmethod
     def of(cls, call: Call, variable: Any, arranged: Callable[[Any], Any]) -> Kernel:
         """A weight of Keras, arranged as the graph has it."""
-
-        def live() -> Any:
-            return arranged(variable)
-
+        live = partial(arranged, variable)  # by whose argument the variable is known
         trained = getattr(variable, "trainable", False)  # a low-rank update gives a plain tensor, which lacks this
         return cls(call.array(live()), live if trained else None)
 

@@ -106,6 +106,8 @@ class TensorFlowEstimator(TensorFlowFunction, KerasLoss):
         with self.seeded(seed):
             if self.optimizer is not None and not self.optimizer.built:
                 self.optimizer.build(self.model.trainable_variables)
+            elif (stiefel := optimizers.stiefel_of(self.optimizer)) is not None:
+                stiefel.project(self.model.trainable_variables)  # weights may have been loaded since it was built
             self._find_learning(self.input_shape)
             if self.ema_decay:
                 with self._scope():
@@ -223,6 +225,12 @@ class TensorFlowEstimator(TensorFlowFunction, KerasLoss):
 
     def weights(self) -> list[tf.Tensor]:
         return layers.matrices(self.model)
+
+    def stays_orthogonal(self, live: Callable[[], tf.Tensor]) -> bool:
+        read: tuple[Any, ...] = getattr(live, "args", ())
+        stiefel = optimizers.stiefel_of(self.optimizer)
+        held = [] if stiefel is None else stiefel.orthogonal(self.model.trainable_variables)
+        return len(read) == 1 and any(read[0] is v for v in held)
 
     def matmul(self, a: tf.Tensor, b: tf.Tensor, transpose: bool = False) -> tf.Tensor:
         return tf.matmul(a, b, transpose_b=transpose)

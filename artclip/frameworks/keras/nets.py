@@ -17,6 +17,8 @@ from art.estimators.classification import KerasClassifier, TensorFlowV2Classifie
 from keras import layers
 
 from artclip.frameworks import global_random
+from artclip.frameworks.keras.stiefel import StiefelMuon
+from artclip.frameworks.orthogonal_nets import CONVOLUTIONS, DENSE, ORTHOGONAL, angle_of, own_activation
 from artclip.frameworks.preprocessing import fitted_box, fitted_scaling
 
 CHANNELS_FIRST = False
@@ -143,6 +145,18 @@ def _resnet18(input_shape: tuple[int, ...], nb_classes: int, activation: str, in
     return [*parts, layers.Dense(nb_classes, **init(512))]
 
 
+def _lipconvnet(input_shape: tuple[int, ...], nb_classes: int, activation: str, init: _Seeds) -> list[Any]:
+    """Convolutions of patches side by side, then dense layers, which :class:`StiefelMuon` keeps orthogonal."""
+    *sizes, channels = input_shape
+    parts: list[Any] = []
+    for outputs in CONVOLUTIONS:
+        down, right = (size % 2 for size in sizes)
+        parts += [layers.ZeroPadding2D(((0, down), (0, right)))] if down or right else []
+        parts += _activated(layers.Conv2D(outputs, 2, strides=2, **init(4 * channels)), activation)
+        channels, sizes = outputs, [math.ceil(size / 2) for size in sizes]
+    return [*parts, *_mlp(*DENSE)((channels * math.prod(sizes),), nb_classes, activation, init)]
+
+
 def _bounded(input_shape: tuple[int, ...], nb_classes: int, activation: str, init: _Seeds) -> list[Any]:
     """The net of the published CLIP code: an activation after the last layer too."""
     *hidden, last = _mlp(200, 80)(input_shape, nb_classes, activation, init)
@@ -158,6 +172,7 @@ NETS: dict[str, Layers] = {
     "convnet": _convnet,
     "resnet": _resnet,
     "resnet18": _resnet18,
+    "lipconvnet": _lipconvnet,
 }
 
 
@@ -180,7 +195,7 @@ def make_classifier(
     input_shape: tuple[int, ...],
     nb_classes: int,
     clip_values: tuple[float, float] = (0.0, 1.0),
-    activation: str = "relu",
+    activation: str | None = None,
     learning_rate: float = 2e-3,
     seed: int = 0,
     preprocessing: Any = (0.0, 1.0),
@@ -188,21 +203,26 @@ def make_classifier(
     """As :func:`artclip.frameworks.pytorch.nets.make_classifier`, of Keras models and with channels last."""
     with global_random.kept():
         random.seed(seed)  # from which Keras draws the seeds of its initialisers
-        net = (
-            model(input_shape, nb_classes)
-            if callable(model)
-            else _net(NETS[model](input_shape, nb_classes, ACTIVATIONS[activation], _Seeds(seed)), input_shape)
-        )
+        if callable(model):
+            net = model(input_shape, nb_classes)
+        else:
+            kind = ACTIVATIONS[own_activation(model, activation)]
+            net = _net(NETS[model](input_shape, nb_classes, kind, _Seeds(seed)), input_shape)
     if isinstance(net, (TensorFlowV2Classifier, KerasClassifier)):
         return net
     if not isinstance(net, keras.Model):
         raise TypeError(f"the model's function made a {type(net).__name__}; expected a Keras model or ART classifier")
+    optimizer: keras.optimizers.Optimizer
+    if isinstance(model, str) and model in ORTHOGONAL:
+        optimizer = StiefelMuon(angle_of(learning_rate))
+    else:
+        optimizer = keras.optimizers.Adam(learning_rate, epsilon=1e-8)
     return TensorFlowV2Classifier(
         net,
         nb_classes,
         input_shape,
         loss_object=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        optimizer=keras.optimizers.Adam(learning_rate, epsilon=1e-8),
+        optimizer=optimizer,
         clip_values=fitted_box(clip_values, input_shape, CHANNELS_FIRST),
         preprocessing=fitted_scaling(preprocessing, input_shape, CHANNELS_FIRST),
     )

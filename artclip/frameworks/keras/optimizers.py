@@ -6,6 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from artclip.frameworks.keras.stiefel import StiefelMuon
+
 
 def added(a: list[Any], b: list[Any]) -> list[Any]:
     """Gradients, of which some are ``None``, of a sum; none yet where a is empty."""
@@ -29,6 +31,12 @@ def limited(gradients: list[Any], norm: float, optimizer: Any, dtype: Any) -> li
     scale = optimizer.scale_loss(tf.ones((), dtype))  # of mixed precision, by which they are longer
     found: list[Any] = tf.clip_by_global_norm(gradients, norm * scale)[0]
     return found
+
+
+def stiefel_of(optimizer: Any) -> StiefelMuon | None:
+    """The optimizer that keeps matrices orthogonal, where it is one."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)  # of mixed precision
+    return inner if isinstance(inner, StiefelMuon) else None
 
 
 def uses_ema(optimizer: Any) -> bool:

@@ -23,6 +23,7 @@ from artclip.frameworks.pytorch.function import TorchFunction, as_tensor, rows_o
 from artclip.frameworks.pytorch.joint_pass import joins_passes
 from artclip.frameworks.pytorch.losses import TorchLoss
 from artclip.frameworks.pytorch.random import Stream
+from artclip.frameworks.pytorch.stiefel import StiefelMuon
 from artclip.frameworks.trainable import LogitShift, Objective
 
 _PLAIN = ("art.estimators.classification.pytorch", "art.estimators.regression.pytorch")
@@ -138,6 +139,8 @@ class TorchEstimator(TorchFunction, TorchLoss):
             self._stream, self._turn = stream, stream.turn
             self.module.train()
             self.estimator.optimizer.zero_grad(set_to_none=True)
+            if isinstance(self.optimizer, StiefelMuon):
+                self.optimizer.project()  # weights may have been loaded since it was made
             if self.ema_decay:
                 self._averages = WeightAverages(self.module, self.estimator.optimizer, self.ema_decay)
             try:
@@ -238,6 +241,10 @@ class TorchEstimator(TorchFunction, TorchLoss):
             if isinstance(weight, torch.Tensor) and weight.requires_grad and weight.ndim >= 2:
                 matrices.append((weight.transpose(0, 1) if isinstance(module, transposed) else weight).flatten(1))
         return matrices
+
+    def stays_orthogonal(self, live: Callable[[], torch.Tensor]) -> bool:
+        held = self.optimizer.orthogonal if isinstance(self.optimizer, StiefelMuon) else ()
+        return any(live() is p for p in held)
 
     def matmul(self, a: torch.Tensor, b: torch.Tensor, transpose: bool = False) -> torch.Tensor:
         with torch.autocast(self.device.type, enabled=False):  # products of weights, which need their digits

@@ -11,7 +11,9 @@ import torch
 from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
+from artclip.frameworks.orthogonal_nets import CONVOLUTIONS, DENSE, ORTHOGONAL, angle_of, own_activation
 from artclip.frameworks.preprocessing import fitted_box, fitted_scaling
+from artclip.frameworks.pytorch.stiefel import StiefelMuon
 
 CHANNELS_FIRST = True
 
@@ -135,6 +137,18 @@ def _resnet18(input_shape: tuple[int, ...], nb_classes: int, activation: type[nn
     ]
 
 
+def _lipconvnet(input_shape: tuple[int, ...], nb_classes: int, activation: type[nn.Module]) -> list[nn.Module]:
+    """Convolutions of patches side by side, then dense layers, which :class:`StiefelMuon` keeps orthogonal."""
+    channels, *sizes = input_shape
+    layers: list[nn.Module] = []
+    for outputs in CONVOLUTIONS:
+        down, right = (size % 2 for size in sizes)
+        layers += [nn.ZeroPad2d((0, right, 0, down))] if down or right else []
+        layers += [nn.Conv2d(channels, outputs, 2, stride=2), activation()]
+        channels, sizes = outputs, [math.ceil(size / 2) for size in sizes]
+    return [*layers, *_mlp(*DENSE)((channels * math.prod(sizes),), nb_classes, activation)]
+
+
 def _bounded(input_shape: tuple[int, ...], nb_classes: int, activation: type[nn.Module]) -> list[nn.Module]:
     """The net of the published CLIP code: an activation after the last layer too."""
     return [*_mlp(200, 80)(input_shape, nb_classes, activation), activation()]
@@ -149,6 +163,7 @@ NETS: dict[str, Callable[..., list[nn.Module]]] = {
     "convnet": _convnet,
     "resnet": _resnet,
     "resnet18": _resnet18,
+    "lipconvnet": _lipconvnet,
 }
 
 
@@ -157,12 +172,12 @@ def make_classifier(
     input_shape: tuple[int, ...],
     nb_classes: int,
     clip_values: tuple[float, float] = (0.0, 1.0),
-    activation: str = "relu",
+    activation: str | None = None,
     learning_rate: float = 2e-3,
     seed: int = 0,
     preprocessing: Any = (0.0, 1.0),
 ) -> Any:
-    """An untrained classifier with logits, cross-entropy and Adam.
+    """An untrained classifier with logits, cross-entropy and Adam, or :class:`StiefelMuon` for nets made for it.
 
     Args:
         model: a key of :data:`NETS`; or a function of (input_shape, nb_classes) that makes an ``nn.Module`` with
@@ -170,23 +185,28 @@ def make_classifier(
         input_shape: shape of one input, channels first.
         nb_classes: number of outputs, >= 2.
         clip_values: range of valid inputs, each end a number, one a channel, or an array of the shape of an input.
-        activation: a key of :data:`ACTIVATIONS`.
-        learning_rate: of Adam, > 0.
+        activation: a key of :data:`ACTIVATIONS`; ``None`` for the net's own: ``"maxmin"`` of those made to be
+            certified, ``"relu"`` of the others.
+        learning_rate: of Adam, > 0; ``StiefelMuon`` turns matrices by 50 times that, in radians.
         seed: of the weights; the global RNG is left as found.
         preprocessing: (mean, std), as for :func:`artclip.load_model`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        net = (
-            model(input_shape, nb_classes)
-            if callable(model)
-            else nn.Sequential(*NETS[model](input_shape, nb_classes, ACTIVATIONS[activation]))
-        )
+        if callable(model):
+            net = model(input_shape, nb_classes)
+        else:
+            kind = ACTIVATIONS[own_activation(model, activation)]
+            net = nn.Sequential(*NETS[model](input_shape, nb_classes, kind))
     if isinstance(net, PyTorchClassifier):
         return net
     if not isinstance(net, nn.Module):
         raise TypeError(f"the model's function made a {type(net).__name__}; expected an nn.Module or PyTorchClassifier")
-    optimizer = torch.optim.Adam(net.parameters(), lr=learning_rate)
+    optimizer: torch.optim.Optimizer
+    if isinstance(model, str) and model in ORTHOGONAL:
+        optimizer = StiefelMuon(net.parameters(), angle_of(learning_rate))
+    else:
+        optimizer = torch.optim.Adam(net.parameters(), lr=learning_rate)
     return PyTorchClassifier(
         net,
         nn.CrossEntropyLoss(),

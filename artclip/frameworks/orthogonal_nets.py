@@ -1,0 +1,30 @@
+"""What nets by name that are made to be certified have in common in all frameworks."""
+
+from __future__ import annotations
+
+from artclip.frameworks.stiefel import MOST_ANGLE
+
+ORTHOGONAL = frozenset({"lipconvnet"})
+"""Nets by name whose matrices stay orthogonal: they are trained by ``StiefelMuon``."""
+CONVOLUTIONS = (32, 128, 256)  # outputs, each of patches of 2×2 side by side
+DENSE = (512, 512, 256)  # units of the layers behind them
+_ANGLE = 50  # radians, for each unit of Adam's learning rate
+
+
+def own_activation(model: str, activation: str | None) -> str:
+    """The activation that is asked for, or else the net's own."""
+    return activation or ("maxmin" if model in ORTHOGONAL else "relu")
+
+
+def angle_of(learning_rate: float) -> float:
+    """The angle by which matrices turn, in radians, for a learning rate of Adam.
+
+    Raises:
+        ValueError: it is too large.
+    """
+    if (angle := _ANGLE * learning_rate) > MOST_ANGLE:
+        raise ValueError(
+            f"learning_rate={learning_rate:g} is too large for a net whose matrices stay orthogonal: give one of "
+            f"{MOST_ANGLE / _ANGLE:g} at most"
+        )
+    return angle

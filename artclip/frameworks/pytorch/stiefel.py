@@ -1,0 +1,142 @@
+"""An optimizer for PyTorch that keeps the matrices of a net orthogonal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from artclip import checks
+from artclip.frameworks import stiefel
+
+_MATRICES = stiefel.Matrices(
+    transposed=lambda m: m.mT,
+    length=torch.linalg.matrix_norm,
+    eye=lambda n, like: torch.eye(n, dtype=like.dtype, device=like.device),
+)
+_BETAS, _EPS = (0.9, 0.999), 1e-8  # of Adam, for vectors
+
+
+class StiefelMuon(torch.optim.Optimizer):
+    """Muon whose matrices stay orthogonal, so that dense layers stay 1-Lipschitz without a parametrisation.
+
+    A matrix of m rows and n columns keeps orthonormal rows (m <= n) or columns. A kernel of a convolution counts as the
+    matrix of its outputs and all else; where the stride is its size, the convolution is 1-Lipschitz too. Parameters of
+    one axis or none are trained by Adam. The matrices that are given are replaced by the nearest orthogonal ones at
+    once.
+
+    Args:
+        params: parameters in the order of the layers, or groups of them as dicts, whose ``"role"`` is ``"orthogonal"``
+            (the default), ``"free"`` or ``"vector"``.
+        lr: angle in radians, > 0 and <= 0.5, by which a step turns a matrix.
+        momentum: of matrices, in [0, 1).
+        adam: learning rate of the vectors, over ``lr``, > 0.
+        free_last: whether the last matrix stays free, as the logits need a scale; without groups.
+
+    Raises:
+        TypeError: a parameter is complex.
+        ValueError: an argument out of its range, no matrix, or a weight that is not finite.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 0.1,
+        momentum: float = 0.95,
+        adam: float = 0.15,
+        free_last: bool = True,
+    ) -> None:
+        stiefel.check_angle("lr", lr)
+        checks.positive("adam", adam)
+        checks.decay("momentum", momentum)
+        given = list(params)
+        if not any(isinstance(group, dict) for group in given):
+            given = _groups(given, free_last)
+        super().__init__(given, {"lr": lr, "momentum": momentum, "adam": adam, "role": "orthogonal"})
+        _check(self.param_groups)
+        self.project()
+
+    @property
+    def orthogonal(self) -> list[Tensor]:
+        """The matrices that stay orthogonal."""
+        held = [p for group in self.param_groups if group["role"] == "orthogonal" for p in group["params"]]
+        return [p for p in held if p.requires_grad]
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Replace the matrices by the nearest orthogonal ones: after weights were loaded.
+
+        Raises:
+            ValueError: one of them is not finite.
+        """
+        found = [stiefel.nearest(p.detach().flatten(1).double().cpu().numpy()) for p in self.orthogonal]
+        for p, matrix in zip(self.orthogonal, found, strict=True):
+            p.copy_(torch.from_numpy(matrix).view(p.shape))
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One update.
+
+        Args:
+            closure: evaluates the loss anew, as PyTorch's optimizers have it.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    (_vector if group["role"] == "vector" else _matrix)(p, self.state[p], group)
+        return loss
+
+
+def _check(groups: list[dict[str, Any]]) -> None:
+    for group in groups:
+        checks.one_of("role", group["role"], stiefel.ROLES)
+        for p in group["params"]:
+            if p.is_complex():
+                raise TypeError(f"a parameter is {p.dtype}; expected real numbers")
+            if p.ndim < 2 and group["role"] != "vector":
+                raise ValueError(f"a parameter of shape {tuple(p.shape)} is no matrix; its role is 'vector'")
+    if not any(group["role"] == "orthogonal" for group in groups):
+        raise ValueError("there is no matrix to keep orthogonal; give the parameters of a net of two layers or more")
+
+
+def _groups(parameters: list[Tensor], free_last: bool) -> list[dict[str, Any]]:
+    found: dict[str, list[Tensor]] = {}
+    parameters = [p for p in parameters if p.requires_grad]
+    for p, role in zip(parameters, stiefel.roles([tuple(p.shape) for p in parameters], free_last), strict=True):
+        found.setdefault(role, []).append(p)
+    return [{"params": some, "role": role} for role, some in found.items()]
+
+
+def _matrix(p: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+    if "mean" not in state:
+        state["mean"] = torch.zeros_like(p)
+    state["mean"].lerp_(p.grad, 1 - group["momentum"])
+    ahead = p.grad.lerp(state["mean"], group["momentum"]).flatten(1)
+    w = p.flatten(1)
+    if w.dtype in (torch.float16, torch.bfloat16):  # in which the iterations do not converge
+        w, ahead = w.float(), ahead.float()
+    is_tall = len(w) > w.shape[1]
+    if is_tall:
+        w, ahead = w.mT, ahead.mT
+    if group["role"] == "free":
+        w = w - group["lr"] * _MATRICES.direction(ahead)
+    else:
+        w = _MATRICES.stepped(w, ahead, group["lr"])
+    p.copy_((w.mT if is_tall else w).reshape(p.shape))
+
+
+def _vector(p: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+    if "step" not in state:
+        state |= {"step": torch.zeros(()), "mean": torch.zeros_like(p), "square": torch.zeros_like(p)}
+    state["step"] += 1
+    count = float(state["step"])  # on the CPU, so nothing waits for the device
+    state["mean"].lerp_(p.grad, 1 - _BETAS[0])
+    state["square"].lerp_(p.grad.square(), 1 - _BETAS[1])
+    mean, square = state["mean"] / (1 - _BETAS[0] ** count), state["square"] / (1 - _BETAS[1] ** count)
+    p.addcdiv_(mean, square.sqrt() + _EPS, value=-group["lr"] * group["adam"])
