@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from artclip.frameworks.stiefel import MOST_ANGLE
 
-ORTHOGONAL = frozenset({"lipconvnet"})
+ORTHOGONAL = frozenset({"lipconvnet", "lipresnet"})
 """Nets by name whose matrices stay orthogonal: they are trained by ``StiefelMuon``."""
 CONVOLUTIONS = (32, 128, 256)  # outputs, each of patches of 2×2 side by side
 DENSE = (512, 512, 256)  # units of the layers behind them
+RESIDUAL, NB_BLOCKS = 512, 4  # features of residual blocks in their place, and how many there are
 _ANGLE = 50  # radians, for each unit of Adam's learning rate
 
 

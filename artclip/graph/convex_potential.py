@@ -39,6 +39,15 @@ class Block:
     branch: float
     slope: float
 
+    @property
+    def is_tied(self) -> bool:
+        """Whether B is -c·Aᵀ for a number c in (0, 2]: 1-Lipschitz wherever ‖A‖ <= 1 and slopes are at most 1."""
+        if self.skip != 1 or self.slope > 1:
+            return False
+        rows, columns = _rows(self.inner, False), _rows(self.outer, True) * self.branch
+        c = -float((rows * columns).sum()) / max(float((rows * rows).sum()), 1e-300)
+        return 0 < c <= 2 * (1 + 1e-6) and np.allclose(columns, -c * rows, rtol=1e-4, atol=1e-6)
+
     def factor(self) -> float:
         """An upper bound of its Lipschitz constant in L2; infinite where Λ is not found."""
         if self.skip == 0:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -84,16 +85,26 @@ class LayerGraph:
         return at[len(self.nodes) - 1]
 
 
-def through(nodes: list[Node], factors: list[Any], first: Any, side_by_side: Callable[[list[Any]], Any]) -> list[Any]:
+def through(
+    nodes: list[Node],
+    factors: list[Any],
+    first: Any,
+    side_by_side: Callable[[list[Any]], Any],
+    flat: Mapping[int, int] = MappingProxyType({}),
+) -> list[Any]:
     """A bound at each node: those of its parents combined, times its factor; numbers, or tensors that are.
 
     Args:
         factors: one for each node.
         first: the bound at the input.
         side_by_side: that of several outputs, of :class:`Concat`.
+        flat: sums that end a block which is 1-Lipschitz: their index, and that of the node before the block, or -1.
     """
     at: list[Any] = []
-    for node, factor in zip(nodes, factors, strict=True):
+    for i, (node, factor) in enumerate(zip(nodes, factors, strict=True)):
+        if i in flat:
+            at.append(first if flat[i] < 0 else at[flat[i]])
+            continue
         before = [first if parent < 0 else at[parent] for parent in node.parents]
         if isinstance(node.operation, Add):
             joined = sum(abs(w) * b for w, b in zip(node.operation.weights, before, strict=True))

@@ -19,6 +19,7 @@ import numpy as np
 from artclip.frameworks import Trainable, layers_of
 from artclip.frameworks.base import Tensor
 from artclip.graph import Convolution, Dense, Gather, Node, through
+from artclip.graph.convex_potential import blocks
 
 DOUBLINGS = 5
 ORDER = 2 ** (DOUBLINGS + 1) + 2  # p
@@ -32,8 +33,9 @@ Duals = list[Tensor]
 class SmoothBound:
     """The bound of a net's layers: products along a row, sums where branches join, as in ``method="product"``.
 
-    Layers that are not trained count by their factor, those that stay orthogonal by 1, activations by their steepest
-    slope. Other convolutions are looked at by frequency, on some of them, so that here their bound is a close guess.
+    Layers that are not trained count by their factor, those that stay orthogonal, and blocks of them, by 1, activations
+    by their steepest slope. Other convolutions are looked at by frequency, on some of them, so that here their bound is
+    a close guess.
 
     Args:
         f: a classifier.
@@ -52,6 +54,11 @@ class SmoothBound:
         trained = {i: n.operation for i, n in enumerate(nodes) if getattr(n.operation, "live", None)}
         self._layers = {i: _Layer(f, operation) for i, operation in trained.items() if not _stays_flat(f, operation)}
         self._fixed = [1.0 if i in trained else n.operation.factor(2) for i, n in enumerate(nodes)]
+        self._flat = {
+            i: block.parent
+            for i, block in blocks(nodes).items()
+            if block.is_tied and block.inner.live is not None and _stays_flat(f, block.inner)
+        }
         self._one, last = f.tensor(np.ones(())), nodes[-1].operation
         if isinstance(last, Dense):  # constants are made once: a step is not to move any to the device
             self.ones, self._wide = (f.tensor(np.ones((n, 1))) for n in last.weight.shape)
@@ -94,7 +101,8 @@ class SmoothBound:
         """The bound of the first nodes, up to that of the input of node ``end``."""
         norms = {i: layer.norm(dual) for (i, layer), dual in zip(self._layers.items(), duals, strict=True) if i < end}
         factors = [norms.get(i, fixed) for i, fixed in enumerate(self._fixed[:end])]
-        at = through(self._nodes[:end], factors, self._one, lambda before: sum(b * b for b in before) ** 0.5)
+        flat = {i: parent for i, parent in self._flat.items() if i < end}
+        at = through(self._nodes[:end], factors, self._one, lambda before: sum(b * b for b in before) ** 0.5, flat)
         parent = self._nodes[end].parents[0] if end < len(self._nodes) else end - 1
         return at[parent] if parent >= 0 else self._one
 

@@ -32,6 +32,8 @@ class Rule(NamedTuple):
     tensors: int | None  # how many inputs it has; ``None``: any number
 
 
+OWN: set[type] = set()
+"""Layers of artclip itself that have a rule."""
 RULES: dict[str, Rule] = {}
 """``layers.`` or ``ops.``, and the name of the class."""
 

@@ -14,6 +14,7 @@ import numpy as np
 from artclip import graph as G
 from artclip.frameworks.keras import (  # noqa: F401  each registers its rules
     activations,
+    convex_potential,
     convolutions,
     reshaping,
     rules,
@@ -22,7 +23,7 @@ from artclip.frameworks.keras import (  # noqa: F401  each registers its rules
     wrappers,
 )
 from artclip.frameworks.keras.activations import STEEP
-from artclip.frameworks.keras.calls import RULES, Call, Net, Refusal, Rule, arguments_of, is_common
+from artclip.frameworks.keras.calls import OWN, RULES, Call, Net, Refusal, Rule, arguments_of, is_common
 from artclip.frameworks.keras.nodes import Tensor
 from artclip.frameworks.keras.refused import REASONS
 from artclip.frameworks.preprocessing import graph_with_scaling
@@ -151,7 +152,8 @@ class _Reader(Net):
             tensors = [a for a in keras.tree.flatten((args, kwargs)) if isinstance(a, Tensor)]
             return self._within(op.name)._model(op, tensors)
         call = Call(op, self._named(op), {}, dtype if dtype in _FULL else "float32", self)
-        if _root(type(op)) != "keras" or _patched(op):  # whatever it derives from, it may do anything
+        # Whatever it derives from, it may do anything.
+        if (_root(type(op)) != "keras" and type(op) not in OWN) or _patched(op):
             raise call.unknown()
         if any(getattr(of, "quantization_mode", None) for of in (op, getattr(op, "dtype_policy", None))):
             raise call.refused("it is quantized, and rounding is not Lipschitz")

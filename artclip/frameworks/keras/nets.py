@@ -17,8 +17,17 @@ from art.estimators.classification import KerasClassifier, TensorFlowV2Classifie
 from keras import layers
 
 from artclip.frameworks import global_random
+from artclip.frameworks.keras.convex_potential import ConvexPotential
 from artclip.frameworks.keras.stiefel import StiefelMuon
-from artclip.frameworks.orthogonal_nets import CONVOLUTIONS, DENSE, ORTHOGONAL, angle_of, own_activation
+from artclip.frameworks.orthogonal_nets import (
+    CONVOLUTIONS,
+    DENSE,
+    NB_BLOCKS,
+    ORTHOGONAL,
+    RESIDUAL,
+    angle_of,
+    own_activation,
+)
 from artclip.frameworks.preprocessing import fitted_box, fitted_scaling
 
 CHANNELS_FIRST = False
@@ -145,8 +154,8 @@ def _resnet18(input_shape: tuple[int, ...], nb_classes: int, activation: str, in
     return [*parts, layers.Dense(nb_classes, **init(512))]
 
 
-def _lipconvnet(input_shape: tuple[int, ...], nb_classes: int, activation: str, init: _Seeds) -> list[Any]:
-    """Convolutions of patches side by side, then dense layers, which :class:`StiefelMuon` keeps orthogonal."""
+def _patches(input_shape: tuple[int, ...], activation: str, init: _Seeds) -> tuple[list[Any], int]:
+    """Convolutions of patches side by side, which :class:`StiefelMuon` keeps orthogonal; and how many features."""
     *sizes, channels = input_shape
     parts: list[Any] = []
     for outputs in CONVOLUTIONS:
@@ -154,7 +163,19 @@ def _lipconvnet(input_shape: tuple[int, ...], nb_classes: int, activation: str, 
         parts += [layers.ZeroPadding2D(((0, down), (0, right)))] if down or right else []
         parts += _activated(layers.Conv2D(outputs, 2, strides=2, **init(4 * channels)), activation)
         channels, sizes = outputs, [math.ceil(size / 2) for size in sizes]
-    return [*parts, *_mlp(*DENSE)((channels * math.prod(sizes),), nb_classes, activation, init)]
+    return parts, channels * math.prod(sizes)
+
+
+def _lipconvnet(input_shape: tuple[int, ...], nb_classes: int, activation: str, init: _Seeds) -> list[Any]:
+    parts, features = _patches(input_shape, activation, init)
+    return [*parts, *_mlp(*DENSE)((features,), nb_classes, activation, init)]
+
+
+def _lipresnet(input_shape: tuple[int, ...], nb_classes: int, activation: str, init: _Seeds) -> list[Any]:
+    parts, features = _patches(input_shape, activation, init)
+    blocks = [ConvexPotential() for _ in range(NB_BLOCKS)]
+    first, last = layers.Dense(RESIDUAL, **init(features)), layers.Dense(nb_classes, **init(RESIDUAL))
+    return [*parts, layers.Flatten(), first, *blocks, last]
 
 
 def _bounded(input_shape: tuple[int, ...], nb_classes: int, activation: str, init: _Seeds) -> list[Any]:
@@ -173,6 +194,7 @@ NETS: dict[str, Layers] = {
     "resnet": _resnet,
     "resnet18": _resnet18,
     "lipconvnet": _lipconvnet,
+    "lipresnet": _lipresnet,
 }
 
 

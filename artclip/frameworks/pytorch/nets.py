@@ -11,8 +11,17 @@ import torch
 from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
-from artclip.frameworks.orthogonal_nets import CONVOLUTIONS, DENSE, ORTHOGONAL, angle_of, own_activation
+from artclip.frameworks.orthogonal_nets import (
+    CONVOLUTIONS,
+    DENSE,
+    NB_BLOCKS,
+    ORTHOGONAL,
+    RESIDUAL,
+    angle_of,
+    own_activation,
+)
 from artclip.frameworks.preprocessing import fitted_box, fitted_scaling
+from artclip.frameworks.pytorch.convex_potential import ConvexPotential
 from artclip.frameworks.pytorch.stiefel import StiefelMuon
 
 CHANNELS_FIRST = True
@@ -137,8 +146,8 @@ def _resnet18(input_shape: tuple[int, ...], nb_classes: int, activation: type[nn
     ]
 
 
-def _lipconvnet(input_shape: tuple[int, ...], nb_classes: int, activation: type[nn.Module]) -> list[nn.Module]:
-    """Convolutions of patches side by side, then dense layers, which :class:`StiefelMuon` keeps orthogonal."""
+def _patches(input_shape: tuple[int, ...], activation: type[nn.Module]) -> tuple[list[nn.Module], int]:
+    """Convolutions of patches side by side, which :class:`StiefelMuon` keeps orthogonal; and how many features."""
     channels, *sizes = input_shape
     layers: list[nn.Module] = []
     for outputs in CONVOLUTIONS:
@@ -146,7 +155,18 @@ def _lipconvnet(input_shape: tuple[int, ...], nb_classes: int, activation: type[
         layers += [nn.ZeroPad2d((0, right, 0, down))] if down or right else []
         layers += [nn.Conv2d(channels, outputs, 2, stride=2), activation()]
         channels, sizes = outputs, [math.ceil(size / 2) for size in sizes]
-    return [*layers, *_mlp(*DENSE)((channels * math.prod(sizes),), nb_classes, activation)]
+    return layers, channels * math.prod(sizes)
+
+
+def _lipconvnet(input_shape: tuple[int, ...], nb_classes: int, activation: type[nn.Module]) -> list[nn.Module]:
+    layers, features = _patches(input_shape, activation)
+    return [*layers, *_mlp(*DENSE)((features,), nb_classes, activation)]
+
+
+def _lipresnet(input_shape: tuple[int, ...], nb_classes: int, activation: type[nn.Module]) -> list[nn.Module]:
+    layers, features = _patches(input_shape, activation)
+    blocks = [ConvexPotential(RESIDUAL) for _ in range(NB_BLOCKS)]
+    return [*layers, nn.Flatten(), nn.Linear(features, RESIDUAL), *blocks, nn.Linear(RESIDUAL, nb_classes)]
 
 
 def _bounded(input_shape: tuple[int, ...], nb_classes: int, activation: type[nn.Module]) -> list[nn.Module]:
@@ -164,6 +184,7 @@ NETS: dict[str, Callable[..., list[nn.Module]]] = {
     "resnet": _resnet,
     "resnet18": _resnet18,
     "lipconvnet": _lipconvnet,
+    "lipresnet": _lipresnet,
 }
 
 

@@ -11,7 +11,7 @@ import keras
 from keras import layers, ops
 
 from artclip import lipschitz_upper_bound
-from artclip.frameworks.keras.calls import RULES, arguments_of, is_common
+from artclip.frameworks.keras.calls import OWN, RULES, arguments_of, is_common
 from artclip.frameworks.keras.graph import read
 from artclip.frameworks.keras.refused import REASONS
 from tests.nets import tensorflow_nets as nets
@@ -196,7 +196,7 @@ def classes():
         for name, kind in vars(module).items():
             if isinstance(kind, type) and issubclass(kind, keras.Operation):
                 found.setdefault(f"{'layers' if issubclass(kind, layers.Layer) else 'ops'}.{name}", kind)
-    return found
+    return found | {f"layers.{kind.__name__}": kind for kind in OWN}
 
 
 @pytest.mark.parametrize("kind", RULES)
