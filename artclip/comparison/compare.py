@@ -49,7 +49,7 @@ def compare(
     Args:
         data: a name or path for :func:`artclip.load_data`, or ``(x_train, y_train), (x_test, y_test)`` with inputs
             in [0, 1] (or in the ``clip_values`` of your ART classifiers) and class indices.
-        model: net by name (``mlp``, ``mlp-200-80``, ``cnn``, ``convnet``, ``resnet``, ``resnet18``),
+        model: net by name (``mlp``, ``mlp-200-80``, ``cnn``, ``convnet``, ``resnet``, ``resnet18``,
             ``package.module:factory``, or a function of (input_shape, nb_classes) that makes an ``nn.Module`` or Keras
             model with logits, or an ART classifier; or a list of those.
         defences: names as ``standard``, ``weight@0.95``, ``clip@0.95``, ``clip:lamda=0.03``, ``adversarial:eps=1``; or
@@ -61,7 +61,7 @@ def compare(
         nb_epochs: passes over the data, >= 1, with Adam under a cosine schedule.
         batch_size: samples a step, >= 1.
         activation: ``relu``, ``sigmoid``, ``softplus``, ``gelu``, ``maxmin``, of nets by name; ``None`` for each net's
-            own, which is ``maxmin`` of ``lipconvnet`` and ``relu`` of the others.
+            own: ``maxmin`` of ``lipconvnet`` and ``lipresnet``, ``relu`` of the others.
         learning_rate: of Adam, > 0.
         attack_samples: how many test samples are attacked, >= 1: the first ones, or, of data sorted by class, as many
             spread evenly. Noise meets all of them.

@@ -135,7 +135,7 @@ class Experiment:
             **vars(self),
             "norm": str(self.norm),
             "augmentation": None if self.augmentation is None else str(Augmented(augmentation_of(self.augmentation))),
-            "optimizer": "Adam, cosine schedule; of lipconvnet: StiefelMuon; fbf: SGD, cyclic",
+            "optimizer": "Adam, cosine schedule; of lipconvnet and lipresnet: StiefelMuon; fbf: SGD, cyclic",
             "curve": CURVE,
             **describe(FRAMEWORKS[str(self.framework)][0]),
         }

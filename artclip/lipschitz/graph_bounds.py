@@ -25,6 +25,8 @@ _CHEAP = 10.0  # seconds of enumeration that "auto" spends
 _NUMBERS = 1e8  # that LipSDP may hold at a time: 0.8 GB
 _WORK, _FEWEST = 1.2e11, 40  # floating-point operations of a chain that "auto" spends on LipSDP, and steps at least
 _FEW = 4.0  # iterations of LipSDP on all layers that there has to be time for
+_AS_SMALL = 1.01  # times what is added to the branch of a block: LipSDP on the branch then changes nothing
+_FAR = 2.0  # of the product of norms, from which further iterations of LipSDP on all layers do not lead below it
 _WIDEST = 4096  # outputs of which a constant for each pair is kept
 
 
@@ -74,7 +76,7 @@ class GraphBounds:
             if r == 2 and method != "product":
                 bounds += self._chains(0 if method == "eclipse" else max_iter, method == "auto")
             if r == 2 and method in ("auto", "lipsdp"):
-                bounds += self._joined(max_iter)
+                bounds += self._joined(max_iter, bounds[0].value)
             candidates += [
                 replace(b, value=factor * b.value, history=[(s, factor * v) for s, v in b.history]) for b in bounds
             ]
@@ -122,6 +124,7 @@ class GraphBounds:
         """Nodes in a row by LipSDP where they are dense; the rest of the graph by norms."""
         notes: list[str] = []
         chains = stretches(self._graph, lambda sizes: lipsdp.elements(sizes) <= _NUMBERS, notes)
+        chains = [chain for chain in chains if not self._is_in_block(chain)]
         if not chains:
             return []
         factors, gram, history = list(self._norms.of(2)), None, list[tuple[float, float]]()
@@ -163,7 +166,16 @@ class GraphBounds:
         history.append((self._budget.used(), value))
         return [GraphBound(value, name, listing(self._nodes, factors, names, 2, blocks), gram, history, notes=notes)]
 
-    def _joined(self, max_iter: int) -> list[GraphBound]:
+    def _is_in_block(self, chain: list[int]) -> bool:
+        """Whether nodes in a row are the branch of a residual block whose bound is as small as that of its skip."""
+        start, end = self._nodes[chain[0]].parents[0], chain[-1]
+        for i, (parent, factor) in self._norms.blocks(2).items():
+            node = self._nodes[i]
+            if start == parent and end in node.parents:
+                return factor <= _AS_SMALL * abs(node.operation.weights[node.parents.index(parent)])  # type: ignore[attr-defined]
+        return False
+
+    def _joined(self, max_iter: int, product: float) -> list[GraphBound]:
         """The whole graph by LipSDP, where it is more than dense layers in a row and narrow enough."""
         in_a_row = all(is_linear(node) or isinstance(node.operation, Activation) for node in self._nodes)
         if in_a_row or max(node.size for node in self._nodes) > WIDEST:
@@ -177,7 +189,10 @@ class GraphBounds:
             return []
         self._bar.set_description("Lipschitz upper bound: all layers together")
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            value, gram = constants.all(all_slopes(graph), max_iter, self._budget)
+            slopes = all_slopes(graph)
+            if constants.all(slopes, 1, self._budget)[0] > _FAR * product:
+                return []
+            value, gram = constants.all(slopes, max_iter, self._budget)
             if not math.isfinite(value):
                 return []
             kept = _if_moderate(gram) if len(gram) <= _WIDEST else None

@@ -131,13 +131,14 @@ Read = tuple[str, str, Callable[[], Any]]
 def _by_name(request: Request, record: dict[str, Any]) -> Read:
     """Weights of a net that has a name here, as ``artclip train`` writes them."""
     settings, shape, k = record["settings"], tuple(record["input_shape"]), int(record["nb_classes"])
-    kind, name, activation = (str(settings[key]) for key in ("framework", "model", "activation"))
+    kind, name, activation = str(settings["framework"]), str(settings["model"]), settings["activation"]
     ranges = {key: _pair(record[key]) for key in ("clip_values", "preprocessing") if key in record}
 
     def load() -> Any:
         nets = nets_of(kind) if kind in FRAMEWORKS else None
         net = imported(name) if ":" in name else name
-        if nets is None or (net == name and name not in nets.NETS) or activation not in nets.ACTIVATIONS:
+        is_unknown = nets is None or (net == name and name not in nets.NETS)
+        if nets is None or is_unknown or activation not in (None, *nets.ACTIVATIONS):  # None is the net's own
             raise ValueError(f"{request.path / RECORD} names a net {kind} {name} {activation}; artclip has no such net")
         classifier = nets.make_classifier(net, shape, k, activation=activation, **ranges)
         read_weights(classifier.model, kind, request.path / trainable_of(classifier).weights_file)

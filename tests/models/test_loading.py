@@ -25,9 +25,10 @@ def shape_of(framework):
     return (1, 8, 8) if framework == "torch" else (8, 8, 1)
 
 
+@pytest.mark.parametrize("net", [["cnn", "--activation", "sigmoid"], ["lipresnet"]], ids=["cnn", "lipresnet"])
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_a_trained_model_comes_back(here, framework, capsys):
-    assert main([*TRAIN, "--framework", framework, "--model", "cnn", "--activation", "sigmoid", "-o", "out"]) == 0
+def test_a_trained_model_comes_back(here, framework, net, capsys):
+    assert main([*TRAIN, "--framework", framework, "--model", *net, "-o", "out"]) == 0
     first, again = load_model("out"), load_model(here / "out", framework=framework)
     x = np.random.default_rng(0).uniform(size=(5, *shape_of(framework))).astype(np.float32)
     np.testing.assert_array_equal(first.predict(x), again.predict(x))

@@ -46,7 +46,7 @@ class ConvexPotential(keras.layers.Layer):
 OWN.add(ConvexPotential)
 
 
-@rule("layers.ConvexPotential", "units inputs")
+@rule("layers.ConvexPotential", "units")
 def _convex_potential(call: Call) -> Tensor:
     x = call.x
     if len(x.shape) != 1:
