@@ -3,7 +3,10 @@
 A matrix W, shape (m, n) with m <= n, lies on the manifold where W·Wᵀ = I. A step takes the part of the gradient that
 is tangent to it, turns that into a matrix whose singular values are all about 1 (Muon: Jordan, Jin, Boza, You, Cesista,
 Newhouse, Bernstein 2024, https://kellerjordan.github.io/posts/muon/), goes along it, and returns to the manifold by
-iterations that converge to the nearest point (Björck, Bowie 1971).
+iterations that converge to the nearest point (Björck, Bowie 1971). For a square matrix that is the steepest step of its
+length in the spectral norm; for others it is the first of the alternating projections of Cesista 2025
+(https://leloykun.github.io/ponder/steepest-descent-stiefel/), and Bernstein 2025
+(https://thinkingmachines.ai/blog/modular-manifolds/) solves for the steepest.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from artclip import CLIPTrainer, certified_radius, lipschitz_lower_bound, lipsch
 from artclip.frameworks import function_of, nets_of, trainable_of
 from artclip.lipschitz.smooth_upper import SmoothBound
 from tests.nets import FRAMEWORKS, of
-from tests.nets.common import same_weights
+from tests.nets.common import same_weights, smaller
 
 
 def from_orthogonal(matrix):
@@ -65,7 +65,9 @@ def test_arguments_that_make_no_sense_are_refused(nets):
         CLIPTrainer(nets.classifier("linear", lr=0.1, optimizer=nets.stiefel), lamda=0.0).fit(x, y)
 
 
-@pytest.fixture(scope="module", params=[(f, net) for f in FRAMEWORKS for net in ("lipconvnet", "lipresnet")], ids=str)
+@pytest.fixture(
+    scope="module", params=[(f, net) for f in FRAMEWORKS for net in ("lipconvnet", "lipresnet")], ids="-".join
+)
 def certified(request):
     """A small net on digits, its registry, and test data."""
     framework, net = request.param
@@ -73,12 +75,7 @@ def certified(request):
     name = function_of(nets.classifier()).name
     (x, y), test = load_data("digits", channels_first=name == "torch")
     with pytest.MonkeyPatch.context() as patch:
-        for layers, sizes in {
-            "CONVOLUTIONS": (8, 32),
-            "DENSE": (64, 64),
-            "RESIDUAL": 64,
-        }.items():  # which take a tenth of the time
-            patch.setattr(nets_of(name), layers, sizes)
+        smaller(patch, nets_of(name))
         classifier = nets_of(name).make_classifier(net, x.shape[1:], 10)
     trainer = CLIPTrainer(classifier, lamda=0.0, certify_eps=0.3, seed=0)
     trainer.fit(x, y, batch_size=32, nb_epochs=6)
@@ -107,8 +104,9 @@ def test_it_certifies_most_of_what_it_gets_right(certified):
     assert (radii >= 0.2).mean() > 0.6
 
 
-def test_images_of_any_size_and_colours(nets):
+def test_images_of_any_size_and_colours(nets, monkeypatch):
     name = function_of(nets.classifier()).name
+    smaller(monkeypatch, nets_of(name))
     for height, width, channels in ((5, 6, 3), (4, 9, 1)):
         shape = (channels, height, width) if name == "torch" else (height, width, channels)
         x = np.random.default_rng(0).random((12, *shape), dtype=np.float32)

@@ -11,6 +11,7 @@ from artclip import evaluate, lipschitz_lower_bound, lipschitz_upper_bound, load
 from artclip.cli.main import main
 from artclip.frameworks import nets_of
 from tests.nets import FRAMEWORKS
+from tests.nets.common import smaller
 
 TRAIN = ["train", "--data", "digits", "--nb-epochs", "1", "--attack-samples", "10"]
 
@@ -27,7 +28,8 @@ def shape_of(framework):
 
 @pytest.mark.parametrize("net", [["cnn", "--activation", "sigmoid"], ["lipresnet"]], ids=["cnn", "lipresnet"])
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_a_trained_model_comes_back(here, framework, net, capsys):
+def test_a_trained_model_comes_back(here, framework, net, capsys, monkeypatch):
+    smaller(monkeypatch, nets_of(framework))
     assert main([*TRAIN, "--framework", framework, "--model", *net, "-o", "out"]) == 0
     first, again = load_model("out"), load_model(here / "out", framework=framework)
     x = np.random.default_rng(0).uniform(size=(5, *shape_of(framework))).astype(np.float32)

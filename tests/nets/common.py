@@ -22,3 +22,9 @@ def tokens(n=48, seed=0):
     """Sequences of 4 token ids of 0 to 9, of which the first tells the class."""
     x = np.random.default_rng(seed).integers(0, 10, (n, 4))
     return x, x[:, 0] % NB_CLASSES
+
+
+def smaller(patch, nets):
+    """Nets by name that are made to be certified with few units, which take a tenth of the time."""
+    for layers, sizes in {"CONVOLUTIONS": (8, 32), "DENSE": (64, 64), "RESIDUAL": 64}.items():
+        patch.setattr(nets, layers, sizes)

@@ -26,7 +26,8 @@ class StiefelMuon(keras.optimizers.Optimizer):
     when the optimizer is built.
 
     Args:
-        learning_rate: angle in radians by which a step turns a matrix, > 0 and <= 0.5, or a schedule.
+        learning_rate: angle in radians by which a step turns a matrix, > 0 and <= 0.5, or a schedule, of which what is
+            larger counts as 0.5.
         momentum: of matrices, in [0, 1).
         adam: learning rate of the vectors, over ``learning_rate``, > 0.
         free_last: whether the last matrix stays free, as the logits need a scale.
@@ -102,7 +103,7 @@ class StiefelMuon(keras.optimizers.Optimizer):
         is_tall = w.shape[0] > w.shape[1]
         if is_tall:
             w, ahead = ops.transpose(w), ops.transpose(ahead)
-        angle = ops.cast(rate, w.dtype)
+        angle = ops.minimum(ops.cast(rate, w.dtype), stiefel.MOST_ANGLE)
         if self._roles[index] == "free":
             w = w - angle * _MATRICES.direction(ahead)
         else:

@@ -87,6 +87,8 @@ class StiefelMuon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            if group["lr"] > stiefel.MOST_ANGLE:  # a scheduler may have raised it
+                stiefel.check_angle("lr", group["lr"])
             for p in group["params"]:
                 if p.grad is not None:
                     (_vector if group["role"] == "vector" else _matrix)(p, self.state[p], group)
@@ -113,14 +115,17 @@ def _groups(parameters: list[Tensor], free_last: bool) -> list[dict[str, Any]]:
     return [{"params": some, "role": role} for role, some in found.items()]
 
 
+def _enough(t: Tensor) -> Tensor:
+    """In float32 what has 16 bits, in which the iterations do not converge and Adam divides by 0."""
+    return t.float() if t.dtype in (torch.float16, torch.bfloat16) else t
+
+
 def _matrix(p: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+    w, gradient = (_enough(t).flatten(1) for t in (p, p.grad))
     if "mean" not in state:
-        state["mean"] = torch.zeros_like(p)
-    state["mean"].lerp_(p.grad, 1 - group["momentum"])
-    ahead = p.grad.lerp(state["mean"], group["momentum"]).flatten(1)
-    w = p.flatten(1)
-    if w.dtype in (torch.float16, torch.bfloat16):  # in which the iterations do not converge
-        w, ahead = w.float(), ahead.float()
+        state["mean"] = torch.zeros_like(gradient)
+    state["mean"] = gradient.lerp(state["mean"].to(gradient.dtype), group["momentum"])
+    ahead = gradient.lerp(state["mean"], group["momentum"])
     is_tall = len(w) > w.shape[1]
     if is_tall:
         w, ahead = w.mT, ahead.mT
@@ -132,11 +137,12 @@ def _matrix(p: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
 
 
 def _vector(p: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+    gradient = _enough(p.grad)
     if "step" not in state:
-        state |= {"step": torch.zeros(()), "mean": torch.zeros_like(p), "square": torch.zeros_like(p)}
+        state |= {"step": torch.zeros(()), "mean": torch.zeros_like(gradient), "square": torch.zeros_like(gradient)}
     state["step"] += 1
     count = float(state["step"])  # on the CPU, so nothing waits for the device
-    state["mean"].lerp_(p.grad, 1 - _BETAS[0])
-    state["square"].lerp_(p.grad.square(), 1 - _BETAS[1])
+    for name, value, beta in zip(("mean", "square"), (gradient, gradient.square()), _BETAS, strict=True):
+        state[name] = value.lerp(state[name].to(gradient.dtype), beta)  # loaded states have the type of p
     mean, square = state["mean"] / (1 - _BETAS[0] ** count), state["square"] / (1 - _BETAS[1] ** count)
-    p.addcdiv_(mean, square.sqrt() + _EPS, value=-group["lr"] * group["adam"])
+    p.copy_(_enough(p) - group["lr"] * group["adam"] * mean / (square.sqrt() + _EPS))
