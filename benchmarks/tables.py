@@ -274,6 +274,28 @@ def certificates(results: list[dict[str, Any]]) -> str:
     return table(rows)
 
 
+def certified_nets(results: dict[str, Any]) -> str:
+    """Verified robust accuracy of a net by name, a row for each radius."""
+    rows = [
+        ["net", "data", "ε", "clean", "certified, %", "margin-PGD leaves", "Lip ≥", "Lip ≤", "epochs", "CPU minutes"]
+    ]
+    for case in results.values():
+        seeds, main = case["test"], f"{case['case']['main']:.4g}"
+        which = [case["case"]["net"], case["case"]["data"]]
+        more = [spread(seeds, k, ".2f") for k in ("Lip ≥", "Lip ≤")]
+        minutes = f"{np.mean([row['CPU seconds'] for row in seeds]) / 60:.0f}"
+        for radius in (f"{r:.4g}" for r in case["case"]["radii"]):
+            left = spread(seeds, f"PGD margin {radius}", ".1f") if radius == main else "–"
+            figures = [spread(seeds, "clean", ".1f"), spread(seeds, f"certified {radius}", ".1f"), left]
+            rows.append([*which, in_pixels(float(radius)), *figures, *more, str(case["case"]["nb_epochs"]), minutes])
+    return table(rows)
+
+
+def in_pixels(radius: float) -> str:
+    """A radius as users say it: a short decimal number, or with 255 below it."""
+    return f"{radius:g}" if round(radius, 2) == radius else f"{255 * radius:.0f}/255"
+
+
 def local_certificates(results: list[dict[str, Any]]) -> str:
     """Certified shares by constants and in balls, at each radius, a row for each net."""
     radii = [k.removeprefix("ball ") for k in results[0] if k.startswith("ball ")]
@@ -544,6 +566,7 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
         ),
     ),
     "certificates_all": ("certificates", certificates),
+    "certified_nets": ("certified_nets", certified_nets),
     "local_certificates": ("local_certificates", local_certificates),
     "joined_bounds": ("joined_bounds", joined_bounds),
     "audit": ("audit", lambda r: audit(r, AUDITED)),
