@@ -45,6 +45,13 @@ def test_weights_that_were_loaded_are_put_on_the_manifold_by_the_next_fit(nets):
     assert max(map(from_orthogonal, nets.orthogonal(classifier))) < 1e-4
 
 
+def test_art_s_own_fit_keeps_them_orthogonal_too(nets):
+    x, y = nets.data()
+    classifier = nets.classifier(lr=0.05, optimizer=nets.stiefel)
+    classifier.fit(x, y, batch_size=20, nb_epochs=2)
+    assert max(map(from_orthogonal, nets.orthogonal(classifier))) < 1e-4
+
+
 def test_a_frozen_layer_is_left_as_it_is(nets):
     x, y = nets.data("frozen")
     classifier = nets.classifier("frozen", lr=0.05, optimizer=partial(nets.stiefel, free_last=False))
@@ -116,5 +123,7 @@ def test_images_of_any_size_and_colours(nets, monkeypatch):
         again = nets_of(name).make_classifier("lipconvnet", shape, 3, seed=1)
         first = nets_of(name).make_classifier("lipconvnet", shape, 3, seed=1)
         assert same_weights(nets.weights(again), nets.weights(first), atol=0)
+    with pytest.raises(ValueError, match="is a net for images"):
+        nets_of(name).make_classifier("lipresnet", (64,), 3)
     with pytest.raises(ValueError, match=r"learning_rate=0\.1 is too large"):
         nets_of(name).make_classifier("lipconvnet", shape, 3, learning_rate=0.1)

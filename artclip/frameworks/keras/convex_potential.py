@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from artclip import checks
 from artclip import graph as G
 from artclip.frameworks.keras.calls import OWN, Call, rule
 from artclip.frameworks.keras.convolutions import Kernel
@@ -24,6 +25,8 @@ class ConvexPotential(keras.layers.Layer):
 
     def __init__(self, units: int | None = None, **options: Any) -> None:
         super().__init__(**options)
+        if units is not None:
+            checks.positive_integer("units", units)
         self.units = units
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

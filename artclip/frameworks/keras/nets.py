@@ -19,13 +19,14 @@ from keras import layers
 from artclip.frameworks import global_random
 from artclip.frameworks.keras.convex_potential import ConvexPotential
 from artclip.frameworks.keras.stiefel import StiefelMuon
-from artclip.frameworks.orthogonal_nets import (
+from artclip.frameworks.named_nets import (
     CONVOLUTIONS,
     DENSE,
     NB_BLOCKS,
     ORTHOGONAL,
     RESIDUAL,
     angle_of,
+    check_known,
     own_activation,
 )
 from artclip.frameworks.preprocessing import fitted_box, fitted_scaling
@@ -228,6 +229,7 @@ def make_classifier(
         if callable(model):
             net = model(input_shape, nb_classes)
         else:
+            check_known(model, input_shape, NETS)
             kind = ACTIVATIONS[own_activation(model, activation)]
             net = _net(NETS[model](input_shape, nb_classes, kind, _Seeds(seed)), input_shape)
     if isinstance(net, (TensorFlowV2Classifier, KerasClassifier)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from artclip import checks
@@ -30,7 +31,7 @@ class StiefelMuon(keras.optimizers.Optimizer):
             larger counts as 0.5.
         momentum: of matrices, in [0, 1).
         adam: learning rate of the vectors, over ``learning_rate``, > 0.
-        free_last: whether the last matrix stays free, as the logits need a scale.
+        free_last: whether the last matrix that is trained stays free, as the logits need a scale.
         name: of the optimizer.
         **options: of ``keras.optimizers.Optimizer``.
 
@@ -58,6 +59,10 @@ class StiefelMuon(keras.optimizers.Optimizer):
         """Make the state for these variables, and put matrices on the manifold."""
         if self.built:
             return
+        with tf.init_scope():  # Keras's fit builds it while it compiles its step
+            self._build(variables)
+
+    def _build(self, variables: list[Any]) -> None:
         if not self.orthogonal(variables):
             raise ValueError("there is no matrix to keep orthogonal; give the variables of a net of two layers or more")
         self._roles = stiefel.roles([tuple(v.shape) for v in variables], self.free_last)

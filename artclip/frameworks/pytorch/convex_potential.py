@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from artclip import checks
+
 
 class ConvexPotential(nn.Module):
     """x - 2·Wᵀ·ReLU(W·x + b): a step down a convex potential, which is 1-Lipschitz where ‖W‖ <= 1.
@@ -21,6 +23,8 @@ class ConvexPotential(nn.Module):
 
     def __init__(self, features: int, units: int | None = None) -> None:
         super().__init__()
+        for name, value in {"features": features, "units": features if units is None else units}.items():
+            checks.positive_integer(name, value)
         self.weight = nn.Parameter(nn.init.orthogonal_(torch.empty(units or features, features)))
         self.bias = nn.Parameter(torch.zeros(units or features))
 

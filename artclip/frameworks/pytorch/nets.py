@@ -11,13 +11,14 @@ import torch
 from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
-from artclip.frameworks.orthogonal_nets import (
+from artclip.frameworks.named_nets import (
     CONVOLUTIONS,
     DENSE,
     NB_BLOCKS,
     ORTHOGONAL,
     RESIDUAL,
     angle_of,
+    check_known,
     own_activation,
 )
 from artclip.frameworks.preprocessing import fitted_box, fitted_scaling
@@ -217,6 +218,7 @@ def make_classifier(
         if callable(model):
             net = model(input_shape, nb_classes)
         else:
+            check_known(model, input_shape, NETS)
             kind = ACTIVATIONS[own_activation(model, activation)]
             net = nn.Sequential(*NETS[model](input_shape, nb_classes, kind))
     if isinstance(net, PyTorchClassifier):

@@ -35,6 +35,9 @@ class StiefelMuon(torch.optim.Optimizer):
         adam: learning rate of the vectors, over ``lr``, > 0.
         free_last: whether the last matrix stays free, as the logits need a scale; without groups.
 
+    After weights were changed by others, as by ``load_state_dict``, call :meth:`project`: a step returns to the
+    manifold from near it alone. ``fit`` of artclip's trainers begins with it.
+
     Raises:
         TypeError: a parameter is complex.
         ValueError: an argument out of its range, no matrix, or a weight that is not finite.
@@ -51,12 +54,28 @@ class StiefelMuon(torch.optim.Optimizer):
         stiefel.check_angle("lr", lr)
         checks.positive("adam", adam)
         checks.decay("momentum", momentum)
+        if isinstance(params, Tensor):
+            raise TypeError("params is one tensor; give a list of parameters, as net.parameters()")
         given = list(params)
         if not any(isinstance(group, dict) for group in given):
             given = _groups(given, free_last)
         super().__init__(given, {"lr": lr, "momentum": momentum, "adam": adam, "role": "orthogonal"})
-        _check(self.param_groups)
-        self.project()
+        if not self.orthogonal:
+            raise ValueError(
+                "there is no matrix to keep orthogonal; give the parameters of a net of two layers or more"
+            )
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As of ``torch.optim.Optimizer``: further parameters, whose matrices are made orthogonal at once."""
+        group = {**self.defaults, **param_group}
+        given = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+        _check(group, [p[1] if isinstance(p, tuple) else p for p in given])
+        super().add_param_group({**param_group, "params": given})
+        try:
+            self.project()
+        except ValueError:
+            self.param_groups.pop()
+            raise
 
     @property
     def orthogonal(self) -> list[Tensor]:
@@ -95,23 +114,26 @@ class StiefelMuon(torch.optim.Optimizer):
         return loss
 
 
-def _check(groups: list[dict[str, Any]]) -> None:
-    for group in groups:
-        checks.one_of("role", group["role"], stiefel.ROLES)
-        for p in group["params"]:
-            if p.is_complex():
-                raise TypeError(f"a parameter is {p.dtype}; expected real numbers")
-            if p.ndim < 2 and group["role"] != "vector":
-                raise ValueError(f"a parameter of shape {tuple(p.shape)} is no matrix; its role is 'vector'")
-    if not any(group["role"] == "orthogonal" for group in groups):
-        raise ValueError("there is no matrix to keep orthogonal; give the parameters of a net of two layers or more")
+def _check(group: dict[str, Any], parameters: list[Any]) -> None:
+    checks.one_of("role", group["role"], stiefel.ROLES)
+    stiefel.check_angle("lr", group["lr"])
+    for p in parameters:
+        if not isinstance(p, Tensor):
+            raise TypeError(f"params holds a {type(p).__name__}; expected parameters")
+        if p.is_complex():
+            raise TypeError(f"a parameter is {p.dtype}; expected real numbers")
+        if p.ndim < 2 and group["role"] != "vector":
+            raise ValueError(f"a parameter of shape {tuple(p.shape)} is no matrix; its role is 'vector'")
 
 
-def _groups(parameters: list[Tensor], free_last: bool) -> list[dict[str, Any]]:
-    found: dict[str, list[Tensor]] = {}
-    parameters = [p for p in parameters if p.requires_grad]
-    for p, role in zip(parameters, stiefel.roles([tuple(p.shape) for p in parameters], free_last), strict=True):
-        found.setdefault(role, []).append(p)
+def _groups(parameters: list[Any], free_last: bool) -> list[dict[str, Any]]:
+    """Parameters, or names and parameters, by their roles; without frozen ones, but for the last matrix."""
+    tensors = [p[1] if isinstance(p, tuple) else p for p in parameters]
+    found: dict[str, list[Any]] = {}
+    shapes = [tuple(getattr(p, "shape", ())) for p in tensors]
+    for given, p, role in zip(parameters, tensors, stiefel.roles(shapes, free_last), strict=True):
+        if getattr(p, "requires_grad", True):
+            found.setdefault(role, []).append(given)
     return [{"params": some, "role": role} for role, some in found.items()]
 
 

@@ -1,7 +1,10 @@
-"""What nets by name that are made to be certified have in common in all frameworks."""
+"""What nets by name have in common in all frameworks."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from artclip import checks
 from artclip.frameworks.stiefel import MOST_ANGLE
 
 ORTHOGONAL = frozenset({"lipconvnet", "lipresnet"})
@@ -10,6 +13,16 @@ CONVOLUTIONS = (32, 128, 256)  # outputs, each of patches of 2×2 side by side
 DENSE = (512, 512, 256)  # units of the layers behind them
 RESIDUAL, NB_BLOCKS = 512, 4  # features of residual blocks in their place, and how many there are
 _ANGLE = 50  # radians, for each unit of Adam's learning rate
+
+
+def check_known(model: str, input_shape: tuple[int, ...], nets: Iterable[str]) -> None:
+    """Raise ``ValueError`` for a name that is none of these nets, and for one that needs images and gets others."""
+    checks.one_of("model", model, nets)
+    if not model.startswith("mlp") and len(input_shape) != 3:
+        raise ValueError(
+            f"model={model!r} is a net for images, whose shape is three numbers, as (1, 28, 28); inputs have shape "
+            f"{tuple(input_shape)}: use mlp, or reshape them"
+        )
 
 
 def own_activation(model: str, activation: str | None) -> str:
