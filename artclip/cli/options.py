@@ -83,7 +83,7 @@ def add_data(parser: Any, more: str = "") -> None:
     option("--data", required=True, help="digits, mnist, fashion-mnist, cifar-10, FILE.npz, images, module:function")
     nets = "mlp, mlp-200-80, cnn, convnet, resnet, resnet18, lipconvnet, lipresnet or package.module:factory"
     option("--model", default="mlp", help=f"{nets}{more} (default: mlp)")
-    option("--activation", help="relu, sigmoid, softplus, gelu or maxmin (default: relu; of lip… nets: maxmin)")
+    option("--activation", help="relu, sigmoid, softplus, gelu, maxmin (default: the net's own)")
     option("--framework", choices=("torch", "tensorflow"), help="default: torch, where it is installed")
 
 
