@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-ITERATIONS, QUINTIC = 5, (3.4445, -4.7750, 2.0315)  # of Newton and Schulz, with the coefficients of the source
+from artclip.frameworks.pytorch.stiefel import MATRICES
 
 
 class Muon(torch.optim.Optimizer):
@@ -57,23 +57,5 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """Near the closest matrix, shape (m, n), with singular values of 1.
-
-    Those that are not far below the largest end between 0.7 and 1.2. Each iteration is a polynomial of the Gram matrix,
-    and all of them commute.
-    """
-    wide = matrix if len(matrix) <= matrix.shape[1] else matrix.T
-    wide = wide / (wide.norm() + 1e-7)
-    gram, eye = wide @ wide.T, torch.eye(len(wide), dtype=wide.dtype, device=wide.device)
-
-    def polynomial() -> Tensor:
-        a, b, c = QUINTIC
-        return torch.addmm(a * eye + b * gram, gram, gram, alpha=c)
-
-    factor = found = polynomial()
-    for _ in range(ITERATIONS - 1):
-        gram = factor @ gram @ factor
-        factor = polynomial()
-        found = factor @ found
-    wide = found @ wide
-    return wide if len(matrix) <= matrix.shape[1] else wide.T
+    """Near the closest matrix, shape (m, n), with singular values of 1."""
+    return MATRICES.direction(matrix) if len(matrix) <= matrix.shape[1] else MATRICES.direction(matrix.T).T

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from artclip import checks
 from artclip.frameworks.stiefel import MOST_ANGLE
@@ -13,6 +14,11 @@ CONVOLUTIONS = (32, 128, 256)  # outputs, each of patches of 2×2 side by side
 DENSE = (512, 512, 256)  # units of the layers behind them
 RESIDUAL, NB_BLOCKS = 512, 4  # features of residual blocks in their place, and how many there are
 _ANGLE = 50  # radians, for each unit of Adam's learning rate
+
+
+def is_orthogonal(model: Any) -> bool:
+    """Whether a model is the name of a net whose matrices stay orthogonal."""
+    return isinstance(model, str) and model in ORTHOGONAL
 
 
 def check_known(model: str, input_shape: tuple[int, ...], nets: Iterable[str]) -> None:
@@ -27,7 +33,7 @@ def check_known(model: str, input_shape: tuple[int, ...], nets: Iterable[str]) -
 
 def own_activation(model: str, activation: str | None) -> str:
     """The activation that is asked for, or else the net's own."""
-    return activation or ("maxmin" if model in ORTHOGONAL else "relu")
+    return activation or ("maxmin" if is_orthogonal(model) else "relu")
 
 
 def angle_of(learning_rate: float) -> float:

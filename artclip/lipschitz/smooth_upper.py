@@ -55,9 +55,7 @@ class SmoothBound:
         self._layers = {i: _Layer(f, operation) for i, operation in trained.items() if not _stays_flat(f, operation)}
         self._fixed = [1.0 if i in trained else n.operation.factor(2) for i, n in enumerate(nodes)]
         self._flat = {
-            i: block.parent
-            for i, block in blocks(nodes).items()
-            if block.is_tied and block.inner.live is not None and _stays_flat(f, block.inner)
+            i: block.parent for i, block in blocks(nodes).items() if block.is_tied and _stays_flat(f, block.inner)
         }
         self._one, last = f.tensor(np.ones(())), nodes[-1].operation
         if isinstance(last, Dense):  # constants are made once: a step is not to move any to the device

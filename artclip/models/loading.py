@@ -137,8 +137,8 @@ def _by_name(request: Request, record: dict[str, Any]) -> Read:
     def load() -> Any:
         nets = nets_of(kind) if kind in FRAMEWORKS else None
         net = imported(name) if ":" in name else name
-        is_unknown = nets is None or (net == name and name not in nets.NETS)
-        if nets is None or is_unknown or activation not in (None, *nets.ACTIVATIONS):  # None is the net's own
+        activations = () if nets is None else (None, *nets.ACTIVATIONS)  # None is the net's own
+        if nets is None or (net == name and name not in nets.NETS) or activation not in activations:
             raise ValueError(f"{request.path / RECORD} names a net {kind} {name} {activation}; artclip has no such net")
         classifier = nets.make_classifier(net, shape, k, activation=activation, **ranges)
         read_weights(classifier.model, kind, request.path / trainable_of(classifier).weights_file)

@@ -82,7 +82,7 @@ def certified(request):
     name = function_of(nets.classifier()).name
     (x, y), test = load_data("digits", channels_first=name == "torch")
     with pytest.MonkeyPatch.context() as patch:
-        smaller(patch, nets_of(name))
+        smaller(patch)
         classifier = nets_of(name).make_classifier(net, x.shape[1:], 10)
     trainer = CLIPTrainer(classifier, lamda=0.0, certify_eps=0.3, seed=0)
     trainer.fit(x, y, batch_size=32, nb_epochs=6)
@@ -113,7 +113,7 @@ def test_it_certifies_most_of_what_it_gets_right(certified):
 
 def test_images_of_any_size_and_colours(nets, monkeypatch):
     name = function_of(nets.classifier()).name
-    smaller(monkeypatch, nets_of(name))
+    smaller(monkeypatch)
     for height, width, channels in ((5, 6, 3), (4, 9, 1)):
         shape = (channels, height, width) if name == "torch" else (height, width, channels)
         x = np.random.default_rng(0).random((12, *shape), dtype=np.float32)

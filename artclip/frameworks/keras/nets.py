@@ -16,19 +16,9 @@ import keras
 from art.estimators.classification import KerasClassifier, TensorFlowV2Classifier
 from keras import layers
 
-from artclip.frameworks import global_random
+from artclip.frameworks import global_random, named_nets
 from artclip.frameworks.keras.convex_potential import ConvexPotential
 from artclip.frameworks.keras.stiefel import StiefelMuon
-from artclip.frameworks.named_nets import (
-    CONVOLUTIONS,
-    DENSE,
-    NB_BLOCKS,
-    ORTHOGONAL,
-    RESIDUAL,
-    angle_of,
-    check_known,
-    own_activation,
-)
 from artclip.frameworks.preprocessing import fitted_box, fitted_scaling
 
 CHANNELS_FIRST = False
@@ -159,7 +149,7 @@ def _patches(input_shape: tuple[int, ...], activation: str, init: _Seeds) -> tup
     """Convolutions of patches side by side, which :class:`StiefelMuon` keeps orthogonal; and how many features."""
     *sizes, channels = input_shape
     parts: list[Any] = []
-    for outputs in CONVOLUTIONS:
+    for outputs in named_nets.CONVOLUTIONS:
         down, right = (size % 2 for size in sizes)
         parts += [layers.ZeroPadding2D(((0, down), (0, right)))] if down or right else []
         parts += _activated(layers.Conv2D(outputs, 2, strides=2, **init(4 * channels)), activation)
@@ -169,13 +159,13 @@ def _patches(input_shape: tuple[int, ...], activation: str, init: _Seeds) -> tup
 
 def _lipconvnet(input_shape: tuple[int, ...], nb_classes: int, activation: str, init: _Seeds) -> list[Any]:
     parts, features = _patches(input_shape, activation, init)
-    return [*parts, *_mlp(*DENSE)((features,), nb_classes, activation, init)]
+    return [*parts, *_mlp(*named_nets.DENSE)((features,), nb_classes, activation, init)]
 
 
 def _lipresnet(input_shape: tuple[int, ...], nb_classes: int, activation: str, init: _Seeds) -> list[Any]:
     parts, features = _patches(input_shape, activation, init)
-    blocks = [ConvexPotential() for _ in range(NB_BLOCKS)]
-    first, last = layers.Dense(RESIDUAL, **init(features)), layers.Dense(nb_classes, **init(RESIDUAL))
+    width, blocks = named_nets.RESIDUAL, [ConvexPotential() for _ in range(named_nets.NB_BLOCKS)]
+    first, last = layers.Dense(width, **init(features)), layers.Dense(nb_classes, **init(width))
     return [*parts, layers.Flatten(), first, *blocks, last]
 
 
@@ -229,16 +219,16 @@ def make_classifier(
         if callable(model):
             net = model(input_shape, nb_classes)
         else:
-            check_known(model, input_shape, NETS)
-            kind = ACTIVATIONS[own_activation(model, activation)]
+            named_nets.check_known(model, input_shape, NETS)
+            kind = ACTIVATIONS[named_nets.own_activation(model, activation)]
             net = _net(NETS[model](input_shape, nb_classes, kind, _Seeds(seed)), input_shape)
     if isinstance(net, (TensorFlowV2Classifier, KerasClassifier)):
         return net
     if not isinstance(net, keras.Model):
         raise TypeError(f"the model's function made a {type(net).__name__}; expected a Keras model or ART classifier")
     optimizer: keras.optimizers.Optimizer
-    if isinstance(model, str) and model in ORTHOGONAL:
-        optimizer = StiefelMuon(angle_of(learning_rate))
+    if named_nets.is_orthogonal(model):
+        optimizer = StiefelMuon(named_nets.angle_of(learning_rate))
     else:
         optimizer = keras.optimizers.Adam(learning_rate, epsilon=1e-8)
     return TensorFlowV2Classifier(

@@ -11,16 +11,7 @@ import torch
 from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
-from artclip.frameworks.named_nets import (
-    CONVOLUTIONS,
-    DENSE,
-    NB_BLOCKS,
-    ORTHOGONAL,
-    RESIDUAL,
-    angle_of,
-    check_known,
-    own_activation,
-)
+from artclip.frameworks import named_nets
 from artclip.frameworks.preprocessing import fitted_box, fitted_scaling
 from artclip.frameworks.pytorch.convex_potential import ConvexPotential
 from artclip.frameworks.pytorch.stiefel import StiefelMuon
@@ -151,7 +142,7 @@ def _patches(input_shape: tuple[int, ...], activation: type[nn.Module]) -> tuple
     """Convolutions of patches side by side, which :class:`StiefelMuon` keeps orthogonal; and how many features."""
     channels, *sizes = input_shape
     layers: list[nn.Module] = []
-    for outputs in CONVOLUTIONS:
+    for outputs in named_nets.CONVOLUTIONS:
         down, right = (size % 2 for size in sizes)
         layers += [nn.ZeroPad2d((0, right, 0, down))] if down or right else []
         layers += [nn.Conv2d(channels, outputs, 2, stride=2), activation()]
@@ -161,13 +152,14 @@ def _patches(input_shape: tuple[int, ...], activation: type[nn.Module]) -> tuple
 
 def _lipconvnet(input_shape: tuple[int, ...], nb_classes: int, activation: type[nn.Module]) -> list[nn.Module]:
     layers, features = _patches(input_shape, activation)
-    return [*layers, *_mlp(*DENSE)((features,), nb_classes, activation)]
+    return [*layers, *_mlp(*named_nets.DENSE)((features,), nb_classes, activation)]
 
 
 def _lipresnet(input_shape: tuple[int, ...], nb_classes: int, activation: type[nn.Module]) -> list[nn.Module]:
     layers, features = _patches(input_shape, activation)
-    blocks = [ConvexPotential(RESIDUAL) for _ in range(NB_BLOCKS)]
-    return [*layers, nn.Flatten(), nn.Linear(features, RESIDUAL), *blocks, nn.Linear(RESIDUAL, nb_classes)]
+    width = named_nets.RESIDUAL
+    blocks = [ConvexPotential(width) for _ in range(named_nets.NB_BLOCKS)]
+    return [*layers, nn.Flatten(), nn.Linear(features, width), *blocks, nn.Linear(width, nb_classes)]
 
 
 def _bounded(input_shape: tuple[int, ...], nb_classes: int, activation: type[nn.Module]) -> list[nn.Module]:
@@ -218,16 +210,16 @@ def make_classifier(
         if callable(model):
             net = model(input_shape, nb_classes)
         else:
-            check_known(model, input_shape, NETS)
-            kind = ACTIVATIONS[own_activation(model, activation)]
+            named_nets.check_known(model, input_shape, NETS)
+            kind = ACTIVATIONS[named_nets.own_activation(model, activation)]
             net = nn.Sequential(*NETS[model](input_shape, nb_classes, kind))
     if isinstance(net, PyTorchClassifier):
         return net
     if not isinstance(net, nn.Module):
         raise TypeError(f"the model's function made a {type(net).__name__}; expected an nn.Module or PyTorchClassifier")
     optimizer: torch.optim.Optimizer
-    if isinstance(model, str) and model in ORTHOGONAL:
-        optimizer = StiefelMuon(net.parameters(), angle_of(learning_rate))
+    if named_nets.is_orthogonal(model):
+        optimizer = StiefelMuon(net.parameters(), named_nets.angle_of(learning_rate))
     else:
         optimizer = torch.optim.Adam(net.parameters(), lr=learning_rate)
     return PyTorchClassifier(

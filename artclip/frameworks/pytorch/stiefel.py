@@ -11,11 +11,12 @@ from torch import Tensor
 from artclip import checks
 from artclip.frameworks import stiefel
 
-_MATRICES = stiefel.Matrices(
+MATRICES = stiefel.Matrices(
     transposed=lambda m: m.mT,
     length=torch.linalg.matrix_norm,
     eye=lambda n, like: torch.eye(n, dtype=like.dtype, device=like.device),
 )
+"""What PyTorch does with matrices."""
 _BETAS, _EPS = (0.9, 0.999), 1e-8  # of Adam, for vectors
 
 
@@ -69,13 +70,12 @@ class StiefelMuon(torch.optim.Optimizer):
         """As of ``torch.optim.Optimizer``: further parameters, whose matrices are made orthogonal at once."""
         group = {**self.defaults, **param_group}
         given = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
-        _check(group, [p[1] if isinstance(p, tuple) else p for p in given])
+        tensors = [p[1] if isinstance(p, tuple) else p for p in given]
+        _check(group, tensors)
+        matrices = [p for p in tensors if p.requires_grad] if group["role"] == "orthogonal" else []
+        found = [_nearest(p) for p in matrices]
         super().add_param_group({**param_group, "params": given})
-        try:
-            self.project()
-        except ValueError:
-            self.param_groups.pop()
-            raise
+        _put(matrices, found)
 
     @property
     def orthogonal(self) -> list[Tensor]:
@@ -83,16 +83,14 @@ class StiefelMuon(torch.optim.Optimizer):
         held = [p for group in self.param_groups if group["role"] == "orthogonal" for p in group["params"]]
         return [p for p in held if p.requires_grad]
 
-    @torch.no_grad()
     def project(self) -> None:
         """Replace the matrices by the nearest orthogonal ones: after weights were loaded.
 
         Raises:
             ValueError: one of them is not finite.
         """
-        found = [stiefel.nearest(p.detach().flatten(1).double().cpu().numpy()) for p in self.orthogonal]
-        for p, matrix in zip(self.orthogonal, found, strict=True):
-            p.copy_(torch.from_numpy(matrix).view(p.shape))
+        matrices = self.orthogonal
+        _put(matrices, [_nearest(p) for p in matrices])
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -112,6 +110,16 @@ class StiefelMuon(torch.optim.Optimizer):
                 if p.grad is not None:
                     (_vector if group["role"] == "vector" else _matrix)(p, self.state[p], group)
         return loss
+
+
+def _nearest(p: Tensor) -> Tensor:
+    return torch.from_numpy(stiefel.nearest(p.detach().flatten(1).double().cpu().numpy())).view(p.shape)
+
+
+@torch.no_grad()
+def _put(matrices: list[Tensor], found: list[Tensor]) -> None:
+    for p, matrix in zip(matrices, found, strict=True):
+        p.copy_(matrix)
 
 
 def _check(group: dict[str, Any], parameters: list[Any]) -> None:
@@ -152,9 +160,9 @@ def _matrix(p: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
     if is_tall:
         w, ahead = w.mT, ahead.mT
     if group["role"] == "free":
-        w = w - group["lr"] * _MATRICES.direction(ahead)
+        w = w - group["lr"] * MATRICES.direction(ahead)
     else:
-        w = _MATRICES.stepped(w, ahead, group["lr"])
+        w = MATRICES.stepped(w, ahead, group["lr"])
     p.copy_((w.mT if is_tall else w).reshape(p.shape))
 
 
