@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,7 @@ _SAMPLES = 4  # but half of them where an input is large
 _ROOM = 64.0  # times what rounding of the inputs changes, that outputs may differ from call to call
 _NUMBERS = 1 << 18  # of inputs in a large batch
 _LARGE = 1 << 16
+_CALLS = 10  # of which each draws, where it is the model that draws
 _UNITS = 1000.0  # units of rounding that they may differ besides
 
 
@@ -163,6 +165,34 @@ def _many(x: np.ndarray) -> int:
     return int(np.clip(_NUMBERS // x[0].size, 2 * len(x), 128))
 
 
+def _draws_each_time(f: Function, x: np.ndarray, outputs: np.ndarray, rounding: float) -> bool:
+    """Whether each of some calls moves Python's or NumPy's generator, and no other thread does in between.
+
+    Args:
+        f: adapter of the model.
+        x: inputs, shape (n, *input_shape).
+        outputs: of them, shape (n, k); a call that gives others draws, whatever it moves.
+        rounding: how far outputs may differ from call to call.
+    """
+    rng = np.random.default_rng(0)
+    for batch in (x, x[:1], np.resize(x, (_many(x), *x.shape[1:]))):
+        for _ in range(_CALLS):
+            started, before = time.perf_counter(), global_random.states()
+            answers = f.predict(batch)[: len(x)]
+            after = global_random.states()
+            if len(answers) == len(outputs) == len(batch) and np.abs(answers - outputs).max() > rounding:
+                return True
+            if global_random.same(before, after):
+                break
+            # Longer than the call took, and never as long twice, so that nothing that draws in turns meets calls alone.
+            time.sleep(rng.uniform(1, 5) * (time.perf_counter() - started))
+            if not global_random.same(after, global_random.states()):
+                break
+        else:
+            return True
+    return False
+
+
 def check(f: Function, x: np.ndarray | None = None) -> None:
     """Raise ``ValueError`` unless f gives the same outputs, all finite, at each call and whatever else is in the batch.
 
@@ -186,7 +216,7 @@ def check(f: Function, x: np.ndarray | None = None) -> None:
         if max(mixed, apart) > rounding:
             nearby = f.predict((x * (1 + 8 * f.precision * rng.uniform(-1, 1, x.shape))).astype(np.float32))
             allowed = rounding + _ROOM * np.abs(nearby - first).max()
-        draws = not global_random.same(before, global_random.states())
+        draws = not global_random.same(before, global_random.states()) and _draws_each_time(f, x, first, rounding)
     if np.isnan(first).any():
         bad = int(np.isnan(first).any(1).sum())
         raise ValueError(

@@ -3,6 +3,7 @@
 # ruff: noqa: NPY002
 
 import random
+import threading
 import warnings
 
 import numpy as np
@@ -11,7 +12,8 @@ from art.data_generators import NumpyDataGenerator
 from art.defences.preprocessor.preprocessor import Preprocessor
 
 from artclip import CLIPTrainer
-from artclip.frameworks import global_random
+from artclip.frameworks import function_of, global_random
+from artclip.frameworks.check import check
 from tests.nets.common import NB_CLASSES, same_weights
 
 
@@ -170,3 +172,21 @@ def test_a_generator_that_shuffles_leaves_them_as_found_and_follows_the_seed(net
     assert same_weights(weights, again)
     assert not same_weights(weights, other)
     assert len(batches) == len(set(batches)) == 6  # each epoch in an order of its own
+
+
+def test_a_model_is_not_blamed_for_what_another_thread_draws(nets):
+    f, over = function_of(nets.classifier()), threading.Event()
+    x = nets.data(n=4)[0]
+
+    def draw():  # as a server in the same process, or a cluster's worker
+        while not over.wait(1e-3):
+            random.random()
+
+    other = threading.Thread(target=draw)
+    other.start()
+    try:
+        for _ in range(20):
+            check(f, x)
+    finally:
+        over.set()
+        other.join()
