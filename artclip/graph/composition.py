@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 from typing import Any
@@ -124,6 +125,16 @@ def compose(first: Any, second: Any, sizes: tuple[int, int, int]) -> Any:
         )
         one, other = replace(other, shift=0.0), Scale(factors, shift + other.shift)
         return Composition((*before, one, other, *behind), (*inner, len(factors), *outer))
+    if isinstance(one, Kronecker) and isinstance(other, Gather) and (axes := _axes_in_order(one, other)):
+        # Axes in another order first, so that a convolution that follows may take up the padding.
+        sides = np.arange(math.prod(one.shape)).reshape(one.shape)
+        moved = Kronecker(
+            tuple(one.shape[a] for a in axes),
+            tuple(one.matrices[a] for a in axes),
+            other.apply(_shift(one, sizes[1]))[0],
+        )
+        parts = (*before, Gather(sides.transpose(axes).ravel()), moved, *behind)
+        return Composition(parts, (*inner, inner[-1], *outer))
     joined = _joined(one, other, inner[-1], sizes[1], outer[0])
     if joined is None:
         return Composition((*before, one, other, *behind), (*inner, sizes[1], *outer))
@@ -149,11 +160,49 @@ def _joined(first: Part, second: Part, size: int, between: int, outputs: int) ->
         joined = _scaled(first, np.broadcast_to(second.factors, (outputs,)), between, before=False)
     elif isinstance(first, Kronecker) and isinstance(second, Kronecker):
         joined = _along_axes(first, second)
+    elif isinstance(first, Kronecker) and isinstance(second, Convolution):
+        joined = _padded(first, second)
     if joined is None:
         return None
-    shift = np.broadcast_to(np.asarray(first.shift, dtype=np.float64), (between,))
+    shift = _shift(first, between)
     none = not np.any(shift) and not np.any(second.shift)
-    return replace(joined, shift=0.0 if none else second.apply(shift[None])[0])
+    return replace(joined, shift=0.0 if none else second.apply(shift)[0])
+
+
+def _shift(operation: Part, size: int) -> np.ndarray:
+    """What an operation adds, (1, size)."""
+    return np.broadcast_to(np.asarray(operation.shift, dtype=np.float64), (size,))[None]
+
+
+def _axes_in_order(first: Kronecker, second: Gather) -> tuple[int, ...] | None:
+    """The order that axes are brought into behind matrices along them, or ``None``."""
+    sides = [n if m is None else len(m) for n, m in zip(first.shape, first.matrices, strict=True)]
+    if second.index is None or len(second.index) != math.prod(sides):
+        return None
+    image = np.arange(len(second.index)).reshape(sides)
+    orders = itertools.permutations(range(len(sides)))
+    return next((axes for axes in orders if np.array_equal(image.transpose(axes).ravel(), second.index)), None)
+
+
+def _padded(pad: Kronecker, convolution: Convolution) -> Convolution | None:
+    """The convolution that pads with zeros itself, where the matrices do nothing else."""
+    channels = convolution.kernel.shape[1] * convolution.groups
+    if channels == pad.shape[-1] == 1 and pad.matrices[-1] is None:  # first or last, one channel is the same
+        pad = Kronecker((1, *pad.shape[:-1]), (None, *pad.matrices[:-1]), pad.shift)
+    if convolution.transposed or pad.matrices[0] is not None or len(pad.shape) != 1 + len(convolution.shape):
+        return None
+    if pad.shape[0] != channels:
+        return None
+    padding = []
+    for n, matrix, (before, behind) in zip(pad.shape[1:], pad.matrices[1:], convolution.padding, strict=True):
+        zeros = 0 if matrix is None else int(np.argmax(matrix.any(1)))
+        size = n if matrix is None else len(matrix)
+        if matrix is not None and not np.array_equal(matrix, np.eye(size, n, -zeros)):
+            return None
+        padding.append((before + zeros, behind + size - n - zeros))
+    if any(min(p) < 0 for p in padding):
+        return None
+    return replace(convolution, shape=tuple(pad.shape[1:]), padding=tuple(padding))
 
 
 def is_circular(pad: Any, convolution: Any) -> bool:

@@ -10,9 +10,9 @@ and a linear step A makes A·M·Aᵀ of it. This is LipSDP-Neuron (Fazlyab et al
 recursion (ECLipsE: Xu and Sivaranjani 2024, arXiv 2404.04375), here for any graph and with an interval for each unit:
 those which cannot switch cost nothing.
 
-Where L is best, the gradient vanishes: r·‖P‖ = ‖v‖ unit by unit, P being the rows that the gradient consists of behind
-the activation, and v = (L - M[U, U])⁻¹·M[U, :]·diag(c)·P. So each iteration multiplies what L has more than the
-diagonal of M by ‖v‖ over r·‖P‖, or by less where that fails. Every iterate is a bound.
+The derivative of an aim in L is r²·P² - v², unit by unit, P being the rows that its derivative in M consists of behind
+the activation, and v = (L - M[U, U])⁻¹·M[U, :]·diag(c)·Pᵀ. Every point that the search looks at is a bound
+(:mod:`artclip.lipschitz.descent`).
 """
 
 from __future__ import annotations
@@ -26,30 +26,22 @@ from scipy.linalg import solve_triangular
 from scipy.linalg.lapack import dpocon, dpotrf
 
 from artclip.graph import LayerGraph
-from artclip.graph.matrix_norms import EPS, largest_eigenpair, proof_rounding
+from artclip.graph.matrix_norms import EPS, proof_rounding
 from artclip.lipschitz.budget import Budget
-from artclip.lipschitz.lipsdp import lost
+from artclip.lipschitz.descent import MOST_SHARE, Aim, NotModerate, Parameters, descend, share_of
+from artclip.lipschitz.lipsdp import largest_of, lost
 from artclip.lipschitz.state_steps import Bend, Push, steps
+from artclip.lipschitz.torus.bounds import TorusBent
+from artclip.lipschitz.torus.head import Head
 
 Slopes = Mapping[int, tuple[np.ndarray, np.ndarray]]
 """Least and largest slopes (size,) of each activation, by its node."""
-Multipliers = dict[int, np.ndarray]
-"""L of each activation, (size,), by its node."""
-Aim = Callable[[np.ndarray], tuple[float, np.ndarray]]
-"""What is to be small: M of the outputs -> a number > 0, and rows Z (q, k) with ZᵀZ its derivative."""
 
 _FIXED = 1e-12  # half the width of an interval of slopes that is as good as none
-_FIRST, _FEWER, _MORE, _LEAST_STEP = 0.6, 0.4, 1.3, 0.05  # of steps; by which they are made smaller or larger
-_MOST = 20.0  # by which L is multiplied in one step
-_TRIES, _LARGER = 60, 1.5  # to make L larger than M, and by how much
 _WORST = 1e-8  # reciprocal condition, below which a factorisation does not count
 _SMALLEST = 1e-200  # trace of a Gram matrix whose entries are not lost
 _ROWS = 1024  # of the identity that are followed at a time
-_CLOSE = 1e-3  # by which the best has to fall for another step
-
-
-class NotModerate(ValueError):
-    """Weights, or products of them, are too small or too large for squares in float64."""
+_ABOUT = 1e-4  # tolerance of the largest eigenvalue, which need not be exact
 
 
 @dataclass(frozen=True)
@@ -57,20 +49,16 @@ class _Bent:
     """What an activation was, for the way back."""
 
     node: int
-    at: slice
     middle: np.ndarray  # c of the block
     half: np.ndarray  # r of the units
     units: np.ndarray  # in the block
     rows: np.ndarray  # M[U, :]
     scale: np.ndarray  # L^-½ of the units
     factor: np.ndarray  # of I - S·M[U, U]·S, the lower one
-
-    def moved(self, multipliers: np.ndarray, way: np.ndarray) -> np.ndarray:
-        """L of the whole block, with what those of the units have more than M's diagonal multiplied."""
-        found = multipliers.copy()
-        own = self.rows[np.arange(len(self.units)), self.at.start + self.units]
-        found[self.units] = own + (found[self.units] - own) * way
-        return found
+    share: float
+    top: float  # the largest eigenvalue of exp(-d/2)·M[U, U]·exp(-d/2)
+    vector: np.ndarray  # of that eigenvalue, of length 1
+    leading: np.ndarray  # it times exp(-d/2)
 
 
 class GramBounds:
@@ -78,11 +66,12 @@ class GramBounds:
 
     Args:
         graph: from :func:`artclip.lipschitz.local.kinks.in_lines`.
+        head: convolutions before it, whose outputs are its inputs.
     """
 
-    def __init__(self, graph: LayerGraph) -> None:
+    def __init__(self, graph: LayerGraph, head: Head | None = None) -> None:
         self._steps = steps(graph)
-        self._inputs = graph.inputs
+        self._inputs, self._head = graph.inputs, head
         self._first: tuple[int, np.ndarray] | None = None
 
     @property
@@ -100,7 +89,7 @@ class GramBounds:
     @property
     def widest(self) -> int:
         """Rows of the largest M."""
-        return max(step.after if isinstance(step, Push) else step.size for step in self._steps)
+        return max((step.after if isinstance(step, Push) else step.size for step in self._steps), default=self._inputs)
 
     def smallest(
         self,
@@ -109,42 +98,28 @@ class GramBounds:
         max_iter: int,
         budget: Budget | None = None,
         enough: float = 0.0,
-        start: Multipliers | None = None,
-    ) -> tuple[np.ndarray, Multipliers]:
-        """The bound (k, k) of the outputs' J·Jᵀ for which the aim is the least of those that were tried, and its L.
+        start: Parameters | None = None,
+        worth: Callable[[np.ndarray], bool] = lambda first: True,
+    ) -> tuple[np.ndarray, Parameters]:
+        """The bound (k, k) of the outputs' J·Jᵀ whose aim is the least of those that were tried, and its parameters.
 
         Args:
             slopes: of the activations.
             aim: what is to be small.
-            max_iter: iterations, >= 1.
-            budget: ends them.
-            enough: value of the aim that ends them.
-            start: L that was best for the same slopes and another aim; ``None`` for a guess.
+            max_iter, budget, enough, start, worth: as for :func:`artclip.lipschitz.descent.descend`.
 
         Raises:
             NotModerate: numbers so small or large that some are lost.
         """
-        tried, base, ways = dict(start or {}), Multipliers(), dict[int, np.ndarray]()
-        bent, size = list[_Bent](), _FIRST
-        best, least = None, math.inf
-        for i in range(max_iter):
-            found = self._forward(slopes, tried, best is None)
-            value, z = (math.inf, None) if found is None else aim(found[0])
-            if best is None or value < least:
-                assert found is not None
-                gained = least - value
-                (best, bent), least, base = found, value, tried
-                if gained < _CLOSE * size * value or value <= enough or i == max_iter - 1:
-                    break
-                ways = self._ways(bent, z)
-                size = min(1.0, size * _MORE)
-            else:
-                size *= _FEWER
-            if size < _LEAST_STEP or (budget is not None and budget.left() < 0):
-                break
-            tried = {b.node: b.moved(base[b.node], ways[b.node] ** size) for b in bent}
-        assert best is not None
-        return best, base
+
+        def evaluate(parameters: Parameters) -> tuple[float, Parameters, np.ndarray] | None:
+            found = self._forward(slopes, parameters)
+            if found is None:
+                return None
+            value, z = aim(found[0])
+            return value, self._derivatives(found[1], z), found[0]
+
+        return descend(evaluate, max_iter, budget, enough, start, worth)
 
     def _start(self) -> tuple[int, np.ndarray]:
         """The first activation, and M before it: the same for all slopes."""
@@ -157,53 +132,63 @@ class GramBounds:
             self._first = at, middle
         return self._first
 
-    def _forward(
-        self, slopes: Slopes, multipliers: Multipliers, patient: bool
-    ) -> tuple[np.ndarray, list[_Bent]] | None:
-        """M of the outputs; ``None`` where an L is too small. With ``patient`` such an L is made larger, in place."""
-        first, middle = self._start()
-        bent: list[_Bent] = []
+    def _forward(self, slopes: Slopes, parameters: Parameters) -> tuple[np.ndarray, list[_Bent | TorusBent]] | None:
+        """M of the outputs; ``None`` where numbers are too far apart in size."""
+        bent: list[_Bent | TorusBent] = []
+        if self._head is None:
+            first, middle = self._start()
+        else:
+            begun = self._head.forward(parameters)
+            if begun is None:
+                return None
+            first, middle, bent = 0, begun[0], [*begun[1]]
         rows: np.ndarray | None = None  # M[U, :]·diag(c), through later steps
+        last: _Bent | None = None
         for step in self._steps[first:]:
             if isinstance(step, Push):
                 middle = _pushed(step, middle)
                 rows = None if rows is None else step.forward(rows)
                 continue
-            middle = middle.copy() if rows is None else _joined(middle, rows, bent[-1])
+            middle = middle.copy() if rows is None or last is None else _joined(middle, rows, last)
             low, high = slopes[step.node]
             c, r = (low + high) / 2, (high - low) / 2
             units = np.flatnonzero(r > _FIXED * max(1.0, float(np.abs(c).max(initial=0.0))))
-            found = _bent(step, middle, c, r[units], units, multipliers, patient)
-            if found is None:
+            last = _bent(step, middle, c, r[units], units, parameters)
+            if last is None:
                 return None
-            bent.append(found)
+            bent.append(last)
             middle[step.at] *= c[:, None]
             middle[:, step.at] *= c
             at = step.at.start + units
-            middle[at, at] += (r[units] / found.scale) ** 2
-            rows = found.rows.copy()
+            middle[at, at] += (r[units] / last.scale) ** 2
+            rows = last.rows.copy()
             rows[:, step.at] *= c
-        return (middle if rows is None else _joined(middle, rows, bent[-1])), bent
+        return (middle if rows is None or last is None else _joined(middle, rows, last)), bent
 
-    def _ways(self, bent: list[_Bent], z: np.ndarray | None) -> dict[int, np.ndarray]:
-        """What to multiply the excess of L by, for the units of each activation."""
-        assert z is not None
-        found: dict[int, np.ndarray] = {}
-        waiting = list(bent)
-        for step in reversed(self._steps[self._start()[0] :]):
+    def _derivatives(self, bent: list[_Bent | TorusBent], z: np.ndarray) -> Parameters:
+        """Of the aim, whose derivative in M is ZᵀZ, in the parameters of each activation."""
+        found: Parameters = {}
+        waiting, weights = [b for b in bent if isinstance(b, _Bent)], np.ones(len(z))  # of the rows of z
+        for step in reversed(self._steps[0 if self._head else self._start()[0] :]):
             if isinstance(step, Push):
                 z = step.backward(z)
                 continue
             b = waiting.pop()
-            behind = np.linalg.norm(z[:, step.at][:, b.units], axis=0) * b.half
+            behind = b.half**2 * (weights @ z[:, step.at][:, b.units] ** 2)
             z = z.copy()
             z[:, step.at] *= b.middle
             half = solve_triangular(b.factor, b.scale[:, None] * (b.rows @ z.T), lower=True, check_finite=False)
             v = b.scale[:, None] * solve_triangular(b.factor, half, lower=True, trans=1, check_finite=False)
-            z[:, step.at.start + b.units] += v.T
-            with np.errstate(divide="ignore", invalid="ignore"):
-                way = np.nan_to_num(np.linalg.norm(v, axis=1) / behind, nan=1.0, posinf=_MOST)
-            found[step.node] = np.clip(way, 1 / _MOST, _MOST)
+            in_logarithm = (behind - v**2 @ weights) / b.scale**2  # of L
+            total = float(in_logarithm.sum())
+            at = step.at.start + b.units
+            z[:, at] += v.T
+            found[b.node] = np.append(in_logarithm - total * b.vector**2, -total * (1 - b.share / MOST_SHARE))
+            leading = np.zeros((1, z.shape[1]))
+            leading[0, at] = b.leading
+            z, weights = np.concatenate([z, leading]), np.append(weights, total / b.top)
+        if self._head is not None:
+            found |= self._head.derivatives([b for b in bent if isinstance(b, TorusBent)], z, weights)
         return found
 
 
@@ -245,36 +230,29 @@ def _joined(middle: np.ndarray, rows: np.ndarray, bent: _Bent) -> np.ndarray:
 
 
 def _bent(
-    step: Bend,
-    middle: np.ndarray,
-    c: np.ndarray,
-    r: np.ndarray,
-    units: np.ndarray,
-    multipliers: Multipliers,
-    patient: bool,
+    step: Bend, middle: np.ndarray, c: np.ndarray, r: np.ndarray, units: np.ndarray, parameters: Parameters
 ) -> _Bent | None:
     """An activation with an L that is larger than M, or ``None``."""
     rows = middle[step.at.start + units]
     own = rows[:, step.at.start + units]
-    if step.node not in multipliers:
-        multipliers[step.node] = _guess(middle[step.at, step.at])
-    for _ in range(_TRIES if patient else 1):
-        scale = 1 / np.sqrt(multipliers[step.node][units])
+    if step.node not in parameters:
+        diagonal = own.diagonal()
+        least = EPS * float(diagonal.max(initial=0.0)) + 1e-300
+        parameters[step.node] = np.append(np.log(np.maximum(diagonal, least)), 0.0)
+    if not len(units):
+        return _Bent(step.node, c, r, units, rows, r, np.zeros((0, 0)), 0.5, 1.0, r, r)
+    shrink, share = np.exp(-parameters[step.node][:-1] / 2), share_of(float(parameters[step.node][-1]))
+    g = shrink[:, None] * own * shrink
+    top, vector = largest_of(g, None, _ABOUT)
+    for _ in range(2):
+        scale = shrink * math.sqrt(share / top)
         factor = _cholesky(scale[:, None] * own * scale)
         if factor is not None:
-            return _Bent(step.node, step.at, c, r, units, rows, scale, factor)
-        if patient:
-            multipliers[step.node] = multipliers[step.node] * _LARGER
-    if patient:
-        raise NotModerate("a matrix that should be positive definite is not: its numbers are too far apart in size")
+            return _Bent(step.node, c, r, units, rows, scale, factor, share, top, vector, shrink * vector)
+        if not np.isfinite(g).all():
+            return None
+        top = float(np.linalg.eigvalsh(g)[-1]) * (1 + 1e-12)  # it was found too small
     return None
-
-
-def _guess(own: np.ndarray) -> np.ndarray:
-    """L for a block: twice the least multiple of its diagonal that is larger."""
-    diagonal = np.maximum(own.diagonal(), EPS * float(own.diagonal().max(initial=0.0)) + 1e-300)
-    root = np.sqrt(diagonal)
-    return 2.0 * max(1.0, largest_eigenpair(own / root / root[:, None], tol=1e-2)[0]) * diagonal
 
 
 def _cholesky(g: np.ndarray) -> np.ndarray | None:

@@ -18,6 +18,7 @@ from artclip.lipschitz.listing import Listing, listing
 from artclip.lipschitz.local.kinks import NotPiecewise, in_lines
 from artclip.lipschitz.product import Norms, bounds_at
 from artclip.lipschitz.slope_constants import WIDEST, SlopeConstants, all_slopes
+from artclip.lipschitz.torus.search import Regions, contracted
 from artclip.norms import change
 
 READING = 0.2  # share of the time in which the layers are compared with predict
@@ -73,6 +74,8 @@ class GraphBounds:
         for r in norms:
             factor = change(self._graph.inputs, p, r) * change(self._nodes[-1].size, r, q)
             bounds = [self._product(r)]
+            if r == 2 and method in ("auto", "lipsdp"):
+                bounds += self._on_torus(max_iter)
             if r == 2 and method != "product":
                 bounds += self._chains(0 if method == "eclipse" else max_iter, method == "auto")
             if r == 2 and method in ("auto", "lipsdp"):
@@ -189,15 +192,33 @@ class GraphBounds:
             return []
         self._bar.set_description("Lipschitz upper bound: all layers together")
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            slopes = all_slopes(graph)
-            if constants.all(slopes, 1, self._budget)[0] > _FAR * product:
-                return []
-            value, gram = constants.all(slopes, max_iter, self._budget)
+            value, gram = constants.all(all_slopes(graph), max_iter, self._budget, _FAR * product)
             if not math.isfinite(value):
                 return []
             kept = _if_moderate(gram) if len(gram) <= _WIDEST else None
         layers = Listing([(name_of(self._nodes[0].name, self._nodes[-1].name), value)])
         return [GraphBound(value, "LipSDP of all layers together", layers, kept, [(self._budget.used(), value)])]
+
+    def _on_torus(self, max_iter: int) -> list[GraphBound]:
+        """Convolutions in a row by LipSDP on a torus, with dense layers behind them; the rest of the graph by norms."""
+        factors, blocks = self._norms.of(2), self._norms.blocks(2)
+        known = bounds_at(self._nodes, factors, 2, blocks)
+        self._bar.set_description("Lipschitz upper bound: convolutions together")
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            found = Regions(self._graph, self._budget, max_iter).bounds(known)
+        if not found:
+            return []
+        regions = {region.end: (region.start, region.value) for region in found}
+        value = bounds_at(self._nodes, factors, 2, blocks | regions)[-1]
+        gram = None
+        if found[-1].end == len(self._nodes) - 1 and found[-1].gram is not None:
+            start = found[-1].start
+            before = bounds_at(self._nodes, factors, 2, blocks | regions)[start] if start >= 0 else 1.0
+            with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+                gram = _if_moderate(found[-1].gram * before**2) if len(found[-1].gram) <= _WIDEST else None
+        history = [(self._budget.used(), value)]
+        layers = listing(*contracted(self._nodes, factors, found, blocks))
+        return [GraphBound(value, "LipSDP of convolutions on a torus", layers, gram, history)]
 
     def _sizes(self, chain: list[int]) -> list[int]:
         parent = self._nodes[chain[0]].parents[0]

@@ -151,7 +151,7 @@ class _Recursion:
         middle = self._first
         for layer, d, share in zip(self._layers, scalings, shares, strict=True):
             middle = layer.forward(middle, d, min(float(share), _MOST_SHARE))
-        top, self._guess = _largest(middle, self._guess, _CLOSE)
+        top, self._guess = largest_of(middle, self._guess, _CLOSE)
         adjoint = self._guess[:, None], np.array([1 / (2 * top)])  # of M: Σ sᵢ zᵢ zᵢᵀ, as (z, s)
         in_d, in_share = [], []
         for layer in reversed(self._layers):
@@ -175,7 +175,7 @@ class _Layer:
     def forward(self, middle: np.ndarray, d: np.ndarray, share: float) -> np.ndarray:
         self._scale, self._share, self._middle = np.exp(d / 2), share, middle
         g = self._scale[:, None] * middle * self._scale
-        self._top, self._vector = _largest(g, self._vector, _ABOUT)
+        self._top, self._vector = largest_of(g, self._vector, _ABOUT)
         factor = _cholesky(g, share / self._top)
         if factor is None or factor.diagonal().min() ** 2 < 0.99 * (1 - share):
             # The eigenvalue was found too small.
@@ -234,8 +234,8 @@ def lost(gram: np.ndarray, terms: float) -> float:
     return 4 * (terms + 8) * EPS * float(gram.trace())
 
 
-def _largest(g: np.ndarray, start: np.ndarray | None, tol: float) -> tuple[float, np.ndarray]:
-    """The largest eigenvalue, about, and its vector."""
+def largest_of(g: np.ndarray, start: np.ndarray | None, tol: float) -> tuple[float, np.ndarray]:
+    """The largest eigenvalue of a symmetric matrix, about, and its vector; from a guess of that, or ``None``."""
     if len(g) > _SMALL:
         value, vector = largest_eigenpair(g, start, tol)
     else:

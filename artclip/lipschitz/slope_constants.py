@@ -8,12 +8,14 @@ import numpy as np
 
 from artclip.graph import Activation, LayerGraph
 from artclip.lipschitz.budget import Budget
-from artclip.lipschitz.gram_bounds import Aim, GramBounds, NotModerate, Slopes
+from artclip.lipschitz.descent import Aim, NotModerate
+from artclip.lipschitz.gram_bounds import GramBounds, Slopes
+from artclip.lipschitz.torus.head import Head
 
 WIDEST = 4096  # numbers between layers, of which a Gram matrix is kept
 _ITERATIONS = 10
-_POWERS = (3.0, 12.0)  # of norms that stand for the largest of several: smooth first, then close
-_ROUNDING = 1e-9  # relative, added to each constant
+POWERS = (3.0, 12.0)  # of norms that stand for the largest of several: smooth first, then close
+ROUNDING = 1e-9  # relative, added to each constant
 
 
 class SlopeConstants:
@@ -21,10 +23,11 @@ class SlopeConstants:
 
     Args:
         graph: from :func:`artclip.lipschitz.local.kinks.in_lines`.
+        head: convolutions before it, whose outputs are its inputs.
     """
 
-    def __init__(self, graph: LayerGraph) -> None:
-        self._gram = GramBounds(graph)
+    def __init__(self, graph: LayerGraph, head: Head | None = None) -> None:
+        self._gram = GramBounds(graph, head)
 
     @property
     def cost(self) -> float:
@@ -57,7 +60,7 @@ class SlopeConstants:
 
         def aim(gram: np.ndarray) -> tuple[float, np.ndarray]:
             squares = np.maximum(np.einsum("ij,ij->i", weighted @ gram, weighted), 0)
-            value, shares = _largest(squares, _POWERS[0])
+            value, shares = _largest(squares, POWERS[0])
             return value, weighted * np.sqrt(shares)[:, None]
 
         try:
@@ -65,11 +68,11 @@ class SlopeConstants:
         except NotModerate:
             return np.full(len(functions), math.inf)
         squares = np.einsum("ij,ij->i", functions @ gram, functions)
-        lost = _ROUNDING * float(gram.trace()) * np.einsum("ij,ij->i", functions, functions)
-        return np.asarray(np.sqrt(np.maximum(squares + lost, 0.0)) * (1 + _ROUNDING))
+        lost = ROUNDING * float(gram.trace()) * np.einsum("ij,ij->i", functions, functions)
+        return np.asarray(np.sqrt(np.maximum(squares + lost, 0.0)) * (1 + ROUNDING))
 
     def all(
-        self, slopes: Slopes, max_iter: int = _ITERATIONS, budget: Budget | None = None
+        self, slopes: Slopes, max_iter: int = _ITERATIONS, budget: Budget | None = None, far: float = math.inf
     ) -> tuple[float, np.ndarray]:
         """An upper bound of the constant of all outputs together, and of J·Jᵀ (k, k); infinite where there is none.
 
@@ -77,16 +80,26 @@ class SlopeConstants:
             slopes: of all activations.
             max_iter: iterations, >= 1, for each of two aims.
             budget: the time for it; at least one bound is found.
+            far: a first bound from which further iterations are of no use.
         """
         best, start = (math.inf, np.zeros((0, 0))), None
         try:
-            for power in _POWERS:
-                gram, start = self._gram.smallest(slopes, _norm(power), max_iter, budget, start=start)
-                largest = float(np.linalg.eigvalsh(gram)[-1]) + _ROUNDING * float(gram.trace())
-                best = min(best, (math.sqrt(max(largest, 0.0)) * (1 + _ROUNDING), gram), key=lambda found: found[0])
+            for power in POWERS:
+                gram, start = self._gram.smallest(
+                    slopes, _norm(power), max_iter, budget, start=start, worth=lambda first: _root(first) <= far
+                )
+                best = min(best, (_root(gram), gram), key=lambda found: found[0])
+                if best[0] > far:
+                    break
         except NotModerate:
             pass
         return best
+
+
+def _root(gram: np.ndarray) -> float:
+    """That of the largest eigenvalue, rounded up."""
+    largest = float(np.linalg.eigvalsh(gram)[-1]) + ROUNDING * float(gram.trace())
+    return math.sqrt(max(largest, 0.0)) * (1 + ROUNDING)
 
 
 def _largest(values: np.ndarray, power: float) -> tuple[float, np.ndarray]:

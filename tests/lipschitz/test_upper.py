@@ -160,6 +160,8 @@ def test_mixed_norms_hold(p, q):
 def test_layers_multiply_to_the_value():
     est = lipschitz_upper_bound(classifier("pools", 0))
     assert math.prod(factor for _, factor in est.layers) == pytest.approx(est.value, rel=1e-6)
+    est = lipschitz_upper_bound(classifier("pools", 0), method="product")
+    assert math.prod(factor for _, factor in est.layers) == pytest.approx(est.value, rel=1e-6)
     assert any("max_pool" in name for name, _ in est.layers)
 
 

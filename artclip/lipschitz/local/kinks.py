@@ -23,22 +23,32 @@ def in_lines(graph: LayerGraph) -> LayerGraph:
     Raises:
         NotPiecewise: a layer of another kind, by its name.
     """
+    return places_in_lines(graph)[0]
+
+
+def places_in_lines(graph: LayerGraph, as_far_as_known: bool = False) -> tuple[LayerGraph, dict[int, int]]:
+    """:func:`in_lines`, and where what each node makes is there; up to the first layer of another kind, if so asked."""
     made = _Made(graph.inputs)
     place = {-1: -1}
     for i, node in enumerate(graph.nodes):
-        parents = tuple(place[p] for p in node.parents)
-        operation: Any = node.operation
-        if isinstance(operation, Sort):
-            place[i] = made.sorted(node, parents[0])
-        elif isinstance(operation, Maximum):
-            place[i] = made.maxima(node, parents[0])
-        elif is_linear(node) or isinstance(operation, (Activation, Add, Concat)):
-            place[i] = made.add(node.name, operation, parents, node.size)
-        else:
-            raise NotPiecewise(
-                f"layer {node.name} is a {type(operation).__name__}, for which no straight lines are known"
-            )
-    return replace(graph, nodes=made.nodes)
+        try:
+            place[i] = _in_lines(made, node, tuple(place[p] for p in node.parents))
+        except NotPiecewise:
+            if not as_far_as_known:
+                raise
+            break
+    return replace(graph, nodes=made.nodes), place
+
+
+def _in_lines(made: _Made, node: Node, parents: tuple[int, ...]) -> int:
+    operation: Any = node.operation
+    if isinstance(operation, Sort):
+        return made.sorted(node, parents[0])
+    if isinstance(operation, Maximum):
+        return made.maxima(node, parents[0])
+    if is_linear(node) or isinstance(operation, (Activation, Add, Concat)):
+        return made.add(node.name, operation, parents, node.size)
+    raise NotPiecewise(f"layer {node.name} is a {type(operation).__name__}, for which no straight lines are known")
 
 
 class _Made:
