@@ -18,7 +18,7 @@ from artclip.lipschitz.listing import Listing, listing
 from artclip.lipschitz.local.kinks import NotPiecewise, in_lines
 from artclip.lipschitz.product import Norms, bounds_at
 from artclip.lipschitz.slope_constants import WIDEST, SlopeConstants, all_slopes
-from artclip.lipschitz.torus.search import Regions, contracted
+from artclip.lipschitz.torus.search import RegionBound, Regions, contracted
 from artclip.norms import change
 
 READING = 0.2  # share of the time in which the layers are compared with predict
@@ -50,6 +50,7 @@ class GraphBounds:
     def __init__(self, graph: LayerGraph, budget: Budget, bar: Any) -> None:
         self._graph, self._nodes, self._budget, self._bar = graph, graph.nodes, budget, bar
         self._norms = Norms(graph.nodes, budget, bar.update)
+        self._regions: list[RegionBound] = []
 
     def exact(self, p: float, q: float, max_seconds: float = math.inf) -> GraphBound:
         """The constant by enumeration."""
@@ -128,6 +129,8 @@ class GraphBounds:
         notes: list[str] = []
         chains = stretches(self._graph, lambda sizes: lipsdp.elements(sizes) <= _NUMBERS, notes)
         chains = [chain for chain in chains if not self._is_in_block(chain)]
+        if auto:
+            chains = [chain for chain in chains if not self._is_slow(chain)]
         if not chains:
             return []
         factors, gram, history = list(self._norms.of(2)), None, list[tuple[float, float]]()
@@ -205,7 +208,7 @@ class GraphBounds:
         known = bounds_at(self._nodes, factors, 2, blocks)
         self._bar.set_description("Lipschitz upper bound: convolutions together")
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            found = Regions(self._graph, self._budget, max_iter).bounds(known)
+            self._regions = found = Regions(self._graph, self._budget, max_iter).bounds(known)
         if not found:
             return []
         regions = {region.end: (region.start, region.value) for region in found}
@@ -224,6 +227,11 @@ class GraphBounds:
         parent = self._nodes[chain[0]].parents[0]
         inputs = self._graph.size_of(parent)
         return [inputs, *(self._nodes[i].size for i in chain if is_linear(self._nodes[i]))]
+
+    def _is_slow(self, chain: list[int]) -> bool:
+        """Whether nodes in a row are bounded on a torus already, and fewer steps than count would take long."""
+        known = any(region.start < chain[0] and chain[-1] <= region.end for region in self._regions)
+        return known and _WORK / lipsdp.cost(self._sizes(chain)) < _FEWEST
 
     def _steps(self, chain: list[int], max_iter: int, auto: bool) -> int:
         fewer = int(_WORK / lipsdp.cost(self._sizes(chain)))

@@ -57,7 +57,7 @@ def test_large_layers_take_another_way_to_the_same_bound(monkeypatch):
     monkeypatch.setattr(lipsdp, "_SMALL", 2)
     large = lipsdp.chain_bound(weights, slopes, 50)
     np.testing.assert_allclose(large.history, small.history, rtol=1e-4)
-    monkeypatch.setattr(lipsdp, "_largest", lambda g, *_: (np.linalg.eigvalsh(g)[-1] / 2, np.ones(len(g))))
+    monkeypatch.setattr(lipsdp, "largest_of", lambda g, *_: (np.linalg.eigvalsh(g)[-1] / 2, np.ones(len(g))))
     found = lipsdp.chain_bound(weights, slopes, 0)  # an eigenvalue that was found too small is noticed
     assert found.value == pytest.approx(small.history[0], rel=1e-5)
 

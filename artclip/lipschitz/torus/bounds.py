@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -173,20 +174,27 @@ def _lift(step: Lift, middle: np.ndarray) -> np.ndarray:
 
 
 def _mix(step: Mix, middle: np.ndarray) -> np.ndarray:
-    parents = np.concatenate([np.arange(at.start, at.stop) for at in step.parents])
+    parents, kept = _entries(step.parents), _entries(step.kept)
     rows = step.matrices @ middle[:, parents]  # A·M
     own = rows[:, :, parents] @ _adjoint(step.matrices)
     own = (own + _adjoint(own)) / 2
-    lost = step.rounding * float(_traces(middle).max())
+    terms, largest_trace = 2 * step.matrices.shape[2], float(_traces(middle).max())
+    lost = step.rounding * largest_trace
     if not step.kept:
-        return _add(_checked(own, 2 * len(parents)), lost)
-    kept = np.concatenate([np.arange(at.start, at.stop) for at in step.kept])
-    found = np.empty((len(middle), step.size, step.size), complex)
-    found[:, : len(kept), : len(kept)] = middle[:, kept][:, :, kept]
-    found[:, len(kept) :, : len(kept)] = rows[:, :, kept]
-    found[:, : len(kept), len(kept) :] = _adjoint(rows[:, :, kept])
-    found[:, len(kept) :, len(kept) :] = own
-    return _add(_checked(found, 2 * len(parents)), lost + math.sqrt(step.rounding * EPS) * float(_traces(middle).max()))
+        return _add(_checked(own, terms), lost)
+    found, first = np.empty((len(middle), step.size, step.size), complex), step.size - own.shape[1]
+    found[:, :first, :first] = middle[:, kept][:, :, kept]
+    found[:, first:, :first] = rows[:, :, kept]
+    found[:, :first, first:] = _adjoint(rows[:, :, kept])
+    found[:, first:, first:] = own
+    return _add(_checked(found, terms), lost + math.sqrt(step.rounding * EPS) * largest_trace)
+
+
+def _entries(blocks: list[slice]) -> Any:
+    """Of some blocks together, as an index."""
+    if len(blocks) == 1:
+        return blocks[0]
+    return np.array([entry for block in blocks for entry in range(block.start, block.stop)], int)
 
 
 def _unmixed(step: Mix, z: np.ndarray) -> np.ndarray:

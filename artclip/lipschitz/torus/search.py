@@ -24,8 +24,9 @@ from artclip.lipschitz.torus.steps import Steps
 
 _NUMBERS = 1 << 23  # complex ones of the matrices at all frequencies: 128 MB
 _MATRIX = 1 << 24  # entries of a matrix behind a region, and of its transform
-_WORK = 3e10  # floating-point operations of one iteration
-_FEW = 6.0  # iterations that there has to be time for
+_WORK, _FEWEST = 1e11, 8  # floating-point operations that are spent for each aim, and points tried at least
+_MOST = 2e10  # floating-point operations of one point
+_FEW = 6.0  # points that there has to be time for
 _FAR = 2.0  # times what is known already, from which further iterations do not lead below it
 
 
@@ -53,7 +54,7 @@ class Regions:
     Args:
         graph: simplified.
         budget: the time for all.
-        max_iter: iterations for each of two aims, >= 1.
+        max_iter: points that are tried for each of two aims, >= 1; fewer where each takes long.
     """
 
     def __init__(self, graph: LayerGraph, budget: Budget, max_iter: int) -> None:
@@ -85,7 +86,7 @@ class Regions:
                 return None
             end = next(end for end in ends if self._place[end] == taken.end)
             steps = Steps(taken)
-            if steps.numbers <= _NUMBERS and steps.cost <= _WORK and self._budget.affords(_FEW * steps.cost):
+            if steps.numbers <= _NUMBERS and steps.cost <= _MOST and self._budget.affords(_FEW * steps.cost):
                 break
             ends = ends[: ends.index(end)]
         else:
@@ -94,14 +95,13 @@ class Regions:
         if behind is None and taken.nb_convolutions < 2:
             return None
         bounds, last = TorusBounds(steps.build()), end
+        max_iter = min(self._max_iter, max(_FEWEST, int(_WORK / steps.cost)))
         if behind is None:
-            value, gram = self._alone(bounds, _FAR * _between(known, start, end)), None
+            value, gram = self._alone(bounds, max_iter, _FAR * _between(known, start, end)), None
         else:
             matrix, tail, last = behind
             constants = SlopeConstants(tail, Head(bounds, taken.pieces[-1].images, matrix))
-            value, gram = constants.all(
-                all_slopes(tail), self._max_iter, self._budget, _FAR * _between(known, start, last)
-            )
+            value, gram = constants.all(all_slopes(tail), max_iter, self._budget, _FAR * _between(known, start, last))
         if not value < _between(known, start, last):
             return None
         name = name_of(self._graph.nodes[start + 1].name, self._graph.nodes[last].name)
@@ -124,13 +124,13 @@ class Regions:
                 return matrix, tail, len(nodes) - 1
         return matrix, LayerGraph([Node(node.name, IDENTITY, (-1,), node.size)], node.size), end + 1
 
-    def _alone(self, bounds: TorusBounds, far: float) -> float:
+    def _alone(self, bounds: TorusBounds, max_iter: int, far: float) -> float:
         """Of what a region makes itself."""
         best, start = math.inf, Parameters()
         with suppress(NotModerate):
             for power in POWERS:
                 evaluate = partial(_evaluated, bounds, power)
-                found, start = descend(evaluate, self._max_iter, self._budget, 0.0, start, lambda m: top(m) <= far)
+                found, start = descend(evaluate, max_iter, self._budget, 0.0, start, lambda m: top(m) <= far)
                 best = min(best, top(found))
                 if best > far:
                     break
