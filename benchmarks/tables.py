@@ -319,6 +319,18 @@ def joined_bounds(results: list[dict[str, Any]]) -> str:
     return table(rows)
 
 
+def convolutional_bounds(results: list[dict[str, Any]]) -> str:
+    """Brackets of convolutional nets by the product of norms and by all layers together, a row for each net."""
+    rows = [["net", "λ", "clean", "Lip ≥, free", "product / lower", "together / lower", "s", "product", "together"]]
+    rows[0][-2:] = [f"certified by {name}, %" for name in rows[0][-2:]]
+    for (net, lamda), seeds in groups(results, "net", "λ").items():
+        cells = [spread(seeds, key, ".2f") for key in ("Lip ≥, free", "product / Lip ≥", "auto / Lip ≥")]
+        seconds = f"{np.mean([row['seconds of auto'] for row in seeds]):.1f}"
+        certified = [spread(seeds, f"certified by {method}", ".1f") for method in ("product", "auto")]
+        rows.append([net, f"{lamda:g}", spread(seeds, "clean", ".1f"), *cells, seconds, *certified])
+    return table(rows)
+
+
 def audit(results: list[dict[str, Any]], some: tuple[str, ...] = ()) -> str:
     """What pairs show of each layer, as it is made and trained, and what is proved; or of some layers alone."""
     rows = [["library", "layer", "as made, Lip ≥", "trained, Lip ≥", "Lip ≤", "claim of 1"]]
@@ -569,6 +581,7 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "certified_nets": ("certified_nets", certified_nets),
     "local_certificates": ("local_certificates", local_certificates),
     "joined_bounds": ("joined_bounds", joined_bounds),
+    "convolutional_bounds": ("convolutional_bounds", convolutional_bounds),
     "audit": ("audit", lambda r: audit(r, AUDITED)),
     "audit_all": ("audit", audit),
     "verifiers": ("verifiers", lambda r: verifiers(r, largest=True)),

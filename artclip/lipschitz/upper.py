@@ -68,16 +68,18 @@ def lipschitz_upper_bound(
     and the product of the layers' norms.
 
     The network is read as a graph of layers. Layers in a row multiply, parallel ones add, and stretches of dense layers
-    (convolutions on small images among them) are bounded together by LipSDP, which is tighter than their product. It is
-    a bound in real arithmetic, for the weights as they are stored.
+    (convolutions on small images among them) are bounded together by LipSDP, which is tighter than their product; so
+    are convolutions, sums and pools on images of any size, where it takes seconds. It is a bound in real arithmetic,
+    for the weights as they are stored.
 
     Args:
         estimator: ART PyTorch or TensorFlow estimator.
         norm, output_norm: 1, 2 or inf, on flattened inputs and outputs.
         method: ``"product"`` of the layers' norms (for large convolutions a bound within a few per cent);
-            ``"eclipse"`` (ECLipsE-Fast, closed form) or ``"lipsdp"`` for stretches of dense layers; ``"exact"``, the
-            steepest linear piece of a network of ReLUs with 16 units at most, by enumeration; ``"auto"`` for the
-            constant where that takes seconds, else for the least of the bounds, with fewer steps for wide layers.
+            ``"eclipse"`` (ECLipsE-Fast, closed form) for stretches of dense layers; ``"lipsdp"`` for these and for
+            convolutions; ``"exact"``, the steepest linear piece of a network of ReLUs with 16 units at most, by
+            enumeration; ``"auto"`` for the constant where that takes seconds, else for the least of the bounds, with
+            fewer steps, or none, where layers are so wide that they take minutes.
         max_iter: steps of the optimisation in LipSDP, >= 1; each is a bound, the best is taken.
         max_seconds: time for it, > 0; what was reached by then is a bound too, and ``notes`` say what was left out.
             Layers are read and compared with ``predict`` in any case, and each has a norm by its weights alone: about

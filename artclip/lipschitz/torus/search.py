@@ -22,7 +22,7 @@ from artclip.lipschitz.torus.head import Head
 from artclip.lipschitz.torus.regions import Region, cuts, region
 from artclip.lipschitz.torus.steps import Steps
 
-_NUMBERS = 1 << 23  # complex ones of the matrices at all frequencies: 128 MB
+_NUMBERS = 5e7  # complex ones that are held at a time: 0.8 GB
 _MATRIX = 1 << 24  # entries of a matrix behind a region, and of its transform
 _WORK, _FEWEST = 1e11, 8  # floating-point operations that are spent for each aim, and points tried at least
 _MOST = 2e10  # floating-point operations of one point

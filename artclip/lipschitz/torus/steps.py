@@ -21,6 +21,9 @@ from artclip.lipschitz.torus.frequencies import Frequencies, Shape, finer, half,
 from artclip.lipschitz.torus.regions import Key, Piece, Region
 
 
+_COPIES = 4  # of the largest matrices
+
+
 @dataclass(frozen=True)
 class Block:
     """Where an image is in the state.
@@ -94,7 +97,7 @@ class Steps:
         first, last: frequencies before and behind them.
         block: what the last one leaves, the region's end.
         cost: about how many floating-point operations one iteration takes.
-        numbers: complex ones in the largest matrices.
+        numbers: complex ones that are held at a time, about.
     """
 
     def __init__(self, region: Region) -> None:
@@ -148,7 +151,8 @@ class Steps:
         last_use = {parent: i for i, piece in enumerate(self._region.pieces) for parent in piece.parents}
         left = list(self._frequencies)
         spacing: Shape = (1,) * len(given.sides)
-        self.steps, self.cost, self.numbers = [], 0.0, float(len(left[0].at) * given.channels**2)
+        self.steps, self.cost, self.numbers = [], 0.0, 0.0
+        largest = float(len(left[0].at) * given.channels**2)
         for i, piece in enumerate(self._region.pieces):
             lift = tuple(math.lcm(a, b) // a for a, b in zip(spacing, self._spacing[piece.key], strict=True))
             if max(lift) > 1:
@@ -160,7 +164,8 @@ class Steps:
                 left.pop(0)
                 spacing = tuple(a * b for a, b in zip(spacing, lift, strict=True))
             state = self._step(piece, i, state, last_use, left[0], whole)
-            self.numbers = max(self.numbers, float(len(left[0].at) * _length(state) ** 2))
+            largest = max(largest, float(len(left[0].at) * _length(state) ** 2))
+        self.numbers += _COPIES * largest
         self.block = state[self._region.pieces[-1].key]
 
     def _step(
@@ -198,6 +203,7 @@ class Steps:
         if not piece.filters:
             units, size = state[piece.key].at.stop - state[piece.key].at.start, _length(state)
             self.cost += 8.0 * nb * units * (units**2 + units * size + size**2)
+            self.numbers += float(nb * units * (units + size))  # kept for the way back
             if whole:
                 self.steps.append(Bend(piece.key, state[piece.key], piece.slopes))
         return state
