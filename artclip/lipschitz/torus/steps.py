@@ -20,7 +20,6 @@ from artclip.graph.matrix_norms import EPS
 from artclip.lipschitz.torus.frequencies import Frequencies, Shape, finer, half, unitary
 from artclip.lipschitz.torus.regions import Key, Piece, Region
 
-
 _COPIES = 4  # of the largest matrices
 
 
