@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from artclip.graph.layer_graph import LayerGraph
-from artclip.graph.linear import Concat, Gather
+from artclip.graph.linear import Concat, Gather, Scale
 from artclip.graph.nodes import Node
 from artclip.graph.nonlinear import Maximum, Sort
 
@@ -18,19 +18,43 @@ _MOST = 1 << 24  # numbers of an index
 
 
 def with_sorts(graph: LayerGraph) -> LayerGraph:
-    """The graph with a sort where the larger and the smaller of each two entries stand side by side."""
+    """The graph with a sort where the larger and the smaller of each two entries stand side by side, whatever signs
+    they are written with."""
     nodes: list[Node] = []
     place = {-1: -1}  # of a node among the new ones
     for i, given in enumerate(graph.nodes):
         node = replace(given, parents=tuple(place[p] for p in given.parents))
+        twice = _is_negative(node) and node.parents[0] >= 0 and _is_negative(nodes[node.parents[0]])
+        if twice and i < len(graph.nodes) - 1:
+            (place[i],) = nodes[node.parents[0]].parents
+            continue
+        node, negative = _without_negatives(node, nodes)
         sort = _sort(node, nodes, graph.inputs)
         if sort is None:
             nodes.append(_gathered_once(_of_what_was_gathered(node, nodes), nodes, graph.inputs))
         else:
             first, order = sort
             nodes += [first, replace(node, operation=order, parents=(len(nodes),))]
+        if negative:
+            nodes.append(Node(f"{node.name} (negative)", Scale(np.array([-1.0])), (len(nodes) - 1,), node.size))
         place[i] = len(nodes) - 1
     return replace(graph, nodes=nodes).pruned()
+
+
+def _is_negative(node: Node) -> bool:
+    operation = node.operation
+    return isinstance(operation, Scale) and bool((operation.factors == -1).all()) and not np.any(operation.shift)
+
+
+def _without_negatives(node: Node, nodes: list[Node]) -> tuple[Node, bool]:
+    """A node of negatives as the negative of one: -max(-a, -b) is min(a, b), and negatives side by side wait for it."""
+    before = [nodes[parent] for parent in node.parents if parent >= 0]
+    if len(before) < len(node.parents) or not all(map(_is_negative, before)):
+        return node, False
+    parents = tuple(parent.parents[0] for parent in before)
+    if isinstance(node.operation, Maximum):
+        return replace(node, operation=replace(node.operation, sign=-node.operation.sign), parents=parents), True
+    return (replace(node, parents=parents), True) if isinstance(node.operation, Concat) else (node, False)
 
 
 def _gathered_once(node: Node, nodes: list[Node], inputs: int) -> Node:

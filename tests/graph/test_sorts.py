@@ -34,6 +34,24 @@ def of_halves(swapped=False, missing=False):
     return G.LayerGraph([*nodes, G.Node("both", CONCAT, (3, 5), 8)], INPUTS)
 
 
+def of_negatives(twice=False):
+    """max(a, b) and -max(-a, -b) of two slices; or -min(-a, -b) for the first."""
+    nodes = [G.Node("a", G.Gather(np.arange(4)), (-1,), 4), G.Node("b", G.Gather(np.arange(4, 8)), (-1,), 4)]
+    minus = G.Scale(np.array([-1.0]))
+    found = []
+    for sign, negative in ((-1 if twice else 1, twice), (1, True)):
+        parents = (0, 1)
+        if negative:
+            nodes += [G.Node("-a", minus, (0,), 4), G.Node("-b", minus, (1,), 4)]
+            parents = (len(nodes) - 2, len(nodes) - 1)
+        nodes += [G.Node("(inputs)", CONCAT, parents, 8)]
+        nodes += [G.Node("max", G.Maximum(HALVES, 1, sign), (len(nodes) - 1,), 4)]
+        if negative:
+            nodes += [G.Node("-max", minus, (len(nodes) - 1,), 4)]
+        found.append(len(nodes) - 1)
+    return G.LayerGraph([*nodes, G.Node("both", CONCAT, tuple(found), 8)], INPUTS)
+
+
 def constant(graph):
     """The bound of the layers' norms in L2."""
     factors = [float(node.operation.factor(2)) for node in graph.nodes]
@@ -46,6 +64,8 @@ SORTS = {
     "rows turned round": of_windows(PAIRS, PAIRS[:, ::-1]),
     "halves": of_halves(),
     "halves, swapped": of_halves(swapped=True),
+    "negatives": of_negatives(),
+    "negatives twice": of_negatives(twice=True),
 }
 NO_SORTS = {
     "other pairs": of_windows(PAIRS, HALVES),
@@ -87,3 +107,12 @@ def test_entries_of_one_node_side_by_side_are_one_choice():
     assert len(simplified(graph).nodes) == 1
     assert np.array_equal(simplified(graph).evaluate(x), graph.evaluate(x))
     assert constant(simplified(graph)) == pytest.approx(np.sqrt(3))
+
+
+def test_a_net_that_ends_with_two_signs_keeps_its_end():
+    minus = G.Scale(np.array([-1.0]))
+    nodes = [G.Node("a", G.ACTIVATIONS["tanh"], (-1,), 4), G.Node("b", minus, (0,), 4), G.Node("c", minus, (1,), 4)]
+    x = np.random.default_rng(0).standard_normal((3, 4))
+    for count in (1, 2, 3):
+        graph = G.LayerGraph(nodes[:count], 4)
+        np.testing.assert_allclose(simplified(graph).evaluate(x), graph.evaluate(x))
