@@ -51,7 +51,7 @@ class AuditedLayer:
     @property
     def cut_short(self) -> bool:
         """Whether there was no time for all of the search, and the two bounds are apart."""
-        if self.lower is None or "cut short" not in self.lower.method:
+        if self.lower is None or not self.lower.cut_short:
             return False
         return self.at_most is None or self.lower.value < (1 - _CLOSE) * self.at_most
 

@@ -41,6 +41,7 @@ class LipschitzEstimate:
         nb_outputs: of that model.
         probe: inputs (n, *input_shape) and the outputs (n, k) of that model there: what else a change of it changes.
         rounding: how far rounding of each layer's outputs moves the model's, about, in output units.
+        cut_short: whether there was no time for all of a search.
     """
 
     value: float
@@ -63,6 +64,7 @@ class LipschitzEstimate:
     nb_outputs: int | None = None
     probe: tuple[np.ndarray, np.ndarray] | None = None
     rounding: float | None = None
+    cut_short: bool = False
 
     @property
     def distance(self) -> float | None:

@@ -146,6 +146,7 @@ def lipschitz_lower_bound(
         v=v,
         history=searches[0].history,
         notes=[*f.notes(), *([precision.note] if precision.note else [])],
+        cut_short=clock.cut_short,
     )
 
 
