@@ -59,6 +59,12 @@ class Filter:
         return math.prod(self.kernel.shape[2:]) == 1 and not any(self.before)
 
     @property
+    def is_whole(self) -> bool:
+        """Whether no pixel is left out at the far end of an axis."""
+        axes = zip(self.made.sides, self.stride, self.given.sides, strict=True)
+        return all(made * stride >= given for made, stride, given in axes)
+
+    @property
     def reach(self) -> tuple[int, ...]:
         """How many zeros windows take in along each axis, before or behind the image, whichever are more."""
         found = []

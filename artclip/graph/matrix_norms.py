@@ -20,7 +20,7 @@ next one takes, 0 after the last. Whoever is short of time stops where that is t
 
 EPS = float(np.finfo(np.float64).eps)
 _TINY = float(np.finfo(np.float64).tiny)
-_MODERATE = 2.0**300  # sizes of numbers whose squares neither overflow nor vanish
+_MODERATE = 2.0**100  # sizes of numbers whose fourth powers neither overflow nor vanish: squares of Gram matrices
 _ALL_EIGENVALUES = 512  # rows up to which they are as quick as the largest alone
 _SLACK = 1e-9  # of an eigenvalue found, before it is proven
 _LANCZOS = 100  # products with the matrix that the iteration takes, about

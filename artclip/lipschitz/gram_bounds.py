@@ -28,7 +28,17 @@ from scipy.linalg.lapack import dpocon, dpotrf
 from artclip.graph import LayerGraph
 from artclip.graph.matrix_norms import EPS, proof_rounding
 from artclip.lipschitz.budget import Budget
-from artclip.lipschitz.descent import MOST_SHARE, Aim, NotModerate, Parameters, descend, share_of
+from artclip.lipschitz.descent import (
+    MOST_SHARE,
+    SMALLEST,
+    Aim,
+    NotModerate,
+    Parameters,
+    Point,
+    descend,
+    share_of,
+    wanted,
+)
 from artclip.lipschitz.lipsdp import largest_of, lost
 from artclip.lipschitz.state_steps import Bend, Push, steps
 from artclip.lipschitz.torus.bounds import TorusBent
@@ -39,7 +49,6 @@ Slopes = Mapping[int, tuple[np.ndarray, np.ndarray]]
 
 _FIXED = 1e-12  # half the width of an interval of slopes that is as good as none
 _WORST = 1e-8  # reciprocal condition, below which a factorisation does not count
-_SMALLEST = 1e-200  # trace of a Gram matrix whose entries are not lost
 _ROWS = 1024  # of the identity that are followed at a time
 _ABOUT = 1e-4  # tolerance of the largest eigenvalue, which need not be exact
 
@@ -112,12 +121,12 @@ class GramBounds:
             NotModerate: numbers so small or large that some are lost.
         """
 
-        def evaluate(parameters: Parameters) -> tuple[float, Parameters, np.ndarray] | None:
+        def evaluate(parameters: Parameters) -> Point | None:
             found = self._forward(slopes, parameters)
             if found is None:
                 return None
             value, z = aim(found[0])
-            return value, self._derivatives(found[1], z), found[0]
+            return Point(value, *self._derivatives(found[1], z), found[0])
 
         return descend(evaluate, max_iter, budget, enough, start, worth)
 
@@ -165,9 +174,10 @@ class GramBounds:
             rows[:, step.at] *= c
         return (middle if rows is None or last is None else _joined(middle, rows, last)), bent
 
-    def _derivatives(self, bent: list[_Bent | TorusBent], z: np.ndarray) -> Parameters:
-        """Of the aim, whose derivative in M is ZᵀZ, in the parameters of each activation."""
+    def _derivatives(self, bent: list[_Bent | TorusBent], z: np.ndarray) -> tuple[Parameters, Parameters]:
+        """Of the aim, whose derivative in M is ZᵀZ, in the parameters; and L for which they would vanish."""
         found: Parameters = {}
+        better: Parameters = {}
         waiting, weights = [b for b in bent if isinstance(b, _Bent)], np.ones(len(z))  # of the rows of z
         for step in reversed(self._steps[0 if self._head else self._start()[0] :]):
             if isinstance(step, Push):
@@ -179,17 +189,18 @@ class GramBounds:
             z[:, step.at] *= b.middle
             half = solve_triangular(b.factor, b.scale[:, None] * (b.rows @ z.T), lower=True, check_finite=False)
             v = b.scale[:, None] * solve_triangular(b.factor, half, lower=True, trans=1, check_finite=False)
-            in_logarithm = (behind - v**2 @ weights) / b.scale**2  # of L
+            before, multipliers, at = v**2 @ weights, b.scale**-2, step.at.start + b.units
+            in_logarithm = (behind - before) * multipliers
             total = float(in_logarithm.sum())
-            at = step.at.start + b.units
             z[:, at] += v.T
             found[b.node] = np.append(in_logarithm - total * b.vector**2, -total * (1 - b.share / MOST_SHARE))
+            better[b.node] = wanted(b.rows[np.arange(len(at)), at], multipliers, behind, before)
             leading = np.zeros((1, z.shape[1]))
             leading[0, at] = b.leading
             z, weights = np.concatenate([z, leading]), np.append(weights, total / b.top)
         if self._head is not None:
             found |= self._head.derivatives([b for b in bent if isinstance(b, TorusBent)], z, weights)
-        return found
+        return found, better
 
 
 def _of_inputs(step: Push | Bend, inputs: int) -> np.ndarray:
@@ -212,7 +223,7 @@ def _pushed(step: Push, middle: np.ndarray) -> np.ndarray:
 
 def _checked(gram: np.ndarray, terms: int) -> np.ndarray:
     """A Gram matrix, with what rounding may have taken from sums of so many terms on its diagonal, in place."""
-    if not _SMALLEST < float(gram.trace()) < 1 / _SMALLEST:
+    if not SMALLEST < float(gram.trace()) < 1 / SMALLEST:
         raise NotModerate("weights, or products of them, are too small or too large for squares in float64")
     gram[np.diag_indices(len(gram))] += lost(gram, terms)
     return gram
@@ -238,7 +249,9 @@ def _bent(
     if step.node not in parameters:
         diagonal = own.diagonal()
         least = EPS * float(diagonal.max(initial=0.0)) + 1e-300
-        parameters[step.node] = np.append(np.log(np.maximum(diagonal, least)), 0.0)
+        # Best for a unit that shares nothing with others: m·(1 + |c| / r), where m is what M has of it.
+        room = np.log1p(np.abs(c[units]) / r)
+        parameters[step.node] = np.append(np.log(np.maximum(diagonal, least)) + room, 0.0)
     if not len(units):
         return _Bent(step.node, c, r, units, rows, r, np.zeros((0, 0)), 0.5, 1.0, r, r)
     shrink, share = np.exp(-parameters[step.node][:-1] / 2), share_of(float(parameters[step.node][-1]))

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy.linalg import solve_triangular
+from scipy.linalg import eigh, solve_triangular
 from scipy.linalg.lapack import dpotrf
 from threadpoolctl import threadpool_limits
 
@@ -34,7 +34,7 @@ from artclip.graph.matrix_norms import EPS, largest_eigenpair, largest_eigenvalu
 _HEADSTART = 5  # steps by which time may seem to run ahead
 _LEAST = 1e-30  # of an eigenvalue: a layer of zeros has none above
 _MOST_SHARE = 1 - 1e-5  # of σ(t), so that X_k stays well conditioned
-_SMALL = 160  # rows up to which all eigenvalues are as cheap as the largest
+_SMALL = 120  # rows up to which the largest eigenvalue by tridiagonal matrices is as cheap as by Lanczos
 _ABOUT, _CLOSE = 1e-4, 1e-7  # tolerances of the largest eigenvalue, beyond: a scale, and the bound of an iterate
 _RATE, _FASTEST = 0.05, 0.2  # learning rates: of as many steps as are usual, and of few
 _USUAL = 300
@@ -239,8 +239,9 @@ def largest_of(g: np.ndarray, start: np.ndarray | None, tol: float) -> tuple[flo
     if len(g) > _SMALL:
         value, vector = largest_eigenpair(g, start, tol)
     else:
-        values, vectors = np.linalg.eigh(g)
-        value, vector = float(values[-1]), vectors[:, -1]
+        last = len(g) - 1
+        values, vectors = eigh(g, subset_by_index=[last, last], check_finite=False)
+        value, vector = float(values[0]), vectors[:, 0]
     return max(value, _LEAST), vector
 
 

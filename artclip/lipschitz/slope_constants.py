@@ -104,8 +104,11 @@ def _root(gram: np.ndarray) -> float:
 
 def _largest(values: np.ndarray, power: float) -> tuple[float, np.ndarray]:
     """A norm of values >= 0 that stands for the largest, and its derivatives."""
-    value = float(np.linalg.norm(values, power))
-    return value, (values / value) ** (power - 1) if value > 0 else np.ones(len(values))
+    top = float(values.max(initial=0.0))
+    if not top > 0:
+        return 0.0, np.ones(len(values))
+    value = top * float(np.linalg.norm(values / top, power))
+    return value, (values / value) ** (power - 1)
 
 
 def _norm(power: float) -> Aim:

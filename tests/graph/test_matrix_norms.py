@@ -14,7 +14,7 @@ def orthogonal(n, seed=0):
 
 
 @pytest.mark.parametrize("shape", [(1, 7), (7, 1), (3, 4), (40, 25), (530, 900), (700, 520)])
-@pytest.mark.parametrize("scale", [1.0, 1e-300, 1e-200, 1e200, 5e-324 * 2**60])
+@pytest.mark.parametrize("scale", [1.0, 1e-300, 1e-200, 1e-82, 1e-60, 1e80, 1e200, 5e-324 * 2**60])
 def test_each_bound_holds_and_the_last_is_close(shape, scale):
     matrix = np.random.default_rng(0).standard_normal(shape) * scale
     exponent = math.frexp(scale)[1]

@@ -12,6 +12,7 @@ import numpy as np
 from artclip.graph import Activation, Add, Concat, Convolution, Gather, LayerGraph, Node
 from artclip.graph.composition import Composition
 from artclip.graph.filters import Filter, Images, filter_of, pointwise
+from artclip.graph.matrix_norms import exponent_of
 
 Key = Hashable
 """Of what a piece makes: the index of a node, -1 for the inputs, or (index, part) inside a composition."""
@@ -136,7 +137,7 @@ class _Grown:
         key: Key = node.parents[0]
         for n, part in enumerate(parts):
             found = filter_of(part, self.made[key])
-            if found is None or not (found.is_inside or self._clean[key]):
+            if found is None or not (found.is_inside or self._clean[key]) or exponent_of(found.kernel):
                 return False
             made = i if n == len(parts) - 1 else (i, n)
             if not self._put(Piece(made, (key,), (found,), (1.0, 1.0), found.made)):
@@ -153,7 +154,7 @@ class _Grown:
             whole = np.eye(sum(g.channels for g in given))
             matrices = np.split(whole, np.cumsum([g.channels for g in given])[:-1], axis=1)
         filters = tuple(pointwise(m, g) for m, g in zip(matrices, given, strict=True))
-        if any(f.made != filters[0].made for f in filters):
+        if any(f.made != filters[0].made or exponent_of(f.kernel) for f in filters):
             return False
         return self._put(Piece(i, node.parents, filters, (1.0, 1.0), filters[0].made))
 
@@ -165,7 +166,8 @@ class _Grown:
         (spacing,) = spacings
         if piece.filters:
             spacing = tuple(a * b for a, b in zip(spacing, piece.filters[0].stride, strict=True))
-        still = all(self._clean[p] for p in piece.parents) and all(f.is_pointwise for f in piece.filters)
+        # Behind an image that is cropped lies what was cut off.
+        still = all(self._clean[p] for p in piece.parents) and all(f.is_pointwise and f.is_whole for f in piece.filters)
         self.pieces.append(piece)
         self.made[piece.key], self._spacing[piece.key] = piece.images, spacing
         self._clean[piece.key] = still or not piece.filters

@@ -13,7 +13,7 @@ from artclip.graph import IDENTITY, Add, LayerGraph, Node
 from artclip.graph.adjoint import adjoint
 from artclip.lipschitz.budget import Budget
 from artclip.lipschitz.chain import is_linear, name_of
-from artclip.lipschitz.descent import NotModerate, Parameters, descend
+from artclip.lipschitz.descent import NotModerate, Parameters, Point, descend
 from artclip.lipschitz.local.kinks import NotPiecewise, in_lines, places_in_lines
 from artclip.lipschitz.product import Blocks
 from artclip.lipschitz.slope_constants import POWERS, WIDEST, SlopeConstants, all_slopes
@@ -137,15 +137,13 @@ class Regions:
         return best
 
 
-def _evaluated(
-    bounds: TorusBounds, power: float, parameters: Parameters
-) -> tuple[float, Parameters, np.ndarray] | None:
+def _evaluated(bounds: TorusBounds, power: float, parameters: Parameters) -> Point | None:
     """A norm of all eigenvalues, its derivatives and M, as :func:`~artclip.lipschitz.descent.descend` wants them."""
     found = bounds.forward(parameters)
     if found is None:
         return None
     value, z = largest(found[0], bounds.last.weights, power)
-    return value, bounds.derivatives(found[1], z, np.ones(z.shape[:2])), found[0]
+    return Point(value, bounds.derivatives(found[1], z, np.ones(z.shape[:2])), {}, found[0])
 
 
 def _between(known: list[float], start: int, end: int) -> float:

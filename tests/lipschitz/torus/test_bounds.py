@@ -10,7 +10,7 @@ from artclip import graph as G
 from artclip.graph.adjoint import adjoint
 from artclip.graph.simplify import simplified
 from artclip.lipschitz.budget import Budget
-from artclip.lipschitz.descent import descend
+from artclip.lipschitz.descent import Point, descend
 from artclip.lipschitz.local.kinks import in_lines
 from artclip.lipschitz.product import Norms, bounds_at
 from artclip.lipschitz.slope_constants import SlopeConstants, all_slopes
@@ -179,7 +179,7 @@ def test_functions_of_the_end_may_be_any():
 
     def trace(parameters):
         found, bent = head.forward(parameters)
-        return float(np.trace(found)), head.derivatives(bent, np.eye(4), np.ones(4)), found
+        return Point(float(np.trace(found)), head.derivatives(bent, np.eye(4), np.ones(4)), {}, found)
 
     gram, _ = descend(trace, 10)
     row = replace(graph, nodes=[*graph.nodes[:6], G.Node("functions", G.Dense(matrix), (5,), 4)])
@@ -189,3 +189,48 @@ def test_functions_of_the_end_may_be_any():
         found = jacobian(row, slopes)
         assert np.linalg.eigvalsh(gram - found @ found.T)[0] >= -1e-9 * np.trace(gram)
     assert adjoint(row.nodes[6].operation, np.eye(4), images.size).shape == matrix.shape
+
+
+def cropped(activation=True):
+    """y[i + 1] of an image y without its last two pixels, less 0.9·y[i + 1] of the whole: there, one pixel is alone."""
+    n, zeros = 40, ((0, 0),)
+    nodes = [
+        G.Node("first", G.Convolution(np.array([[[0, 1.0, 0]]]), (n,), (1,), ((1, 1),), (1,)), (-1,), n),
+        G.Node("relu", G.ACTIVATIONS["relu"], (0,), n),
+        G.Node("crop", G.Gather(np.arange(n - 2)), (1,), n - 2),
+        G.Node("padded", G.Convolution(np.array([[[0, 0, 1.0]]]), (n - 2,), (1,), ((1, 1),), (1,)), (2,), n - 2),
+        G.Node("inside", G.Convolution(np.array([[[0, -0.9, 0]]]), (n,), (1,), zeros, (1,)), (1,), n - 2),
+        G.Node("sum", G.Add(), (3, 4), n - 2),
+    ]
+    if activation:
+        nodes += [
+            G.Node("last", G.ACTIVATIONS["relu"], (5,), n - 2),
+            G.Node("dense", G.Dense(np.eye(2, 38, 36)), (6,), 2),
+        ]
+    return G.LayerGraph(nodes, n)
+
+
+@pytest.mark.parametrize("activation", [False, True])
+def test_what_was_cut_off_an_image_is_not_0_around_it(activation):
+    graph = cropped(activation)
+    assert steepest(graph, np.random.default_rng(0)) > 0.89
+    for found in Regions(graph, Budget(math.inf), 10).bounds([1e3 * bound for bound in norms(graph)]):
+        part = replace(graph, nodes=graph.nodes[: found.end + 1])
+        assert found.start >= 0 or found.value >= steepest(part, np.random.default_rng(0)) * (1 - 1e-9)
+
+
+@pytest.mark.parametrize(
+    "sizes", [(1e-60, 1e-60, 1e-60), (1e90, 1e-90, 1.0), (1e-90, 1e90, 1e90), (0.0, 1.0, 1.0), (1.0, 0.0, 1.0)]
+)
+def test_weights_of_any_size_are_bounded_or_left(sizes):
+    graph, nodes = cnn(), []
+    waiting = list(sizes)
+    for node in graph.nodes:
+        if isinstance(node.operation, G.Convolution):
+            node = replace(node, operation=replace(node.operation, kernel=node.operation.kernel * waiting.pop(0)))
+        nodes.append(node)
+    graph = replace(graph, nodes=nodes)
+    for found in Regions(graph, Budget(math.inf), 5).bounds([1e9 * bound + 1 for bound in norms(graph)]):
+        if found.start < 0:
+            part = replace(graph, nodes=nodes[: found.end + 1])
+            assert found.value >= steepest(part, np.random.default_rng(0)) * (1 - 1e-9)
