@@ -148,7 +148,8 @@ def _evaluated(bounds: TorusBounds, power: float, parameters: Parameters) -> Poi
 
 def _between(known: list[float], start: int, end: int) -> float:
     """What is known of the way from one cut to another; ``known`` is from the inputs."""
-    return known[end] / (known[start] if start >= 0 else 1.0)
+    before = known[start] if start >= 0 else 1.0
+    return known[end] / before if before > 0 else 0.0
 
 
 def contracted(

@@ -220,7 +220,8 @@ def test_what_was_cut_off_an_image_is_not_0_around_it(activation):
 
 
 @pytest.mark.parametrize(
-    "sizes", [(1e-60, 1e-60, 1e-60), (1e90, 1e-90, 1.0), (1e-90, 1e90, 1e90), (0.0, 1.0, 1.0), (1.0, 0.0, 1.0)]
+    "sizes",
+    [(1e-60, 1e-60, 1e-60), (1e90, 1e-90, 1.0), (1e-90, 1e90, 1e90), (0.0, 1.0, 1.0), (1.0, 0.0, 1.0), (1.0, 1.0, 0.0)],
 )
 def test_weights_of_any_size_are_bounded_or_left(sizes):
     graph, nodes = cnn(), []
