@@ -241,6 +241,9 @@ def largest_of(g: np.ndarray, start: np.ndarray | None, tol: float) -> tuple[flo
     else:
         last = len(g) - 1
         values, vectors = eigh(g, subset_by_index=[last, last], check_finite=False)
+        if not len(values):  # LAPACK finds none of some matrices of very many equal eigenvalues
+            values, vectors = np.linalg.eigh(g)
+            values, vectors = values[-1:], vectors[:, -1:]
         value, vector = float(values[0]), vectors[:, 0]
     return max(value, _LEAST), vector
 
