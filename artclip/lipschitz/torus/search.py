@@ -19,11 +19,11 @@ from artclip.lipschitz.product import Blocks
 from artclip.lipschitz.slope_constants import POWERS, WIDEST, SlopeConstants, all_slopes
 from artclip.lipschitz.torus.bounds import TorusBounds, largest, top
 from artclip.lipschitz.torus.head import Head
-from artclip.lipschitz.torus.regions import Region, cuts, region
+from artclip.lipschitz.torus.regions import cuts, region
 from artclip.lipschitz.torus.steps import Steps
 
 _NUMBERS = 5e7  # complex ones that are held at a time: 0.8 GB
-_MATRIX = 1 << 24  # entries of a matrix behind a region, and of its transform
+_MATRIX = 1 << 24  # entries of a matrix behind a region; its transform has a few times as many
 _WORK, _FEWEST = 1e11, 8  # floating-point operations that are spent for each aim, and points tried at least
 _MOST = 2e10  # floating-point operations of one point
 _FEW = 6.0  # points that there has to be time for
@@ -91,7 +91,7 @@ class Regions:
             ends = ends[: ends.index(end)]
         else:
             return None
-        behind = self._behind_it(taken, end)
+        behind = self._behind_it(end)
         if behind is None and taken.nb_convolutions < 2:
             return None
         bounds, last = TorusBounds(steps.build()), end
@@ -107,14 +107,13 @@ class Regions:
         name = name_of(self._graph.nodes[start + 1].name, self._graph.nodes[last].name)
         return RegionBound(start, last, value, name, gram)
 
-    def _behind_it(self, taken: Region, end: int) -> tuple[np.ndarray, LayerGraph, int] | None:
+    def _behind_it(self, end: int) -> tuple[np.ndarray, LayerGraph, int] | None:
         """The matrix that follows a region, the layers behind that, and the last node: as far as they are narrow."""
         nodes = self._graph.nodes
         if end + 1 >= len(nodes) or end + 1 not in self._cuts:
             return None
         node, size = nodes[end + 1], self._graph.size_of(end)
-        entries = node.size * taken.given.size
-        if not is_linear(node) or node.size > WIDEST or node.size * size > _MATRIX or entries > _MATRIX:
+        if not is_linear(node) or node.size > WIDEST or node.size * size > _MATRIX:
             return None
         matrix = adjoint(node.operation, np.eye(node.size), size)
         rest = [replace(n, parents=tuple(p - end - 2 for p in n.parents)) for n in nodes[end + 2 :]]
