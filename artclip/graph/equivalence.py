@@ -130,6 +130,7 @@ def _spread(
         if node is not None and before and isinstance(node.operation, Activation):
             size = size + node.operation.factor(2) * np.abs(before[0])  # it may compute x - tanh(x) by what it says
         if node is not None and isinstance(node.operation, Normalisation):  # sums lose up to a unit for each entry
+            size = size + node.operation.terms(before[0]) if before else size
             lost = precision * node.operation.index.shape[1] / _ROOM
             t = t * (1 + lost * rng.choice([-1, 1], (len(t), 1)))
         return t + precision * size * rng.uniform(-1, 1, t.shape)

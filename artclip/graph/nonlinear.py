@@ -191,6 +191,12 @@ class Normalisation:
             low, high = np.where(above, middle, low), np.where(above, high, middle)
         return float(np.sqrt(high.max()) * scale.max()) * (1 + 1e-9)
 
+    def terms(self, x: np.ndarray) -> np.ndarray:
+        """Sizes of scaled inputs, of which the scaled mean is subtracted where that is computed last, as by Keras."""
+        taken, sizes = x[:, self.index], np.zeros_like(x)
+        sizes[:, self.index] = np.abs(taken) / np.sqrt(taken.var(-1, keepdims=True) + self.eps)
+        return np.asarray(sizes * np.abs(self.scale)) if self.centred else np.zeros_like(x)
+
     def apply(self, *inputs: np.ndarray) -> np.ndarray:
         x = inputs[0][:, self.index]
         if self.centred:
