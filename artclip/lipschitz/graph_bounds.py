@@ -85,7 +85,7 @@ class GraphBounds:
                 replace(b, value=factor * b.value, history=[(s, factor * v) for s, v in b.history]) for b in bounds
             ]
         best = min(candidates, key=lambda b: b.value)
-        best = replace(best, gram=min((b.gram for b in candidates if b.gram is not None), key=np.trace, default=None))
+        best = replace(best, gram=min((b.gram for b in candidates if b.gram is not None), key=_of_pairs, default=None))
         notes = list(dict.fromkeys(note for b in candidates for note in b.notes))
         if method == "auto":
             try:
@@ -248,6 +248,12 @@ class GraphBounds:
             return "their matrices cannot be written out"
         left = seconds - (time.perf_counter() - began)
         return lipsdp.chain_bound(*found, steps, max(left, 1e-9), report)
+
+
+def _of_pairs(gram: np.ndarray) -> float:
+    """The mean constant of the difference of two outputs, by which certificates go; of one output its own."""
+    own = gram.diagonal()
+    return float(np.sqrt(np.maximum(own[:, None] + own - 2 * gram, 0)).mean()) if len(own) > 1 else float(own[0])
 
 
 def _if_moderate(gram: np.ndarray) -> np.ndarray | None:
