@@ -48,6 +48,13 @@ def attacked(
     return artclip.evaluate(classifier, x, y, eps=eps, attacks=attacks, seed=seed, **{**quiet, **more})
 
 
+def check_unbroken(found: Any, certified: np.ndarray, what: str) -> None:
+    """Raise ``AssertionError`` where an attack breaks a sample that is certified, (n,)."""
+    broken = ~found.survivors & certified
+    if broken.any():
+        raise AssertionError(f"{broken.sum()} certified samples of {what} were broken: a bound is wrong")
+
+
 def standing(
     classifier: Any, x: np.ndarray, y: np.ndarray, radii: Iterable[float], attacks: list[str], seed: int, **more: Any
 ) -> dict[float, np.ndarray]:
