@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
+from artclip.graph.matrix_norms import EPS
 from artclip.lipschitz.budget import Budget
 
 Parameters = dict[Hashable, np.ndarray]
@@ -46,7 +47,7 @@ Evaluate = Callable[[Parameters], Point | None]
 size, which may be raised as :class:`NotModerate` too."""
 
 MOST_SHARE = 1 - 1e-5  # so that what is factored stays well conditioned
-SMALLEST = 1e-120  # trace of a Gram matrix whose entries are not lost
+_SMALLEST = 1e-120  # trace of a Gram matrix whose entries are not lost
 _FIXED_POINTS = 3  # steps to where derivatives would vanish, before those of L-BFGS: units differ much in balls
 _SHARE, _MORE, _FEWER = 0.6, 1.3, 0.4  # of such a step, and what it is multiplied by where it was good, or not
 _STEP = 0.3  # of a parameter, about, in the first step of L-BFGS
@@ -62,6 +63,18 @@ class NotModerate(ValueError):
 
 class _Done(Exception):
     """Enough was tried."""
+
+
+def check_moderate(trace: float) -> None:
+    """Raise :class:`NotModerate` where entries of a Gram matrix of this trace may be lost."""
+    if not _SMALLEST < trace < 1 / _SMALLEST:
+        raise NotModerate("weights, or products of them, are too small or too large for squares in float64")
+
+
+def guess(diagonal: np.ndarray) -> np.ndarray:
+    """Parameters to begin with: L in proportion to the diagonal of M, and twice as large as it has to be."""
+    least = EPS * float(diagonal.max(initial=0.0)) + 1e-300
+    return np.append(np.log(np.maximum(diagonal, least)), 0.0)
 
 
 def share_of(t: float) -> float:

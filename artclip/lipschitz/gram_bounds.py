@@ -18,7 +18,7 @@ the activation, and v = (L - M[U, U])⁻¹·M[U, :]·diag(c)·Pᵀ. Every point 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,16 +26,15 @@ from scipy.linalg import solve_triangular
 from scipy.linalg.lapack import dpocon, dpotrf
 
 from artclip.graph import LayerGraph
-from artclip.graph.matrix_norms import EPS, proof_rounding
-from artclip.lipschitz.budget import Budget
+from artclip.graph.matrix_norms import proof_rounding
 from artclip.lipschitz.descent import (
     MOST_SHARE,
-    SMALLEST,
     Aim,
-    NotModerate,
+    Evaluate,
     Parameters,
     Point,
-    descend,
+    check_moderate,
+    guess,
     share_of,
     wanted,
 )
@@ -100,25 +99,12 @@ class GramBounds:
         """Rows of the largest M."""
         return max((step.after if isinstance(step, Push) else step.size for step in self._steps), default=self._inputs)
 
-    def smallest(
-        self,
-        slopes: Slopes,
-        aim: Aim,
-        max_iter: int,
-        budget: Budget | None = None,
-        enough: float = 0.0,
-        start: Parameters | None = None,
-        worth: Callable[[np.ndarray], bool] = lambda first: True,
-    ) -> tuple[np.ndarray, Parameters]:
-        """The bound (k, k) of the outputs' J·Jᵀ whose aim is the least of those that were tried, and its parameters.
+    def of(self, slopes: Slopes, aim: Aim) -> Evaluate:
+        """What :func:`artclip.lipschitz.descent.descend` makes small, with bounds (k, k) of the outputs' J·Jᵀ.
 
         Args:
             slopes: of the activations.
             aim: what is to be small.
-            max_iter, budget, enough, start, worth: as for :func:`artclip.lipschitz.descent.descend`.
-
-        Raises:
-            NotModerate: numbers so small or large that some are lost.
         """
 
         def evaluate(parameters: Parameters) -> Point | None:
@@ -128,7 +114,7 @@ class GramBounds:
             value, z = aim(found[0])
             return Point(value, *self._derivatives(found[1], z), found[0])
 
-        return descend(evaluate, max_iter, budget, enough, start, worth)
+        return evaluate
 
     def _start(self) -> tuple[int, np.ndarray]:
         """The first activation, and M before it: the same for all slopes."""
@@ -223,8 +209,7 @@ def _pushed(step: Push, middle: np.ndarray) -> np.ndarray:
 
 def _checked(gram: np.ndarray, terms: int) -> np.ndarray:
     """A Gram matrix, with what rounding may have taken from sums of so many terms on its diagonal, in place."""
-    if not SMALLEST < float(gram.trace()) < 1 / SMALLEST:
-        raise NotModerate("weights, or products of them, are too small or too large for squares in float64")
+    check_moderate(float(gram.trace()))
     gram[np.diag_indices(len(gram))] += lost(gram, terms)
     return gram
 
@@ -247,11 +232,9 @@ def _bent(
     rows = middle[step.at.start + units]
     own = rows[:, step.at.start + units]
     if step.node not in parameters:
-        diagonal = own.diagonal()
-        least = EPS * float(diagonal.max(initial=0.0)) + 1e-300
         # Best for a unit that shares nothing with others: m·(1 + |c| / r), where m is what M has of it.
-        room = np.log1p(np.abs(c[units]) / r)
-        parameters[step.node] = np.append(np.log(np.maximum(diagonal, least)) + room, 0.0)
+        parameters[step.node] = guess(own.diagonal())
+        parameters[step.node][:-1] += np.log1p(np.abs(c[units]) / r)
     if not len(units):
         return _Bent(step.node, c, r, units, rows, r, np.zeros((0, 0)), 0.5, 1.0, r, r)
     shrink, share = np.exp(-parameters[step.node][:-1] / 2), share_of(float(parameters[step.node][-1]))

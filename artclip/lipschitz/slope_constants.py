@@ -8,7 +8,7 @@ import numpy as np
 
 from artclip.graph import Activation, LayerGraph
 from artclip.lipschitz.budget import Budget
-from artclip.lipschitz.descent import Aim, NotModerate
+from artclip.lipschitz.descent import Aim, NotModerate, descend
 from artclip.lipschitz.gram_bounds import GramBounds, Slopes
 from artclip.lipschitz.torus.head import Head
 
@@ -64,7 +64,7 @@ class SlopeConstants:
             return value, weighted * np.sqrt(shares)[:, None]
 
         try:
-            gram, _ = self._gram.smallest(slopes, aim, _ITERATIONS, budget, enough**2)
+            gram, _ = descend(self._gram.of(slopes, aim), _ITERATIONS, budget, enough**2)
         except NotModerate:
             return np.full(len(functions), math.inf)
         squares = np.einsum("ij,ij->i", functions @ gram, functions)
@@ -85,9 +85,8 @@ class SlopeConstants:
         best, start = (math.inf, np.zeros((0, 0))), None
         try:
             for power in POWERS:
-                gram, start = self._gram.smallest(
-                    slopes, _norm(power), max_iter, budget, start=start, worth=lambda first: _root(first) <= far
-                )
+                evaluate = self._gram.of(slopes, _norm(power))
+                gram, start = descend(evaluate, max_iter, budget, 0.0, start, lambda first: _root(first) <= far)
                 best = min(best, (_root(gram), gram), key=lambda found: found[0])
                 if best[0] > far:
                     break

@@ -6,6 +6,7 @@ import pytest
 from artclip import graph as G
 from artclip.graph.simplify import simplified
 from artclip.lipschitz import lipsdp
+from artclip.lipschitz.descent import descend
 from artclip.lipschitz.gram_bounds import GramBounds
 from artclip.lipschitz.local.kinks import in_lines
 from artclip.lipschitz.slope_constants import SlopeConstants, all_slopes
@@ -77,7 +78,7 @@ def test_steps_are_the_graph(name):
 def test_no_slopes_of_the_intervals_have_more(name, aim):
     graph = in_steps(name)
     slopes = intervals(graph)
-    gram, _ = GramBounds(graph).smallest(slopes, aim, 10)
+    gram, _ = descend(GramBounds(graph).of(slopes, aim), 10)
     for share in (0.0, 0.5, 1.0, None, None, None, None):
         some = {
             i: low + (high - low) * (RNG.integers(0, 2, len(low)) if share is None else share)
@@ -92,7 +93,9 @@ def test_of_known_slopes_it_is_the_gram_matrix(name):
     graph = in_steps(name)
     slopes = intervals(graph, fixed=1.0)
     found = jacobian(graph, {i: low for i, (low, _) in slopes.items()})
-    np.testing.assert_allclose(GramBounds(graph).smallest(slopes, trace, 10)[0], found @ found.T, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(
+        descend(GramBounds(graph).of(slopes, trace), 10)[0], found @ found.T, rtol=1e-6, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu", "sigmoid"])
@@ -116,6 +119,6 @@ def test_dead_units_and_layers_of_zeros_are_no_trouble():
     graph = row(16, G.Dense(weight), G.ACTIVATIONS["relu"], dense(5, 3))
     for low, high in ((0.0, 1.0), (0.0, 0.0)):
         slopes = {1: (np.full(5, low), np.full(5, high))}
-        gram, _ = GramBounds(graph).smallest(slopes, norm, 20)
+        gram, _ = descend(GramBounds(graph).of(slopes, norm), 20)
         expected = high * 2.0 * np.linalg.norm(graph.nodes[2].operation.weight[:, 0])
         assert expected * (1 - 1e-9) <= np.sqrt(max(norm(gram)[0], 0)) <= expected * (1 + 1e-3) + 1e-12

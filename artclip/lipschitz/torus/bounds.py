@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from artclip.graph.matrix_norms import EPS, proof_rounding
-from artclip.lipschitz.descent import MOST_SHARE, SMALLEST, NotModerate, Parameters, share_of
+from artclip.lipschitz.descent import MOST_SHARE, Parameters, check_moderate, guess, share_of
 from artclip.lipschitz.torus.steps import Bend, Block, Lift, Mix, Steps
 
 _WORST = 1e-8  # least eigenvalue of what is factored, below which it does not count
@@ -180,8 +180,8 @@ def _mix(step: Mix, middle: np.ndarray) -> np.ndarray:
     own = (own + _adjoint(own)) / 2
     terms, largest_trace = 2 * step.matrices.shape[2], float(_traces(middle).max())
     lost = step.rounding * largest_trace
-    if step.matrices.any() and not SMALLEST < float(_traces(own).max()) < 1 / SMALLEST:
-        raise NotModerate("weights, or products of them, are too small or too large for squares in float64")
+    if step.matrices.any():
+        check_moderate(float(_traces(own).max()))
     if not step.kept:
         return _add(_checked(own, terms), lost)
     found, first = np.empty((len(middle), step.size, step.size), complex), step.size - own.shape[1]
@@ -224,9 +224,7 @@ def _bend(step: Bend, middle: np.ndarray, parameters: Parameters) -> tuple[np.nd
     rows, phases, node = middle[:, at], math.prod(block.phases), ("torus", step.key)
     square = rows[:, :, at]
     if node not in parameters:
-        diagonal = np.einsum("fnn->n", square).real.reshape(block.channels, phases).mean(1)
-        least = EPS * float(diagonal.max(initial=0.0)) + 1e-300
-        parameters[node] = np.append(np.log(np.maximum(diagonal, least)), 0.0)
+        parameters[node] = guess(np.einsum("fnn->n", square).real.reshape(block.channels, phases).mean(1))
     shrink, share = np.repeat(np.exp(-parameters[node][:-1] / 2), phases), share_of(float(parameters[node][-1]))
     g = shrink[:, None] * square * shrink
     if not np.isfinite(g).all() or not g.any():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,11 @@ class Region:
     given: Images
     pieces: list[Piece]
 
+    def until(self, end: int) -> Region:
+        """As far as another of its nodes."""
+        last = next(n for n, piece in enumerate(self.pieces) if piece.key == end)
+        return replace(self, end=end, pieces=self.pieces[: last + 1])
+
     @property
     def nb_convolutions(self) -> int:
         """Filters that are no matrix for each pixel."""
@@ -84,10 +89,7 @@ def region(graph: LayerGraph, start: int, ends: list[int]) -> Region | None:
         if not grown.add(i, graph.nodes[i], graph):
             break
     found = [i for i in ends if i in grown.made and i > start]
-    if not found:
-        return None
-    last = next(n for n, piece in enumerate(grown.pieces) if piece.key == found[-1])
-    return Region(start, found[-1], given, grown.pieces[: last + 1])
+    return Region(start, start, given, grown.pieces).until(found[-1]) if found else None
 
 
 def _images_of(graph: LayerGraph, start: int) -> Images | None:

@@ -79,17 +79,18 @@ class Regions:
 
     def _behind(self, start: int, known: list[float]) -> RegionBound | None:
         """Of the longest region behind a node that there is time for, with the dense layers behind it."""
-        ends = [cut for cut in self._cuts if cut > start]
-        while ends:
-            taken = region(self._lines, self._place[start], [self._place[end] for end in ends])
-            if taken is None or not taken.nb_convolutions:
-                return None
-            end = next(end for end in ends if self._place[end] == taken.end)
+        ends = {self._place[cut]: cut for cut in self._cuts if cut > start}
+        longest = region(self._lines, self._place[start], list(ends))
+        if longest is None:
+            return None
+        for place in reversed([place for place in ends if place <= longest.end]):
+            taken, end = longest.until(place), ends[place]
             steps = Steps(taken)
             if steps.numbers <= _NUMBERS and steps.cost <= _MOST and self._budget.affords(_FEW * steps.cost):
                 break
-            ends = ends[: ends.index(end)]
         else:
+            return None
+        if not taken.nb_convolutions:
             return None
         behind = self._behind_it(end)
         if behind is None and taken.nb_convolutions < 2:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from artclip.graph.filters import Filter, Images, taps_at_phases
+from artclip.graph.filters import Filter, pointwise, taps_at_phases
 from artclip.graph.matrix_norms import EPS
 from artclip.lipschitz.torus.frequencies import Frequencies, Shape, finer, half, unitary
 from artclip.lipschitz.torus.regions import Key, Piece, Region
@@ -103,29 +103,26 @@ class Steps:
         self._region = region
         self._spacing = _spacings(region)
         self.steps: list[Mix | Bend | Lift] = []
-        lifts = self._plan()
-        sides = self._coarsest(lifts)
-        frequencies = [half(sides)]
-        for lift in reversed(lifts):
-            frequencies.insert(0, finer(frequencies[0], lift))
-        self.first, self.last = frequencies[0], frequencies[-1]
-        self._frequencies = frequencies
+        self._lifts = self._plan()
+        self._frequencies = [half(self._coarsest())]
+        for lift in reversed([lift for lift in self._lifts if max(lift) > 1]):
+            self._frequencies.insert(0, finer(self._frequencies[0], lift))
+        self.first, self.last = self._frequencies[0], self._frequencies[-1]
         self._make(False)
 
     def _plan(self) -> list[Shape]:
-        """By how much the torus has to become coarser, each time."""
+        """By how much the torus has to become coarser before each piece, mostly by nothing."""
         at: Shape = (1,) * len(self._region.given.sides)
         found = []
         for piece in self._region.pieces:
             lift = tuple(math.lcm(a, b) // a for a, b in zip(at, self._spacing[piece.key], strict=True))
-            if max(lift) > 1:
-                found.append(lift)
-                at = tuple(a * b for a, b in zip(at, lift, strict=True))
+            found.append(lift)
+            at = tuple(a * b for a, b in zip(at, lift, strict=True))
         return found
 
-    def _coarsest(self, lifts: list[Shape]) -> Shape:
+    def _coarsest(self) -> Shape:
         """Sides of the last torus: each image fits, with the zeros that windows take in."""
-        last = tuple(math.prod(lift[axis] for lift in lifts) for axis in range(len(self._region.given.sides)))
+        last = tuple(math.prod(lift[axis] for lift in self._lifts) for axis in range(len(self._region.given.sides)))
         needed: dict[Key, Shape] = {self._region.start: self._region.given.sides}
         needed |= {piece.key: piece.images.sides for piece in self._region.pieces}
         for piece in self._region.pieces:
@@ -149,11 +146,9 @@ class Steps:
         }
         last_use = {parent: i for i, piece in enumerate(self._region.pieces) for parent in piece.parents}
         left = list(self._frequencies)
-        spacing: Shape = (1,) * len(given.sides)
         self.steps, self.cost, self.numbers = [], 0.0, 0.0
         largest = float(len(left[0].at) * given.channels**2)
-        for i, piece in enumerate(self._region.pieces):
-            lift = tuple(math.lcm(a, b) // a for a, b in zip(spacing, self._spacing[piece.key], strict=True))
+        for i, (piece, lift) in enumerate(zip(self._region.pieces, self._lifts, strict=True)):
             if max(lift) > 1:
                 before = _length(state)
                 self.cost += 16.0 * len(left[1].at) * math.prod(lift) ** 3 * before**2
@@ -161,7 +156,6 @@ class Steps:
                 if whole:
                     self.steps.append(Lift(unitary(left[0], left[1], lift), order))
                 left.pop(0)
-                spacing = tuple(a * b for a, b in zip(spacing, lift, strict=True))
             state = self._step(piece, i, state, last_use, left[0], whole)
             largest = max(largest, float(len(left[0].at) * _length(state) ** 2))
         self.numbers += _COPIES * largest
@@ -186,7 +180,7 @@ class Steps:
             if filters:
                 phases = tuple(p // s for p, s in zip(parents[0].phases, filters[0].stride, strict=True))
             else:
-                phases, filters = parents[0].phases, (_identity(images),)
+                phases, filters = parents[0].phases, (pointwise(np.eye(images.channels), images),)
             kept = [state[key] for key in staying]
             made = images.channels * math.prod(phases)
             state = _moved(state, staying, piece.key, images.channels, phases)
@@ -215,12 +209,6 @@ def _spacings(region: Region) -> dict[Key, Shape]:
         stride = piece.filters[0].stride if piece.filters else (1,) * len(region.given.sides)
         found[piece.key] = tuple(a * b for a, b in zip(found[piece.parents[0]], stride, strict=True))
     return found
-
-
-def _identity(images: Images) -> Filter:
-    ones = (1,) * len(images.sides)
-    kernel = np.eye(images.channels).reshape(images.channels, images.channels, *ones)
-    return Filter(kernel, ones, (0,) * len(ones), images, images, True)
 
 
 def _lifted(state: dict[Key, Block], lift: Shape) -> tuple[dict[Key, Block], np.ndarray]:
