@@ -26,7 +26,7 @@ from torch import nn
 
 import artclip
 from artclip.evaluation.evaluated_model import EvaluatedModel
-from artclip.evaluation.nearest import distances_to_examples
+from artclip.evaluation.nearest import search_nearest
 from artclip.frameworks.pytorch.nets import MaxMin
 
 SAMPLES, STEPS, STARTS, LARGER, EPOCHS, SECONDS = 334, 200, 10, 1.5, 8, 240.0
@@ -145,8 +145,8 @@ def figures(index: int) -> dict[str, Any]:
     )
     within = attacked(classifier, x, y, radii * (1 - 1e-6), norm, index)
     evaluated = EvaluatedModel(classifier, x, y)
-    nearest, _ = distances_to_examples(evaluated, norm, np.arange(len(x)))
-    found = nearest if nearest is not None else np.full(len(x), np.inf)
+    nearest = search_nearest(evaluated, norm, np.arange(len(x)))
+    found = nearest.distance if nearest is not None else np.full(len(x), np.inf)
     nearer = found < radii * (1 - 1e-6)
     larger = attacked(classifier, x, y, radii * LARGER, norm, index)
     row = {"net": name, "norm": str(norm), "samples": len(x), "broken": int((within | nearer).sum())}

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from artclip.evaluation.black_box import square
 from artclip.evaluation.images import image_shape
+from artclip.evaluation.square import square
 from artclip.evaluation.threat_model import Stage, ThreatModel, members, numpy_pgd
 
 _PATCH_SAMPLES = 64  # that a patch is made on
@@ -78,7 +78,7 @@ def pgd_sign(threat: ThreatModel, *, max_iter: int = 100, eps_step: float = 0.5)
 
 
 def apgd(threat: ThreatModel, loss: str, nb_restarts: int = 1, *, max_iter: int = 100) -> list[Stage]:
-    """Auto-PGD, which sets its own steps; targeted DLR goes for the most likely wrong classes, one stage each."""
+    """ART's Auto-PGD; targeted DLR goes for the most likely wrong classes, one stage each."""
     from art.attacks.evasion import AutoProjectedGradientDescent
 
     if "DLR" in loss and threat.classifier.nb_classes < 3 + loss.startswith("targeted"):
@@ -112,7 +112,7 @@ def apgd(threat: ThreatModel, loss: str, nb_restarts: int = 1, *, max_iter: int 
 
 
 def autoattack(threat: ThreatModel, *, max_iter: int = 100, square_queries: int = 5000) -> list[Stage]:
-    """The standard set as far as ART has it: APGD-CE, targeted APGD-DLR, and Square; no FAB."""
+    """The set of AutoAttack as far as ART has it: APGD-CE, targeted APGD-DLR, and Square; no FAB."""
     targeted = threat.classifier.nb_classes >= 4
     second = apgd(threat, "targeted DLR" if targeted else "margin", max_iter=max_iter)
     return [

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from artclip import checks
 from artclip.evaluation.attacks import NONE
 from artclip.evaluation.masking import MaskingWarning
 from artclip.evaluation.notes import notes_of
@@ -226,6 +227,36 @@ class EvaluationData:
         if self.distance is None:
             return np.zeros(len(self.right), bool)
         return self.right & ~np.isnan(self.distance)
+
+    @property
+    def all_looked_at(self) -> bool:
+        """Whether that is every sample that the model gets right: then :meth:`robust_accuracy_at` is known."""
+        return bool(self.right.any() and np.array_equal(self.looked_at, self.right))
+
+    def robust_accuracy_at(self, eps: float) -> float:
+        """Share of samples of which no adversarial example within any eps was found: an upper bound of what is true.
+
+        Args:
+            eps: the budget, >= 0, in the norm and units of the evaluation's.
+
+        Raises:
+            ValueError: the nearest example of every sample was not looked for, as ``"minimum-norm"`` among the attacks
+                does.
+        """
+        if not self.all_looked_at or self.distance is None:
+            raise ValueError(
+                "the nearest adversarial example of every sample was not looked for; name 'minimum-norm' among the "
+                "attacks, or give evaluate several eps"
+            )
+        checks.non_negative("eps", eps)
+        return float((self.distance > eps).mean())
+
+    @property
+    def bounded(self) -> np.ndarray:
+        """Samples whose :attr:`radius` was made as large as there was time for, shape (n,)."""
+        if self.radius is None:
+            return np.zeros(len(self.right), bool)
+        return self.right & (np.cumsum(self.right) <= self.settings["nb_bounded"])
 
     def verdict(self) -> list[str]:
         """The signs of gradient masking, one line each; or that there are none."""

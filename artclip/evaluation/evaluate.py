@@ -10,18 +10,18 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from artclip import checks, ranges
-from artclip.evaluation.attacks import BLACK, NONE, SETS, AttackConfig, choose, for_model
+from artclip.evaluation.attacks import BLACK, SETS, choose, for_model
+from artclip.evaluation.budgets import attack
 from artclip.evaluation.cache import Cache, key_of
 from artclip.evaluation.certificates import certified_radii
 from artclip.evaluation.evaluated_model import EvaluatedModel
 from artclip.evaluation.masking import MaskingWarning, signs
-from artclip.evaluation.nearest import distances_to_examples, known_distances
+from artclip.evaluation.nearest import known_distances, search_nearest
 from artclip.evaluation.probe import PROBED, Probe
 from artclip.evaluation.result import Evaluation
-from artclip.evaluation.runner import AttackRunner, Example, Outcome, broken_within
+from artclip.evaluation.runner import Example, Outcome
 from artclip.evaluation.units import rising, too_small
 from artclip.hashing.digests import digest
 from artclip.lipschitz.lower import lipschitz_lower_bound
@@ -83,9 +83,10 @@ def evaluate(
         verbose: show progress, on a terminal or in a notebook.
         full: run each attack on all samples that the model gets right, so that ``accuracy`` is each attack's own.
         masking: look for signs of gradient masking, by short attacks on up to 100 samples.
-        nb_distances: samples that the model gets right, of which the nearest adversarial example is looked for, and of
-            which as large a radius as there is time for is proved; >= 0. Of models so large that fewer than 64 samples
-            make a pass, a tenth. Not where a model gives no gradients.
+        nb_distances: samples that the model gets right, of which as large a radius as there is time for is proved, and
+            of which the nearest adversarial example is kept; >= 0. Of models so large that fewer than 64 samples make a
+            pass, a tenth. The attack ``"minimum-norm"``, which both sets hold, looks for the nearest example of every
+            sample; without it these alone are looked at. Not where a model gives no gradients.
         cache: folder for outcomes; an interrupted evaluation resumes from it. A model that is random, or that holds
             what Python does not show (a connection, a compiled program), is not kept, and a note says so.
         name: of the model, for tables.
@@ -137,15 +138,10 @@ def evaluate(
     if cache is not None:
         where = str(getattr(evaluated.f, "device", "cpu")), *(evaluated.f.clip_values or ())
         key, not_cached = key_of(evaluated, classifier.batch_size, *where, about["versions"])
-    fell, fell_by = np.zeros(len(x), bool), list[tuple[float, np.ndarray | None]]()
-    for budget in smaller:
-        runner = evaluated.runner(norm, budget, seed, key=key, cache=outcome_cache)
-        named = [c for c in chosen if c.attack.in_budget and c.given is None]
-        ran = _attack(runner, named, evaluated.right & ~fell, False, verbose)
-        fell |= broken_within(ran, len(x))
-        fell_by.append((budget, fell.copy() if any(o.in_budget for o in ran) else None))
-    runner = evaluated.runner(norm, largest, seed, key=key, cache=outcome_cache, nb_examples=_EXAMPLES)
-    outcomes = _attack(runner, chosen, evaluated.right, full, verbose, fell)
+    done = attack(
+        evaluated, chosen, norm, [*smaller, largest], seed, full, verbose, key, outcome_cache, nb_examples=_EXAMPLES
+    )
+    outcomes, fallen = done.outcomes, done.fallen
     if evaluated.by_batch:
         remarks.append(
             "Outputs depend on the other samples of the batch: figures hold for these samples in this order and "
@@ -154,11 +150,12 @@ def evaluate(
     if evaluated.nb_nan:
         remarks.append(f"Outputs are NaN for {evaluated.nb_nan} of {len(x)} samples, which count as wrong")
     # Nothing from here on may cost the results of the attacks.
-    fallen = broken_within(outcomes, len(x)) | fell
     few = np.flatnonzero(evaluated.right)[: nb_distances if classifier.batch_size >= _LARGE else nb_distances // 10]
-    found, nearest = _tried("Distances", lambda: distances_to_examples(evaluated, norm, few), (None, {}), remarks)
-    distance = known_distances(found, few, evaluated.right, fallen, largest)
-    below = [(e, None if by is None else float((~by & ~(distance <= e)).mean())) for e, by in fell_by]
+    found = done.nearest
+    if found is None:
+        found = _tried("Distances", lambda: search_nearest(evaluated, norm, few, seed=seed), None, remarks)
+    distance = known_distances(found, evaluated.right, fallen, largest)
+    below = [(e, None if by is None else float((~by & ~(distance <= e)).mean())) for e, by in done.below]
     bounds, why = _lipschitz(evaluated, norm, seed, verbose) if lipschitz else ({}, "")
     radii = None
     if bounds:
@@ -168,12 +165,14 @@ def evaluate(
         remarks += said
     probe, shown = None, list[MaskingWarning]()
     if masking:
-        few = np.flatnonzero(evaluated.right)[:PROBED]
-        runner = evaluated.runner(norm, largest, seed, few)
+        probed = np.flatnonzero(evaluated.right)[:PROBED]
+        runner = evaluated.runner(norm, largest, seed, probed)
         nan = evaluated.nb_nan, evaluated.nb_unanswered, len(x)
-        probe = Probe(estimator, runner, outcomes, fallen, radii, few, nan, evaluated.by_batch, distance)
+        probe = Probe(estimator, runner, outcomes, fallen, radii, probed, nan, evaluated.by_batch, distance)
         shown, failed = signs(probe)
         remarks += failed
+    if probe is not None:
+        distance = np.where(probe.alone, np.minimum(distance, largest), distance)
     near = evaluated.right & (distance <= largest) | (probe.alone if probe is not None else False)
     curve = _tried("The curve of the probe", lambda: probe.curve if probe else [], [], remarks)
     examples = _tried("Adversarial examples", lambda: _examples(evaluated, outcomes), [], remarks)
@@ -198,6 +197,7 @@ def evaluate(
             "device": str(getattr(evaluated.f, "device", "cpu")),
             "no_upper_bound": why,
             "not_cached": not_cached,
+            "nb_bounded": 0 if radii is None else len(few),
             "nb_probed": 0 if probe is None else len(probe.runner.x),
             **about,
         },
@@ -212,34 +212,13 @@ def evaluate(
         class_names=class_names,
         fell_to_probe=None if probe is None and found is None else near & ~fallen,
         distance=distance,
-        nearest=nearest,
+        nearest={} if found is None else found.examples(len(few)),
         radius=radii,
         remarks=remarks,
         mistakes=mistakes,
         below=below,
-        fell_below=fell if below else None,
+        fell_below=done.fell_below if below else None,
     )
-
-
-def _attack(
-    runner: AttackRunner,
-    chosen: list[AttackConfig],
-    right: np.ndarray,
-    full: bool,
-    verbose: bool,
-    fell: np.ndarray | None = None,
-) -> list[Outcome]:
-    """Each attack on what stands; ``fell`` are samples that fell before, shape (n,)."""
-    outcomes, remaining = [], right.copy() if fell is None else right & ~fell
-    with tqdm(total=len(chosen) * len(right), disable=None if verbose else True, unit="sample") as progress:
-        for one in chosen:
-            progress.set_description(one.title)
-            tried = np.ones_like(right) if one.attack.access == NONE else right if full or one.alone else remaining
-            outcome = runner.attack(one, tried, progress)
-            outcomes.append(outcome)
-            if one.attack.in_budget:
-                remaining &= ~outcome.broken
-    return outcomes
 
 
 def _tried(what: str, make: Callable[[], Any], otherwise: Any, remarks: list[str]) -> Any:

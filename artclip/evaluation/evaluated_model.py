@@ -81,7 +81,8 @@ class EvaluatedModel:
         self.y = checks.classes(self.x, y, self.nb_classes)
         self._seed, self._calls = seed, 0
         few = self.x[: min(32, size)]
-        nb_draws = DRAWS if is_random(lambda a: self.f.outputs(a, size), few) else 1
+        self.f.is_random = is_random(lambda a: self.f.outputs(a, size), few)
+        nb_draws = DRAWS if self.f.is_random else 1
         self.by_batch = 0.0
         if nb_draws == 1:
             refuse_other_function(self.f, few)
@@ -92,7 +93,8 @@ class EvaluatedModel:
             "nb_draws": nb_draws,
             "by_batch": self.by_batch > 0,
         }
-        self.classifier = AttackClassifier(estimator, few, self.nb_classes, size, **about)
+        with randomness(self.f, (seed,)):  # what is seen of a random model's outputs decides how it is attacked
+            self.classifier = AttackClassifier(estimator, few, self.nb_classes, size, **about)
         self.classifier.give_range(self.f.clip_values if clip_values is not None else None)
         self._postprocessed = bool(getattr(estimator, "postprocessing_defences", None))
         self.is_random = nb_draws > 1 or (self._postprocessed and is_random(self.outputs, few))

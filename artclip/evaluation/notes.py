@@ -62,12 +62,13 @@ def notes_of(ev: Any) -> list[str]:
 
 def _distances(ev: Any) -> str | None:
     """How far the nearest examples are, in words."""
-    looked_at = ev.looked_at
+    looked_at, bounded = ev.looked_at, ev.bounded
     if not looked_at.any() or ev.distance is None:
         return None
     name, median = norm_name(ev.settings["norm"]), float(np.median(ev.distance[looked_at]))
     said = f"The nearest adversarial examples found, of {counted(int(looked_at.sum()), 'sample')}: median {name} "
     said += "none" if median == np.inf else f"{median:.3g}"
-    if ev.radius is None:
+    if not bounded.any():
         return f"{said}."
-    return f"{said}; proved radius: median {np.median(ev.radius[looked_at]):.3g}."
+    of = "" if np.array_equal(looked_at, bounded) else f", of {counted(int(bounded.sum()), 'sample')}"
+    return f"{said}; proved radius{of}: median {np.median(ev.radius[bounded]):.3g}."

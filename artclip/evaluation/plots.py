@@ -36,8 +36,7 @@ class Accuracies(Protocol):
 
 
 def plot_evaluation(ev: EvaluationData) -> Any:
-    """Accuracy by attack, the worst case over eps where there were several, proved radii over distances of examples,
-    and short attacks over eps of the probe.
+    """Accuracy by attack and over eps, proved radii over distances of examples, and short attacks of the probe.
 
     Args:
         ev: what :func:`artclip.evaluate` returned.
@@ -60,10 +59,10 @@ def figures(ev: EvaluationData) -> dict[str, Callable[[], Any]]:
 
 def _panels(ev: EvaluationData) -> dict[str, Callable[[Any, EvaluationData], None]]:
     panels: dict[str, Callable[[Any, EvaluationData], None]] = {"bars": _draw_bars}
-    if ev.below:
-        panels["eps"] = _draw_by_eps
-    if ev.looked_at.any():
-        panels["distances"] = _draw_distances if ev.radius is None else _draw_radii
+    if ev.below or ev.looked_at.any():
+        panels["eps"] = _draw_by_eps if ev.all_looked_at or not ev.looked_at.any() else _draw_distances
+    if (ev.bounded & ev.looked_at).any():
+        panels["distances"] = _draw_radii
     if ev.curve:
         panels["probe"] = _draw_probe
     return panels
@@ -178,9 +177,15 @@ def _draw_bars(axes: Any, ev: EvaluationData) -> None:
 
 
 def _draw_by_eps(axes: Any, ev: EvaluationData) -> None:
+    """The worst case over eps: as a line where the nearest example of every sample was looked for."""
     scale, name = axis(ev.settings["norm"], ev.settings["eps"])
     points = [(scale * eps, 100 * accuracy) for eps, accuracy in ev.by_eps if accuracy is not None]
-    axes.plot(*zip(*points, strict=True), "o-", color=_COLOURS["worst case"], markersize=4)
+    if ev.all_looked_at and ev.distance is not None:
+        there = np.sort(ev.distance[np.isfinite(ev.distance)])
+        axes.step([0, *(scale * there)], 100 * (1 - np.arange(len(there) + 1) / len(ev.right)), BLUE, where="post")
+        axes.plot(*zip(*points[1:], strict=True), "o", color=_COLOURS["worst case"], markersize=5)
+    else:
+        axes.plot(*zip(*points, strict=True), "o-", color=_COLOURS["worst case"], markersize=4)
     axes.set_ylim(-3, 112), axes.grid(alpha=0.3)
     axes.set_title(f"Worst case of all attacks\non {counted(len(ev.right), 'sample')}", fontsize=11)
     axes.set_xlabel(name), axes.set_ylabel("accuracy in %")
@@ -192,7 +197,8 @@ def _draw_radii(axes: Any, ev: EvaluationData) -> None:
     assert ev.radius is not None
     scale, norm = axis(ev.settings["norm"], ev.settings["eps"])
     norm = norm.removeprefix("eps")
-    found, proved = scale * ev.distance[ev.looked_at], scale * ev.radius[ev.looked_at]
+    shown = ev.bounded & ev.looked_at
+    found, proved = scale * ev.distance[shown], scale * ev.radius[shown]
     there = np.isfinite(found)
     proved = np.minimum(proved, 2 * max(scale * ev.settings["eps"], found[there].max(initial=0)))  # of constant outputs
     end = 1.05 * float(max(found[there].max(initial=0), proved.max(initial=0), scale * ev.settings["eps"]))
@@ -206,12 +212,12 @@ def _draw_radii(axes: Any, ev: EvaluationData) -> None:
     axes.axvline(scale * ev.settings["eps"], color=VERMILLION, linestyle="--", linewidth=1)
     axes.axhline(scale * ev.settings["eps"], color=VERMILLION, linestyle="--", linewidth=1)
     axes.set_xlim(0, end), axes.set_ylim(0, end), axes.set_box_aspect(1)
-    axes.set_title(f"Proved below, broken above:\n{counted(int(ev.looked_at.sum()), 'sample')}", fontsize=11)
+    axes.set_title(f"Proved below, broken above:\n{counted(int(shown.sum()), 'sample')}", fontsize=11)
     axes.set_xlabel(f"nearest adversarial example found{norm}"), axes.set_ylabel(f"proved radius{norm}")
 
 
 def _draw_distances(axes: Any, ev: EvaluationData) -> None:
-    """What share of samples has an example within a distance, where no radius is proved."""
+    """What share of the samples that were looked at has no example within a distance."""
     assert ev.distance is not None
     scale, norm = axis(ev.settings["norm"], ev.settings["eps"])
     found = np.sort(scale * ev.distance[ev.looked_at])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
+from artclip import checks
 from artclip.evaluation.curves import Curve
 from artclip.evaluation.data import EvaluationData
 from artclip.evaluation.plots import plot_evaluation
 from artclip.evaluation.report import evaluation_page
+from artclip.evaluation.units import rising
 from artclip.reporting.records import written
 from artclip.reporting.text import counted
 
@@ -42,13 +45,20 @@ class Evaluation(EvaluationData):
         fell_below: which samples the attacks broke within these, shape (n,); ``None`` where there was one budget.
     """
 
-    def robustness_curve(self) -> Curve:
-        """:attr:`by_eps` as a :class:`~artclip.evaluation.curves.Curve`, of the worst case of all attacks.
+    def robustness_curve(self, eps: Sequence[float] | None = None) -> Curve:
+        """The worst case of all attacks over eps, as a :class:`~artclip.evaluation.curves.Curve`.
+
+        Args:
+            eps: budgets, >= 0; ``None`` for :attr:`by_eps`. Others than these are answered by :attr:`distance`.
 
         Raises:
-            ValueError: no attack within the budget ran.
+            ValueError: no attack within the budget ran, or eps is given and the nearest example of every sample was not
+                looked for.
         """
-        values, accuracy = zip(*self.by_eps, strict=True)
+        known = self.by_eps
+        if eps is not None:
+            known = [(e, self.robust_accuracy_at(e)) for e in sorted({0.0, *rising("eps", eps, checks.non_negative)})]
+        values, accuracy = zip(*known, strict=True)
         if None in accuracy:
             raise ValueError("no attack within the budget ran, so there is no curve")
         s, n = self.settings, len(self.right)

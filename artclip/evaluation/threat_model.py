@@ -10,6 +10,7 @@ import numpy as np
 
 from artclip.evaluation.attack_classifier import AttackClassifier
 from artclip.evaluation.images import image_shape
+from artclip.evaluation.losses import LOSSES
 from artclip.norms import column, lengths
 
 Stage = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -50,11 +51,25 @@ class ThreatModel:
         """One-hot labels of class indices (n,)."""
         return np.eye(self.classifier.nb_classes, dtype=np.float32)[y]
 
-    def wrong_class(self, x: np.ndarray, y: np.ndarray, rank: int) -> np.ndarray:
-        """Per sample the wrong class that is the likeliest but rank − 1, shape (n,); rank from 1 to nb_classes − 1."""
+    def wrong_classes(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """The wrong classes of each sample from the likeliest on, shape (n, nb_classes - 1)."""
         logits = self.classifier.predict(x)
         logits[np.arange(len(y)), y] = np.inf
-        return np.asarray(np.argsort(-logits, axis=1)[:, rank])
+        return np.asarray(np.argsort(-logits, axis=1)[:, 1:])
+
+    def wrong_class(self, x: np.ndarray, y: np.ndarray, rank: int) -> np.ndarray:
+        """Per sample the wrong class that is the likeliest but rank - 1, shape (n,); rank from 1 to nb_classes - 1."""
+        return self.wrong_classes(x, y)[:, rank - 1]
+
+    def margins(self, x: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Largest wrong logit minus the right one of inputs, shape (n,), and whether the label is right, by outputs.
+
+        Args:
+            x: shape (n, *shape).
+            labels: one-hot, shape (n, nb_classes).
+        """
+        logits = self.classifier.predict(x)
+        return LOSSES["margin"](logits.astype(np.float64), labels)[0], logits.argmax(1) == labels.argmax(1)
 
     def projected_gradient(self, kind: Any, estimator: Any, max_iter: int, **more: Any) -> Any:
         """:func:`projected_gradient` of the budget."""

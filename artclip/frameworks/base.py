@@ -65,6 +65,8 @@ class Function(abc.ABC):
     """Whether a model may give several outputs, of which the logits count (:func:`~.unwrap.logits_of`)."""
     approximated: tuple[str, ...] = ()
     """Defences in front of the model that work in numpy: gradients pass them as ART estimates it (BPDA)."""
+    is_random = False
+    """Whether two calls on the same inputs differ, as :mod:`artclip.evaluation.random_outputs` finds."""
     has_batchnorm = False
     """Whether :meth:`forward_with_batch_statistics` passes the batch too."""
 

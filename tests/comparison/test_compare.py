@@ -297,7 +297,7 @@ def test_json_holds_what_is_needed_to_run_it_again(comparison, tmp_path):
 
 def test_same_seeds_same_figures():
     tables = [compare("digits", defences=["clip"], nb_seeds=1, **QUICK).rows[0] for _ in range(2)]
-    for metric in ("train", "test", "noise", "pgd", "lipschitz_lower"):
+    for metric in ("train", "test", "noise", "minimum-norm", "lipschitz_lower"):
         assert tables[0][metric]["values"] == tables[1][metric]["values"]
 
 
@@ -437,5 +437,5 @@ def test_nets_may_be_functions_and_several(tmp_path, monkeypatch):
 
 def test_columns_without_a_figure_are_left_out():
     cells = [RunResult("a", "mlp", 0, {"train": 1.0, "test": 0.5, "pgd": 0.25, "worst": 0.25, "certified": None})]
-    found = Comparison({"seeds": [0], "norm": "2"}, Experiment(attacks="quick", masking=False), cells)
+    found = Comparison({"seeds": [0], "norm": "2"}, Experiment(attacks="pgd", masking=False), cells)
     assert {c.metric for c in columns(found)} == {"train", "test", "pgd", "worst"}

@@ -8,14 +8,9 @@ import pytest
 from art.estimators.classification import BlackBoxClassifier
 
 from artclip import evaluate
-from artclip.evaluation import black_box
-from artclip.evaluation.attack_classifier import AttackClassifier
 from artclip.evaluation.attacks import choose
-from artclip.evaluation.black_box import windows
 from artclip.evaluation.evaluated_model import EvaluatedModel
-from artclip.evaluation.runner import AttackRunner, distances
-from artclip.evaluation.threat_model import ThreatModel
-from tests.nets import default as nets
+from artclip.evaluation.runner import AttackRunner
 
 RNG = np.random.default_rng(0)
 OPTIONS = {"seed": 0, "verbose": False}
@@ -48,62 +43,11 @@ def test_square_runs_on_inputs_of_any_shape(shape, clip_values):
     evaluated = EvaluatedModel(box, x, y)
     for norm, reach in ((2, eps), (np.inf, eps / math.sqrt(x[0].size))):
         attack_runner = evaluated.runner(norm, reach, 0)
-        outcome = attack_runner.attack(choose(["square:max_iter=300"], norm)[0], np.ones(len(x), bool))
+        outcome = attack_runner.attack(choose(["square:max_iter=1000"], norm)[0], np.ones(len(x), bool))
         assert not outcome.error
         assert not outcome.violations
         assert not outcome.broken[radius > eps * (1 + 1e-3)].any()
         assert outcome.broken[radius < 0.3 * eps].all()
-
-
-@pytest.mark.parametrize("norm", [2, np.inf])
-def test_square_asks_once_for_every_point_and_finds_the_same(monkeypatch, norm):
-    """ART's asks thrice a step, for points most of which it has seen in the step before."""
-    rng = np.random.default_rng(0)
-    classifier = nets.linear_classifier(rng.standard_normal((3, 144)), clip_values=(0.0, 1.0))
-    x = rng.uniform(0.3, 0.7, (24, 144)).astype(np.float32)
-    y = classifier.predict(x).argmax(1)
-    found, asked = [], []
-    for remember in (True, False):
-        if not remember:
-            monkeypatch.setattr(black_box, "remembering", lambda outputs, _: outputs)
-        attacked = AttackClassifier(classifier, x, 3, 64)
-        threat = ThreatModel(attacked, norm, 1.5 if norm == 2 else 0.1)
-        runner = AttackRunner(threat, lambda a: classifier.predict(a).argmax(1), x, y, 0, nb_examples=24)
-        before = attacked.passes
-        found.append(runner.attack(choose(["square:max_iter=200"], norm)[0], np.ones(len(x), bool)))
-        asked.append(attacked.passes - before)
-    assert 0 < found[0].broken.sum() < len(x)
-    np.testing.assert_array_equal(found[0].broken, found[1].broken)
-    for i, example in found[0].examples.items():
-        np.testing.assert_allclose(example, found[1].examples[i], atol=1e-6)
-    assert asked[0] < 0.4 * asked[1]
-
-
-def test_square_asks_anew_where_a_sample_has_other_outputs_in_another_batch(monkeypatch):
-    rng = np.random.default_rng(0)
-    linear = nets.linear_classifier(rng.standard_normal((3, 144)), clip_values=(0.0, 1.0))
-    x = rng.uniform(0.3, 0.7, (8, 144)).astype(np.float32)
-    kept = []
-    monkeypatch.setattr(black_box, "remembering", lambda outputs, _: kept.append(1) or outputs)
-    for by_batch in (True, False):
-        attacked = AttackClassifier(linear, x, 3, 64, by_batch=by_batch)
-        runner = AttackRunner(
-            ThreatModel(attacked, 2, 1.5), lambda a: linear.predict(a).argmax(1), x, np.zeros(8, int), 0
-        )
-        runner.attack(choose(["square:max_iter=2"], 2)[0], np.ones(8, bool))
-        assert bool(kept) is not by_batch
-
-
-def test_windows_take_what_changes_nothing_in_their_stride():
-    """Outputs in steps: the margin is flat nearly everywhere, and no single window crosses a step."""
-    box, x, y, radius = linear((6,), outputs=lambda z: np.round(2 * z))
-    here = ThreatModel(AttackClassifier(box, x, 3, 64), 2, 1.0)
-    near = radius < 0.4
-    np.random.seed(0)  # noqa: NPY002
-    found = windows(here, 200)(x, y)
-    assert near.sum() > 2
-    assert (box.predict(found).argmax(1) != y)[near].mean() > 0.8
-    assert distances(found, x, 2).max() <= 1 + 1e-5
 
 
 @pytest.mark.parametrize("attacks", ["quick", "standard"])
@@ -218,5 +162,5 @@ def test_models_that_cut_their_gradients_off(kind):
     assert found.settings["access"] == ("backpropagation" if kind == "rounded" else "none")
     titles = [o.chosen.title for o in found.outcomes if o.in_budget]
     assert {"Square", "NES-PGD"} <= set(titles)
-    assert ("PGD-40 ×1" in titles) == (kind == "rounded")
+    assert ("minimum norm" in titles) == (kind == "rounded")
     assert found.robust_accuracy < 0.9

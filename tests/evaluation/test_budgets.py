@@ -121,6 +121,6 @@ def test_range_is_in_the_key(tmp_path):
     assert found == [1, 0, 0, 1]
 
 
-def test_quick_has_two_losses():
-    assert [c.name.partition(":")[0] for c in choose("quick", 2)] == ["noise", "pgd", "pgd-margin"]
+def test_quick_looks_for_the_nearest_example():
+    assert [c.name.partition(":")[0] for c in choose("quick", 2)] == ["noise", "minimum-norm"]
     assert EvaluatedModel(default.linear_classifier(W), *points()[:2]).clip_values is None

@@ -98,7 +98,7 @@ def test_a_curve_is_kept_as_json_and_drawn(linear, tmp_path):
         ({"attack": "noise"}, ValueError, "keeps to no eps"),
         ({"attack": "pgdd"}, ValueError, "not known"),
         ({"attack": ["pgd"]}, TypeError, "attack is a list"),
-        ({"attack": "apgd-t"}, ValueError, "APGD-T could not be run on .*: the targeted DLR loss"),
+        ({"attack": "apgd-dlr"}, ValueError, "APGD-DLR could not be run on .*: the DLR loss"),
         ({"estimators": {}}, ValueError, "estimators is empty"),
         ({"batch_size": 0}, ValueError, "batch_size=0"),
         ({"seed": -1}, ValueError, "seed=-1"),

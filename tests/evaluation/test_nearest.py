@@ -8,7 +8,7 @@ import pytest
 import artclip
 from artclip.evaluation.evaluated_model import EvaluatedModel
 from artclip.evaluation.minimum_norm import nearest_examples
-from artclip.evaluation.nearest import distances_to_examples, known_distances
+from artclip.evaluation.nearest import Nearest, known_distances, search_nearest
 from artclip.norms import dual_norm
 
 NORMS = (1, 2, np.inf)
@@ -32,7 +32,7 @@ def true_distances(x, norm):
 def test_distances_of_a_linear_model_are_exact(nets, norm):
     labels, true = true_distances(X.astype(np.float64), norm)
     evaluated = EvaluatedModel(nets.linear_classifier(MATRIX, clip_values=None), X, labels)
-    found, _ = distances_to_examples(evaluated, norm, np.arange(len(X)))
+    found = search_nearest(evaluated, norm, np.arange(len(X))).distance
     assert np.all(found >= true * (1 - 1e-4))
     assert np.median(found / true) < 1.01
     assert np.mean(found / true < 1.05) > 0.9
@@ -44,7 +44,7 @@ def test_units_do_not_matter(nets, norm):
     small = EvaluatedModel(nets.linear_classifier(MATRIX), X, labels)
     large = EvaluatedModel(nets.linear_classifier(MATRIX / 255, clip_values=(0, 255)), 255 * X, labels)
     index = np.arange(len(X))
-    one, other = (distances_to_examples(of, norm, index)[0] for of in (small, large))
+    one, other = (search_nearest(of, norm, index).distance for of in (small, large))
     assert np.allclose(other, 255 * one, rtol=1e-2)
 
 
@@ -103,7 +103,8 @@ def test_smaller_budgets_count_what_was_found(nets):
 
 def test_what_is_known_of_all_samples():
     right, fallen = np.array([True, True, False, True]), np.array([True, False, False, False])
-    known = known_distances(np.array([2.0, np.inf]), np.array([0, 1]), right, fallen, 1.0)
+    found = Nearest(np.array([0, 1]), np.array([2.0, np.inf]), np.zeros((2, 1)), 0.0, 0)
+    known = known_distances(found, right, fallen, 1.0)
     assert known[:3].tolist() == [1.0, np.inf, 0.0]
     assert np.isnan(known[3])
 
@@ -151,3 +152,38 @@ def test_layers_of_a_bare_model_are_read(nets):
     ev = artclip.evaluate(bare, x, y, eps=0.01, attacks=["fgsm"], masking=False, clip_values=(0, 1), **QUIET)
     assert ev.lipschitz["upper"] is not None
     assert np.median(ev.radius[ev.looked_at]) > 0
+
+
+def test_one_search_tells_of_every_budget(nets):
+    """With the attack in the list, distances are of all samples, whatever nb_distances, and are those of each eps."""
+    labels, true = true_distances(X.astype(np.float64), 2)
+    eps = np.quantile(true, [0.3, 0.6]).tolist()
+    attacks = ["minimum-norm", "apgd-ce:max_iter=10"]
+    ev = artclip.evaluate(nets.linear_classifier(MATRIX), X, labels, eps=eps, attacks=attacks, nb_distances=5, **QUIET)
+    assert ev.all_looked_at
+    assert len(ev.nearest) == 5
+    assert ev.bounded.sum() == 5
+    assert ev.outcomes[0].tried.sum() == len(X)
+    assert ev.robust_accuracy_at(0) == 1
+    for budget, accuracy in ev.by_eps:
+        assert ev.robust_accuracy_at(budget) == accuracy
+        assert abs(accuracy - np.mean(true > budget)) <= 1 / len(X) + 1e-9
+    curve = ev.robustness_curve([3 * eps[1], eps[0]])
+    assert curve.values == [0.0, eps[0], 3 * eps[1]]
+    assert curve.accuracy[ev.settings["name"]][1] == ev.by_eps[1][1]
+
+
+def test_a_budget_that_nobody_looked_at_is_refused(nets):
+    labels, _ = true_distances(X.astype(np.float64), 2)
+    ev = artclip.evaluate(nets.linear_classifier(MATRIX), X, labels, eps=0.1, attacks=["fgsm"], nb_distances=5, **QUIET)
+    with pytest.raises(ValueError, match="name 'minimum-norm' among the attacks"):
+        ev.robust_accuracy_at(0.05)
+
+
+def test_a_search_that_was_interrupted_is_taken_from_the_cache(nets, tmp_path):
+    labels, _ = true_distances(X.astype(np.float64), 2)
+    about = {"eps": 0.1, "attacks": ["minimum-norm"], "masking": False, "lipschitz": False, "cache": tmp_path, **QUIET}
+    classifier = nets.linear_classifier(MATRIX)
+    first, again = (artclip.evaluate(classifier, X, labels, **about) for _ in range(2))
+    np.testing.assert_array_equal(first.distance, again.distance)
+    assert again.outcomes[0].seconds == first.outcomes[0].seconds

@@ -20,8 +20,8 @@ from tests.nets import default as nets
 
 EVIL = """<script>alert(1)</script>"'&amp;<img src=x onerror=alert(2)> $title """ + 80 * "long"
 SIGN = MaskingWarning("saturated loss", f"the loss is flat at 12% of {EVIL}", "Do not trust it")
-# "noise" is no attack, "apgd-t" needs four classes, and "mine" has a name of the user's own.
-ATTACKS = {"noise": "noise", "mine": "pgd:max_iter=5,nb_restarts=1", "apgd-t": "apgd-t"}
+# "noise" is no attack, "patch" needs images, and "mine" has a name of the user's own.
+ATTACKS = {"noise": "noise", "mine": "pgd:max_iter=5,nb_restarts=1", "patch": "patch"}
 
 
 class Page(HTMLParser):
@@ -99,7 +99,7 @@ def test_the_page_loads_nothing_and_runs_nothing(plain):
     page = Page(plain)
     tags = {tag for tag, _ in page.elements}
     assert not tags & {"script", "link", "iframe", "object", "embed", "base", "form"}
-    assert len(page.all("img")) == 4
+    assert len(page.all("img")) == 5
     for image in page.all("img"):
         assert image["src"].startswith("data:image/png;base64,")
         assert image["alt"]
@@ -162,7 +162,7 @@ def test_a_bound_says_in_words_what_it_is(ev, kind, words):
 @pytest.mark.usefixtures("bare")
 def test_an_attack_that_was_not_run_says_why(ev):
     rows = re.findall(r"<tr>(.*?)</tr>", evaluation_page(ev))
-    (left_out,) = [html.unescape(row) for row in rows if ">APGD-T<" in row]
+    (left_out,) = [html.unescape(row) for row in rows if ">patch<" in row]
     assert "not run" in left_out
     assert ev.outcomes[2].error in left_out
 

@@ -6,7 +6,7 @@ import copy
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,17 @@ def _global_seed(seed: int) -> Iterator[None]:
             before = _seeded.pop()
             if not _seeded:
                 vars(eager).update(before)
+
+
+@contextmanager
+def _eager() -> Iterator[None]:
+    """Inside, compiled functions run operation by operation."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 class _Cell:
@@ -155,7 +166,9 @@ class TensorFlowFunction(Function):
         states = layers.seed_states(self.model)
         before = [state.numpy() for state in states]
         seeds = np.random.SeedSequence(seed).generate_state(len(states) + 1)
-        with global_random.seeded(seed), _global_seed(int(seeds[0])):
+        # In a compiled graph TensorFlow's own operations follow the seed that it was traced with.
+        eagerly = _eager() if self.is_random else nullcontext()
+        with global_random.seeded(seed), _global_seed(int(seeds[0])), eagerly:
             for state, start in zip(states, seeds[1:], strict=True):
                 state.assign(np.array([start, 0]).astype(state.numpy().dtype))
             try:
