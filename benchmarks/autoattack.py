@@ -4,7 +4,7 @@ AutoAttack (Croce, Hein 2020: APGD-CE, APGD-T, FAB-T, Square) is run as ``pyauto
 in its standard version, on the outputs that each net is deployed with. Both attack the first 1,000 test images; seconds
 are CPU seconds of one thread, one after the other in one process. The nets of artclip's own are trained on 20,000
 images with one seed; budgets were set so that most have something to lose and something to keep, before anything was
-compared.
+compared. Signs of gradient masking are those of the quick set on 200 images.
 
 Run: ``python benchmarks/autoattack.py FOLDER [NET ...]`` with ``pyautoattack`` and ``onnx2torch`` installed, and a
 folder that holds the nets of others (``benchmarks/verifiers.py`` says where they are from), five to fifteen minutes a
@@ -134,11 +134,15 @@ def figures(name: str, folder: Path) -> dict[str, Any]:
     ours = artclip.evaluate(classifier, x, y, norm=case.norm, eps=case.eps, **quiet)
     seconds = time.process_time() - began
     theirs, their_seconds = original(classifier, images, y, case)
+    looked = artclip.evaluate(
+        classifier, x[:200], y[:200], norm=case.norm, eps=case.eps, attacks="quick", **{**quiet, "masking": True}
+    )
     by_attack = {o.chosen.title: 100 * ours.accuracy[o.chosen.name] for o in ours.outcomes if o.in_budget}
     row: dict[str, Any] = {"net": name, "norm": f"L{case.norm}", "eps": case.eps, "clean": 100 * ours.accuracy["clean"]}
     row |= {"artclip": 100 * float(ours.survivors.mean()), "AutoAttack": 100 * float(theirs.mean())}
     row |= {"both": 100 * float((ours.survivors & theirs).mean()), "artclip, CPU seconds": seconds}
     row |= {"AutoAttack, CPU seconds": their_seconds, "by attack": by_attack}
+    row["signs"] = [sign.name for sign in looked.warnings]
     return {**row, "seconds by attack": {o.chosen.title: o.seconds for o in ours.outcomes}}
 
 

@@ -86,7 +86,7 @@ ATTACKS: dict[str, Attack] = {
 }
 
 SETS: dict[str, tuple[str, ...]] = {
-    "quick": ("noise", "minimum-norm:max_iter=10"),
+    "quick": ("noise", "minimum-norm:max_iter=15"),
     "standard": ("noise", "minimum-norm", "apgd-ce", "apgd-t", "square:further=4000"),
 }
 #: What a set becomes where a model gives no gradients; where they are zero, these run besides.

@@ -79,6 +79,7 @@ def saturated_loss(p: Probe) -> MaskingWarning | None:
         f"{np.median(logits[:, -1] - logits[:, -2]):.3g} in the logits",
         "Do not trust attacks through that loss; those of this evaluation, but for any of your own, are on the logits",
         doubtful=False,
+        about="attacks through that loss, not the worst case",
     )
 
 
@@ -156,12 +157,14 @@ def budget(p: Probe) -> MaskingWarning | None:
             "The attack gets lost: try smaller steps, restarts, and black-box attacks",
         )
     (eps, left), bounded = p.curve[-1], p.runner.threat.classifier.clip_values is not None
+    if p.distance is not None:  # PGD of few large steps may jump over what the search for the nearest example finds
+        left = min(left, float((~np.isfinite(p.distance[p.index])).mean()))
     if left > 0.02 and eps >= p.largest > 0:
         reached = "every valid input" if bounded else "a sample of another label from each of them"
         return MaskingWarning(
             "a large budget does not suffice",
-            f"at eps = {eps:.3g}, which reaches {reached}, PGD still leaves {left:.0%} standing",
-            "No model is that robust, so the attack fails: its gradients are masked; try black-box attacks",
+            f"at eps = {eps:.3g}, which reaches {reached}, attacks still leave {left:.0%} standing",
+            "No model is that robust, so they fail: gradients are masked; try black-box attacks",
         )
     return None
 
@@ -196,6 +199,7 @@ def weak_attack(p: Probe) -> MaskingWarning | None:
                 f"{o.chosen.name} leaves {own:.1%} of all samples standing, the attacks together {worst:.1%}",
                 "Do not report its figure as the robust accuracy",
                 doubtful=False,
+                about=f"{o.chosen.name}, not the worst case",
             )
     return None
 
@@ -209,6 +213,7 @@ def rejected_examples(p: Probe) -> MaskingWarning | None:
                 "examples that do not count",
                 f"of {o.chosen.title}: {faults}",
                 "Check the eps, the norm and the clip_values that the attack was given",
+                about=f"what {o.chosen.title} left standing",
             )
     return None
 
@@ -226,6 +231,7 @@ def contradiction(p: Probe) -> MaskingWarning | None:
         "contradiction, an error of artclip's",
         f"{wrong.sum()} samples are certified and broken within the same radius, first sample {int(np.argmax(wrong))}",
         "Please report it: the certificate, the attack's check or a layer's rule is wrong",
+        about="the certificates",
     )
 
 

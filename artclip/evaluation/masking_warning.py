@@ -14,12 +14,14 @@ class MaskingWarning:
         finding: what was seen, with figures.
         advice: what to try.
         doubtful: whether the worst case of the evaluation itself may be too high; else it is about other figures.
+        about: which figures it concerns.
     """
 
     name: str
     finding: str
     advice: str
     doubtful: bool = True
+    about: str = "the worst case"
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.finding}. {self.advice}."
+        return f"{self.name}: {self.finding}. {self.advice}. It concerns {self.about}."

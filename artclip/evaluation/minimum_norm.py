@@ -1,7 +1,7 @@
 """The nearest adversarial example of each sample: an attack that makes changes small, and not a loss large.
 
 Fast Minimum-Norm (Pintor, Roli, Brendel, Biggio 2021, arXiv 2102.12827): a point on a ball around the sample follows
-the gradient of the margin, while the ball shrinks where the label is wrong and grows where it is right. Here a step is
+the gradient of a loss, while the ball shrinks where the label is wrong and grows where it is right. Here a step is
 a share of the ball's radius, in the steepest direction of the norm, so that units do not matter; there are climbs of
 several losses; and at the end a way from the sample is halved until it is as short as it can be.
 """
@@ -14,18 +14,18 @@ from typing import Any
 import numpy as np
 
 from artclip.evaluation.attack_classifier import AttackClassifier
-from artclip.evaluation.l1_pgd import nearest_in_l1
+from artclip.evaluation.balls import into_ball, steepest, still_free
 from artclip.evaluation.threat_model import Stage, ThreatModel
 from artclip.norms import column, dual_norm, farthest, lengths
 
 MAX_ITER = 25
-_CLIMBS = (("margin", 0), ("cross-entropy", 0), ("targeted margin", 2), ("targeted margin", 3))
+_CLIMBS = (("DLR", 0), ("cross-entropy", 0), ("targeted margin", 2), ("targeted margin", 3))
 """Losses, and which wrong class they are for, by likelihood; 0 for any."""
 _ELSEWHERE = 6  # climbs from random places, for samples of which nothing was found: where they are, slopes may be 0
-_STEP, _RADIUS = (0.5, 0.02), (0.1, 1e-3)  # first and last step and change of the radius, as shares of it
+_STEP, _RADIUS = (1.0, 0.02), (0.3, 1e-3)  # first and last step and change of the radius, as shares of it
 _BEYOND = 1.02  # times the distance at which the label should change, where it has not changed yet
 _HALVINGS = 12
-_SPARSE = 0.01  # of the coordinates, moved in a step in L1
+_SPARSE = 0.1, 0.003  # share of the coordinates that the first and the last step move in L1
 
 
 def nearest_examples(
@@ -33,8 +33,8 @@ def nearest_examples(
 ) -> np.ndarray:
     """For each sample the nearest point with a wrong label that was found, float32; NaN where none was.
 
-    It climbs the margin, then the cross-entropy, then the margins of the second and third wrong class: each finds some
-    that the others miss.
+    It climbs the difference of logits ratio, the cross-entropy, and the margins of the second and third wrong class:
+    each finds some that the others miss.
 
     Args:
         classifier: the attacked model.
@@ -53,7 +53,8 @@ def nearest_examples(
         for loss, rank in _CLIMBS:
             if rank < classifier.nb_classes:
                 targets = 2 * labels + (rank > 0) * np.eye(len(labels[0]))[order[:, rank]]
-                ball.climb(classifier.with_loss(loss), targets, max_iter)
+                climbed = "margin" if loss == "DLR" and (classifier.stepped or classifier.nb_classes < 3) else loss
+                ball.climb(classifier.with_loss(climbed), targets, max_iter)
         for _ in range(_ELSEWHERE):
             if len(lost := np.flatnonzero(np.isinf(ball.best))):
                 ball.climb(classifier.with_loss("margin"), labels, max_iter, lost, rng)
@@ -83,21 +84,21 @@ class _Ball:
         x, norm, labels, most = self._x[index], self._norm, labels[index], self._farthest[index]
         best, points, turned = self.best[index], self.points[index], np.zeros(len(index), bool)
         moved, radius = np.zeros_like(x) if rng is None else self._anywhere(index, rng), np.minimum(most, best)
-        for step, change in zip(_falling(*_STEP, max_iter), _falling(*_RADIUS, max_iter), strict=True):
+        shares = np.geomspace(*_SPARSE, max_iter)
+        for step, change, share in zip(_falling(*_STEP, max_iter), _falling(*_RADIUS, max_iter), shares, strict=True):
             at = x + moved
             margins, values, gradients = classifier.margins(at, labels)
             away, wrong = lengths(moved, norm), margins > 0
             nearer, turned = wrong & (away < best), turned | wrong
             best[nearer], points[nearer] = away[nearer], at[nearer]
-            stuck = ((at >= self._high) & (gradients > 0)) | ((at <= self._low) & (gradients < 0))
-            gradients = np.where(stuck, 0.0, gradients)
+            gradients = still_free(gradients, at, self._low, self._high)
             steep = lengths(gradients, dual_norm(norm))
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 straight = np.where(steep > 0, _BEYOND * (away - values / steep), math.inf)
             radius = np.where(wrong, np.minimum(radius, best) * (1 - change), radius * (1 + change))
             radius = np.minimum(np.where(turned, radius, straight), np.minimum(best, most))
-            moved = moved + column(step * radius, x) * _steepest(gradients, norm)
-            moved = np.clip(x + _into_ball(moved, radius, norm), self._low, self._high) - x
+            moved = moved + column(step * radius, x) * steepest(gradients, norm, share)
+            moved = into_ball(moved, radius, norm, x - self._low, self._high - x)
         self.best[index], self.points[index] = best, points
 
     def _anywhere(self, index: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -118,32 +119,6 @@ def _farthest(x: np.ndarray, low: Any, high: Any, norm: float) -> np.ndarray:
     if not np.all(np.isfinite(low)):
         return 10 * np.maximum(lengths(x, norm), x[0].size ** (1 / norm))
     return farthest(x, low, high, norm)
-
-
-def _steepest(gradients: np.ndarray, norm: float) -> np.ndarray:
-    """Directions of length 1 in the norm, along which a linear function rises most; in L1 along several coordinates."""
-    if norm == math.inf:
-        return np.sign(gradients)
-    if norm == 1:
-        flat = np.abs(gradients).reshape(len(gradients), -1)
-        count = max(1, round(_SPARSE * flat.shape[1]))
-        least = np.partition(flat, -count, axis=1)[:, [-count]]
-        gradients = np.sign(gradients) * (flat >= np.maximum(least, np.finfo(float).tiny)).reshape(gradients.shape)
-    return gradients / column(np.maximum(lengths(gradients, norm), np.finfo(float).tiny), gradients)
-
-
-def _into_ball(moved: np.ndarray, radius: np.ndarray, norm: float) -> np.ndarray:
-    """The nearest point of the ball around 0; in L2 that of the same direction."""
-    if norm == math.inf:
-        return np.clip(moved, -column(radius, moved), column(radius, moved))
-    away = lengths(moved, norm)
-    if norm == 1:
-        out = away > radius
-        moved = moved.copy()
-        if out.any():
-            moved[out] = nearest_in_l1(moved[out], radius[out, None])
-        return moved
-    return moved * column(np.minimum(1, radius / np.maximum(away, np.finfo(float).tiny)), moved)
 
 
 def _shortened(classifier: AttackClassifier, x: np.ndarray, points: np.ndarray, labels: np.ndarray) -> np.ndarray:

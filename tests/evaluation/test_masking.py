@@ -1,5 +1,7 @@
 """Signs of gradient masking: they show where gradients are masked, and nowhere else."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -183,6 +185,21 @@ def test_signs_of_attacks_that_get_lost():
     told = probe(fgsm=0.5)
     told.runner = type("AttackRunner", (), {"x": np.zeros((100, 2))})
     assert masking.single_step_beats_many(told) is None
+
+
+def test_examples_that_are_known_explain_what_a_large_budget_leaves():
+    """Few large steps jump over examples of a rough net: the search for the nearest ones found them."""
+    told = probe()
+    told.curve, told.largest, told.index = [(0.0, 1.0), (0.1, 0.3), (1.0, 0.04)], 1.0, np.arange(50)
+    told.runner = SimpleNamespace(threat=SimpleNamespace(classifier=SimpleNamespace(clip_values=(0, 1))))
+    for distance, shows in ((None, True), (np.full(60, np.nan), True), (np.full(60, 0.2), False)):
+        told.distance = distance
+        sign = masking.budget(told)
+        assert (sign is not None) == shows
+    told.distance = np.where(np.arange(60) < 2, np.inf, 0.2)
+    sign = masking.budget(told)
+    assert "attacks still leave 4% standing" in sign.finding
+    assert str(sign).endswith("It concerns the worst case.")
 
 
 def test_a_broken_certificate_is_our_error(plain):

@@ -115,7 +115,7 @@ def test_places_without_slopes_are_left():
     class Flat:
         """Logits (0, z), of which z rises in the second half of the range alone."""
 
-        nb_classes, clip_values, loss = 2, (0.0, 1.0), "margin"
+        nb_classes, clip_values, loss, stepped = 2, (0.0, 1.0), "margin", False
 
         def with_loss(self, loss):
             return self
