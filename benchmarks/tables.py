@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -364,6 +364,38 @@ def verifiers(results: list[dict[str, Any]], largest: bool = False) -> str:
     return table(rows)
 
 
+def autoattack(results: list[dict[str, Any]], shown: Sequence[str] = ()) -> str:
+    """What stands under the standard set and under AutoAttack, and CPU seconds; of some nets, or with every attack."""
+    attacks = [] if shown else ["minimum norm", "APGD-CE", "APGD-T"]
+    signs = [] if shown else ["signs"]
+    heads = [
+        "net",
+        "budget",
+        "clean",
+        *attacks,
+        "artclip",
+        "AutoAttack",
+        "CPU s, artclip",
+        "CPU s, AutoAttack",
+        "times",
+    ]
+    rows = [[*heads, *signs]]
+    for row in results:
+        if shown and row["net"] not in shown:
+            continue
+        by_attack = [f"{row['by attack'][name]:.1f}" for name in attacks]
+        seconds = [row["artclip, CPU seconds"], row["AutoAttack, CPU seconds"]]
+        figures = [f"{row[key]:.1f}" for key in ("artclip", "AutoAttack")]
+        figures += [*(f"{s:.0f}" for s in seconds), f"{seconds[1] / seconds[0]:.1f}"]
+        more = [", ".join(row["signs"]) or "none"] if signs else []
+        rows.append([row["net"], budget(row["norm"], row["eps"]), f"{row['clean']:.1f}", *by_attack, *figures, *more])
+    return table(rows)
+
+
+def budget(norm: str, eps: float) -> str:
+    return f"{norm.replace('inf', '∞')} ≤ {f'{255 * eps:g}/255' if 0 < eps < 0.02 else f'{eps:g}'}"
+
+
 def fuzz_certificates(results: list[dict[str, Any]]) -> str:
     """Certificates under attack, a row for each net."""
     share = next(k for k in results[0] if k.startswith("share broken"))
@@ -526,6 +558,8 @@ def residual_all(results: dict[str, Any]) -> str:
     return table(lines)
 
 
+ATTACKED = ("MNIST MLP, CLIP", "MNIST MLP of sigmoids", "MNIST MLP, logits × 1000", "MNIST CNN, CLIP")
+ATTACKED += ("mnist_wong.pth", "mnist_256x2.onnx", "CIFAR-10 CNN, CLIP", "cifar_resnet_2b.onnx")
 DEFENCES = ("standard", "clip", "clip, dense", "clip, longest", "adversarial, 1 step", "adversarial, 7 steps")
 STEP = ("default", "`pair_interval=2`", "published CLIP", "memory, default", "epoch, default, over ART `fit`")
 
@@ -584,6 +618,8 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "convolutional_bounds": ("convolutional_bounds", convolutional_bounds),
     "audit": ("audit", lambda r: audit(r, AUDITED)),
     "audit_all": ("audit", audit),
+    "autoattack": ("autoattack", lambda r: autoattack(r, ATTACKED)),
+    "autoattack_all": ("autoattack", autoattack),
     "verifiers": ("verifiers", lambda r: verifiers(r, largest=True)),
     "verifiers_all": ("verifiers", verifiers),
     "fuzz_certificates": ("fuzz_certificates", fuzz_certificates),

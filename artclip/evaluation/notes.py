@@ -70,5 +70,10 @@ def _distances(ev: Any) -> str | None:
     said += "none" if median == np.inf else f"{median:.3g}"
     if not bounded.any():
         return f"{said}."
-    of = "" if np.array_equal(looked_at, bounded) else f", of {counted(int(bounded.sum()), 'sample')}"
-    return f"{said}; proved radius{of}: median {np.median(ev.radius[bounded]):.3g}."
+    proved = f"{np.median(ev.radius[bounded]):.3g}"
+    if np.array_equal(looked_at, bounded):
+        return f"{said}; proved radius: median {proved}."
+    return (
+        f"{said}. Of {int(bounded.sum())} of these radii are proved: median {proved}, where the median of the examples "
+        f"found is {np.median(ev.distance[bounded]):.3g}."
+    )
