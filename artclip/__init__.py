@@ -28,6 +28,8 @@ _HOME = {
     "noise_curve": "artclip.evaluation.curves",
     "robustness_curve": "artclip.evaluation.curves",
     "Evaluation": "artclip.evaluation.result",
+    "leaderboard": "artclip.evaluation.leaderboard",
+    "Leaderboard": "artclip.evaluation.leaderboard",
     "certified_radius": "artclip.lipschitz.certificate",
     "lipschitz_bracket": "artclip.lipschitz.bracket",
     "lipschitz_lower_bound": "artclip.lipschitz.lower",
@@ -46,6 +48,8 @@ if TYPE_CHECKING:  # for editors and type checkers; "as" says that a name may be
     from artclip.evaluation.curves import noise_curve as noise_curve
     from artclip.evaluation.curves import robustness_curve as robustness_curve
     from artclip.evaluation.evaluate import evaluate as evaluate
+    from artclip.evaluation.leaderboard import Leaderboard as Leaderboard
+    from artclip.evaluation.leaderboard import leaderboard as leaderboard
     from artclip.evaluation.result import Evaluation as Evaluation
     from artclip.lipschitz.audit import audit as audit
     from artclip.lipschitz.audit_result import Audit as Audit

@@ -12,14 +12,20 @@ from types import ModuleType
 from typing import NoReturn
 
 from artclip._version import __version__
-from artclip.cli import attacks, audit, compare, evaluate, lipschitz, reproduce, train
+from artclip.cli import attacks, audit, compare, evaluate, leaderboard, lipschitz, reproduce, train
 from artclip.cli.options import check_files, of_keras
 from artclip.reporting.text import number
 
 DONE, FAILURE, BAD_INPUT = 0, 1, 2
 NOBODY_READS = 141  # what a shell says of a program that SIGPIPE ended
 TRAINING = {"train": train, "compare": compare, "reproduce": reproduce}
-MEASURING = {"evaluate": evaluate, "lipschitz": lipschitz, "audit": audit, "attacks": attacks}
+MEASURING = {
+    "evaluate": evaluate,
+    "lipschitz": lipschitz,
+    "audit": audit,
+    "attacks": attacks,
+    "leaderboard": leaderboard,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -97,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _listed(title: str, commands: dict[str, ModuleType]) -> str:
     """Commands, each with its first example."""
-    lines = [f"  {name:<11}{module.TEXTS[0]}\n{'':13}{module.TEXTS[1]}" for name, module in commands.items()]
+    lines = [f"  {name:<13}{module.TEXTS[0]}\n{'':15}{module.TEXTS[1]}" for name, module in commands.items()]
     return "\n".join([f"{title}:", *lines])
 
 

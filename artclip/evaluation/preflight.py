@@ -104,6 +104,8 @@ def preflight(estimator: Any, x: np.ndarray, y: np.ndarray) -> Preflight:
     y = checks.classes(x, y, k)
     accuracy = _right(outputs, y, one)
     others = {name: _accuracy(f, change(x), y, one) for name, change in _changes(f, x).items()}
+    varied = _vary(labels_of(outputs if one is None else one.columns(outputs)), y)
+    meant = {name: share for name, share in others.items() if name != _LARGER or not varied}
     model = getattr(estimator, "model", None)
     clip = getattr(estimator, "clip_values", None)
     return Preflight(
@@ -118,7 +120,7 @@ def preflight(estimator: Any, x: np.ndarray, y: np.ndarray) -> Preflight:
         in_training_mode=getattr(model, "training", None),
         preprocessed=hasattr(estimator, "preprocessing_operations") and any(taken_apart(estimator)),
         alternatives=others,
-        mistakes=_mistakes(accuracy, others, k, x, f.clip_values),
+        mistakes=_mistakes(accuracy, meant, k, x, f.clip_values),
         remarks=[*reshaped, *([] if one is None else [str(one)]), *labelled],
     )
 
@@ -156,9 +158,10 @@ def _mistakes(
     return mistakes + ranges.narrow(x, clip)
 
 
+_LARGER = "multiplying by 255"
 _ADVICE = {
     "reversing the channels": "give it the channels in the other order (RGB or BGR)",
-    "multiplying by 255": "wrap it with preprocessing=(0, 1/255)",
+    _LARGER: "wrap it with preprocessing=(0, 1/255)",
     "dividing by 255": "wrap it with preprocessing=(0, 255)",
     "the mean and std of ImageNet": f"wrap it with preprocessing=({_MEAN}, {_STD})",
     "scaling to [-1, 1]": "wrap it with preprocessing=(0.5, 0.5)",
@@ -174,6 +177,22 @@ def _advice(change: str, x: np.ndarray) -> str:
     many = len(mean) > 4  # as for each feature of a table
     said = "the mean and std of its training data" if many else f"({mean}, {std}), or those of its training data"
     return f"wrap it with preprocessing={said}" if not many else f"wrap it with preprocessing of {said}"
+
+
+def _vary(predicted: np.ndarray, y: np.ndarray) -> bool:
+    """Whether predicted labels (n,) are of about as many classes as the true ones.
+
+    A model that expects inputs 255 times as large sees nearly the same input each time, and says nearly the same: then
+    larger inputs may be meant. Where it does not, they may raise the accuracy of a net that has learnt little, whose
+    biases they outweigh.
+    """
+    return _nb_classes(predicted) > _nb_classes(y) / 2
+
+
+def _nb_classes(labels: np.ndarray) -> float:
+    """As many classes of equal shares have the entropy of these labels (n,)."""
+    shares = np.unique(labels, return_counts=True)[1] / len(labels)
+    return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
 def _channels(x: np.ndarray) -> int | None:
@@ -196,9 +215,7 @@ def _changes(f: Any, x: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarr
         "scaling to [-1, 1]": lambda a: 2 * a / scale - 1,
         "inverting": lambda a: scale - a,
     }
-    changes["multiplying by 255" if x.max() <= 1 else "dividing by 255"] = lambda a: (
-        a * (255 if x.max() <= 1 else 1 / 255)
-    )
+    changes[_LARGER if x.max() <= 1 else "dividing by 255"] = lambda a: a * (255 if x.max() <= 1 else 1 / 255)
     own = _moments(x)
     changes[_OWN] = lambda a: (a - own[0]) / own[1]
     axis = _channels(x)

@@ -42,6 +42,24 @@ def test_a_model_that_fits():
     assert "clean accuracy  100.0% (200 samples)" in str(found)  # the bare model is the same one
 
 
+def test_a_net_that_has_learnt_little_is_not_taken_for_one_of_other_pixels():
+    """Its biases are wrong: larger inputs outweigh them, but it tells inputs apart as they are."""
+    torch = pytest.importorskip("torch")
+    from art.estimators.classification import PyTorchClassifier
+
+    x, y = coloured()
+    model = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 3))
+    with torch.no_grad():
+        model[2].weight.copy_(torch.eye(3))
+        model[2].bias.copy_(torch.tensor([0.0, 0.5, 0.45]))
+    classifier = PyTorchClassifier(
+        model, torch.nn.CrossEntropyLoss(), (3, 4, 4), 3, clip_values=(0, 1), device_type="cpu"
+    )
+    found = preflight(classifier, x, y)
+    assert found.alternatives["multiplying by 255"] > found.accuracy + 0.15
+    assert not [m for m in found.mistakes if "255" in m]
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
