@@ -52,6 +52,7 @@ class AttackClassifier(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin,
         stepped: whether it has them, and outputs of few values do not move with them: they are labels, or rounded.
         hard: whether outputs are labels, as rows of one 1 and else 0.
         passes: samples that went forward.
+        gradients: samples that gradients were taken of.
         nb_astray: gradients of samples that were not finite.
         scale: of logits for the cross-entropy, 1 unless they are tiny.
     """
@@ -89,7 +90,7 @@ class AttackClassifier(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin,
         elif self.head is None and output_kind(seen) == "probabilities" and not self.hard:
             self.kind = "probabilities"
         self._linear = self.f.linearise()
-        self.passes = self.nb_astray = 0
+        self.passes = self.gradients = self.nb_astray = 0
         if (
             self.head is not None
             and nb_draws == 1
@@ -106,7 +107,7 @@ class AttackClassifier(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin,
             self.flat = not slopes.any()
             own = not self.flat and not self.f.approximated  # a defence's steps are known
             self.stepped = own and few_values(logits) and self._stays(x, slopes, logits)
-        self.loss, self.passes, self.nb_astray = loss, 0, 0
+        self.loss, self.passes, self.gradients, self.nb_astray = loss, 0, 0, 0
 
     def _stays(self, x: np.ndarray, slopes: np.ndarray, logits: np.ndarray) -> bool:
         """Whether logits are, at most samples, the very same a little way along their own gradients."""
@@ -254,6 +255,7 @@ class AttackClassifier(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin,
             values = values - 0.5  # rows that sum to one would be refused, as probabilities
 
         def gradient(cotangents: np.ndarray) -> np.ndarray:
+            self.gradients += len(x)
             cotangents = cotangents if self.one is None else cotangents[:, 1:]  # the first logit is 0
             scaled = cotangents if slopes is None else _held(cotangents * slopes)
             with bare():  # a compiled pass is traced at its first call

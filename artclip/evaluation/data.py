@@ -12,6 +12,7 @@ from artclip import checks
 from artclip.evaluation.attacks import NONE
 from artclip.evaluation.masking import MaskingWarning
 from artclip.evaluation.notes import notes_of
+from artclip.evaluation.record import record_of
 from artclip.evaluation.runner import Example, Outcome, broken_within
 from artclip.reporting.intervals import wilson
 from artclip.reporting.records import as_json
@@ -88,6 +89,22 @@ class EvaluationData:
         return float(self.survivors.mean()) if any(o.in_budget for o in self.outcomes) else None
 
     @property
+    def by_calls(self) -> list[dict[str, Any]]:
+        """What the attacks within the budget had done to the accuracy for how many calls, one after the other.
+
+        One dict for each: ``attack``, ``forward_passes`` and ``gradients`` so far, for each of all samples, and
+        ``accuracy``, the share that stood then.
+        """
+        n, remaining, found = len(self.right), self.right & ~self._fell_before, list[dict[str, Any]]()
+        passes = gradients = 0
+        for o in self.outcomes:
+            if o.chosen.attack.in_budget:
+                remaining, passes, gradients = remaining & ~o.broken, passes + o.passes, gradients + o.gradients
+                calls = {"forward_passes": passes / n, "gradients": gradients / n}
+                found.append({"attack": o.chosen.title, **calls, "accuracy": float(remaining.mean())})
+        return found
+
+    @property
     def by_eps(self) -> list[tuple[float, float | None]]:
         """(eps, robust accuracy), from eps = 0, the clean samples, to the largest budget; it never rises."""
         return [(0.0, float(self.right.mean())), *self.below, (float(self.settings["eps"]), self.robust_accuracy)]
@@ -151,6 +168,7 @@ class EvaluationData:
                 "not_counted": o.violations,
                 "seconds": o.seconds,
                 "forward_passes": o.passes,
+                "gradients": o.gradients,
                 "error": o.error or None,
                 "left_out": o.left_out,
             }
@@ -159,45 +177,7 @@ class EvaluationData:
 
     def to_dict(self) -> dict[str, Any]:
         """All but the arrays, with the fields of a RobustBench record; accuracies there are in %, as numbers."""
-        s, accuracy, robust = self.settings, self.accuracy, self.robust_accuracy
-        auto = next((n for n in accuracy if n.partition(":")[0] in ("autoattack-set", "autoattack-art")), None)
-        return {
-            # RobustBench
-            "name": s["name"],
-            "dataset": s["data"],
-            "threat_model": f"L{s['norm']}",
-            "eps": s["eps"],
-            "clean_acc": 100 * accuracy["clean"],
-            "autoattack_acc": None,  # of the standard AutoAttack, which is not run: ART has no FAB
-            "reported": None if robust is None else 100 * robust,
-            "unreliable": self.doubtful,
-            "architecture": s["name"],
-            "number_forward_passes": sum(o.passes for o in self.outcomes),
-            "additional_data": None,
-            "authors": None,
-            "venue": None,
-            "link": None,
-            # artclip
-            "autoattack_set_of_art_acc": None if auto is None else 100 * accuracy[auto],
-            "accuracy": accuracy,
-            "robust_accuracy": robust,
-            "fell_to_probe": self.nb_fell_to_probe,
-            "certified_accuracy": self.certified_accuracy,
-            "intervals": self.intervals,
-            "attacks": self.records(),
-            "warnings": [vars(w) for w in self.warnings],
-            "lipschitz": {k: v and v.to_dict() for k, v in self.lipschitz.items()},
-            "by_eps": [{"eps": e, "accuracy": a} for e, a in self.by_eps],
-            "curve": [{"eps": e, "accuracy": a} for e, a in self.curve],
-            "per_sample": {k: v.astype(int).tolist() for k, v in self.per_sample.items()},
-            "survivors": None if robust is None else self.survivors.astype(int).tolist(),
-            "distance": _listed(self.distance),
-            "radius": _listed(self.radius),
-            "remarks": self.remarks,
-            "mistakes": self.mistakes,
-            "seconds": self.seconds,
-            "settings": s,
-        }
+        return record_of(self)
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
         """:meth:`to_dict` as JSON; also written to ``path`` where given."""
@@ -297,10 +277,3 @@ class EvaluationData:
             return f"{percent:.1f}" + " [{:.1f}, {:.1f}]".format(*ends) * intervals
 
         return {title: "–" if percent is None else figure(percent) for title, percent in self.columns().items()}
-
-
-def _listed(values: np.ndarray | None) -> list[float | str | None] | None:
-    """Numbers for JSON, which has neither NaN, here ``None``, nor infinity, here ``"inf"``."""
-    if values is None:
-        return None
-    return [None if np.isnan(v) else "inf" if np.isinf(v) else float(v) for v in values]

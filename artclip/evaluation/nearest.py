@@ -29,6 +29,7 @@ class Nearest:
         points: the examples, shape (m, *shape); the sample itself where there is none.
         seconds: how long the search took.
         passes: samples that went through the model.
+        gradients: samples that gradients were taken of.
     """
 
     index: np.ndarray
@@ -36,6 +37,7 @@ class Nearest:
     points: np.ndarray
     seconds: float
     passes: int
+    gradients: int
 
     def examples(self, nb: int) -> dict[int, np.ndarray]:
         """Those of the first ``nb`` samples, by sample."""
@@ -47,7 +49,7 @@ class Nearest:
         tried[self.index], broken[self.index] = True, self.distance <= eps
         inside = np.flatnonzero(self.distance <= eps)[:nb_examples]
         examples = {int(self.index[i]): self.points[i] for i in inside}
-        return Outcome(chosen, tried, broken, examples, {}, self.seconds, self.passes)
+        return Outcome(chosen, tried, broken, examples, {}, self.seconds, self.passes, self.gradients)
 
 
 def search_nearest(
@@ -93,17 +95,18 @@ def search_nearest(
         if progress is not None:
             progress.update(len(some))
     distance, points = (np.concatenate([p[name] for p in parts]) for name in ("distance", "points"))
-    seconds, passes = (sum(float(p[name]) for p in parts) for name in ("seconds", "passes"))
-    return Nearest(index, distance, points, seconds, int(passes))
+    seconds, passes, gradients = (sum(float(p[name]) for p in parts) for name in ("seconds", "passes", "gradients"))
+    return Nearest(index, distance, points, seconds, int(passes), int(gradients))
 
 
 def _found(
     evaluated: EvaluatedModel, norm: float, index: np.ndarray, max_iter: int, seed: tuple[int, ...]
 ) -> dict[str, Any]:
     x, y = evaluated.x[index], evaluated.y[index]
-    began, passes = time.perf_counter(), evaluated.classifier.passes
+    began, classifier = time.perf_counter(), evaluated.classifier
+    passes, gradients = classifier.passes, classifier.gradients
     with randomness(evaluated.f, seed):
-        points = nearest_examples(evaluated.classifier, x, y, norm, max_iter)
+        points = nearest_examples(classifier, x, y, norm, max_iter)
     there = are_found(points)
     points = np.where(column(there, x), points, x)
     there &= evaluated.decide(points) != y
@@ -111,7 +114,8 @@ def _found(
         "distance": np.where(there, distances(points, x, norm), math.inf),
         "points": points,
         "seconds": time.perf_counter() - began,
-        "passes": evaluated.classifier.passes - passes,
+        "passes": classifier.passes - passes,
+        "gradients": classifier.gradients - gradients,
     }
 
 

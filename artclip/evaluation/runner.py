@@ -35,6 +35,7 @@ class Outcome:
         violations: what came out adversarial but outside the budget or the range, or not finite, by reason.
         seconds: how long it took.
         passes: samples that went through the model.
+        gradients: samples that gradients were taken of.
         error: why it could not be run, or "".
         left_out: members of a set that failed, while the others went on, and why.
     """
@@ -46,6 +47,7 @@ class Outcome:
     violations: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     passes: int = 0
+    gradients: int = 0
     error: str = ""
     left_out: dict[str, str] = field(default_factory=dict)
 
@@ -134,6 +136,7 @@ class AttackRunner:
         outcome.left_out |= dict(arrays.get("left_out", np.empty((0, 2))).tolist())
         outcome.seconds += float(arrays["seconds"])
         outcome.passes += int(arrays["passes"])
+        outcome.gradients += int(arrays["gradients"])
         for reason, count in zip(_REASONS, arrays["violations"], strict=True):
             if count:
                 outcome.violations[reason] = outcome.violations.get(reason, 0) + int(count)
@@ -149,7 +152,8 @@ class AttackRunner:
             return ""
 
     def _fresh(self, c: AttackConfig, stages: list[Stage], index: np.ndarray, block: int) -> dict[str, Any]:
-        started, passes = time.perf_counter(), self.threat.classifier.passes
+        started, classifier = time.perf_counter(), self.threat.classifier
+        passes, gradients = classifier.passes, classifier.gradients
         remaining, violations, error = np.ones(len(index), bool), np.zeros(len(_REASONS), np.int64), ""
         examples: dict[int, np.ndarray] = {}
         left_out: dict[str, str] = {}
@@ -184,7 +188,8 @@ class AttackRunner:
             "error": error,
             "left_out": np.array(list(left_out.items()), str).reshape(-1, 2),
             "seconds": time.perf_counter() - started,
-            "passes": self.threat.classifier.passes - passes,
+            "passes": classifier.passes - passes,
+            "gradients": classifier.gradients - gradients,
             "kept": np.array(list(examples), np.int64),
             "examples": np.array(list(examples.values()), np.float32).reshape(len(examples), *self.x.shape[1:]),
         }

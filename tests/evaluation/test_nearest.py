@@ -103,7 +103,7 @@ def test_smaller_budgets_count_what_was_found(nets):
 
 def test_what_is_known_of_all_samples():
     right, fallen = np.array([True, True, False, True]), np.array([True, False, False, False])
-    found = Nearest(np.array([0, 1]), np.array([2.0, np.inf]), np.zeros((2, 1)), 0.0, 0)
+    found = Nearest(np.array([0, 1]), np.array([2.0, np.inf]), np.zeros((2, 1)), 0.0, 0, 0)
     known = known_distances(found, right, fallen, 1.0)
     assert known[:3].tolist() == [1.0, np.inf, 0.0]
     assert np.isnan(known[3])
@@ -187,3 +187,18 @@ def test_a_search_that_was_interrupted_is_taken_from_the_cache(nets, tmp_path):
     first, again = (artclip.evaluate(classifier, X, labels, **about) for _ in range(2))
     np.testing.assert_array_equal(first.distance, again.distance)
     assert again.outcomes[0].seconds == first.outcomes[0].seconds
+
+
+def test_calls_are_counted_attack_by_attack(nets):
+    """Of three classes three climbs, and halvings of the way; then steps of APGD on what stands."""
+    labels, true = true_distances(X.astype(np.float64), 2)
+    eps = float(np.median(true))
+    attacks = ["minimum-norm:max_iter=5", "apgd-ce:max_iter=10"]
+    about = {"masking": False, "lipschitz": False, **QUIET}
+    ev = artclip.evaluate(nets.linear_classifier(MATRIX), X, labels, eps=eps, attacks=attacks, **about)
+    first, second = ev.by_calls
+    assert first["gradients"] >= 15
+    assert first["gradients"] < first["forward_passes"] < 15 + 30
+    assert second["gradients"] - first["gradients"] == pytest.approx(11 * first["accuracy"], abs=0.4)
+    assert second["accuracy"] == ev.robust_accuracy <= first["accuracy"]
+    assert json.loads(ev.to_json())["by_calls"] == ev.by_calls
