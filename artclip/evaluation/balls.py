@@ -90,7 +90,7 @@ def _soft(moved: np.ndarray, radius: np.ndarray, room: np.ndarray) -> np.ndarray
         too_long = there > radius
         low, more = np.where(too_long, middle, low), np.where(too_long, there, more)
         high, less = np.where(too_long, high, middle), np.where(too_long, less, there)
-    share = np.where(more > less, (more - radius) / np.maximum(more - less, np.finfo(moved.dtype).tiny), 1)
+    share = (more - radius) / np.where(more > less, more - less, 1)
     threshold = np.where(outside, low + np.clip(share, 0, 1) * (high - low), 0)
     found = left(threshold)
     found *= np.minimum(1, radius / np.maximum(found.sum(axes, keepdims=True), np.finfo(moved.dtype).tiny))

@@ -20,12 +20,14 @@ class Attacked:
 
     Attributes:
         outcomes: of each attack, within the largest budget.
+        fell_at: the smallest budget within which each sample fell, shape (n,); inf for none.
         fell_below: which samples fell within smaller budgets, shape (n,).
         below: (eps, samples that fell within it, shape (n,)) of each smaller one; ``None`` where no attack ran.
         nearest: the nearest examples, where an attack looked for them.
     """
 
     outcomes: list[Outcome]
+    fell_at: np.ndarray
     fell_below: np.ndarray
     below: list[tuple[float, np.ndarray | None]] = field(default_factory=list)
     nearest: Nearest | None = None
@@ -33,7 +35,7 @@ class Attacked:
     @property
     def fallen(self) -> np.ndarray:
         """Which samples some attack within some budget broke, shape (n,)."""
-        return broken_within(self.outcomes, len(self.fell_below)) | self.fell_below
+        return np.isfinite(self.fell_at)
 
 
 def attack(
@@ -67,8 +69,10 @@ def attack(
     """
     cache, right = cache or Cache(None), evaluated.right
     n, fell, below = len(right), np.zeros(len(right), bool), list[tuple[float, np.ndarray | None]]()
+    fell_at = np.full(n, np.inf)
     named = [c for c in chosen if c.attack.in_budget and c.given is None]
-    by_distance = next((c for c in named if c.attack is ATTACKS["minimum-norm"]), None)
+    seeking = [c for c in named if c.attack is ATTACKS["minimum-norm"]]
+    by_distance = max(seeking, key=lambda c: c.options["max_iter"], default=None)
     total = n * (len(chosen) + len(named) * (len(eps) - 1))
     found = None
     with tqdm(total=total, disable=None if verbose else True, unit="sample") as progress:
@@ -86,10 +90,12 @@ def attack(
             if found is not None and by_distance is not None:
                 known[by_distance.name] = found.within(by_distance, budget, n, runner.nb_examples)
             outcomes = _run(runner, chosen if is_last else named, right, fell, full and is_last, known, progress)
+            broken = broken_within(outcomes, n)
+            fell_at = np.where(broken, np.minimum(fell_at, budget), fell_at)
             if not is_last:
-                fell = fell | broken_within(outcomes, n)
+                fell = fell | broken
                 below.append((budget, fell if any(o.in_budget for o in outcomes) else None))
-    return Attacked(outcomes, fell, below, found)
+    return Attacked(outcomes, fell_at, fell, below, found)
 
 
 def _run(

@@ -211,7 +211,7 @@ class EvaluationData:
     @property
     def all_looked_at(self) -> bool:
         """Whether that is every sample that the model gets right: then :meth:`robust_accuracy_at` is known."""
-        return bool(self.right.any() and np.array_equal(self.looked_at, self.right))
+        return self.distance is not None and np.array_equal(self.looked_at, self.right)
 
     def robust_accuracy_at(self, eps: float) -> float:
         """Share of samples of which no adversarial example within any eps was found: an upper bound of what is true.
@@ -220,13 +220,14 @@ class EvaluationData:
             eps: the budget, >= 0, in the norm and units of the evaluation's.
 
         Raises:
-            ValueError: the nearest example of every sample was not looked for, as ``"minimum-norm"`` among the attacks
-                does.
+            ValueError: the nearest example of every sample was not looked for: ``"minimum-norm"`` was not among the
+                attacks, or gradients lead nowhere.
         """
         if not self.all_looked_at or self.distance is None:
+            ran = any(o.chosen.attack.title == "minimum norm" for o in self.outcomes)
             raise ValueError(
-                "the nearest adversarial example of every sample was not looked for; name 'minimum-norm' among the "
-                "attacks, or give evaluate several eps"
+                "the nearest adversarial example of every sample was not looked for: "
+                + ("the model's gradients lead nowhere" if ran else "name 'minimum-norm' among the attacks")
             )
         checks.non_negative("eps", eps)
         return float((self.distance > eps).mean())

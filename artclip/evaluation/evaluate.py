@@ -154,7 +154,7 @@ def evaluate(
     found = done.nearest
     if found is None:
         found = _tried("Distances", lambda: search_nearest(evaluated, norm, few, seed=seed), None, remarks)
-    distance = known_distances(found, evaluated.right, fallen, largest)
+    distance = known_distances(found, evaluated.right, done.fell_at)
     below = [(e, None if by is None else float((~by & ~(distance <= e)).mean())) for e, by in done.below]
     bounds, why = _lipschitz(evaluated, norm, seed, verbose) if lipschitz else ({}, "")
     radii = None
@@ -212,7 +212,7 @@ def evaluate(
         class_names=class_names,
         fell_to_probe=None if probe is None and found is None else near & ~fallen,
         distance=distance,
-        nearest={} if found is None else found.examples(len(few)),
+        nearest={} if found is None else found.examples(len(few), distance),
         radius=radii,
         remarks=remarks,
         mistakes=mistakes,

@@ -21,6 +21,7 @@ from artclip.frameworks.class_labels import as_columns
 from artclip.frameworks.one_output import how_read
 
 _NUMBERS = 1 << 22  # of inputs in one pass
+_LOST = 1e-3  # of a feature's range, by rounding
 
 
 class EvaluatedModel:
@@ -66,7 +67,9 @@ class EvaluatedModel:
         give_range(self.f, clip_values)
         self.name = name or type(getattr(estimator, "model", estimator)).__name__
         x, self.remarks = checks.reshaped(x, self.f.input_shape)
-        self.x = checks.inputs(x, self.f.input_shape or None, box=self.f.clip_values).astype(np.float32)
+        x = checks.inputs(x, self.f.input_shape or None, box=self.f.clip_values)
+        self.x = x.astype(np.float32)
+        self.remarks += _rounded(x, self.x)
         self.f.input_shape = self.f.input_shape or tuple(self.x.shape[1:])
         alone = predicted(self.f, self.x[:1])
         self.nb_classes = max(2, alone.shape[1])
@@ -150,3 +153,17 @@ class EvaluatedModel:
         return AttackRunner(
             threat, self.decide, self.x[chosen], self.y[chosen], seed, key, cache or Cache(None), nb_examples
         )
+
+
+def _rounded(given: np.ndarray, x: np.ndarray) -> list[str]:
+    """What must be said of inputs (n, *shape) that lose much where they become float32, as times in seconds."""
+    if given.dtype.itemsize <= 4:
+        return []
+    wide = np.maximum(np.ptp(given, axis=0), np.finfo(float).tiny)
+    share = float((np.abs(x - given).max(0) / wide)[np.ptp(given, axis=0) > 0].max(initial=0))
+    if share <= _LOST:
+        return []
+    return [
+        f"Inputs are rounded to float32, which moves some by {share:.1%} of the range of their feature: take an offset "
+        "off the inputs, and put it into the model"
+    ]

@@ -86,8 +86,11 @@ def saturated_loss(p: Probe) -> MaskingWarning | None:
 def _through_own_loss(p: Probe) -> float:
     from art.attacks.evasion import ProjectedGradientDescent
 
-    threat = p.runner.threat
-    attack = threat.projected_gradient(ProjectedGradientDescent, p.estimator, STEPS)
+    from artclip.evaluation.l1_pgd import SparseProjectedGradientDescent
+
+    threat = p.runner.threat  # the same steps as those that it is held against
+    kind = SparseProjectedGradientDescent if threat.norm == 1 else ProjectedGradientDescent
+    attack = threat.projected_gradient(kind, p.estimator, STEPS)
     return p.left_by(choose({"own loss": attack}, threat.norm)[0], p.runner)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from artclip.evaluation.masking_warning import MaskingWarning
 from artclip.evaluation.probe import Probe
-from artclip.evaluation.random_outputs import apart
+from artclip.evaluation.random_outputs import apart, randomness
 
 
 def random_outputs(p: Probe) -> MaskingWarning | None:
@@ -13,7 +13,8 @@ def random_outputs(p: Probe) -> MaskingWarning | None:
     if not len(x):
         return None
     classifier = p.runner.threat.classifier
-    differ = apart(*(classifier.f.outputs(x, classifier.batch_size) for _ in range(2)))
+    with randomness(classifier.f, (p.runner.seed,)):
+        differ = apart(*(classifier.f.outputs(x, classifier.batch_size) for _ in range(2)))
     if not differ:
         return None
     return MaskingWarning(

@@ -39,9 +39,10 @@ class Nearest:
     passes: int
     gradients: int
 
-    def examples(self, nb: int) -> dict[int, np.ndarray]:
-        """Those of the first ``nb`` samples, by sample."""
-        return {int(self.index[i]): self.points[i] for i in np.flatnonzero(np.isfinite(self.distance[:nb]))}
+    def examples(self, nb: int, known: np.ndarray) -> dict[int, np.ndarray]:
+        """Those of the first ``nb`` samples, by sample, that are as near as is known (n,), by any attack."""
+        there = np.isfinite(self.distance) & (self.distance <= known[self.index])
+        return {int(self.index[i]): self.points[i] for i in np.flatnonzero(there[:nb])}
 
     def within(self, chosen: AttackConfig, eps: float, n: int, nb_examples: int) -> Outcome:
         """The outcome of the attack within a budget, on n samples."""
@@ -119,16 +120,15 @@ def _found(
     }
 
 
-def known_distances(found: Nearest | None, right: np.ndarray, fallen: np.ndarray, eps: float) -> np.ndarray:
+def known_distances(found: Nearest | None, right: np.ndarray, fell_at: np.ndarray) -> np.ndarray:
     """Distances of all samples, shape (n,): 0 where the label is wrong already, NaN where nobody looked.
 
     Args:
         found: of some samples, or ``None``.
         right: which samples the model gets right, shape (n,).
-        fallen: which have an adversarial example within eps, by any attack, shape (n,).
-        eps: that budget.
+        fell_at: the smallest budget within which any attack found an example of each, shape (n,); inf for none.
     """
     known = np.where(right, math.nan, 0.0)
     if found is not None:
-        known[found.index] = np.where(fallen[found.index], np.minimum(found.distance, eps), found.distance)
+        known[found.index] = np.minimum(found.distance, fell_at[found.index])
     return known

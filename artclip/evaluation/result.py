@@ -39,7 +39,8 @@ class Evaluation(EvaluationData):
         distance: how far the nearest adversarial example is that was found for each sample, in the norm of the budget,
             shape (n,): 0 where the label is wrong already, inf where none was found, NaN where nobody looked. An upper
             bound of the true one.
-        nearest: by sample the example behind ``distance``, input-shaped.
+        nearest: by sample the example behind ``distance``, input-shaped: of the first ``nb_distances`` samples, as far
+            as it is of the search for the nearest.
         radius: within which each sample provably keeps its right label, shape (n,): a lower bound of the same distance;
             ``None`` where nothing was proved. Only of samples with a distance it was made as large as could be.
         fell_below: which samples the attacks broke within these, shape (n,); ``None`` where there was one budget.

@@ -146,6 +146,7 @@ class AttackRunner:
 
     def _key(self, c: AttackConfig, index: np.ndarray, block: int) -> str:
         attack = [c.name, c.attack.title, c.options, str(self.threat.norm), self.threat.eps, self.seed, block]
+        attack.append(self.nb_examples)
         try:
             return digest(self.key, content_digest(c.attack.stages), attack, index)
         except NotHashable:
@@ -217,14 +218,14 @@ class AttackRunner:
         inside = np.ones(len(x), bool)
         if self.threat.classifier.clip_values is not None:
             low, high = self.threat.classifier.clip_values
-            slack = 1e-6 * np.max(np.subtract(high, low))
+            slack = 1e-6 * np.subtract(high, low)
             valid = (candidates >= np.subtract(low, slack)) & (candidates <= np.add(high, slack))
             inside = valid.reshape(len(x), -1).all(1)
         near = np.ones(len(x), bool)
         if c.attack.in_budget:
             with np.errstate(invalid="ignore"):
                 lengths = distances(candidates, x, self.threat.norm)
-            near = lengths <= self.threat.eps * (1 + 1e-4) + rounding(x, self.threat.norm)
+            near = lengths <= self.threat.eps * (1 + 1e-4) + rounding(x, self.threat.norm, self.threat.eps)
         faults = np.array([(wrong & ~finite).sum(), (wrong & finite & ~inside).sum(), (wrong & finite & ~near).sum()])
         return wrong & finite & inside & near, faults
 
@@ -243,7 +244,7 @@ def distances(a: np.ndarray, b: np.ndarray, norm: float) -> np.ndarray:
     return lengths(np.subtract(a, b, dtype=np.float64), norm)
 
 
-def rounding(x: np.ndarray, norm: float) -> float:
-    """How far rounding x to float32 may move a sample."""
+def rounding(x: np.ndarray, norm: float, eps: float) -> float:
+    """How far rounding samples x and what lies within eps of them to float32 may move one."""
     size = x[0].size
-    return 1e-7 * max(1.0, float(np.abs(x).max())) * (1.0 if norm == np.inf else size ** (1 / norm))
+    return 1e-7 * (float(np.abs(x).max()) + eps) * (1.0 if norm == np.inf else size ** (1 / norm))

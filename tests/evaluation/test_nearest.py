@@ -102,9 +102,9 @@ def test_smaller_budgets_count_what_was_found(nets):
 
 
 def test_what_is_known_of_all_samples():
-    right, fallen = np.array([True, True, False, True]), np.array([True, False, False, False])
+    right, fell_at = np.array([True, True, False, True]), np.array([1.0, np.inf, np.inf, np.inf])
     found = Nearest(np.array([0, 1]), np.array([2.0, np.inf]), np.zeros((2, 1)), 0.0, 0, 0)
-    known = known_distances(found, right, fallen, 1.0)
+    known = known_distances(found, right, fell_at)
     assert known[:3].tolist() == [1.0, np.inf, 0.0]
     assert np.isnan(known[3])
 
@@ -202,3 +202,34 @@ def test_calls_are_counted_attack_by_attack(nets):
     assert second["gradients"] - first["gradients"] == pytest.approx(11 * first["accuracy"], abs=0.4)
     assert second["accuracy"] == ev.robust_accuracy <= first["accuracy"]
     assert json.loads(ev.to_json())["by_calls"] == ev.by_calls
+
+
+def test_what_another_attack_found_within_a_smaller_budget_counts_there(nets):
+    """A weak search, and an attack behind it that breaks more within each budget."""
+    labels, true = true_distances(X.astype(np.float64), 1)
+    eps = np.quantile(true, [0.2, 0.5, 0.8]).tolist()
+    attacks = ["minimum-norm:max_iter=1", "apgd-ce"]
+    ev = artclip.evaluate(nets.linear_classifier(MATRIX), X, labels, norm=1, eps=eps, attacks=attacks, **QUIET)
+    assert ev.by_calls[0]["accuracy"] > ev.by_calls[1]["accuracy"] - 1e-9
+    for budget, accuracy in ev.by_eps:
+        assert ev.robust_accuracy_at(budget) == accuracy
+    for i, example in ev.nearest.items():
+        assert np.abs(example - X[i]).sum() == pytest.approx(ev.distance[i], rel=1e-5)
+
+
+def test_of_two_searches_the_longer_one_tells(nets):
+    labels, _ = true_distances(X.astype(np.float64), 2)
+    both = ["minimum-norm:max_iter=1", "minimum-norm:max_iter=20"]
+    about = {"eps": 0.1, "masking": False, "lipschitz": False, **QUIET}
+    found = [artclip.evaluate(nets.linear_classifier(MATRIX), X, labels, attacks=a, **about) for a in (both, both[1:])]
+    np.testing.assert_array_equal(found[0].distance, found[1].distance)
+
+
+def test_where_all_labels_are_wrong_nothing_stands(nets):
+    labels, _ = true_distances(X.astype(np.float64), 2)
+    about = {"eps": 0.1, "attacks": "quick", "masking": False, "lipschitz": False, **QUIET}
+    ev = artclip.evaluate(nets.linear_classifier(MATRIX), X, (labels + 1) % 3, **about)
+    assert ev.robust_accuracy_at(0.05) == 0
+    constant = artclip.evaluate(nets.linear_classifier(0 * MATRIX), X, np.zeros(len(X), int), **about)
+    with pytest.raises(ValueError, match="gradients lead nowhere"):
+        constant.robust_accuracy_at(0.05)

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from art.attacks.evasion import CarliniL2Method, ProjectedGradientDescent
+from art.attacks.evasion import CarliniL2Method, FastGradientMethod, ProjectedGradientDescent
 
 from artclip import compare, evaluate
 from artclip.evaluation import evaluate as module
@@ -159,3 +159,54 @@ def test_channels_at_the_other_end_are_named():
     source, target = (1, -1) if x.shape[1] == 2 else (-1, 1)
     with pytest.raises(ValueError, match=rf"its channels come .*: write np.moveaxis\(x, {target}, {source}\)"):
         evaluate(classifier, np.moveaxis(x, source, target), y, **OPTIONS)
+
+
+def _moving(classifier, step, feature=0):
+    attack = FastGradientMethod(classifier, norm=2, eps=0.1)
+
+    def generate(x, y=None):
+        x = x.copy()
+        x[:, feature] += step
+        return x
+
+    attack.generate = generate
+    return attack
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 255.0])
+@pytest.mark.parametrize("norm", [2, np.inf])
+def test_examples_outside_a_budget_of_any_unit_do_not_count(norm, scale):
+    """The step turns every label, and is eight budgets long."""
+    matrix = np.array([[1.0, 0.0], [-1.0, 0.0]]) / scale
+    classifier = nets.linear_classifier(matrix, clip_values=(-2 * scale, 2 * scale))
+    x = (scale * np.array([[-0.01, 0.3], [-0.02, 0.5]])).astype(np.float32)
+    y = classifier.predict(x).argmax(1)
+    about = {"eps": 0.01 * scale, "norm": norm, "masking": False, "lipschitz": False, "nb_distances": 0}
+    found = evaluate(classifier, x, y, attacks={"mine": _moving(classifier, 0.08 * scale)}, verbose=False, **about)
+    assert found.robust_accuracy == 1
+    assert found.outcomes[0].violations == {"outside the budget": 2}
+
+
+def test_a_feature_of_a_small_range_is_held_to_it():
+    """The other feature's range is a million times as wide."""
+    classifier = nets.linear_classifier(
+        np.array([[1.0, 0.0], [-1.0, 0.0]]), clip_values=(np.array([-1.0, 0.0]), np.array([0.5, 1e6]))
+    )
+    x = np.array([[-0.1, 5.0], [-0.2, 9e5]], np.float32)
+    y = classifier.predict(x).argmax(1)
+    mine = {"mine": _moving(classifier, 0.9)}
+    about = {"masking": False, "lipschitz": False, "nb_distances": 0, "verbose": False}
+    found = evaluate(classifier, x, y, eps=1.0, attacks=mine, **about)
+    assert found.robust_accuracy == 1
+    assert found.outcomes[0].violations == {"outside clip_values": 2}
+
+
+def test_inputs_that_float32_merges_are_named():
+    classifier = nets.linear_classifier(np.array([[1.0, 0.0], [-1.0, 0.0]]), clip_values=None)
+    x = np.array([[1.7e9, 0.1], [1.7e9 + 50, 0.2]])
+    about = {"masking": False, "lipschitz": False, "nb_distances": 0, "verbose": False, "attacks": "quick"}
+    assert "rounded to float32" in evaluate(classifier, x, np.zeros(2, int), eps=1.0, **about).to_markdown()
+    assert (
+        "rounded to float32"
+        not in evaluate(classifier, x - [1.7e9, 0], np.zeros(2, int), eps=1.0, **about).to_markdown()
+    )
