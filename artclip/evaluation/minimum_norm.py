@@ -25,7 +25,7 @@ _ELSEWHERE = 6  # climbs from random places, for samples of which nothing was fo
 _STEP, _RADIUS = (1.0, 0.02), (0.3, 1e-3)  # first and last step and change of the radius, as shares of it
 _BEYOND = 1.02  # times the distance at which the label should change, where it has not changed yet
 _HALVINGS = 12
-_SPARSE = 0.1, 0.003  # share of the coordinates that the first and the last step move in L1
+_SPARSE = 0.1, 3e-4  # share of the coordinates that the first and the last step move in L1
 
 
 def nearest_examples(
