@@ -93,7 +93,8 @@ class EvaluationData:
         """What the attacks within the budget had done to the accuracy for how many calls, one after the other.
 
         One dict for each: ``attack``, ``forward_passes`` and ``gradients`` so far, for each of all samples, and
-        ``accuracy``, the share that stood then.
+        ``accuracy``, the share that stood then. Of several budgets they are those of the largest, on what the smaller
+        ones had left.
         """
         n, remaining, found = len(self.right), self.right & ~self._fell_before, list[dict[str, Any]]()
         passes = gradients = 0

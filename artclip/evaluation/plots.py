@@ -181,8 +181,9 @@ def _draw_by_eps(axes: Any, ev: EvaluationData) -> None:
     scale, name = axis(ev.settings["norm"], ev.settings["eps"])
     points = [(scale * eps, 100 * accuracy) for eps, accuracy in ev.by_eps if accuracy is not None]
     if ev.all_looked_at and ev.distance is not None:
-        there = np.sort(ev.distance[np.isfinite(ev.distance)])
-        axes.step([0, *(scale * there)], 100 * (1 - np.arange(len(there) + 1) / len(ev.right)), BLUE, where="post")
+        there = np.sort(ev.distance[ev.right & np.isfinite(ev.distance)])
+        left = (ev.right.sum() - np.arange(len(there) + 1)) / len(ev.right)
+        axes.step([0, *(scale * there)], 100 * left, BLUE, where="post")
         axes.plot(*zip(*points[1:], strict=True), "o", color=_COLOURS["worst case"], markersize=5)
     else:
         axes.plot(*zip(*points, strict=True), "o-", color=_COLOURS["worst case"], markersize=4)
