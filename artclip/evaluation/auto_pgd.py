@@ -8,6 +8,7 @@ that falls leaves at once, and the others go on without it.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -44,11 +45,11 @@ def targeted_auto_pgd(threat: ThreatModel, *, max_iter: int = 100, nb_targets: i
     k = threat.classifier.nb_classes
     # Labels, and numbers that are rounded, tell no ratio: most of their differences are 0. DLR compares four logits.
     loss = "targeted margin" if threat.classifier.stepped or k < 4 else "targeted DLR"
-    ranks, short = range(1, min(nb_targets + 1, k)), max(1, round(_SHORT * max_iter))
+    short = max(1, round(_SHORT * max_iter))
 
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         found, remaining = x.astype(np.float32), np.ones(len(x), bool)
-        targets = threat.wrong_classes(x, y)[:, ranks[0] - 1 : ranks[-1]]
+        targets = threat.wrong_classes(x, y)[:, :nb_targets]
         reached, best = np.full(targets.shape, -math.inf), np.full(len(x), -math.inf)
 
         def towards(columns: np.ndarray, steps: int) -> None:
@@ -114,6 +115,41 @@ def _looks(max_iter: int, norm: float) -> list[int]:
     return looks
 
 
+@dataclass
+class _State:
+    """Of the climbs that go on, a row for each.
+
+    Attributes:
+        x, labels: the samples and their labels.
+        at, before, best: where a climb is, where it was a step ago, and where its loss was largest.
+        gradient, best_gradient: of the loss there and there.
+        value, best_value, best_at_look: the loss there, the largest, and the largest when steps were last looked at.
+        size: of the steps.
+        share: of the coordinates that a step moves, in L1.
+        gains: steps that gained since the last look.
+        was_halved: whether steps were halved there.
+    """
+
+    x: np.ndarray
+    labels: np.ndarray
+    at: np.ndarray
+    before: np.ndarray
+    best: np.ndarray
+    gradient: np.ndarray
+    best_gradient: np.ndarray
+    value: np.ndarray
+    best_value: np.ndarray
+    best_at_look: np.ndarray
+    size: np.ndarray
+    share: np.ndarray
+    gains: np.ndarray
+    was_halved: np.ndarray
+
+    def without(self, fell: np.ndarray) -> _State:
+        """Those that did not fall, (n,)."""
+        return _State(**{name: rows[~fell] for name, rows in vars(self).items()})
+
+
 class _Run:
     """Samples that stand, and where their climbs are."""
 
@@ -127,71 +163,70 @@ class _Run:
         self.found, self.reached, self.index = x.copy(), np.full(n, math.inf), np.arange(n)
         self._leaves = classifier.nb_draws == 1 and not classifier.by_batch
         at = self._valid(x, x + _random(x, norm, eps))
-        first = 2 * eps if norm != 1 else eps
-        self._s = {
-            "x": x,
-            "labels": labels,
-            "at": at,
-            "before": at,
-            "value": np.full(n, -math.inf),
-            "best_value": np.full(n, -math.inf),
-            "best": at,
-            "best_gradient": np.zeros_like(x),
-            "gradient": np.zeros_like(x),
-            "size": np.full(n, first, np.float32),
-            "gains": np.zeros(n, int),
-            "was_halved": np.ones(n, bool),
-            "best_at_look": np.full(n, -math.inf),
-            "share": np.full(n, _SPARSE),
-        }
+        none, zeros = np.full(n, -math.inf), np.zeros_like(x)
+        self._s = _State(
+            x=x,
+            labels=labels,
+            at=at,
+            before=at,
+            best=at,
+            gradient=zeros,
+            best_gradient=zeros,
+            value=none,
+            best_value=none,
+            best_at_look=none,
+            size=np.full(n, 2 * eps if norm != 1 else eps, np.float32),
+            share=np.full(n, _SPARSE),
+            gains=np.zeros(n, int),
+            was_halved=np.ones(n, bool),
+        )
 
     def look(self) -> None:
         """Loss and gradient where the climbs are; those that arrived leave."""
         s = self._s
-        margins, values, gradients = self._classifier.margins(s["at"], s["labels"])
-        s["gradient"] = gradients.astype(np.float32)
-        s["gains"] = s["gains"] + (values > s["value"])
-        better = values > s["best_value"]
-        s["value"] = values
-        s["best_value"] = np.where(better, values, s["best_value"])
-        rows = column(better, s["at"])
-        s["best"] = np.where(rows, s["at"], s["best"])
-        s["best_gradient"] = np.where(rows, s["gradient"], s["best_gradient"])
+        margins, values, gradients = self._classifier.margins(s.at, s.labels)
+        s.gradient = gradients.astype(np.float32)
+        s.gains = s.gains + (values > s.value)
+        better = values > s.best_value
+        s.value = values
+        s.best_value = np.where(better, values, s.best_value)
+        rows = column(better, s.at)
+        s.best = np.where(rows, s.at, s.best)
+        s.best_gradient = np.where(rows, s.gradient, s.best_gradient)
         fell = margins > 0
-        self.found[self.index], self.reached[self.index] = s["best"], s["best_value"]
+        self.found[self.index], self.reached[self.index] = s.best, s.best_value
         if fell.any() and self._leaves:
-            self.found[self.index[fell]], self.reached[self.index[fell]] = s["at"][fell], math.inf
+            self.found[self.index[fell]], self.reached[self.index[fell]] = s.at[fell], math.inf
             self.index = self.index[~fell]
-            for name, rows in s.items():
-                s[name] = rows[~fell]
+            self._s = s.without(fell)
 
     def adapt(self, nb_steps: int) -> None:
         """Halve steps that no longer gain, and go back to the best point from there."""
         s = self._s
         if self._norm == 1:
-            flat = (s["best"] != s["x"]).reshape(len(s["x"]), -1)
+            flat = (s.best != s.x).reshape(len(s.x), -1)
             share = np.maximum(flat.mean(1), 1 / flat.shape[1]) / _FEWER
-            stays = share >= 0.95 * s["share"]
-            s["size"] = np.where(stays, np.maximum(s["size"] / _FEWER, self._eps / 10), self._eps).astype(np.float32)
-            s["share"], back = share, ~stays
+            stays = share >= 0.95 * s.share
+            s.size = np.where(stays, np.maximum(s.size / _FEWER, self._eps / 10), self._eps).astype(np.float32)
+            s.share, back = share, ~stays
         else:
-            stuck = ~s["was_halved"] & (s["best_value"] <= s["best_at_look"])
-            back = (s["gains"] < _GAINS * nb_steps) | stuck
-            s["size"] = np.where(back, s["size"] / 2, s["size"])
-        s["was_halved"], s["best_at_look"], s["gains"] = back, s["best_value"], np.zeros(len(back), int)
-        rows = column(back, s["at"])
-        s["at"], s["gradient"] = np.where(rows, s["best"], s["at"]), np.where(rows, s["best_gradient"], s["gradient"])
+            stuck = ~s.was_halved & (s.best_value <= s.best_at_look)
+            back = (s.gains < _GAINS * nb_steps) | stuck
+            s.size = np.where(back, s.size / 2, s.size)
+        s.was_halved, s.best_at_look, s.gains = back, s.best_value, np.zeros(len(back), int)
+        rows = column(back, s.at)
+        s.at, s.gradient = np.where(rows, s.best, s.at), np.where(rows, s.best_gradient, s.gradient)
 
     def step(self) -> None:
         """One step each, with momentum but for the first."""
         s = self._s
-        x, at = s["x"], s["at"]
-        gradient = still_free(s["gradient"], at, self._low, self._high) if self._norm == 1 else s["gradient"]
-        direction = steepest(gradient, self._norm, s["share"])
-        ahead = self._valid(x, at + column(s["size"], x) * direction)
+        x, at = s.x, s.at
+        gradient = still_free(s.gradient, at, self._low, self._high) if self._norm == 1 else s.gradient
+        direction = steepest(gradient, self._norm, s.share)
+        ahead = self._valid(x, at + column(s.size, x) * direction)
         if self._norm != 1:
-            ahead = self._valid(x, at + _MOMENTUM * (ahead - at) + (1 - _MOMENTUM) * (at - s["before"]))
-        s["before"], s["at"] = at, ahead
+            ahead = self._valid(x, at + _MOMENTUM * (ahead - at) + (1 - _MOMENTUM) * (at - s.before))
+        s.before, s.at = at, ahead
 
     def _valid(self, x: np.ndarray, points: np.ndarray) -> np.ndarray:
         return x + into_ball(points - x, self._eps, self._norm, x - self._low, self._high - x)
