@@ -68,7 +68,7 @@ def attack(
         nb_examples: adversarial examples to keep of each attack.
     """
     cache, right = cache or Cache(None), evaluated.right
-    n, fell, below = len(right), np.zeros(len(right), bool), list[tuple[float, np.ndarray | None]]()
+    n, below = len(right), list[tuple[float, np.ndarray | None]]()
     fell_at = np.full(n, np.inf)
     named = [c for c in chosen if c.attack.in_budget and c.given is None]
     seeking = [c for c in named if c.attack is ATTACKS["minimum-norm"]]
@@ -84,7 +84,7 @@ def attack(
             except Exception:  # it runs as the others do, then, which say what went wrong
                 found = None
         for budget in eps:
-            is_last = budget == eps[-1]
+            is_last, fell = budget == eps[-1], np.isfinite(fell_at)
             runner = evaluated.runner(norm, budget, seed, None, key, cache, nb_examples if is_last else 0)
             known: dict[str, Outcome] = {}
             if found is not None and by_distance is not None:
@@ -93,8 +93,7 @@ def attack(
             broken = broken_within(outcomes, n)
             fell_at = np.where(broken, np.minimum(fell_at, budget), fell_at)
             if not is_last:
-                fell = fell | broken
-                below.append((budget, fell if any(o.in_budget for o in outcomes) else None))
+                below.append((budget, np.isfinite(fell_at) if any(o.in_budget for o in outcomes) else None))
     return Attacked(outcomes, fell_at, fell, below, found)
 
 

@@ -9,6 +9,8 @@ from art.attacks.evasion.projected_gradient_descent.projected_gradient_descent_n
     ProjectedGradientDescentNumpy,
 )
 
+from artclip.evaluation.balls import steepest, still_free
+
 _SHARE = 0.01  # of the coordinates, moved in a step
 
 
@@ -37,16 +39,10 @@ class SparseProjectedGradientDescent(ProjectedGradientDescentNumpy):
     def _compute_perturbation(self, x: np.ndarray, y: np.ndarray, mask: Any, *_: Any, **__: Any) -> np.ndarray:
         gradient = self.estimator.loss_gradient(x, y)
         if self.estimator.clip_values is not None:
-            low, high = self.estimator.clip_values
-            gradient = np.where(((x >= high) & (gradient > 0)) | ((x <= low) & (gradient < 0)), 0, gradient)
+            gradient = still_free(gradient, x, *self.estimator.clip_values)
         if mask is not None:
             gradient = gradient * mask
-        flat = np.abs(gradient).reshape(len(x), -1)
-        count = max(1, round(_SHARE * flat.shape[1]))
-        least = np.partition(flat, -count, axis=1)[:, [-count]]
-        chosen = np.sign(gradient).reshape(flat.shape) * (flat >= np.maximum(least, np.finfo(flat.dtype).tiny))
-        lengths = np.abs(chosen).sum(1, keepdims=True)
-        return np.asarray((chosen / np.maximum(lengths, 1)).reshape(x.shape), x.dtype)
+        return np.asarray(steepest(gradient, 1, _SHARE), x.dtype)
 
 
 def nearest_in_l1(v: np.ndarray, radius: float | np.ndarray) -> np.ndarray:

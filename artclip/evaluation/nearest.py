@@ -61,7 +61,6 @@ def search_nearest(
     seed: int = 0,
     cache: Cache | None = None,
     key: str = "",
-    progress: Any = None,
 ) -> Nearest | None:
     """Look for the nearest example of some samples.
 
@@ -75,7 +74,6 @@ def search_nearest(
         seed: of a random model's draws.
         cache: of what was found.
         key: hash of model and data, for the cache; "" where there is none.
-        progress: a bar of tqdm, or ``None``.
 
     Returns:
         ``None`` where the model has no gradients, or such as lead nowhere, and where there are no samples.
@@ -93,8 +91,6 @@ def search_nearest(
             if what:
                 cache.put(what, **arrays)
         parts.append(arrays)
-        if progress is not None:
-            progress.update(len(some))
     distance, points = (np.concatenate([p[name] for p in parts]) for name in ("distance", "points"))
     seconds, passes, gradients = (sum(float(p[name]) for p in parts) for name in ("seconds", "passes", "gradients"))
     return Nearest(index, distance, points, seconds, int(passes), int(gradients))
