@@ -59,8 +59,7 @@ def into_ball(moved: np.ndarray, radius: Any, norm: float, down: Any = math.inf,
     if norm == math.inf:
         moved = np.clip(moved, -radius, radius)
     else:
-        away = np.maximum(column(lengths(moved, 2), moved), np.finfo(moved.dtype).tiny)
-        moved = moved * np.minimum(1, radius / away)
+        moved = moved * _shrunk(column(lengths(moved, 2), moved), radius)
     return np.clip(moved, np.negative(down), up).astype(moved.dtype, copy=False)
 
 
@@ -93,5 +92,9 @@ def _soft(moved: np.ndarray, radius: np.ndarray, room: np.ndarray) -> np.ndarray
     share = (more - radius) / np.where(more > less, more - less, 1)
     threshold = np.where(outside, low + np.clip(share, 0, 1) * (high - low), 0)
     found = left(threshold)
-    found *= np.minimum(1, radius / np.maximum(found.sum(axes, keepdims=True), np.finfo(moved.dtype).tiny))
-    return np.asarray(np.sign(moved) * found)
+    return np.asarray(np.sign(moved) * found * _shrunk(found.sum(axes, keepdims=True), radius))
+
+
+def _shrunk(length: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    """The share, 0 to 1, that takes something of a length, >= 0, into a ball of that radius; never overflows."""
+    return np.asarray(radius / np.maximum(np.maximum(length, radius), np.finfo(length.dtype).tiny))

@@ -94,7 +94,8 @@ class _Ball:
             gradients = still_free(gradients, at, self._low, self._high)
             steep = lengths(gradients, dual_norm(norm))
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                straight = np.where(steep > 0, _BEYOND * (away - values / steep), math.inf)
+                # Cross-entropy may be above 0 while the label is still right: then it tells no distance.
+                straight = np.where((steep > 0) & (values < 0), _BEYOND * (away - values / steep), math.inf)
             radius = np.where(wrong, np.minimum(radius, best) * (1 - change), radius * (1 + change))
             radius = np.minimum(np.where(turned, radius, straight), np.minimum(best, most))
             moved = moved + column(step * radius, x) * steepest(gradients, norm, share)

@@ -60,3 +60,14 @@ def test_ends_of_the_range_are_not_left():
     g = np.array([[1.0, -1.0, 1.0, -1.0]])
     at = np.array([[1.0, 0.0, 0.0, 1.0]])
     assert still_free(g, at, 0.0, 1.0).tolist() == [[0.0, 0.0, 1.0, -1.0]]
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("size", [0, 1e-44, 1e-15, 1e15])
+@pytest.mark.parametrize("radius", [0, 1e-15, 1e-3, 1e15])
+def test_sizes_far_apart_raise_no_warning(norm, size, radius):
+    v = np.array([[size, 0, 0], [-1, 0, 0]], np.float32)
+    with np.errstate(all="raise", under="ignore"):
+        found = into_ball(v, radius, norm, 1.0, 1.0)
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found[:, 0], [min(size, radius, 1), -min(1, radius)], rtol=1e-5, atol=1e-7)
