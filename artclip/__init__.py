@@ -15,6 +15,7 @@ _HOME = {
     "AdversarialLossTrainer": "artclip.trainers.robust",
     "GradientPenaltyTrainer": "artclip.trainers.robust",
     "LipschitzPenalty": "artclip.trainers.penalty",
+    "NoiseTrainer": "artclip.trainers.robust",
     "WeightRegularizationTrainer": "artclip.trainers.weight",
     "PairSet": "artclip.lipschitz.pairs",
     "LipschitzEstimate": "artclip.lipschitz.estimate",
@@ -37,6 +38,7 @@ _HOME = {
     "load_data": "artclip.data",
     "load_model": "artclip.models.loading",
     "save": "artclip.models.saving",
+    "smoothed_radius": "artclip.evaluation.smoothing",
 }
 
 __all__ = ["__version__", *_HOME]
@@ -51,6 +53,7 @@ if TYPE_CHECKING:  # for editors and type checkers; "as" says that a name may be
     from artclip.evaluation.leaderboard import Leaderboard as Leaderboard
     from artclip.evaluation.leaderboard import leaderboard as leaderboard
     from artclip.evaluation.result import Evaluation as Evaluation
+    from artclip.evaluation.smoothing import smoothed_radius as smoothed_radius
     from artclip.lipschitz.audit import audit as audit
     from artclip.lipschitz.audit_result import Audit as Audit
     from artclip.lipschitz.bracket import lipschitz_bracket as lipschitz_bracket
@@ -67,6 +70,7 @@ if TYPE_CHECKING:  # for editors and type checkers; "as" says that a name may be
     from artclip.trainers.penalty import LipschitzPenalty as LipschitzPenalty
     from artclip.trainers.robust import AdversarialLossTrainer as AdversarialLossTrainer
     from artclip.trainers.robust import GradientPenaltyTrainer as GradientPenaltyTrainer
+    from artclip.trainers.robust import NoiseTrainer as NoiseTrainer
     from artclip.trainers.weight import WeightRegularizationTrainer as WeightRegularizationTrainer
 
 

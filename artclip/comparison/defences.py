@@ -21,7 +21,8 @@ class Defence:
     Attributes:
         make: makes a trainer from (classifier, plan, **options); a trainer has ``fit(x, y, batch_size, nb_epochs,
             scheduler)``, ``classifier``, ``history`` (a list of dicts, one an epoch, with ``seconds``,
-            ``gradients`` and, where known, ``cpu_seconds``) and ``lamda`` (``None`` where there is no λ).
+            ``gradients`` and, where known, ``cpu_seconds``) and ``lamda`` (``None`` where there is no λ). One whose
+            classifier is to be smoothed has ``smoothing``, a :class:`~artclip.evaluation.smoothing.Smoothing`.
         paper: where it comes from.
         frameworks: those on which it exists.
         named: the settings that ``make`` takes as ``**options``.
@@ -126,6 +127,7 @@ DEFENCES: dict[str, Defence] = {
     "trades": Defence(robust.trades, "Zhang et al. 2019, arXiv 1901.08573"),
     "gradient-norm": Defence(robust.gradient_norm, "Rodríguez-Muñoz et al. 2024, arXiv 2409.20139"),
     "jacobian": Defence(robust.jacobian, "Hoffman, Roberts, Yaida 2019, arXiv 1908.02729"),
+    "smoothing": Defence(robust.smoothing, "Cohen, Rosenfeld, Kolter 2019, arXiv 1902.02918"),
     "gaussian": Defence(art.gaussian, "Zantedeschi et al. 2017, arXiv 1707.06728"),
     "adversarial": Defence(art.adversarial, "Szegedy et al. 2013, arXiv 1312.6199"),
     "madry": Defence(art.madry, "Madry et al. 2018, arXiv 1706.06083"),

@@ -28,6 +28,7 @@ from artclip.evaluation.result import Evaluation
 from artclip.evaluation.units import too_small
 from artclip.frameworks import FRAMEWORKS, default_framework, function_of, nets_of
 from artclip.hashing.digests import digest
+from artclip.norms import change
 from artclip.reporting.records import describe
 from artclip.reporting.text import counted
 from artclip.trainers.augmented import Augmented
@@ -185,9 +186,14 @@ class Experiment:
             right["worst"] = last.survivors
         if last.certified is not None:
             right["certified"] = last.certified
+        smoothing, notes = getattr(trainer, "smoothing", None), spent.notes
+        if smoothing is not None:
+            l2 = self.eps * change(x_test[0].size, float(self.norm), 2)
+            right |= smoothing.outcomes(classifier, x_test[attacked], y_test[attacked], l2, seed)
+            notes = [*notes, smoothing.said(l2)]
         train = _right(classifier, x_train, y_train)
         figures: dict[str, float | None] = {"train": float(train.mean()), "test": float(right["clean"].mean())}
-        for name in (*(c.name for c in self.chosen), "worst", "certified"):
+        for name in (*(c.name for c in self.chosen), "worst", "certified", "smoothed", "smoothed_certified"):
             figures[name] = float(right[name].mean()) if name in right else None
         figures |= {**_bounds(last), **_cost(trainer, len(x_train), spent)}
         samples = {"train": len(train), "test": len(x_test)}
@@ -206,7 +212,7 @@ class Experiment:
             last.doubtful,
             trainer.history,
             curve,
-            spent.notes
+            notes
             + [f"{counted(last.nb_fell_to_probe, 'sample')} of the worst case fell to artclip's own probe alone"]
             * (last.nb_fell_to_probe > 0)
             + too_small(self.chosen, float(self.norm), self.eps, x_test, classifier.clip_values)

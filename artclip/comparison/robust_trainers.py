@@ -1,10 +1,12 @@
-"""Robust trainings of artclip's own as defences: single-step and PGD, GradAlign, TRADES, double backpropagation."""
+"""Robust trainings of artclip's own as defences: adversarial examples, double backpropagation, smoothing."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from artclip.comparison.training_config import TrainingConfig
+from artclip.norms import change
 
 
 def fgsm(
@@ -73,6 +75,24 @@ def _gradients(classifier: Any, plan: TrainingConfig, **options: Any) -> Any:
     from artclip.trainers.robust import GradientPenaltyTrainer
 
     return GradientPenaltyTrainer(classifier, **_common(plan), **options)
+
+
+def smoothing(
+    classifier: Any, plan: TrainingConfig, *, sigma: float | None = None, nb_draws: int = 1000, alpha: float = 1e-3
+) -> Any:
+    """Gaussian noise in training, and certificates of the smoothed classifier.
+
+    ``sigma`` is half the L2 length of the longest perturbation of the budget, where it is not given.
+    """
+    from artclip.evaluation.smoothing import Smoothing
+    from artclip.trainers.robust import NoiseTrainer
+
+    size = math.prod(classifier.input_shape)
+    sigma = plan.eps * change(size, plan.norm, 2) / 2 if sigma is None else sigma
+    certified_by = Smoothing(sigma, nb_draws, alpha)
+    trainer = NoiseTrainer(classifier, sigma, **_common(plan))
+    trainer.smoothing = certified_by
+    return trainer
 
 
 def _common(plan: TrainingConfig) -> dict[str, Any]:

@@ -16,9 +16,10 @@ class RunResult:
 
     Attributes:
         defence, net, seed: which training.
-        figures: accuracies in [0, 1] (``train``, ``test``, one for each attack by name, ``worst``, ``certified``),
-            ``lipschitz_lower``, ``lipschitz_upper``, ``lamda``, ``seconds_per_epoch``, ``cpu_seconds`` (of the whole
-            training) and ``cpu_seconds_per_epoch`` (of the process, over all its threads), ``peak_memory`` (of the
+        figures: accuracies in [0, 1] (``train``, ``test``, one for each attack by name, ``worst``, ``certified``, and
+            of a smoothed classifier ``smoothed`` and ``smoothed_certified``), ``lipschitz_lower``,
+            ``lipschitz_upper``, ``lamda``, ``seconds_per_epoch``, ``cpu_seconds`` (of the whole training) and
+            ``cpu_seconds_per_epoch`` (of the process, over all its threads), ``peak_memory`` (of the
             process until the training ended, in MiB: an upper bound), ``gradients`` (for each sample and epoch);
             ``None`` where there is none.
         signs: of gradient masking, by name; those about the worst case first.

@@ -49,8 +49,12 @@ class Column:
 
 
 #: What a terminal shows, the most important first.
-SHORT = ("test", "worst", "gradients", "cpu_cost", "lipschitz_lower", "lipschitz_upper", "lamda")
-_SHORT_TITLES = {"test": "clean", "worst": "worst case", "gradients": "grad. ×"}
+SHORT = (
+    *("test", "worst", "certified", "smoothed_certified", "gradients"),
+    *("cpu_cost", "lipschitz_lower", "lipschitz_upper", "lamda"),
+)
+_SHORT_TITLES = {"test": "clean", "worst": "worst case", "certified": "certified", "gradients": "grad. ×"}
+_SHORT_TITLES |= {"smoothed_certified": "cert. smoothed"}
 
 
 def columns(comparison: ComparisonData) -> list[Column]:
@@ -67,7 +71,9 @@ def columns(comparison: ComparisonData) -> list[Column]:
         all_columns.append(Column(c.name, f"{title}{budget}"))
     all_columns += [
         Column("worst", f"worst case {within}"),
-        Column("certified", f"certified L2 {fraction(e.eps)}"),
+        Column("certified", f"certified {within}"),
+        Column("smoothed", "clean, smoothed"),
+        Column("smoothed_certified", f"certified {within}, smoothed"),
         Column("lipschitz_lower", f"Lip {norm} ≥", 1, ".2f", False),
         Column("lipschitz_upper", f"Lip {norm} ≤", 1, ".2f", False),
         Column("lamda", "λ", 1, ".2g", False),

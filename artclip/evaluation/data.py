@@ -41,6 +41,7 @@ class EvaluationData:
     distance: np.ndarray | None = None
     nearest: dict[int, np.ndarray] = field(default_factory=dict)
     radius: np.ndarray | None = None
+    smoothed: np.ndarray | None = None
 
     @property
     def per_sample(self) -> dict[str, np.ndarray]:
@@ -196,6 +197,9 @@ class EvaluationData:
         found["worst case"] = None if robust is None else 100 * robust
         if self.certified_accuracy is not None:
             found["certified"] = 100 * self.certified_accuracy
+        if self.smoothed is not None:
+            found["clean, smoothed"] = 100 * float((self.smoothed > 0).mean())
+            found["certified, smoothed"] = 100 * float((self.smoothed >= self.settings["eps_in_l2"]).mean())
         return found
 
     def notes(self) -> list[str]:

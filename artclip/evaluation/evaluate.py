@@ -22,10 +22,12 @@ from artclip.evaluation.nearest import known_distances, search_nearest
 from artclip.evaluation.probe import PROBED, Probe
 from artclip.evaluation.result import Evaluation
 from artclip.evaluation.runner import Example, Outcome
+from artclip.evaluation.smoothing import smoothed_radius, unsmoothed
 from artclip.evaluation.units import rising, too_small
 from artclip.hashing.digests import digest
 from artclip.lipschitz.lower import lipschitz_lower_bound
 from artclip.lipschitz.upper import lipschitz_upper_bound
+from artclip.norms import change
 from artclip.reporting.records import describe
 
 _STARTS = 2000  # samples that the Lipschitz search starts from
@@ -103,6 +105,7 @@ def evaluate(
             before any attack.
     """
     started, norm = time.perf_counter(), checks.norm("norm", norm)
+    estimator, smoothing = unsmoothed(estimator)
     checks.positive_integer("nb_distances", nb_distances, 0)
     *smaller, largest = rising("eps", eps, checks.positive)
     chosen, seed = choose(attacks, norm), checks.seed_or_drawn(seed)
@@ -163,6 +166,11 @@ def evaluate(
         none: tuple[Any, list[str]] = (None, [])
         radii, said = _tried("Certificates", lambda: proofs(bounds.get("upper"), fallen), none, remarks)
         remarks += said
+    l2, smoothed = largest * change(x[0].size, norm, 2), None
+    if smoothing is not None:
+        by_draws = partial(smoothed_radius, estimator, x, labels, smoothing.sigma, alpha=smoothing.alpha, seed=seed)
+        smoothed = _tried("Certificates of the smoothed model", by_draws, None, remarks)
+        remarks.append(smoothing.said(l2))
     probe, shown = None, list[MaskingWarning]()
     if masking:
         probed = np.flatnonzero(evaluated.right)[:PROBED]
@@ -185,6 +193,7 @@ def evaluate(
             "nb_classes": evaluated.nb_classes,
             "norm": str(norm),
             "eps": largest,
+            "eps_in_l2": l2,
             "seed": seed,
             "batch_size": classifier.batch_size,
             "full": full,
@@ -214,6 +223,7 @@ def evaluate(
         distance=distance,
         nearest={} if found is None else found.examples(len(few), distance),
         radius=radii,
+        smoothed=smoothed,
         remarks=remarks,
         mistakes=mistakes,
         below=below,

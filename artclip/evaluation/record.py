@@ -45,6 +45,7 @@ def record_of(ev: Any) -> dict[str, Any]:
         "survivors": None if robust is None else ev.survivors.astype(int).tolist(),
         "distance": _listed(ev.distance),
         "radius": _listed(ev.radius),
+        "smoothed": _listed(ev.smoothed),
         "remarks": ev.remarks,
         "mistakes": ev.mistakes,
         "seconds": ev.seconds,

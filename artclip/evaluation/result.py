@@ -43,6 +43,8 @@ class Evaluation(EvaluationData):
             as it is of the search for the nearest.
         radius: within which each sample provably keeps its right label, shape (n,): a lower bound of the same distance;
             ``None`` where nothing was proved. Only of samples with a distance it was made as large as could be.
+        smoothed: of an estimator that ART smooths, the radii of :func:`artclip.smoothed_radius` in L2, shape (n,), each
+            with a confidence of its ``alpha``; all else is of its net without noise. ``None`` for any other model.
         fell_below: which samples the attacks broke within these, shape (n,); ``None`` where there was one budget.
     """
 

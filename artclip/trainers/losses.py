@@ -47,6 +47,18 @@ class EstimatorLoss:
         return objective
 
 
+class NoiseLoss(EstimatorLoss):
+    """The estimator's loss at the samples with Gaussian noise, inside the box of valid inputs or not."""
+
+    def __init__(self, f: Trainable, sigma: float) -> None:
+        super().__init__(f)
+        self._sigma = sigma
+
+    def points(self, x: Tensor, y: Tensor, step: Any) -> Tensor:
+        """The samples with noise."""
+        return x + self._f.noise(x, step, normal=True) * self._sigma
+
+
 class AdversarialLoss(EstimatorLoss):
     """The estimator's loss at adversarial examples of the samples, which climb that very loss."""
 

@@ -1,10 +1,10 @@
-"""What CLIP is compared to: adversarial training and double backpropagation, on PyTorch and TensorFlow alike."""
+"""What CLIP is compared to: adversarial training, double backpropagation and noise, on PyTorch and TensorFlow alike."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -16,7 +16,14 @@ from artclip.frameworks.check import refuse_unconnected
 from artclip.lipschitz.pair_rule import mean_side, spanned
 from artclip.trainers.adversarial_examples import AdversarialExamples
 from artclip.trainers.base import RegularizedTrainer
-from artclip.trainers.losses import AdversarialLoss, AlignmentLoss, GradientNormLoss, JacobianLoss, TradesLoss
+from artclip.trainers.losses import (
+    AdversarialLoss,
+    AlignmentLoss,
+    GradientNormLoss,
+    JacobianLoss,
+    NoiseLoss,
+    TradesLoss,
+)
 from artclip.trainers.options import TrainingOptions
 from artclip.trainers.protocols import Record, Regularizer, Sample, TrainingLoss
 from artclip.trainers.weight import PenaltyWithoutPairs
@@ -203,3 +210,47 @@ class GradientPenaltyTrainer(_RobustTrainer):
             return GradientNormLoss(trainable, self.eps, self.norm, self.weight)
         side = mean_side(*spanned(trainable, np.asarray(sample[0])), 2)
         return JacobianLoss(trainable, self.weight, side)
+
+
+class NoiseTrainer(_RobustTrainer):
+    """The loss at samples with Gaussian noise, drawn anew in each step: training for randomised smoothing.
+
+    Cohen, Rosenfeld, Kolter 2019, arXiv 1902.02918, section 3.3. Noise is added to inputs in their own units, and may
+    leave ``clip_values``, as it does in :func:`artclip.smoothed_radius`.
+
+    Args:
+        classifier: ART estimator, as for :class:`artclip.CLIPTrainer`.
+        sigma: standard deviation > 0 of the noise, in input units.
+        restore_best, checkpoint, callbacks, seed, verbose, ema_decay: as for :class:`artclip.CLIPTrainer`.
+
+    Attributes:
+        history: as for :class:`artclip.CLIPTrainer`; ``loss`` and ``accuracy`` are those with noise.
+        smoothing: by what :func:`artclip.compare` certifies the trained classifier, a
+            :class:`~artclip.evaluation.smoothing.Smoothing`, or ``None``.
+
+    Raises:
+        TypeError, ValueError: as :class:`artclip.CLIPTrainer`.
+    """
+
+    def __init__(
+        self,
+        classifier: Any,
+        sigma: float = 0.25,
+        restore_best: bool = False,
+        checkpoint: str | os.PathLike[str] | None = None,
+        callbacks: Iterable[Callable[[Any, Record], Any]] = (),
+        seed: int | None = None,
+        verbose: bool = False,
+        ema_decay: float = 0.0,
+    ) -> None:
+        given = {**locals(), "lamda": 0.0}
+        checks.positive("sigma", sigma)
+        self.sigma, self.smoothing = float(sigma), cast(Any, None)
+        super().__init__(classifier, taken(TrainingOptions, given))
+
+    def settings(self) -> dict[str, Any]:
+        """What decides how it trains, but for what ``fit`` is given."""
+        return {**super().settings(), "sigma": self.sigma}
+
+    def _loss(self, trainable: Trainable, sample: Sample) -> TrainingLoss:
+        return NoiseLoss(trainable, self.sigma)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from artclip import AdversarialLossTrainer, CLIPTrainer, GradientPenaltyTrainer
+from artclip import AdversarialLossTrainer, CLIPTrainer, GradientPenaltyTrainer, NoiseTrainer
 from artclip.frameworks import trainable_of
 from artclip.trainers.adversarial_examples import AdversarialExamples
 from artclip.trainers.losses import AdversarialLoss, AlignmentLoss, TradesLoss
@@ -213,14 +213,24 @@ def test_the_jacobian_penalty_is_its_squared_norm_on_average(nets):
     np.testing.assert_allclose(plain - found, RATE * 0.5 * W, atol=0.1 * RATE * np.abs(W).max())
 
 
+def test_noise_is_gaussian_and_leaves_the_box(nets):
+    x, y = np.tile(X, (4000, 1)), np.tile(Y, 4000)
+    found, _ = fitted(nets, lambda c: NoiseTrainer(c, 1.0, seed=0), x, y)
+    noisy = x + np.random.default_rng(1).standard_normal(x.shape)
+    np.testing.assert_allclose(found, stepped(lambda w: cross_entropies(w, noisy, y).mean()), atol=0.02 * RATE)
+    plain, _ = fitted(nets, lambda c: NoiseTrainer(c, 1e-6, seed=0), x, y)
+    assert np.abs(found - plain).max() > 0.1 * RATE
+
+
 @pytest.mark.parametrize(
     "make",
     [
         lambda c, s: CLIPTrainer(c, adversarial_eps=0.1, seed=s),
         lambda c, s: AdversarialLossTrainer(c, 0.1, max_iter=2, beta=2.0, seed=s),
         lambda c, s: GradientPenaltyTrainer(c, 0.1, "jacobian", seed=s),
+        lambda c, s: NoiseTrainer(c, 0.1, seed=s),
     ],
-    ids=["clip", "trades", "jacobian"],
+    ids=["clip", "trades", "jacobian", "noise"],
 )
 def test_the_same_seed_gives_the_same_weights(nets, make):
     results = []
@@ -265,6 +275,7 @@ def test_a_target_is_one_of_clean_accuracy(nets):
     ("make", "message"),
     [
         (lambda c: AdversarialLossTrainer(c, 0.0), r"eps=0.0 .*> 0|eps=0.0 must"),
+        (lambda c: NoiseTrainer(c, 0.0), r"sigma=0.0 .*> 0|sigma=0.0 must"),
         (lambda c: AdversarialLossTrainer(c, 0.1, norm=3), r"norm=3 is not a norm"),
         (lambda c: AdversarialLossTrainer(c, 0.1, max_iter=0), r"max_iter=0"),
         (lambda c: AdversarialLossTrainer(c, 0.1, beta=-1), r"beta=-1"),
