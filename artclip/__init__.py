@@ -37,6 +37,8 @@ _HOME = {
     "lipschitz_upper_bound": "artclip.lipschitz.upper",
     "load_data": "artclip.data",
     "load_model": "artclip.models.loading",
+    "OutputChange": "artclip.evaluation.output_change",
+    "output_change": "artclip.evaluation.output_change",
     "save": "artclip.models.saving",
     "smoothed_radius": "artclip.evaluation.smoothing",
 }
@@ -52,6 +54,8 @@ if TYPE_CHECKING:  # for editors and type checkers; "as" says that a name may be
     from artclip.evaluation.evaluate import evaluate as evaluate
     from artclip.evaluation.leaderboard import Leaderboard as Leaderboard
     from artclip.evaluation.leaderboard import leaderboard as leaderboard
+    from artclip.evaluation.output_change import OutputChange as OutputChange
+    from artclip.evaluation.output_change import output_change as output_change
     from artclip.evaluation.result import Evaluation as Evaluation
     from artclip.evaluation.smoothing import smoothed_radius as smoothed_radius
     from artclip.lipschitz.audit import audit as audit

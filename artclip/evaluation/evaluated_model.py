@@ -16,7 +16,7 @@ from artclip.evaluation.random_outputs import DRAWS, VOTES, is_random, majority,
 from artclip.evaluation.runner import AttackRunner
 from artclip.evaluation.threat_model import ThreatModel
 from artclip.frameworks import FRAMEWORKS, function_of
-from artclip.frameworks.check import give_range, predicted, refuse_own_predict
+from artclip.frameworks.check import give_range, is_regressor, predicted, refuse_own_predict
 from artclip.frameworks.class_labels import as_columns
 from artclip.frameworks.one_output import how_read
 
@@ -64,6 +64,12 @@ class EvaluatedModel:
             checks.positive_integer("batch_size", batch_size)
         self.estimator, self.f, self.clip_values = estimator, function_of(estimator), clip_values
         refuse_own_predict(self.f)
+        if is_regressor(self.f):
+            raise ValueError(
+                f"{type(estimator).__name__} is a regressor, and accuracies are of classifiers; "
+                "artclip.output_change(estimator, x, eps=...) says how far its outputs move. If it is a classifier, "
+                "give it a classifier's loss"
+            )
         give_range(self.f, clip_values)
         self.name = name or type(getattr(estimator, "model", estimator)).__name__
         x, self.remarks = checks.reshaped(x, self.f.input_shape)

@@ -41,11 +41,11 @@ def _search(threat: ThreatModel, x: np.ndarray, y: np.ndarray, max_iter: int) ->
     best, labels = x.astype(np.float32), threat.labels(y)
     loss, remaining = threat.margins(best, labels)
     index = np.flatnonzero(remaining)
-    loss, search = loss[index], _Search(threat, best[index])
+    loss, search = loss[index], WindowSearch(threat, best[index])
     for step in range(max_iter + 1):
         if not len(index):
             break
-        tried = search.moved(_FIRST / 2 ** int(np.searchsorted(_HALVED, step / max_iter))) if step else search.stripes()
+        tried = search.moved(share_at(step / max_iter)) if step else search.stripes()
         now, right = threat.margins(tried, labels[index])
         better = now >= loss
         search.keep(better)
@@ -58,7 +58,12 @@ def _search(threat: ThreatModel, x: np.ndarray, y: np.ndarray, max_iter: int) ->
     return best, remaining
 
 
-class _Search:
+def share_at(spent: float) -> float:
+    """The share of an input that a window takes when a share of the steps, 0 to 1, is spent."""
+    return _FIRST / 2 ** int(np.searchsorted(_HALVED, spent))
+
+
+class WindowSearch:
     """Samples, the best points so far, and a step from them.
 
     Args:

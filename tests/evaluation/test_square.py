@@ -7,7 +7,7 @@ import pytest
 
 from artclip.evaluation.attack_classifier import AttackClassifier
 from artclip.evaluation.runner import distances
-from artclip.evaluation.square import _overlap, _Search, square
+from artclip.evaluation.square import WindowSearch, _overlap, square
 from artclip.evaluation.threat_model import ThreatModel
 from tests.evaluation.test_black_box import linear
 from tests.nets import default as nets
@@ -33,7 +33,7 @@ def test_it_takes_what_changes_nothing_in_its_stride():
 @pytest.mark.parametrize("shape", [(3, 8, 6), (64,), (7,)])
 def test_lengths_are_known_after_any_number_of_steps(shape, norm):
     box, x, _, _ = linear(shape)
-    search, eps = _Search(threat_of(box, x, norm, 0.7), x), 0.7
+    search, eps = WindowSearch(threat_of(box, x, norm, 0.7), x), 0.7
     rng = np.random.default_rng(0)
     np.random.seed(0)  # noqa: NPY002
     for step in range(40):

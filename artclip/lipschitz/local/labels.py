@@ -18,12 +18,12 @@ import numpy as np
 from artclip.frameworks import Function
 from artclip.frameworks.one_output import OneOutput
 from artclip.graph import Activation, LayerGraph, Softmax
-from artclip.graph.equivalence import moved_by_rounding
 from artclip.graph.simplify import simplified
 from artclip.lipschitz.budget import Budget
 from artclip.lipschitz.local.ball import Balls, box_of
 from artclip.lipschitz.local.kinks import in_lines
 from artclip.lipschitz.local.linear_bounds import LinearBounds, OutOfTime, cost
+from artclip.lipschitz.local.rounding import lost_by_rounding
 from artclip.lipschitz.local.slopes import slopes_in
 from artclip.lipschitz.precision import allowance
 from artclip.lipschitz.slope_constants import SlopeConstants
@@ -33,7 +33,6 @@ _NUMBERS = 1 << 20  # entries of the widest layer, or margins times outputs, of 
 _SMALL = 1e-5  # of the largest input: a distance over which a net is straight
 _ROUNDS = 7  # radii that are tried for each sample
 _BEYOND = 1.5  # times the distance at which the net, straight as it is at the sample, would change its label
-_CORNERS = 2  # of a ball's hull, besides the least and the largest inputs, at which outputs are rounded
 _FAR = 1e6  # times the largest input: no radius is larger where inputs have no box
 _ENOUGH = 0.7  # of a margin, that is lost on all of the way were the net everywhere as steep as up to some radius
 _HAIR = 1e-12  # relative, off a radius at which a margin would be 0
@@ -178,20 +177,8 @@ class LabelBounds:
         return farthest(points, low, high, self.norm)
 
     def _lost(self, points: np.ndarray, radii: np.ndarray) -> np.ndarray:
-        """What rounding may take from margins in balls, about, (n, 1): the most at samples and at corners of the hull.
-
-        A layer's outputs are rounded the more the larger they are, and where they cancel, that is far more than what
-        the net's outputs show.
-        """
-        low, high = self._balls(points, radii).range()
-        rng, found = np.random.default_rng(0), np.zeros((len(points), 1))
-        corners = [np.where(rng.uniform(size=low.shape) < 0.5, low, high) for _ in range(_CORNERS)]
-        with np.errstate(over="ignore", invalid="ignore"):
-            for x in (points, low, high, *corners):
-                outputs = self._whole.evaluate(x)
-                moved = moved_by_rounding(self._whole, x, outputs, self._precision)
-                found = np.maximum(found, allowance(outputs, moved, self._precision))
-        return np.nan_to_num(found, nan=math.inf) + self._apart
+        """What rounding may take from margins in balls, about, (n, 1)."""
+        return lost_by_rounding(self._whole, self._balls(points, radii), self._precision) + self._apart
 
     def _parts(self, n: int) -> Iterator[slice]:
         """Samples that are looked at together: few at first, so that where there is little time some are done."""
