@@ -36,6 +36,8 @@ def add(commands: Any, number: Any) -> None:
         help="test samples (default: 1000): the first ones, unless the data are sorted by class",
     )
     option("--full", action="store_true", help="run each attack on all samples, not on those left standing")
+    option("--fixed", type=list_of(int), metavar="I,J", help="features that attacks leave alone, by index from 0")
+    option("--integers", type=list_of(int), metavar="I,J", help="features that they move by whole numbers alone")
     option("--no-lipschitz", action="store_true", help="skip the Lipschitz bounds and the certificate")
     option("--no-masking", action="store_true", help="skip the search for signs of gradient masking")
     option("--distances", type=int, default=100, metavar="N", help="nearest adversarial examples of N (default: 100)")
@@ -90,6 +92,8 @@ def _run(arguments: argparse.Namespace) -> None:
         name=Path(arguments.model).name or arguments.model,
         data=arguments.data,
         class_names=names,
+        fixed=arguments.fixed,
+        integers=arguments.integers,
     )
     evaluation.mistakes = look.mistakes
     evaluation.remarks[:0] = [remark.capitalize()] * bool(remark)

@@ -31,7 +31,7 @@ def fgsm(threat: ThreatModel) -> list[Stage]:
         attack = FastGradientMethod(
             classifier, norm=threat.norm, eps=threat.eps, eps_step=threat.eps, batch_size=classifier.batch_size
         )
-        return np.asarray(attack.generate(x, threat.labels(y)))
+        return np.asarray(attack.generate(x, threat.labels(y), **threat.mask()))
 
     return [run]
 
@@ -49,7 +49,7 @@ def _pgd(threat: ThreatModel, loss: str, max_iter: int) -> Stage:
 
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         attack = threat.projected_gradient(kind, threat.classifier.with_loss(loss), max_iter)
-        return np.asarray(attack.generate(x, threat.labels(y)))
+        return np.asarray(attack.generate(x, threat.labels(y), **threat.mask()))
 
     return run
 
@@ -72,7 +72,7 @@ def pgd_sign(threat: ThreatModel, *, max_iter: int = 100, eps_step: float = 0.5)
 
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         attack = threat.projected_gradient(SignGradient, threat.classifier.estimator, max_iter, eps_step=eps_step)
-        return np.asarray(attack.generate(x, threat.labels(y)))
+        return np.asarray(attack.generate(x, threat.labels(y), **threat.mask()))
 
     return [run]
 
@@ -103,7 +103,7 @@ def apgd(threat: ThreatModel, loss: str, nb_restarts: int = 1, *, max_iter: int 
                 loss_type=None,
                 verbose=False,
             )
-            return np.asarray(attack.generate(x, labels))
+            return np.asarray(attack.generate(x, labels, **threat.mask()))
 
         return run
 
@@ -247,7 +247,11 @@ def of_art(threat: ThreatModel, attack: Any) -> list[Stage]:
     """
 
     def stage(rank: int) -> Stage:
-        return lambda x, y: np.asarray(attack.generate(x, threat.labels(threat.wrong_class(x, y, rank) if rank else y)))
+        def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+            labels = threat.labels(threat.wrong_class(x, y, rank) if rank else y)
+            return np.asarray(attack.generate(x, labels, **threat.mask()))
+
+        return run
 
     return [stage(rank) for rank in (range(1, min(10, threat.classifier.nb_classes)) if is_targeted(attack) else (0,))]
 

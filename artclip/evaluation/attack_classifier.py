@@ -10,6 +10,7 @@ from art.config import ART_NUMPY_DTYPE
 from art.estimators import BaseEstimator, LossGradientsMixin, NeuralNetworkMixin
 from art.estimators.classification.classifier import ClassGradientsMixin, ClassifierMixin
 
+from artclip.evaluation.features import FeatureRules
 from artclip.evaluation.losses import LOSSES
 from artclip.evaluation.outputs import bounded, few_values, keeps_labels, output_kind
 from artclip.frameworks import function_of, output_activation_of
@@ -55,6 +56,7 @@ class AttackClassifier(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin,
         gradients: samples that gradients were taken of.
         nb_astray: gradients of samples that were not finite.
         scale: of logits for the cross-entropy, 1 unless they are tiny.
+        rules: of what an attacker may do to features.
     """
 
     estimator_params = BaseEstimator.estimator_params
@@ -89,7 +91,7 @@ class AttackClassifier(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin,
             self.kind = one.kind
         elif self.head is None and output_kind(seen) == "probabilities" and not self.hard:
             self.kind = "probabilities"
-        self._linear = self.f.linearise()
+        self._linear, self.rules = self.f.linearise(), FeatureRules()
         self.passes = self.gradients = self.nb_astray = 0
         if (
             self.head is not None
@@ -140,6 +142,10 @@ class AttackClassifier(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin,
         if clip_values is not None:
             self.f.clip_values = clip_values
             self._clip_values = np.array(np.broadcast_arrays(*clip_values), ART_NUMPY_DTYPE)
+
+    def limits(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Least and largest inputs that an attacker may reach from samples x (n, *input_shape); infinite for none."""
+        return self.rules.limits(x, *((-np.inf, np.inf) if self.clip_values is None else self.clip_values))
 
     def as_shape(self, shape: tuple[int, ...]) -> None:
         """Take inputs for this shape, as (1, 28, 28) where the model wants 784."""
@@ -205,6 +211,8 @@ class AttackClassifier(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin,
             with np.errstate(invalid="ignore", over="ignore"):
                 return np.asarray(pull(cotangents(logits, part)))
 
+        fixed = self.rules.fixed
+
         def gradient(rows: np.ndarray, part: slice) -> np.ndarray:
             index = np.arange(len(x))[part]
             gradients = at(rows, index)
@@ -213,7 +221,7 @@ class AttackClassifier(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin,
                 self.nb_astray += int(lost.sum())
                 gradients[lost] = at(self._aside(rows[lost]), index[lost])
                 gradients = np.where(np.isfinite(gradients), gradients, 0)
-            return gradients
+            return gradients if fixed is None else np.where(fixed, 0, gradients)
 
         return self._over(x, gradient)
 

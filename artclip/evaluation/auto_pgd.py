@@ -156,10 +156,8 @@ class _Run:
     def __init__(
         self, classifier: AttackClassifier, x: np.ndarray, labels: np.ndarray, norm: float, eps: float
     ) -> None:
-        self._classifier, self._norm, self._eps = classifier, norm, eps
+        self._classifier, self._rules, self._norm, self._eps = classifier, classifier.rules, norm, eps
         n = len(x)
-        low, high = (-math.inf, math.inf) if classifier.clip_values is None else classifier.clip_values
-        self._low, self._high = (np.asarray(v, np.float32) for v in (low, high))
         self.found, self.reached, self.index = x.copy(), np.full(n, math.inf), np.arange(n)
         self._leaves = classifier.nb_draws == 1 and not classifier.by_batch
         at = self._valid(x, x + _random(x, norm, eps))
@@ -184,7 +182,8 @@ class _Run:
     def look(self) -> None:
         """Loss and gradient where the climbs are; those that arrived leave."""
         s = self._s
-        margins, values, gradients = self._classifier.margins(s.at, s.labels)
+        seen = self._rules.allowed(s.x, s.at)
+        margins, values, gradients = self._classifier.margins(seen, s.labels)
         s.gradient = gradients.astype(np.float32)
         s.gains = s.gains + (values > s.value)
         better = values > s.best_value
@@ -194,9 +193,9 @@ class _Run:
         s.best = np.where(rows, s.at, s.best)
         s.best_gradient = np.where(rows, s.gradient, s.best_gradient)
         fell = margins > 0
-        self.found[self.index], self.reached[self.index] = s.best, s.best_value
+        self.found[self.index], self.reached[self.index] = self._rules.allowed(s.x, s.best), s.best_value
         if fell.any() and self._leaves:
-            self.found[self.index[fell]], self.reached[self.index[fell]] = s.at[fell], math.inf
+            self.found[self.index[fell]], self.reached[self.index[fell]] = seen[fell], math.inf
             self.index = self.index[~fell]
             self._s = s.without(fell)
 
@@ -221,7 +220,7 @@ class _Run:
         """One step each, with momentum but for the first."""
         s = self._s
         x, at = s.x, s.at
-        gradient = still_free(s.gradient, at, self._low, self._high) if self._norm == 1 else s.gradient
+        gradient = still_free(s.gradient, at, *self._classifier.limits(x)) if self._norm == 1 else s.gradient
         direction = steepest(gradient, self._norm, s.share)
         ahead = self._valid(x, at + column(s.size, x) * direction)
         if self._norm != 1:
@@ -229,7 +228,8 @@ class _Run:
         s.before, s.at = at, ahead
 
     def _valid(self, x: np.ndarray, points: np.ndarray) -> np.ndarray:
-        return x + into_ball(points - x, self._eps, self._norm, x - self._low, self._high - x)
+        low, high = self._classifier.limits(x)
+        return x + into_ball(points - x, self._eps, self._norm, x - low, high - x)
 
 
 def _random(x: np.ndarray, norm: float, eps: float) -> np.ndarray:

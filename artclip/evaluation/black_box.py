@@ -41,7 +41,7 @@ def nes(threat: ThreatModel, *, max_iter: int = 20, num_basis: int = 50, sigma: 
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         box = Estimated(outputs_alone(classifier), num_basis, width)
         attack = threat.projected_gradient(numpy_pgd(), box, max_iter, num_random_init=0)
-        return np.asarray(attack.generate(x, threat.labels(y)))
+        return np.asarray(attack.generate(x, threat.labels(y), **threat.mask()))
 
     return [run]
 
@@ -68,7 +68,7 @@ def hopskipjump(threat: ThreatModel, *, max_iter: int = 20, max_eval: int = 1000
             others = x[predicted != label]
             if len(others):
                 starts[i] = others[lengths(others - x[i], threat.norm).argmin()]
-        return threat.into_ball(x, attack.generate(x, threat.labels(y), x_adv_init=starts))
+        return threat.into_ball(x, attack.generate(x, threat.labels(y), x_adv_init=starts, **threat.mask()))
 
     return [run]
 

@@ -55,6 +55,8 @@ def evaluate(
     data: str | None = None,
     class_names: list[str] | None = None,
     clip_values: Any = None,
+    fixed: Any = None,
+    integers: Any = None,
 ) -> Evaluation:
     """Attack a classifier, bound its Lipschitz constant, and look for signs that the figures are too good.
 
@@ -96,6 +98,9 @@ def evaluate(
         class_names: names of the classes, for the report.
         clip_values: range (low, high) of valid inputs of a bare model, each a number or an array that broadcasts to an
             input; ``None`` for none. An ART classifier has its own.
+        fixed: features that no attack changes, as of tabular data: indices of a vector, or a bool array of the inputs'
+            shape; ``None`` for none. Certificates and Lipschitz bounds are of all features.
+        integers: features that attacks move by whole numbers alone, likewise.
 
     Returns:
         The :class:`Evaluation`.
@@ -111,8 +116,11 @@ def evaluate(
     chosen, seed = choose(attacks, norm), checks.seed_or_drawn(seed)
     if smaller and not any(c.attack.in_budget and c.given is None for c in chosen):
         raise ValueError(f"eps={eps!r} are several, which asks for attacks within a budget by name, as 'pgd'")
-    outcome_cache, evaluated = Cache(cache), EvaluatedModel(estimator, x, y, batch_size, name, clip_values, seed)
-    classifier, remarks = evaluated.classifier, list(evaluated.remarks)
+    outcome_cache, evaluated = (
+        Cache(cache),
+        EvaluatedModel(estimator, x, y, batch_size, name, clip_values, seed, fixed, integers),
+    )
+    classifier, remarks, rules = evaluated.classifier, list(evaluated.remarks), evaluated.classifier.rules
     if classifier.f.approximated:
         remarks.append(
             f"Gradients pass {', '.join(classifier.f.approximated)} as ART estimates it, by the identity for most "
@@ -139,7 +147,7 @@ def evaluate(
     x, labels = evaluated.x, evaluated.y
     key, not_cached = "", ""
     if cache is not None:
-        where = str(getattr(evaluated.f, "device", "cpu")), *(evaluated.f.clip_values or ())
+        where = str(getattr(evaluated.f, "device", "cpu")), *(evaluated.f.clip_values or ()), str(rules.settings())
         key, not_cached = key_of(evaluated, classifier.batch_size, *where, about["versions"])
     done = attack(
         evaluated, chosen, norm, [*smaller, largest], seed, full, verbose, key, outcome_cache, nb_examples=_EXAMPLES
@@ -172,7 +180,12 @@ def evaluate(
         smoothed = _tried("Certificates of the smoothed model", by_draws, None, remarks)
         remarks.append(smoothing.said(l2))
     probe, shown = None, list[MaskingWarning]()
-    if masking:
+    if masking and rules.integers is not None:
+        remarks.append(
+            "Signs of masking were not looked for, since they compare attacks that move by any amount: leave integers "
+            "out for them"
+        )
+    elif masking:
         probed = np.flatnonzero(evaluated.right)[:PROBED]
         runner = evaluated.runner(norm, largest, seed, probed)
         nan = evaluated.nb_nan, evaluated.nb_unanswered, len(x)
@@ -199,6 +212,7 @@ def evaluate(
             "full": full,
             "clip_values": None if clip_values is None else [np.asarray(v).tolist() for v in clip_values],
             "range": ranges.range_of(evaluated.f.clip_values),
+            **rules.settings(),
             "outputs": classifier.kind,
             "access": classifier.access,
             "bpda": list(classifier.f.approximated),

@@ -11,6 +11,7 @@ from artclip import checks
 from artclip.evaluation.agreement import by_batch, refuse_other_function
 from artclip.evaluation.attack_classifier import AttackClassifier
 from artclip.evaluation.cache import Cache
+from artclip.evaluation.features import FeatureRules
 from artclip.evaluation.outputs import labels_of
 from artclip.evaluation.random_outputs import DRAWS, VOTES, is_random, majority, randomness, said
 from artclip.evaluation.runner import AttackRunner
@@ -35,6 +36,7 @@ class EvaluatedModel:
             up to four million numbers.
         name: of the model; ``None`` for its class's.
         clip_values: of a bare model; an estimator has its own.
+        fixed, integers: features that attacks leave alone, or move by whole numbers alone: indices or bool masks.
         seed: of a random model's draws.
 
     Attributes:
@@ -59,6 +61,8 @@ class EvaluatedModel:
         name: str | None = None,
         clip_values: Any = None,
         seed: int = 0,
+        fixed: Any = None,
+        integers: Any = None,
     ) -> None:
         if batch_size is not None:
             checks.positive_integer("batch_size", batch_size)
@@ -105,6 +109,8 @@ class EvaluatedModel:
         with randomness(self.f, (seed,)):  # what is seen of a random model's outputs decides how it is attacked
             self.classifier = AttackClassifier(estimator, few, self.nb_classes, size, **about)
         self.classifier.give_range(self.f.clip_values if clip_values is not None else None)
+        self.classifier.rules = FeatureRules.of(self.x.shape[1:], fixed, integers, self.x)
+        self.remarks += [str(self.classifier.rules)] * bool(self.classifier.rules)
         self._postprocessed = bool(getattr(estimator, "postprocessing_defences", None))
         self.is_random = nb_draws > 1 or (self._postprocessed and is_random(self.outputs, few))
         self.nb_unanswered = 0

@@ -162,7 +162,7 @@ def budget(p: Probe) -> MaskingWarning | None:
     (eps, left), bounded = p.curve[-1], p.runner.threat.classifier.clip_values is not None
     if p.distance is not None:  # PGD of few large steps may jump over what the search for the nearest example finds
         left = min(left, float((~np.isfinite(p.distance[p.index])).mean()))
-    if left > 0.02 and eps >= p.largest > 0:
+    if left > 0.02 and eps >= p.largest > 0 and not p.runner.threat.classifier.rules:  # which leave some out of reach
         reached = "every valid input" if bounded else "a sample of another label from each of them"
         return MaskingWarning(
             "a large budget does not suffice",

@@ -44,8 +44,7 @@ def nearest_examples(
         max_iter: gradients of each sample for each of the four, >= 1.
     """
     x, labels = x.astype(np.float64), np.eye(classifier.nb_classes)[y]
-    low, high = (-math.inf, math.inf) if classifier.clip_values is None else classifier.clip_values
-    ball = _Ball(x, np.asarray(low, np.float64), np.asarray(high, np.float64), norm)
+    ball = _Ball(x, classifier, norm)
     order = np.argsort(-np.where(labels > 0, math.inf, classifier.predict(x)), axis=1)
     before = classifier.loss
     rng = np.random.default_rng(0)
@@ -66,9 +65,9 @@ def nearest_examples(
 class _Ball:
     """Samples, and the nearest points with a wrong label so far."""
 
-    def __init__(self, x: np.ndarray, low: np.ndarray, high: np.ndarray, norm: float) -> None:
-        self._x, self._low, self._high, self._norm = x, low, high, norm
-        self._farthest = _farthest(x, low, high, norm)
+    def __init__(self, x: np.ndarray, classifier: AttackClassifier, norm: float) -> None:
+        self._x, self._limits, self._rules, self._norm = x, classifier.limits, classifier.rules, norm
+        self._farthest = _farthest(x, *classifier.limits(x), norm)
         self.best, self.points = np.full(len(x), math.inf), np.full(x.shape, np.nan)
 
     def climb(
@@ -84,14 +83,15 @@ class _Ball:
         x, norm, labels, most = self._x[index], self._norm, labels[index], self._farthest[index]
         best, points, turned = self.best[index], self.points[index], np.zeros(len(index), bool)
         moved, radius = np.zeros_like(x) if rng is None else self._anywhere(index, rng), np.minimum(most, best)
-        shares = np.geomspace(*_SPARSE, max_iter)
+        shares, (low, high) = np.geomspace(*_SPARSE, max_iter), self._limits(x)
         for step, change, share in zip(_falling(*_STEP, max_iter), _falling(*_RADIUS, max_iter), shares, strict=True):
-            at = x + moved
+            step_taken = self._rules.steps(moved)
+            at = x + step_taken
             margins, values, gradients = classifier.margins(at, labels)
-            away, wrong = lengths(moved, norm), margins > 0
+            away, wrong = lengths(step_taken, norm), margins > 0
             nearer, turned = wrong & (away < best), turned | wrong
             best[nearer], points[nearer] = away[nearer], at[nearer]
-            gradients = still_free(gradients, at, self._low, self._high)
+            gradients = still_free(gradients, at, low, high)
             steep = lengths(gradients, dual_norm(norm))
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 # Cross-entropy may be above 0 while the label is still right: then it tells no distance.
@@ -99,14 +99,15 @@ class _Ball:
             radius = np.where(wrong, np.minimum(radius, best) * (1 - change), radius * (1 + change))
             radius = np.minimum(np.where(turned, radius, straight), np.minimum(best, most))
             moved = moved + column(step * radius, x) * steepest(gradients, norm, share)
-            moved = into_ball(moved, radius, norm, x - self._low, self._high - x)
+            moved = into_ball(moved, radius, norm, x - low, high - x)
         self.best[index], self.points[index] = best, points
 
     def _anywhere(self, index: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Ways from samples to random valid inputs, or without a range to places about as large as they are."""
         x = self._x[index]
-        if np.all(np.isfinite(self._low)):
-            return rng.uniform(np.broadcast_to(self._low, x.shape), np.broadcast_to(self._high, x.shape)) - x
+        low, high = self._limits(x)
+        if np.all(np.isfinite(low)):
+            return rng.uniform(np.broadcast_to(low, x.shape), np.broadcast_to(high, x.shape)) - x
         return rng.standard_normal(x.shape) * column(lengths(x, math.inf) + 1e-9, x)
 
 
@@ -127,12 +128,16 @@ def _shortened(classifier: AttackClassifier, x: np.ndarray, points: np.ndarray, 
     there = are_found(points)
     start, way, right = x[there], (points - x)[there], labels[there].argmax(1)
     low, high = np.zeros(len(start)), np.ones(len(start))
+
+    def reached(share: np.ndarray) -> np.ndarray:
+        return classifier.rules.allowed(start, start + column(share, way) * way)
+
     for _ in range(_HALVINGS if there.any() else 0):
         middle = (low + high) / 2
-        wrong = classifier.predict(start + column(middle, way) * way).argmax(1) != right
+        wrong = classifier.predict(reached(middle)).argmax(1) != right
         low, high = np.where(wrong, low, middle), np.where(wrong, middle, high)
     points = points.copy()
-    points[there] = start + column(high, way) * way
+    points[there] = reached(high)
     return points
 
 

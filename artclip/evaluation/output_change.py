@@ -11,6 +11,7 @@ import numpy as np
 
 from artclip import checks
 from artclip.evaluation.auto_pgd import climb
+from artclip.evaluation.features import FeatureRules
 from artclip.evaluation.random_outputs import is_random, randomness
 from artclip.evaluation.square import WindowSearch, share_at
 from artclip.evaluation.threat_model import ThreatModel
@@ -186,7 +187,7 @@ class _Outputs:
     ``labels`` are rows of the outputs at the samples and of the way that is climbed, (n, 2k).
     """
 
-    nb_draws, by_batch = 1, False
+    nb_draws, by_batch, rules = 1, False, FeatureRules()
 
     def __init__(self, f: Function, channels_first: bool, q: float) -> None:
         self.f, self.channels_first, self._q = f, channels_first, q
@@ -194,6 +195,11 @@ class _Outputs:
         self._at = f.linearise()
         shape = f.input_shape or ()
         self.has_gradients = f.access != "predict alone" and has_gradient(f, np.zeros((1, *shape), np.float32))
+
+    def limits(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Least and largest valid inputs."""
+        ends = self.clip_values
+        return self.rules.limits(x, *((-math.inf, math.inf) if ends is None else ends))
 
     def outputs(self, x: np.ndarray) -> np.ndarray:
         """Shape (n, k), float64."""

@@ -207,7 +207,7 @@ class AttackRunner:
                 continue
             if candidates.shape != x.shape:
                 raise ValueError(f"the attack returned shape {candidates.shape} for inputs of shape {x.shape}")
-            return candidates.astype(np.float32)
+            return self.threat.classifier.rules.allowed(x, candidates.astype(np.float32))
 
     def _checked(
         self, c: AttackConfig, candidates: np.ndarray, x: np.ndarray, y: np.ndarray

@@ -76,7 +76,8 @@ class WindowSearch:
 
     def __init__(self, threat: ThreatModel, x: np.ndarray) -> None:
         classifier, shape = threat.classifier, x.shape[1:]
-        self._eps, self._inf, self._limit = threat.eps, threat.norm == math.inf, classifier.clip_values
+        self._eps, self._inf, self._rules = threat.eps, threat.norm == math.inf, classifier.rules
+        self._range = classifier.clip_values
         self._moves = len(shape) == 3 and not classifier.channels_first
         image = (shape[2], *shape[:2]) if self._moves else image_shape(shape, True)
         self._size = image or (1, 1, math.prod(shape))
@@ -92,8 +93,7 @@ class WindowSearch:
         channels, height, width = self._size
         signs = _signs(len(self._x), channels, 1, width) * np.ones((1, 1, height, 1))
         self._put(..., self._eps * signs / (1 if self._inf else math.sqrt(math.prod(self._size))))
-        self._squared_tried = _squared(self._layers(self._tried) - self._layers(self._x))
-        return self._tried
+        return self._ruled()
 
     def moved(self, share: float) -> np.ndarray:
         """A step in a window of some share of an input; in L2 what a second one holds moves into it."""
@@ -101,7 +101,7 @@ class WindowSearch:
         here, n, channels = self._window(share), len(self._x), self._size[0]
         if self._inf:
             self._put(here, self._eps * _signs(n, channels, 1, 1))
-            return self._tried
+            return self._ruled() if self._rules else self._tried
         there = self._window(share)
         x, best = self._layers(self._x), self._layers(self.best)
         inside = best[here].astype(np.float64) - x[here]
@@ -113,6 +113,12 @@ class WindowSearch:
         self._put(there, 0)
         self._put(here, part * _tall(np.sqrt(room / np.maximum(_squared(part), 1e-60))))
         self._squared_tried = np.maximum(rest, 0) + _squared(self._layers(self._tried)[here] - x[here])
+        return self._ruled() if self._rules else self._tried
+
+    def _ruled(self) -> np.ndarray:
+        """What was tried, as far as the rules of features allow it, and how long that is."""
+        np.copyto(self._tried, self._rules.allowed(self._x, self._tried))
+        self._squared_tried = _squared(self._layers(self._tried) - self._layers(self._x))
         return self._tried
 
     def keep(self, better: np.ndarray) -> None:
@@ -135,8 +141,8 @@ class WindowSearch:
     def _put(self, window: Any, change: Any) -> None:
         """Change samples there, within the range."""
         there = (self._layers(self._x)[window] + change).astype(np.float32)
-        if self._limit is not None:
-            low, high = (self._layers(np.broadcast_to(v, (1, *self._x.shape[1:])))[window] for v in self._limit)
+        if self._range is not None:
+            low, high = (self._layers(np.broadcast_to(v, (1, *self._x.shape[1:])))[window] for v in self._range)
             there = np.clip(there, low, high)
         self._layers(self._tried)[window] = there
 

@@ -51,6 +51,11 @@ class ThreatModel:
         """One-hot labels of class indices (n,)."""
         return np.eye(self.classifier.nb_classes, dtype=np.float32)[y]
 
+    def mask(self) -> dict[str, np.ndarray]:
+        """The ``mask`` of ART's attacks, 1 where features may change; nothing where all may."""
+        fixed = self.classifier.rules.fixed
+        return {} if fixed is None else {"mask": (~fixed).astype(np.float32)}
+
     def wrong_classes(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """The wrong classes of each sample from the likeliest on, shape (n, nb_classes - 1)."""
         logits = self.classifier.predict(x)

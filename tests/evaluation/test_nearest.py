@@ -7,6 +7,7 @@ import pytest
 
 import artclip
 from artclip.evaluation.evaluated_model import EvaluatedModel
+from artclip.evaluation.features import FeatureRules
 from artclip.evaluation.minimum_norm import nearest_examples
 from artclip.evaluation.nearest import Nearest, known_distances, search_nearest
 from artclip.norms import dual_norm
@@ -115,7 +116,10 @@ def test_places_without_slopes_are_left():
     class Flat:
         """Logits (0, z), of which z rises in the second half of the range alone."""
 
-        nb_classes, clip_values, loss, stepped = 2, (0.0, 1.0), "margin", False
+        nb_classes, clip_values, loss, stepped, rules = 2, (0.0, 1.0), "margin", False, FeatureRules()
+
+        def limits(self, x):
+            return self.rules.limits(x, *self.clip_values)
 
         def with_loss(self, loss):
             return self

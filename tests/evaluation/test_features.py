@@ -1,0 +1,125 @@
+"""Features that stay, and such as take whole numbers alone: against linear models and all points there are."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from artclip import evaluate
+from artclip.evaluation.features import FeatureRules
+from artclip.norms import dual_norm, lengths
+from tests.nets import torch_nets
+
+RNG = np.random.default_rng(0)
+QUIET = {"verbose": False, "seed": 0, "lipschitz": False, "masking": False}
+SIZE, HIGHEST = 4, 5.0
+FIXED = [0, 2]
+
+
+def plane(nets, n=40):
+    """A linear model of two classes on whole numbers from 0 to 5, samples and the labels that it gives them."""
+    w = RNG.normal(size=(2, SIZE)).astype(np.float32)
+    w -= w.mean(1, keepdims=True)
+    x = RNG.integers(0, int(HIGHEST) + 1, (n, SIZE)).astype(np.float32)
+    logits = x @ w.T
+    clear = np.abs(logits[:, 0] - logits[:, 1]) > 0.05
+    return nets.linear_classifier(w, clip_values=(0.0, HIGHEST)), x[clear], logits[clear].argmax(1), w[1] - w[0]
+
+
+@pytest.mark.parametrize("norm", [1, 2, math.inf])
+def test_distances_are_those_along_what_may_change(nets, norm):
+    classifier, x, y, w = plane(nets)
+    x = x / HIGHEST * 0.02 + 2.5  # far from the ends of the range, and near to the plane
+    margins = x @ w * np.where(y, 1, -1)
+    y = np.where(margins > 0, y, 1 - y)
+    free = np.setdiff1d(np.arange(SIZE), FIXED)
+    exact = np.abs(x @ w) / lengths(w[None, free], dual_norm(norm))
+    found = evaluate(classifier, x, y, norm, 1.0, "quick", fixed=FIXED, **QUIET)
+    looked_at = found.right & (exact < 1)
+    assert looked_at.sum() > 10
+    np.testing.assert_allclose(found.distance[looked_at], exact[looked_at], rtol=0.03, atol=1e-4)
+    for i, point in found.nearest.items():
+        np.testing.assert_array_equal(point[FIXED], x[i].astype(np.float32)[FIXED])
+
+
+@pytest.mark.parametrize(
+    ("norm", "eps", "fixed"), [(math.inf, 1.0, None), (math.inf, 1.0, FIXED), (1, 2.5, None), (2, 1.5, FIXED)]
+)
+def test_of_whole_numbers_the_worst_case_is_that_of_all_points(norm, eps, fixed):
+    classifier, x, y, w = plane(torch_nets)
+    steps = np.array(list(itertools.product(range(-2, 3), repeat=SIZE)))
+    steps = steps[lengths(steps.astype(float), norm) <= eps]
+    steps = steps[~steps[:, fixed].any(1)] if fixed else steps
+    points = x[:, None] + steps
+    valid = ((points >= 0) & (points <= HIGHEST)).all(2)
+    margins = (points @ w) * np.where(y, 1, -1)[:, None]
+    least = np.where(valid, margins, np.inf).min(1)
+    found = evaluate(classifier, x, y, norm, eps, "standard", fixed=fixed, integers=range(SIZE), **QUIET)
+    assert np.all(found.survivors[least > 1e-4])  # no more than all points break
+    assert found.survivors[least < -1e-4].sum() <= 1
+    assert (least > 1e-4).any()
+    assert (least < -1e-4).any()
+
+
+@pytest.mark.parametrize(
+    "attack",
+    ["noise:sigma=1", "fgsm", "pgd", "pgd-margin", "apgd-ce", "minimum-norm", "square", "hopskipjump:max_iter=3"],
+)
+def test_no_attack_breaks_the_rules(attack):
+    classifier, x, y, _ = plane(torch_nets)
+    found = evaluate(classifier, x[:12], y[:12], 2, 3.0, [attack], fixed=[1], integers=[0, 2], full=True, **QUIET)
+    assert not [o.error for o in found.outcomes if o.error]
+    for e in found.examples:
+        assert e.adversarial[1] == e.x[1]
+        np.testing.assert_array_equal(e.adversarial[[0, 2]], np.round(e.adversarial[[0, 2]]))
+    assert "1 feature stays unchanged" in str(found).replace("\n  ", " ")
+    assert found.settings["fixed"] == [1]
+    assert found.settings["integers"] == [0, 2]
+
+
+def test_fixed_features_raise_no_alarm():
+    classifier, x, y, _ = plane(torch_nets, n=120)
+    found = evaluate(classifier, x, y, 2, 2.0, "quick", fixed=[0, 1], lipschitz=False, verbose=False, seed=0)
+    assert found.warnings == []
+    whole = evaluate(classifier, x, y, 2, 2.0, "quick", integers=[0], lipschitz=False, verbose=False, seed=0)
+    assert "leave integers out" in str(whole).replace("\n  ", " ")
+
+
+def test_a_cache_tells_rules_apart(tmp_path):
+    classifier, x, y, _ = plane(torch_nets)
+    free, fixed, again = (
+        evaluate(classifier, x, y, 2, 2.0, "quick", cache=tmp_path, fixed=mask, **QUIET)
+        for mask in (None, FIXED, FIXED)
+    )
+    assert free.robust_accuracy < fixed.robust_accuracy
+    assert fixed.robust_accuracy == again.robust_accuracy
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"fixed": [9]}, r"fixed names feature 9, but inputs have 4, from 0 to 3"),
+        ({"fixed": range(SIZE)}, r"nothing is left"),
+        ({"fixed": np.ones((2, 2), bool)}, r"mask of shape \(2, 2\)"),
+        ({"fixed": "age"}, r"neither a list of indices nor a bool array"),
+        ({"integers": [0.5]}, r"neither a list of indices"),
+        ({"integers": [3]}, r"integers names feature 3, which is 0.25 in a sample"),
+    ],
+)
+def test_what_does_not_fit_is_refused(given, said):
+    classifier, x, y, _ = plane(torch_nets)
+    x[5, 3] = 0.25
+    with pytest.raises((ValueError, TypeError), match=said):
+        evaluate(classifier, x, y, attacks="quick", **given, **QUIET)
+
+
+def test_masks_are_for_inputs_of_any_shape():
+    mask = np.zeros((2, 3), bool)
+    mask[0, 1] = True
+    rules = FeatureRules.of((2, 3), mask, None, np.zeros((1, 2, 3)))
+    assert rules.settings() == {"fixed": [[0, 1]], "integers": None}
+    moved = rules.allowed(np.zeros((4, 2, 3)), np.ones((4, 2, 3)))
+    np.testing.assert_array_equal(moved == 0, np.broadcast_to(mask, moved.shape))
+    with pytest.raises(ValueError, match="give a bool array of that shape"):
+        FeatureRules.of((2, 3), [0], None, np.zeros((1, 2, 3)))
