@@ -191,9 +191,7 @@ def test_examples_that_are_known_explain_what_a_large_budget_leaves():
     """Few large steps jump over examples of a rough net: the search for the nearest ones found them."""
     told = probe()
     told.curve, told.largest, told.index = [(0.0, 1.0), (0.1, 0.3), (1.0, 0.04)], 1.0, np.arange(50)
-    told.runner = SimpleNamespace(
-        threat=SimpleNamespace(classifier=SimpleNamespace(clip_values=(0, 1), rules=FeatureRules()))
-    )
+    told.runner = SimpleNamespace(threat=SimpleNamespace(classifier=SimpleNamespace(clip_values=(0, 1), rules=None)))
     for distance, shows in ((None, True), (np.full(60, np.nan), True), (np.full(60, 0.2), False)):
         told.distance = distance
         sign = masking.budget(told)
