@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from artclip.evaluation.attacks import ATTACKS, NONE, AttackConfig
 from artclip.evaluation.cache import Cache
 from artclip.evaluation.evaluated_model import EvaluatedModel
 from artclip.evaluation.nearest import Nearest, search_nearest
+from artclip.evaluation.progress import Progress
 from artclip.evaluation.runner import AttackRunner, Outcome, broken_within
 
 
@@ -44,8 +44,8 @@ def attack(
     norm: float,
     eps: list[float],
     seed: int,
+    progress: Progress,
     full: bool = False,
-    verbose: bool = False,
     key: str = "",
     cache: Cache | None = None,
     nb_examples: int = 0,
@@ -61,8 +61,8 @@ def attack(
         norm: of the budgets.
         eps: the budgets, rising.
         seed: of all randomness.
+        progress: that its steps are shown by.
         full: whether each attack is run on all samples that the model gets right.
-        verbose: whether to show progress.
         key: hash of model and data, for the cache.
         cache: of outcomes.
         nb_examples: adversarial examples to keep of each attack.
@@ -75,25 +75,25 @@ def attack(
     by_distance = max(seeking, key=lambda c: c.options["max_iter"], default=None)
     total = n * (len(chosen) + len(named) * (len(eps) - 1))
     found = None
-    with tqdm(total=total, disable=None if verbose else True, unit="sample") as progress:
-        if by_distance is not None:
-            progress.set_description(by_distance.title)
-            every, max_iter = np.flatnonzero(right), by_distance.options["max_iter"]
-            try:
-                found = search_nearest(evaluated, norm, every, max_iter, seed, cache, key)
-            except Exception:  # it runs as the others do, then, which say what went wrong
-                found = None
-        for budget in eps:
-            is_last, fell = budget == eps[-1], np.isfinite(fell_at)
-            runner = evaluated.runner(norm, budget, seed, None, key, cache, nb_examples if is_last else 0)
-            known: dict[str, Outcome] = {}
-            if found is not None and by_distance is not None:
-                known[by_distance.name] = found.within(by_distance, budget, n, runner.nb_examples)
-            outcomes = _run(runner, chosen if is_last else named, right, fell, full and is_last, known, progress)
-            broken = broken_within(outcomes, n)
-            fell_at = np.where(broken, np.minimum(fell_at, budget), fell_at)
-            if not is_last:
-                below.append((budget, np.isfinite(fell_at) if any(o.in_budget for o in outcomes) else None))
+    progress.begin("attacks", total)
+    if by_distance is not None:
+        progress.say(by_distance.title)
+        every, max_iter = np.flatnonzero(right), by_distance.options["max_iter"]
+        try:
+            found = search_nearest(evaluated, norm, every, max_iter, seed, cache, key)
+        except Exception:  # it runs as the others do, then, which say what went wrong
+            found = None
+    for budget in eps:
+        is_last, fell = budget == eps[-1], np.isfinite(fell_at)
+        runner = evaluated.runner(norm, budget, seed, None, key, cache, nb_examples if is_last else 0)
+        known: dict[str, Outcome] = {}
+        if found is not None and by_distance is not None:
+            known[by_distance.name] = found.within(by_distance, budget, n, runner.nb_examples)
+        outcomes = _run(runner, chosen if is_last else named, right, fell, full and is_last, known, progress)
+        broken = broken_within(outcomes, n)
+        fell_at = np.where(broken, np.minimum(fell_at, budget), fell_at)
+        if not is_last:
+            below.append((budget, np.isfinite(fell_at) if any(o.in_budget for o in outcomes) else None))
     return Attacked(outcomes, fell_at, fell, below, found)
 
 
@@ -104,12 +104,12 @@ def _run(
     fell: np.ndarray,
     full: bool,
     known: dict[str, Outcome],
-    progress: tqdm,
+    progress: Progress,
 ) -> list[Outcome]:
     """Each attack on what stands; ``fell`` are samples that fell before, shape (n,)."""
     outcomes, remaining = [], right & ~fell
     for one in chosen:
-        progress.set_description(one.title)
+        progress.say(one.title)
         if one.name in known:
             outcomes.append(known[one.name])
             progress.update(len(right))

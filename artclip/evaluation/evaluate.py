@@ -17,22 +17,19 @@ from artclip.evaluation.budgets import attack
 from artclip.evaluation.cache import Cache, key_of
 from artclip.evaluation.certificates import certified_radii
 from artclip.evaluation.evaluated_model import EvaluatedModel
+from artclip.evaluation.lipschitz_bounds import LARGE, lipschitz_bounds
 from artclip.evaluation.masking import MaskingWarning, signs
 from artclip.evaluation.nearest import known_distances, search_nearest
 from artclip.evaluation.probe import PROBED, Probe
+from artclip.evaluation.progress import Progress
 from artclip.evaluation.result import Evaluation
 from artclip.evaluation.runner import Example, Outcome
 from artclip.evaluation.smoothing import smoothed_radius, unsmoothed
 from artclip.evaluation.units import rising, too_small
 from artclip.hashing.digests import digest
-from artclip.lipschitz.lower import lipschitz_lower_bound
-from artclip.lipschitz.upper import lipschitz_upper_bound
 from artclip.norms import change
 from artclip.reporting.records import describe
 
-_STARTS = 2000  # samples that the Lipschitz search starts from
-_SECONDS = 60.0  # for the upper bound
-_LARGE = 64  # samples in one pass, below which a model is too large for a whole search
 _EXAMPLES = 8  # kept of each attack
 
 
@@ -149,54 +146,69 @@ def evaluate(
     if cache is not None:
         where = str(getattr(evaluated.f, "device", "cpu")), *(evaluated.f.clip_values or ()), str(rules.settings())
         key, not_cached = key_of(evaluated, classifier.batch_size, *where, about["versions"])
-    done = attack(
-        evaluated, chosen, norm, [*smaller, largest], seed, full, verbose, key, outcome_cache, nb_examples=_EXAMPLES
-    )
-    outcomes, fallen = done.outcomes, done.fallen
-    if evaluated.by_batch:
-        remarks.append(
-            "Outputs depend on the other samples of the batch: figures hold for these samples in this order and "
-            f"batch_size={classifier.batch_size}"
+    parts = ["attacks", *["Lipschitz bounds", "certificates"] * lipschitz, *["signs of masking"] * masking]
+    with Progress(parts, verbose) as progress:
+        done = attack(
+            evaluated,
+            chosen,
+            norm,
+            [*smaller, largest],
+            seed,
+            progress,
+            full,
+            key,
+            outcome_cache,
+            nb_examples=_EXAMPLES,
         )
-    if evaluated.nb_nan:
-        remarks.append(f"Outputs are NaN for {evaluated.nb_nan} of {len(x)} samples, which count as wrong")
-    # Nothing from here on may cost the results of the attacks.
-    few = np.flatnonzero(evaluated.right)[: nb_distances if classifier.batch_size >= _LARGE else nb_distances // 10]
-    found = done.nearest
-    if found is None:
-        found = _tried("Distances", lambda: search_nearest(evaluated, norm, few, seed=seed), None, remarks)
-    distance = known_distances(found, evaluated.right, done.fell_at)
-    below = [(e, None if by is None else float((~by & ~(distance <= e)).mean())) for e, by in done.below]
-    bounds, why = _lipschitz(evaluated, norm, seed, verbose) if lipschitz else ({}, "")
-    radii = None
-    if bounds:
-        proofs = partial(certified_radii, evaluated, norm, largest, few=few)
-        none: tuple[Any, list[str]] = (None, [])
-        radii, said = _tried("Certificates", lambda: proofs(bounds.get("upper"), fallen), none, remarks)
-        remarks += said
-    l2, smoothed = largest * change(x[0].size, norm, 2), None
-    if smoothing is not None:
-        by_draws = partial(smoothed_radius, estimator, x, labels, smoothing.sigma, alpha=smoothing.alpha, seed=seed)
-        smoothed = _tried("Certificates of the smoothed model", by_draws, None, remarks)
-        remarks.append(smoothing.said(l2))
-    probe, shown = None, list[MaskingWarning]()
-    if masking and rules.integers is not None:
-        remarks.append(
-            "Signs of masking were not looked for, since they compare attacks that move by any amount: leave integers "
-            "out for them"
-        )
-    elif masking:
-        probed = np.flatnonzero(evaluated.right)[:PROBED]
-        runner = evaluated.runner(norm, largest, seed, probed)
-        nan = evaluated.nb_nan, evaluated.nb_unanswered, len(x)
-        probe = Probe(estimator, runner, outcomes, fallen, radii, probed, nan, evaluated.by_batch, distance)
-        shown, failed = signs(probe)
-        remarks += failed
-    if probe is not None:
-        distance = np.where(probe.alone, np.minimum(distance, largest), distance)
-    near = evaluated.right & (distance <= largest) | (probe.alone if probe is not None else False)
-    curve = _tried("The curve of the probe", lambda: probe.curve if probe else [], [], remarks)
-    examples = _tried("Adversarial examples", lambda: _examples(evaluated, outcomes), [], remarks)
+        outcomes, fallen = done.outcomes, done.fallen
+        if evaluated.by_batch:
+            remarks.append(
+                "Outputs depend on the other samples of the batch: figures hold for these samples in this order and "
+                f"batch_size={classifier.batch_size}"
+            )
+        if evaluated.nb_nan:
+            remarks.append(f"Outputs are NaN for {evaluated.nb_nan} of {len(x)} samples, which count as wrong")
+        # Nothing from here on may cost the results of the attacks.
+        few = np.flatnonzero(evaluated.right)[: nb_distances if classifier.batch_size >= LARGE else nb_distances // 10]
+        found = done.nearest
+        if found is None:
+            found = _tried("Distances", lambda: search_nearest(evaluated, norm, few, seed=seed), None, remarks)
+        distance = known_distances(found, evaluated.right, done.fell_at)
+        below = [(e, None if by is None else float((~by & ~(distance <= e)).mean())) for e, by in done.below]
+        progress.begin("Lipschitz bounds", 2)
+        bounds, why = lipschitz_bounds(evaluated, norm, seed, progress) if lipschitz else ({}, "")
+        progress.begin("certificates")
+        radii = None
+        if bounds:
+            proofs = partial(certified_radii, evaluated, norm, largest, few=few)
+            none: tuple[Any, list[str]] = (None, [])
+            radii, said = _tried("Certificates", lambda: proofs(bounds.get("upper"), fallen), none, remarks)
+            remarks += said
+        l2, smoothed = largest * change(x[0].size, norm, 2), None
+        if smoothing is not None:
+            by_draws = partial(smoothed_radius, estimator, x, labels, smoothing.sigma, alpha=smoothing.alpha, seed=seed)
+            smoothed = _tried("Certificates of the smoothed model", by_draws, None, remarks)
+            remarks.append(smoothing.said(l2))
+        probe, shown = None, list[MaskingWarning]()
+        progress.begin("signs of masking")
+        if masking and rules.integers is not None:
+            remarks.append(
+                "Signs of masking were not looked for, since they compare attacks that move by any amount: leave "
+                "integers out for them"
+            )
+        elif masking:
+            probed = np.flatnonzero(evaluated.right)[:PROBED]
+            runner = evaluated.runner(norm, largest, seed, probed)
+            nan = evaluated.nb_nan, evaluated.nb_unanswered, len(x)
+            probe = Probe(estimator, runner, outcomes, fallen, radii, probed, nan, evaluated.by_batch, distance)
+            shown, failed = signs(probe)
+            remarks += failed
+        if probe is not None:
+            distance = np.where(probe.alone, np.minimum(distance, largest), distance)
+        near = evaluated.right & (distance <= largest) | (probe.alone if probe is not None else False)
+        curve = _tried("The curve of the probe", lambda: probe.curve if probe else [], [], remarks)
+        examples = _tried("Adversarial examples", lambda: _examples(evaluated, outcomes), [], remarks)
+        progress.end()
     return Evaluation(
         settings={
             "name": evaluated.name,
@@ -252,38 +264,6 @@ def _tried(what: str, make: Callable[[], Any], otherwise: Any, remarks: list[str
     except Exception as error:  # of a model that answers differently now, or of memory
         remarks.append(f"{what} could not be had: {type(error).__name__}: {' '.join(str(error).split())}")
         return otherwise
-
-
-def _lipschitz(evaluated: EvaluatedModel, norm: float, seed: int, verbose: bool) -> tuple[dict[str, Any], str]:
-    """Bounds, and why there is no upper one."""
-    estimator, x, size = evaluated.estimator, evaluated.x, evaluated.classifier.batch_size
-    if evaluated.classifier.access == "predict alone":
-        return {}, "the model gives outputs alone, which take long to search; lipschitz_lower_bound does it"
-    effort = (16, 40) if size >= _LARGE else (2, 5)  # a whole search takes minutes on a CNN, hours on photos
-    try:
-        lower = lipschitz_lower_bound(
-            estimator,
-            x[:_STARTS],
-            norm,
-            nb_restarts=effort[0],
-            max_iter=effort[1],
-            batch_size=min(128, size),
-            seed=seed,
-            verbose=verbose,
-            clip_values=evaluated.clip_values,
-        )
-    except Exception as error:
-        return {}, _said(error)
-    try:
-        upper = lipschitz_upper_bound(evaluated.f, norm, max_seconds=_SECONDS, verbose=verbose)
-    except Exception as error:
-        return {"lower": lower, "upper": None}, _said(error)
-    return {"lower": lower, "upper": upper}, ""
-
-
-def _said(error: Exception) -> str:
-    kind = "" if isinstance(error, (ValueError, TypeError)) else f"{type(error).__name__}: "
-    return kind + str(error)
 
 
 def _examples(evaluated: EvaluatedModel, outcomes: list[Outcome]) -> list[Example]:

@@ -19,7 +19,7 @@ from tests.nets import FRAMEWORKS
 from tests.nets import default as nets
 from tests.nets.common import same_weights
 
-NB_EPOCHS, KILLS = 12, 10
+NB_EPOCHS, KILLS = 12, 7
 LAZY = {"lamda": 0.01, "nb_pairs": 4, "pair_interval": 12}
 # Its children start in milliseconds, and share nothing with each other.
 FORK = multiprocessing.get_context("forkserver")
