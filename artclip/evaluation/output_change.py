@@ -21,7 +21,7 @@ from artclip.lipschitz.local.change import changes_around
 from artclip.lipschitz.precision import has_gradient
 from artclip.norms import column, lengths
 from artclip.reporting.records import as_json, describe
-from artclip.reporting.text import budget, norm_name, table, wrapped
+from artclip.reporting.text import budget, counted, norm_name, table, wrapped
 
 _ALONE = 10  # outputs, up to which each is pushed up and down by itself
 _FROM = 4  # climbs of the distance for each of those asked for: most lead to a local maximum
@@ -31,7 +31,7 @@ _HAIR = 1e-5  # of the radius, less than which examples may lie beyond it: they 
 _QUANTILES = {"median": 0.5, "95 % of samples": 0.95, "largest": 1.0}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class OutputChange:
     """How far the outputs of a model move within a ball around each sample.
 
@@ -63,7 +63,7 @@ class OutputChange:
         proved, lost = float(self.proved.max()), int(np.isinf(self.proved).sum())
         some = "nothing is proved" + f" of {lost} of them" * (lost < len(self.found))
         most = some if lost else f"at most {proved:.4g} is proved"
-        return f"Within {within} the outputs of {len(self.found)} samples move by up to {worst:.4g}; {most}"
+        return f"Within {within} the outputs of {counted(len(self.found), 'sample')} move by up to {worst:.4g}; {most}"
 
     def columns(self) -> list[tuple[str, float, float]]:
         """(which samples, change found, change proved): median, 95 % quantile and the largest of each."""
@@ -80,6 +80,9 @@ class OutputChange:
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
         """:meth:`to_dict` as JSON; also written to ``path`` where given."""
         return as_json(self.to_dict(), path)
+
+    def __repr__(self) -> str:
+        return f"<OutputChange: {self.message()}>"
 
     def __str__(self) -> str:
         name = norm_name(self.settings["output_norm"])

@@ -55,6 +55,7 @@ def test_what_is_found_is_never_more_than_what_is_proved(nets, p, outputs):
         assert np.median(found.proved / found.found) < 2
     again = output_change(regressor, x, p, 0.3, max_iter=20, nb_queries=50, seed=0)
     np.testing.assert_array_equal(found.found, again.found)
+    assert repr(found) == f"<OutputChange: {found.message()}>"
     assert "at most" in found.message()
     assert json.loads(found.to_json())["proved"] == pytest.approx(found.proved.tolist())
 
