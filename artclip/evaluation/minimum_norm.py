@@ -85,10 +85,10 @@ class _Ball:
         moved, radius = np.zeros_like(x) if rng is None else self._anywhere(index, rng), np.minimum(most, best)
         shares, (low, high) = np.geomspace(*_SPARSE, max_iter), self._limits(x)
         for step, change, share in zip(_falling(*_STEP, max_iter), _falling(*_RADIUS, max_iter), shares, strict=True):
-            step_taken = self._rules.steps(moved)
-            at = x + step_taken
+            way = self._rules.steps(moved)
+            at = x + way
             margins, values, gradients = classifier.margins(at, labels)
-            away, wrong = lengths(step_taken, norm), margins > 0
+            away, wrong = lengths(way, norm), margins > 0
             nearer, turned = wrong & (away < best), turned | wrong
             best[nearer], points[nearer] = away[nearer], at[nearer]
             gradients = still_free(gradients, at, low, high)

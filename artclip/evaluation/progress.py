@@ -38,8 +38,8 @@ class Progress:
         """Go to the start of a part, of so many steps; one that was left out takes no room."""
         self._from, self._to = self._to, self._ends.get(part, self._to)
         self._steps, self._done = max(1, steps), 0
-        self._bar.set_description(part, refresh=False)
         self._show(self._from)
+        self._bar.set_description(part)
 
     def say(self, what: str) -> None:
         """What is at work within the part."""

@@ -9,7 +9,7 @@ import pytest
 from artclip import evaluate
 from artclip.evaluation.features import FeatureRules
 from artclip.norms import dual_norm, lengths
-from tests.nets import torch_nets
+from tests.nets import default
 
 RNG = np.random.default_rng(0)
 QUIET = {"verbose": False, "seed": 0, "lipschitz": False, "masking": False}
@@ -47,7 +47,7 @@ def test_distances_are_those_along_what_may_change(nets, norm):
     ("norm", "eps", "fixed"), [(math.inf, 1.0, None), (math.inf, 1.0, FIXED), (1, 2.5, None), (2, 1.5, FIXED)]
 )
 def test_of_whole_numbers_the_worst_case_is_that_of_all_points(norm, eps, fixed):
-    classifier, x, y, w = plane(torch_nets)
+    classifier, x, y, w = plane(default)
     steps = np.array(list(itertools.product(range(-2, 3), repeat=SIZE)))
     steps = steps[lengths(steps.astype(float), norm) <= eps]
     steps = steps[~steps[:, fixed].any(1)] if fixed else steps
@@ -67,7 +67,7 @@ def test_of_whole_numbers_the_worst_case_is_that_of_all_points(norm, eps, fixed)
     ["noise:sigma=1", "fgsm", "pgd", "pgd-margin", "apgd-ce", "minimum-norm", "square", "hopskipjump:max_iter=3"],
 )
 def test_no_attack_breaks_the_rules(attack):
-    classifier, x, y, _ = plane(torch_nets)
+    classifier, x, y, _ = plane(default)
     found = evaluate(classifier, x[:12], y[:12], 2, 3.0, [attack], fixed=[1], integers=[0, 2], full=True, **QUIET)
     assert not [o.error for o in found.outcomes if o.error]
     for e in found.examples:
@@ -79,7 +79,7 @@ def test_no_attack_breaks_the_rules(attack):
 
 
 def test_fixed_features_raise_no_alarm():
-    classifier, x, y, _ = plane(torch_nets, n=120)
+    classifier, x, y, _ = plane(default, n=120)
     found = evaluate(classifier, x, y, 2, 2.0, "quick", fixed=[0, 1], lipschitz=False, verbose=False, seed=0)
     assert found.warnings == []
     whole = evaluate(classifier, x, y, 2, 2.0, "quick", integers=[0], lipschitz=False, verbose=False, seed=0)
@@ -87,7 +87,7 @@ def test_fixed_features_raise_no_alarm():
 
 
 def test_a_cache_tells_rules_apart(tmp_path):
-    classifier, x, y, _ = plane(torch_nets)
+    classifier, x, y, _ = plane(default)
     free, fixed, again = (
         evaluate(classifier, x, y, 2, 2.0, "quick", cache=tmp_path, fixed=mask, **QUIET)
         for mask in (None, FIXED, FIXED)
@@ -108,7 +108,7 @@ def test_a_cache_tells_rules_apart(tmp_path):
     ],
 )
 def test_what_does_not_fit_is_refused(given, said):
-    classifier, x, y, _ = plane(torch_nets)
+    classifier, x, y, _ = plane(default)
     x[5, 3] = 0.25
     with pytest.raises((ValueError, TypeError), match=said):
         evaluate(classifier, x, y, attacks="quick", **given, **QUIET)

@@ -9,7 +9,7 @@ import pytest
 
 from artclip import output_change
 from artclip.norms import lengths
-from tests.nets import torch_nets
+from tests.nets import default
 
 RNG = np.random.default_rng(0)
 W = RNG.normal(size=(2, 5)).astype(np.float32)
@@ -109,7 +109,7 @@ def test_models_without_gradients_are_searched():
 )
 def test_what_cannot_be_is_refused(options, said):
     with pytest.raises(ValueError, match=said):
-        output_change(torch_nets.regressor(), X[:, :1], **options)
+        output_change(default.regressor(), X[:, :1], **options)
 
 
 def test_outputs_that_are_random_or_no_numbers_are_refused():

@@ -6,7 +6,7 @@ import pytest
 
 from artclip import evaluate
 from artclip.evaluation.progress import SHARES, Progress
-from tests.nets import torch_nets
+from tests.nets import default
 
 
 def test_parts_have_their_shares_and_those_left_out_take_no_room():
@@ -29,14 +29,14 @@ def test_parts_have_their_shares_and_those_left_out_take_no_room():
 @pytest.mark.parametrize("verbose", [False, True])
 def test_a_terminal_sees_every_part_and_the_time_left(verbose, monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    x, y = torch_nets.data()
-    evaluate(torch_nets.classifier(), x, y, eps=0.1, attacks="quick", verbose=verbose, seed=0)
+    x, y = default.data()
+    evaluate(default.classifier(), x, y, eps=0.1, attacks="quick", verbose=verbose, seed=0)
     said = capsys.readouterr().err
     assert bool(said) == verbose
     assert all(what in said for what in ("minimum norm", *list(SHARES)[1:], "100%", "left")) == verbose
 
 
 def test_a_pipe_sees_nothing(capsys):
-    x, y = torch_nets.data()
-    evaluate(torch_nets.classifier(), x, y, eps=0.1, attacks="quick", verbose=True, seed=0)
+    x, y = default.data()
+    evaluate(default.classifier(), x, y, eps=0.1, attacks="quick", verbose=True, seed=0)
     assert capsys.readouterr().err == ""

@@ -8,7 +8,7 @@ from art.attacks.evasion import CarliniL2Method, FastGradientMethod, ProjectedGr
 
 from artclip import compare, evaluate
 from artclip.evaluation import evaluate as module
-from artclip.evaluation import masking
+from artclip.evaluation import lipschitz_bounds, masking
 from tests.nets import default as nets
 
 OPTIONS = {"eps": 0.2, "seed": 0, "verbose": False, "lipschitz": False}
@@ -104,7 +104,7 @@ def test_nothing_behind_the_attacks_costs_their_results(model, monkeypatch):
         raise RuntimeError("the library\ngave up")
 
     plain = evaluate(*model, attacks=["fgsm"], **OPTIONS)
-    monkeypatch.setattr(module, "lipschitz_lower_bound", broken)
+    monkeypatch.setattr(lipschitz_bounds, "lipschitz_lower_bound", broken)
     monkeypatch.setattr(module, "_examples", broken)
     monkeypatch.setattr(masking, "MASKING_WARNINGS", (broken, *masking.MASKING_WARNINGS))
     broken.__name__ = "sign_that_fails"
