@@ -293,6 +293,20 @@ def certified_nets(results: dict[str, Any]) -> str:
     return table(rows)
 
 
+def smoothing(results: list[dict[str, Any]]) -> str:
+    """Certified shares by constants and by noise, a row for each training."""
+    radii = [k for k in results[0] if k.startswith("certified")]
+    head = [r.replace(" ", ", ε = ") for r in radii]
+    rows = [["certificate", "training", "clean", *head, "passes for an answer", "CPU seconds"]]
+    for (kind, value), seeds in groups(results, "kind", "value").items():
+        said = ["by constants, true", f"`certify_eps={value:g}`"]
+        said = said if kind == "certify_eps" else ["by noise, 99.9 %", f"noise of σ = {value:g}"]
+        cells = [spread(seeds, k, ".1f") for k in ("clean", *radii)]
+        seconds = f"{np.mean([row['CPU seconds'] for row in seeds]):.0f}"
+        rows.append([*said, *cells, f"{seeds[0]['passes']:,}", seconds])
+    return table(rows)
+
+
 def in_pixels(radius: float) -> str:
     """A radius as users say it: a short decimal number, or with 255 below it."""
     return f"{radius:g}" if round(radius, 2) == radius else f"{255 * radius:.0f}/255"
@@ -615,6 +629,7 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     ),
     "certificates_all": ("certificates", certificates),
     "certified_nets": ("certified_nets", certified_nets),
+    "smoothing": ("smoothing", smoothing),
     "local_certificates": ("local_certificates", local_certificates),
     "joined_bounds": ("joined_bounds", joined_bounds),
     "convolutional_bounds": ("convolutional_bounds", convolutional_bounds),
