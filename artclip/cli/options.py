@@ -168,6 +168,14 @@ def list_of(number: Any) -> Any:
     return lambda text: [number(part) for part in text.split(",")]
 
 
+def index(text: str) -> int:
+    """The index of a feature."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no index of a feature; write whole numbers, as 0,3") from None
+
+
 def _pair(number: Any) -> Any:
     def read(text: str) -> tuple[float, float]:
         values = [number(part) for part in text.split(",")]

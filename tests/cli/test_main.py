@@ -117,6 +117,8 @@ def test_train_writes_weights_and_history(capsys, tmp_path):
         (["compare", *FAST, "--eps", "-1"], "eps=-1.0"),
         (["compare", *FAST, "--model", "vgg"], "model='vgg'"),
         (["compare", *FAST, "-o", "no/such/folder/c.json"], "cannot write to no/such/folder/c.json"),
+        (["compare", *FAST, "--defences", "smoothing:sigma=0"], "sigma=0"),
+        (["evaluate", __file__, "--data", "digits", "--fixed", "0,a"], "'a' is no index of a feature"),
         (["train", *FAST, "--lamda", "-1"], "lamda=-1.0"),
         (["train", *FAST, "--defence", "standard", "--lamda", "1"], "defence standard takes no lamda"),
         (["train", *FAST, "--target-accuracy", "2"], "target_accuracy=2.0"),
