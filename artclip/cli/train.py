@@ -60,7 +60,7 @@ def _run(arguments: argparse.Namespace) -> None:
     with data_told():
         loaded, described = experiment.load(arguments.data)
     data = checked_data(loaded)
-    try_nets({arguments.model: net}, experiment, data, 1)
+    try_nets({arguments.model: net}, [named], experiment, data, 1)
     for mistake in ranges.narrow(data[0][0], arguments.clip_values):
         warnings.warn(f"likely mistake: {mistake}", RuntimeWarning, stacklevel=2)
     folder = None if arguments.output is None else checks.folder(arguments.output)

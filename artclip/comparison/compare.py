@@ -107,7 +107,7 @@ def compare(
         raise ValueError("model is empty; give at least one, as 'mlp'")
     loaded, described = experiment.load(data) if isinstance(data, str) else (data, "arrays")
     splits = checked_data(loaded)
-    try_nets(nets, experiment, splits, nb_threads)
+    try_nets(nets, chosen, experiment, splits, nb_threads)
     jobs = [
         Job(experiment, net, name, named, seed)
         for name, net in nets.items()

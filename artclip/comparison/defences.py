@@ -239,5 +239,5 @@ def _value(text: str, option: str, value: str) -> Any:
         raise ValueError(f"defence {text!r}: {option}={value!r} is not a number") from None
     if option == "target_accuracy":
         checks.share(what, number)
-    (checks.positive if option in ("eps", "sigma") else checks.non_negative)(what, number)
+    (checks.positive if option in ("eps", "sigma", "max_iter") else checks.non_negative)(what, number)
     return int(value) if value.isdigit() else number

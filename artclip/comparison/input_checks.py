@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from artclip import checks, ranges
+from artclip.comparison.defences import DefenceConfig
 from artclip.comparison.experiment import Data, Experiment
 from artclip.frameworks import function_of
 from artclip.frameworks.keras.startup import start_tensorflow
@@ -87,11 +88,14 @@ def _short(value: Any) -> str:
     return text if len(text) <= 20 else f"{text[:19]}…"
 
 
-def try_nets(nets: Mapping[str, Any], experiment: Experiment, data: Data, nb_threads: int) -> None:
-    """Make each net once, and let it predict two samples.
+def try_nets(
+    nets: Mapping[str, Any], defences: Sequence[DefenceConfig], experiment: Experiment, data: Data, nb_threads: int
+) -> None:
+    """Make each net once, let it predict two samples, and make each of artclip's defences with settings its trainer.
 
     Raises:
-        ValueError: a net cannot be made or does not take the data, or these lie outside its ``clip_values``.
+        ValueError, TypeError: a net cannot be made or does not take the data, or these lie outside its ``clip_values``;
+            or a defence refuses its settings.
     """
     if experiment.framework == "tensorflow":
         start_tensorflow(nb_threads)
@@ -120,6 +124,13 @@ def try_nets(nets: Mapping[str, Any], experiment: Experiment, data: Data, nb_thr
             )
         for part, inputs in (("training", x), ("test", x_test)):
             ranges.in_range(f"net {name!r}: {part} data", inputs, f.clip_values)
+        for defence in (d for d in defences if d.options and d.defence.make.__module__.startswith("artclip.")):
+            try:
+                defence.train(classifier, experiment.plan(seed=0))
+            except (ValueError, TypeError) as error:
+                raise type(error)(f"defence {defence.name!r} of net {name!r}: {error}") from error
+            except NotImplementedError:  # on this framework: its row says so
+                continue
 
 
 def _channels(shape: tuple[int, ...], first: bool) -> str:

@@ -16,6 +16,7 @@ from artclip.evaluation.auto_pgd import auto_pgd, targeted_auto_pgd
 from artclip.evaluation.minimum_norm import minimum_norm
 from artclip.evaluation.square import square
 from artclip.evaluation.threat_model import Stage, ThreatModel
+from artclip.evaluation.whole_numbers import exhaustive
 
 WHITE, BLACK, NONE = "white box", "black box", "no attack"
 _ALL, _L2, _L2_INF = (1, 2, math.inf), (2,), (2, math.inf)
@@ -81,6 +82,7 @@ ATTACKS: dict[str, Attack] = {
     "nes": Attack("NES-PGD", BLACK, _ALL, "Ilyas et al. 2018, arXiv 1804.08598", black_box.nes),
     "hopskipjump": Attack("HopSkipJump", BLACK, _L2_INF, "Chen et al. 2020, arXiv 1904.02144", black_box.hopskipjump),
     "universal": Attack("universal", WHITE, _ALL, _UNIVERSAL, art.universal, together=True),
+    "exhaustive": Attack("exhaustive", BLACK, _ALL, "all steps of whole numbers, where they are few", exhaustive),
     "spatial": Attack("spatial", BLACK, (), "Engstrom et al. 2019, arXiv 1712.02779", art.spatial),
     "patch": Attack("patch", WHITE, (), "Brown et al. 2017, arXiv 1712.09665", art.patch, together=True),
 }
@@ -148,7 +150,8 @@ def for_model(name: str, norm: float, classifier: Any) -> list[AttackConfig]:
     """The attacks of a set for a model: by outputs alone where it gives no gradients, besides where they mislead.
 
     That is where they are zero, where outputs are constant in steps, so that they are of something else, or where they
-    are an estimate because of a defence that works in numpy.
+    are an estimate because of a defence that works in numpy. Where features take whole numbers alone, few of their
+    steps fit into a budget, and all are tried.
 
     Args:
         name: of the set.
@@ -158,6 +161,7 @@ def for_model(name: str, norm: float, classifier: Any) -> list[AttackConfig]:
     names = SETS[name] if classifier.has_gradients else ()
     if classifier.flat or classifier.stepped or not classifier.has_gradients or classifier.f.approximated:
         names += (*BLACK_BOX_SETS[name], *((_LABELS_ALONE[name],) if classifier.hard or classifier.stepped else ()))
+    names += ("exhaustive",) * (classifier.rules.integers is not None)
     return _in_order([c for c in map(_named, dict.fromkeys(names)) if _fits(c, norm)])
 
 

@@ -88,4 +88,5 @@ def outputs_alone(classifier: AttackClassifier, within: Any = None) -> BlackBoxC
         return logits
 
     about = classifier.input_shape, classifier.nb_classes, classifier.channels_first
-    return BlackBoxClassifierNeuralNetwork(outputs, *about, clip_values=classifier.clip_values or within)
+    ends = within if classifier.clip_values is None else classifier.clip_values
+    return BlackBoxClassifierNeuralNetwork(outputs, *about, clip_values=ends)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from artclip import checks, ranges
-from artclip.evaluation.attacks import BLACK, SETS, choose, for_model
+from artclip.evaluation.attacks import ATTACKS, BLACK, SETS, choose, for_model
 from artclip.evaluation.budgets import attack
 from artclip.evaluation.cache import Cache, key_of
 from artclip.evaluation.certificates import certified_radii
@@ -25,7 +25,9 @@ from artclip.evaluation.progress import Progress
 from artclip.evaluation.result import Evaluation
 from artclip.evaluation.runner import Example, Outcome
 from artclip.evaluation.smoothing import smoothed_radius, unsmoothed
+from artclip.evaluation.threat_model import ThreatModel
 from artclip.evaluation.units import rising, too_small
+from artclip.evaluation.whole_numbers import all_are_tried
 from artclip.hashing.digests import digest
 from artclip.norms import change
 from artclip.reporting.records import describe
@@ -95,9 +97,10 @@ def evaluate(
         class_names: names of the classes, for the report.
         clip_values: range (low, high) of valid inputs of a bare model, each a number or an array that broadcasts to an
             input; ``None`` for none. An ART classifier has its own.
-        fixed: features that no attack changes, as of tabular data: indices of a vector, or a bool array of the inputs'
-            shape; ``None`` for none. Certificates and Lipschitz bounds are of all features.
-        integers: features that attacks move by whole numbers alone, likewise.
+        fixed: features that no attack changes, as of tabular data: indices of a vector, negative ones from its end, or
+            a bool array of the inputs' shape; ``None`` for none. Certificates and Lipschitz bounds are of all features.
+        integers: features that attacks move by whole numbers alone, likewise; those that are fixed too stay. Where few
+            steps fit into the budget, the sets try them all.
 
     Returns:
         The :class:`Evaluation`.
@@ -168,6 +171,7 @@ def evaluate(
             )
         if evaluated.nb_nan:
             remarks.append(f"Outputs are NaN for {evaluated.nb_nan} of {len(x)} samples, which count as wrong")
+        remarks += _of_all_points(evaluated, outcomes, norm, largest)
         # Nothing from here on may cost the results of the attacks.
         few = np.flatnonzero(evaluated.right)[: nb_distances if classifier.batch_size >= LARGE else nb_distances // 10]
         found = done.nearest
@@ -255,6 +259,18 @@ def evaluate(
         below=below,
         fell_below=done.fell_below if below else None,
     )
+
+
+def _of_all_points(evaluated: EvaluatedModel, outcomes: list[Outcome], norm: float, eps: float) -> list[str]:
+    """What is said where an attack tried every point of the budget."""
+    asked = [o.chosen.options["max_eval"] for o in outcomes if o.chosen.attack is ATTACKS["exhaustive"] and not o.error]
+    threat = ThreatModel(evaluated.classifier, norm, eps)
+    if evaluated.is_random or not any(all_are_tried(threat, int(most)) for most in asked):
+        return []
+    return [
+        "Of features that move by whole numbers alone so few steps fit into the budget that all were tried: the "
+        "worst case is exact"
+    ]
 
 
 def _tried(what: str, make: Callable[[], Any], otherwise: Any, remarks: list[str]) -> Any:

@@ -105,6 +105,10 @@ def _mask(name: str, given: Any, shape: tuple[int, ...]) -> np.ndarray | None:
     wrong = values[(values < -shape[0]) | (values >= shape[0])]
     if len(wrong):
         raise ValueError(f"{name} names feature {wrong[0]}, but inputs have {shape[0]}, from 0 to {shape[0] - 1}")
-    mask = np.zeros(shape, bool)
-    mask[values] = True
+    mask, places = np.zeros(shape, bool), values % shape[0]
+    if len(set(places)) < len(places):
+        twice = next(place for place in places if (places == place).sum() > 1)
+        mask_of = f"; for a mask of 0 and 1, give np.array({name}, bool)" * (set(values) <= {0, 1})
+        raise ValueError(f"{name} names feature {twice} twice{mask_of}")
+    mask[places] = True
     return mask

@@ -16,6 +16,7 @@ import numpy as np
 from artclip.evaluation.attack_classifier import AttackClassifier
 from artclip.evaluation.balls import into_ball, steepest, still_free
 from artclip.evaluation.threat_model import Stage, ThreatModel
+from artclip.evaluation.whole_numbers import nearer
 from artclip.norms import column, dual_norm, farthest, lengths
 
 MAX_ITER = 25
@@ -59,7 +60,10 @@ def nearest_examples(
                 ball.climb(classifier.with_loss("margin"), labels, max_iter, lost, rng)
     finally:
         classifier.loss = before
-    return _shortened(classifier, x, ball.points, labels).astype(np.float32)
+    points = _shortened(classifier, x, ball.points, labels).astype(np.float32)
+    if classifier.rules.integers is None:
+        return points
+    return nearer(ThreatModel(classifier, norm, math.inf), x.astype(np.float32), y, points)
 
 
 class _Ball:

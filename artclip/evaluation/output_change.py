@@ -151,8 +151,12 @@ def output_change(
         raise ValueError("outputs are random: two calls on the same inputs differ, so that they change within any ball")
     view = _Outputs(f, bool(getattr(estimator, "channels_first", f.name != "tensorflow")), q)
     outputs = view.outputs(x)
-    if not np.isfinite(outputs).all():
-        raise ValueError(f"outputs of {int((~np.isfinite(outputs).all(1)).sum())} samples are not finite")
+    lost = np.flatnonzero(~np.isfinite(outputs).all(1))
+    if len(lost):
+        raise ValueError(
+            f"outputs are not finite at {counted(len(lost), 'sample')}, first at sample {lost[0]}: {outputs[lost[0]]}; "
+            "leave these out, or mend the model"
+        )
     points, threat = _Farthest(view, x, outputs, p, eps), ThreatModel(view, p, float(eps))  # type: ignore[arg-type]
     with randomness(f, (seed,)):
         if view.has_gradients:
@@ -162,6 +166,12 @@ def output_change(
         by_gradient = points.found.copy()
         _search(threat, x, points, nb_queries)
     proved, remarks = changes_around(f, x, float(eps), p, q, max_seconds)
+    if points.lost.any():
+        proved = np.where(points.lost, np.inf, proved)
+        remarks.append(
+            f"Outputs are not finite somewhere in the balls of {counted(int(points.lost.sum()), 'sample')}: the change "
+            "found is of points where they are, and nothing is proved there"
+        )
     by_search = points.found > _MORE * by_gradient if view.has_gradients else np.ones(len(x), bool)
     if not view.has_gradients:
         remarks.append("The model gives no gradients: the change found is by its outputs alone")
@@ -219,11 +229,13 @@ class _Outputs:
             part = slice(i, i + _SIZE)
             outputs, pull = self._at(np.ascontiguousarray(x[part], np.float32))
             change, way = outputs - labels[part, :k], labels[part, k:]
+            lost = ~np.isfinite(change).all(1)
+            change[lost] = 0
             # A norm is the largest of the linear functions of dual length 1: the one that is so here is its gradient.
             slopes = np.where(way.any(1, keepdims=True), way, _steepest(change, self._q))
-            values[part] = (slopes * change).sum(1)
+            values[part] = np.where(lost, -math.inf, (slopes * change).sum(1))
             gradients[part] = np.nan_to_num(pull(slopes))
-        return np.full(len(x), -math.inf), np.nan_to_num(values, nan=-math.inf), gradients
+        return np.full(len(x), -math.inf), values, gradients
 
 
 def _steepest(change: np.ndarray, q: float) -> np.ndarray:
@@ -238,11 +250,15 @@ def _steepest(change: np.ndarray, q: float) -> np.ndarray:
 
 
 class _Farthest:
-    """For each sample the point in its ball whose outputs are farthest, of those that were tried."""
+    """For each sample the point in its ball whose outputs are farthest, of those that were tried.
+
+    ``lost`` are samples in whose ball some outputs are not finite, shape (n,).
+    """
 
     def __init__(self, view: _Outputs, x: np.ndarray, outputs: np.ndarray, p: float, eps: float) -> None:
         self._view, self._x, self._outputs, self._p, self._eps = view, x, outputs, p, eps
         self.found, self.examples, self.changed = np.zeros(len(x)), x.copy(), outputs.copy()
+        self.lost = np.zeros(len(x), bool)
 
     def try_out(self, points: np.ndarray) -> np.ndarray:
         """Keep points (n, *shape) that move outputs further, and lie in the ball; by how much each does, (n,)."""
@@ -250,7 +266,9 @@ class _Farthest:
         outputs = self._view.outputs(points)
         moved = self._view.moved(outputs - self._outputs)
         away = lengths(points.astype(np.float64) - self._x, self._p)
-        inside = np.isfinite(moved) & (away <= self._eps * (1 + _HAIR))
+        inside = away <= self._eps * (1 + _HAIR)
+        self.lost |= inside & ~np.isfinite(moved)
+        inside &= np.isfinite(moved)
         better = inside & (moved > self.found)
         self.found = np.where(better, moved, self.found)
         self.examples = np.where(column(better, points), points, self.examples)

@@ -116,6 +116,8 @@ def smoothed_radius(
         raise ValueError("a certificate is about labels, and this estimator is a regressor; give a classifier")
     f.input_shape = f.input_shape or tuple(x.shape[1:])
     outputs = f.outputs(x, _size(x))
+    if np.isnan(outputs).all():
+        raise ValueError("all outputs of the model are NaN: it has no labels to smooth")
     read = how_read(f, x, outputs)
     labels = checks.classes(x, as_columns(y, f.class_labels)[0], max(2, outputs.shape[1]))
     seed = checks.seed_or_drawn(seed)

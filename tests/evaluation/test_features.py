@@ -8,6 +8,7 @@ import pytest
 
 from artclip import evaluate
 from artclip.evaluation.features import FeatureRules
+from artclip.evaluation.whole_numbers import whole_steps
 from artclip.norms import dual_norm, lengths
 from tests.nets import default
 
@@ -57,14 +58,81 @@ def test_of_whole_numbers_the_worst_case_is_that_of_all_points(norm, eps, fixed)
     least = np.where(valid, margins, np.inf).min(1)
     found = evaluate(classifier, x, y, norm, eps, "standard", fixed=fixed, integers=range(SIZE), **QUIET)
     assert np.all(found.survivors[least > 1e-4])  # no more than all points break
-    assert found.survivors[least < -1e-4].sum() <= 1
+    assert not found.survivors[least < -1e-4].any()
+    assert "worst case is exact" in str(found).replace("\n  ", " ")
     assert (least > 1e-4).any()
     assert (least < -1e-4).any()
 
 
+@pytest.mark.parametrize("norm", [1, 2, math.inf])
+def test_of_whole_numbers_distances_are_those_of_all_points(norm):
+    ends = np.full(6, -4, np.float32), np.array([4, 4, 4, 4, 2, 4], np.float32)
+    classifier = default.classifier(clip_values=ends)
+    x = RNG.integers(ends[0].astype(int), ends[1].astype(int) + 1, (60, 6)).astype(np.float32)
+    y, moves = classifier.predict(x).argmax(1), [0, 3, 4]
+    steps = np.zeros((17**3, 6))
+    steps[:, moves] = np.array(list(itertools.product(range(-8, 9), repeat=3)))
+    steps = steps[np.argsort(lengths(steps, norm), kind="stable")]
+    wrong = of_all_points(classifier, x, y, steps, ends)
+    exact = np.where(wrong.any(1), lengths(steps, norm)[wrong.argmax(1)], math.inf)
+    found = evaluate(classifier, x, y, norm, 9.0, "quick", fixed=[1, 2, 5], integers=range(6), **QUIET).distance
+    near, there = exact < 3.5, np.isfinite(exact)
+    assert near.sum() > 5
+    np.testing.assert_allclose(found[near], exact[near], rtol=1e-6)  # so few steps are all tried
+    assert np.all(found[there] >= exact[there] - 1e-5)
+    assert np.mean(found[there] > 1.01 * exact[there]) < 0.2
+
+
+def of_all_points(classifier, x, y, steps, ends):
+    """Which steps (k, d) from samples (n, d) lead to valid inputs with a wrong label, shape (n, k)."""
+    points = (x[:, None] + steps).astype(np.float32)
+    valid = ((points >= ends[0]) & (points <= ends[1])).all(2)
+    labels = classifier.predict(points.reshape(-1, x.shape[1])).argmax(1).reshape(valid.shape)
+    return valid & (labels != y[:, None])
+
+
+@pytest.mark.parametrize("together", [1, 2, 3])
+@pytest.mark.parametrize("norm", [1, 2, math.inf])
+def test_steps_of_whole_numbers_are_all_there_are(norm, together):
+    all_of_them = np.array(list(itertools.product(range(-3, 4), repeat=3)))
+    inside = (lengths(all_of_them.astype(float), norm) <= 2.5) & ((all_of_them != 0).sum(1) <= together)
+    expected = {tuple(row) for row in all_of_them[inside & all_of_them.any(1)]}
+    found = whole_steps(3, norm, 2.5, 500, together)
+    assert {tuple(row) for row in found} == expected
+    assert len(found) == len(expected)
+    assert np.all(np.diff(lengths(found.astype(float), norm)) >= 0)
+    assert whole_steps(3, norm, 2.5, len(expected) - 1, together) is None
+
+
+def test_trees_are_searched_in_ranges_of_each_feature():
+    from art.estimators.classification import SklearnClassifier
+    from sklearn.ensemble import RandomForestClassifier
+
+    ends = np.array([0, 0, -5, 0], np.float32), np.array([1, 9, 5, 20], np.float32)
+    x = np.column_stack([RNG.uniform(size=60), *RNG.integers([0, -5, 0], [10, 6, 21], (60, 3)).T]).astype(np.float32)
+    y = (x[:, 1] + 1.5 * x[:, 2] + 0.3 * x[:, 3] - 4 * x[:, 0] > 5).astype(int)
+    classifier = SklearnClassifier(RandomForestClassifier(10, random_state=0).fit(x, y), clip_values=ends)
+    found = evaluate(classifier, x, y, 2, 2.0, fixed=[0], integers=[1, 2, -1], **QUIET)
+    assert not [o.error for o in found.outcomes if o.error]
+    steps = np.array([(0, *s) for s in itertools.product(range(-2, 3), repeat=3) if np.linalg.norm(s) <= 2])
+    fell = of_all_points(classifier, x, y, steps, ends).any(1) & found.right
+    assert fell.any()
+    np.testing.assert_array_equal(found.right & ~found.survivors, fell)
+
+
 @pytest.mark.parametrize(
     "attack",
-    ["noise:sigma=1", "fgsm", "pgd", "pgd-margin", "apgd-ce", "minimum-norm", "square", "hopskipjump:max_iter=3"],
+    [
+        "noise:sigma=1",
+        "fgsm",
+        "pgd",
+        "pgd-margin",
+        "apgd-ce",
+        "minimum-norm",
+        "square",
+        "hopskipjump:max_iter=3",
+        "exhaustive",
+    ],
 )
 def test_no_attack_breaks_the_rules(attack):
     classifier, x, y, _ = plane(default)
@@ -99,6 +167,8 @@ def test_a_cache_tells_rules_apart(tmp_path):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
+        ({"fixed": [1, 0, 0, 1]}, r"fixed names feature 1 twice; for a mask of 0 and 1, give np.array\(fixed, bool\)"),
+        ({"integers": [3, -1]}, r"integers names feature 3 twice"),
         ({"fixed": [9]}, r"fixed names feature 9, but inputs have 4, from 0 to 3"),
         ({"fixed": range(SIZE)}, r"nothing is left"),
         ({"fixed": np.ones((2, 2), bool)}, r"mask of shape \(2, 2\)"),

@@ -125,5 +125,24 @@ def test_outputs_that_are_random_or_no_numbers_are_refused():
 
     with pytest.raises(ValueError, match="outputs are random"):
         output_change(Noisy(), X)
-    with pytest.raises(ValueError, match="samples are not finite"):
+    with pytest.raises(ValueError, match="not finite at 6 samples, first at sample 0"):
         output_change(Lost(), X)
+
+
+def test_outputs_that_are_not_finite_show():
+    import torch
+
+    class Roots(torch.nn.Module):
+        """Logarithms of what may be 0."""
+
+        def forward(self, x):
+            return torch.log(torch.relu(x[:, :1] - 0.5))
+
+    x = np.array([[0.9, 0.5], [0.55, 0.5]], np.float32)
+    found = output_change(Roots(), x, math.inf, 0.1, nb_queries=100, max_seconds=5, seed=0, clip_values=(0, 1))
+    assert found.found[0] == pytest.approx(math.log(0.4 / 0.3), rel=1e-3)
+    assert np.isinf(found.proved[1])
+    assert "not finite somewhere in the balls of 1 sample:" in str(found).replace("\n  ", " ")
+    x[1, 0] = 0.4
+    with pytest.raises(ValueError, match=r"not finite at 1 sample, first at sample 1: \[-inf\]"):
+        output_change(Roots(), x, clip_values=(0, 1))

@@ -8,6 +8,7 @@ from scipy import stats
 
 from artclip import compare, evaluate, smoothed_radius
 from artclip.evaluation.smoothing import Smoothing
+from tests.nets import default
 
 RNG = np.random.default_rng(0)
 SIGMA, DRAWS = 0.5, 1000
@@ -64,7 +65,8 @@ def test_the_confidence_holds():
 
 def test_outputs_that_are_no_numbers_prove_nothing(nets):
     classifier, (_, x, y, _) = nets.linear_classifier(np.full((2, 5), np.nan, np.float32)), plane(nets)
-    assert not smoothed_radius(classifier, x, y, SIGMA, 100, seed=0).any()
+    with pytest.raises(ValueError, match="all outputs of the model are NaN"):
+        smoothed_radius(classifier, x, y, SIGMA, 100, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -107,8 +109,8 @@ def test_estimators_that_art_smooths_are_told_from_their_nets(nets):
     assert "clean, smoothed" not in plain.columns()
 
 
-def test_a_comparison_keeps_both_certificates_apart(nets):
-    _, x, y, _ = plane(nets)
+def test_a_comparison_keeps_both_certificates_apart():
+    _, x, y, _ = plane(default)
     options = {"nb_seeds": 1, "nb_epochs": 2, "attacks": ["fgsm"], "curve_samples": 0, "masking": False}
     found = compare(
         ((x, y), (x, y)), "mlp", "standard,smoothing:sigma=0.2,nb_draws=200", eps=0.4, verbose=False, **options
@@ -122,3 +124,10 @@ def test_a_comparison_keeps_both_certificates_apart(nets):
     assert "certified L2 0.4, smoothed" in found.to_markdown()
     assert "cert. smoothed" in str(found)
     assert found.paired("standard", "standard", "certified")
+
+
+@pytest.mark.parametrize("setting", ["nb_draws=10", "alpha=0.7", "sigma=0"])
+def test_a_comparison_refuses_settings_before_any_training(setting):
+    _, x, y, _ = plane(default)
+    with pytest.raises(ValueError, match=f"smoothing.*{setting}"):
+        compare(((x, y), (x, y)), "mlp", f"standard,smoothing:{setting}", nb_epochs=10**6, verbose=False)
