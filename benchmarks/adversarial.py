@@ -121,6 +121,15 @@ CASES = {
     "mnist-cnn": Case("mnist", "cnn", 8, (1.5, 2.0), MNIST),
     "fashion-mlp": Case("fashion-mnist", "mlp-200-80", 15, (0.5, 1.0), FASHION, clean_loss=2.0),
     "cifar-cnn": Case("cifar-10", "cnn", 10, (0.25, 0.5), CIFAR, clean_loss=3.0, nb_training=20_000),
+    "cifar-cnn-equal-time": Case(  # 15 epochs of CLIP take as long as ten of N-FGSM
+        "cifar-10",
+        "cnn",
+        15,
+        (0.25, 0.5),
+        {"standard": ["standard"], "clip": [f"clip:lamda={v:g},pair_interval=6" for v in (0.2, 0.3, 0.4)]},
+        clean_loss=3.0,
+        nb_training=20_000,
+    ),
     "cifar-cnn-linf": Case(
         "cifar-10", "cnn", 10, LINF_RADII, LINF, clean_loss=3.0, nb_training=20_000, norm="inf", chosen_at=1
     ),
