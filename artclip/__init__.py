@@ -27,6 +27,7 @@ _HOME = {
     "Comparison": "artclip.comparison.result",
     "evaluate": "artclip.evaluation.evaluate",
     "noise_curve": "artclip.evaluation.curves",
+    "query_curve": "artclip.evaluation.curves",
     "robustness_curve": "artclip.evaluation.curves",
     "Evaluation": "artclip.evaluation.result",
     "leaderboard": "artclip.evaluation.leaderboard",
@@ -50,6 +51,7 @@ if TYPE_CHECKING:  # for editors and type checkers; "as" says that a name may be
     from artclip.comparison.result import Comparison as Comparison
     from artclip.data import load_data as load_data
     from artclip.evaluation.curves import noise_curve as noise_curve
+    from artclip.evaluation.curves import query_curve as query_curve
     from artclip.evaluation.curves import robustness_curve as robustness_curve
     from artclip.evaluation.evaluate import evaluate as evaluate
     from artclip.evaluation.leaderboard import Leaderboard as Leaderboard

@@ -1,11 +1,11 @@
-"""Accuracy over the strength of an attack, or of noise: for one model, or for several side by side."""
+"""Accuracy over the budget of an attack, over its calls, or over noise: for one model, or several side by side."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,16 +22,18 @@ from artclip.reporting.records import as_json, describe
 
 @dataclass
 class Curve:
-    """Accuracies over eps or sigma.
+    """Accuracies over eps, the calls of an attack, or sigma.
 
     Attributes:
         settings: everything that the figures depend on, with versions and machine.
         title: what was done to the samples.
         label: of the axis that ``values`` are on.
-        values: eps or sigma, rising from 0.
+        values: eps, ``max_iter`` or sigma, rising from 0.
         nb_samples: how many samples the accuracies are of.
         accuracy: by model, shares in [0, 1], one for each of ``values``.
         spread: by model, their standard deviations over draws of noise; empty where nothing was drawn anew.
+        calls: by model, how often the attack calls it for a sample that does not fall, one for each of ``values``;
+            empty where these are no iterations.
         seconds: in all.
     """
 
@@ -42,6 +44,7 @@ class Curve:
     nb_samples: int
     accuracy: dict[str, list[float]]
     spread: dict[str, list[float]] = field(default_factory=dict)
+    calls: dict[str, list[float]] = field(default_factory=dict)
     seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -117,6 +120,71 @@ def robustness_curve(
     )
 
 
+def query_curve(
+    estimators: Any,
+    x: np.ndarray,
+    y: np.ndarray,
+    norm: float | str = 2,
+    eps: float = 2.0,
+    attack: str = "square",
+    max_iter: Sequence[int] = (10, 30, 100, 300, 1000),
+    batch_size: int | None = None,
+    seed: int | None = None,
+    verbose: bool = True,
+) -> Curve:
+    """Accuracy under an attack that may call the model more and more often: by outputs alone, or by gradients.
+
+    A forward pass counts as one call and a gradient as another, as in AttackBench (Cinà et al. 2025, arXiv 2404.19460);
+    where outputs are random, each draw counts. A sample that falls to few calls counts as fallen at more.
+
+    Args:
+        estimators, x, y, batch_size, seed, verbose: as for :func:`robustness_curve`.
+        norm: of the budget: 1, 2 or inf.
+        eps: the budget > 0, in units of the inputs.
+        attack: name of an attack within a budget that has the setting ``max_iter``, with other settings; one of
+            :data:`artclip.evaluation.attacks.ATTACKS`.
+        max_iter: the values of that setting, integers >= 1.
+
+    Returns:
+        The :class:`Curve`, whose ``calls`` are how often a sample is looked at that stands throughout.
+
+    Raises:
+        ValueError, TypeError: bad input, before any attack; or a model that the attack cannot be run on.
+    """
+    started, norm = time.perf_counter(), checks.norm("norm", norm)
+    checks.positive("eps", eps)
+    chosen, values = _chosen(attack, norm), [int(k) for k in rising("max_iter", max_iter, checks.positive_integer)]
+    if "max_iter" not in chosen.options:
+        raise ValueError(f"attack {attack!r} has no setting max_iter; use one that has, as square, nes or pgd")
+    models, seed = _models(estimators, x, y, batch_size), checks.seed_or_drawn(seed)
+    accuracy, calls = {}, {}
+    with tqdm(total=len(models) * len(values), disable=None if verbose else True, unit="max_iter") as progress:
+        for model in models:
+            progress.set_description(model.name)
+            some = [replace(chosen, options={**chosen.options, "max_iter": k}) for k in values]
+            remaining, shares = model.right.copy(), [float(model.right.mean())]
+            standing = remaining
+            for one in some:
+                standing = remaining if remaining.any() else standing
+                remaining = remaining & ~_broken(model, one, remaining, norm, eps, seed)
+                shares.append(float(remaining.mean()))
+                progress.update()
+            last = np.flatnonzero(remaining if remaining.any() else standing)[:1]
+            accuracy[model.name] = shares
+            calls[model.name] = [0.0, *(_calls(model, one, last, norm, eps, seed) for one in some)]
+    settings = {"norm": str(norm), "eps": float(eps), "attack": attack, "parameters": chosen.options, "seed": seed}
+    return Curve(
+        settings={**settings, **_described(models)},
+        title=f"{chosen.attack.title} within L{norm} {eps:g} on {len(x)} samples",
+        label="calls of the model for a sample",
+        values=[0.0, *map(float, values)],
+        nb_samples=len(x),
+        accuracy=accuracy,
+        calls=calls,
+        seconds=time.perf_counter() - started,
+    )
+
+
 def noise_curve(
     estimators: Any,
     x: np.ndarray,
@@ -177,6 +245,14 @@ def _broken(
     if outcome.error:
         raise ValueError(f"{chosen.title} could not be run on {model.name}: {outcome.error}")
     return outcome.broken
+
+
+def _calls(model: EvaluatedModel, chosen: AttackConfig, index: np.ndarray, norm: float, eps: float, seed: int) -> float:
+    """Passes and gradients that an attack takes on one sample, or on none."""
+    one = np.zeros(len(model.x), bool)
+    one[index] = True
+    outcome = model.runner(norm, eps, seed).attack(chosen, one)
+    return float(outcome.passes + outcome.gradients)
 
 
 def _models(estimators: Any, x: np.ndarray, y: np.ndarray, batch_size: int | None) -> list[EvaluatedModel]:

@@ -33,6 +33,7 @@ class Accuracies(Protocol):
     values: list[float]
     accuracy: dict[str, list[float]]
     spread: dict[str, list[float]]
+    calls: dict[str, list[float]]
 
 
 def plot_evaluation(ev: EvaluationData) -> Any:
@@ -111,11 +112,11 @@ def plot_examples(ev: EvaluationData, nb: int = 4) -> Any:
 
 @styled
 def plot_curves(*curves: Accuracies) -> Any:
-    """Accuracy over eps or sigma: one axes a curve, one line a model; a band of ± one standard deviation for noise.
+    """Accuracy over eps, calls or sigma: one axes a curve, one line a model; a band of ± one deviation for noise.
 
     Args:
-        *curves: what :func:`~artclip.evaluation.curves.robustness_curve` and
-            :func:`~artclip.evaluation.curves.noise_curve` returned.
+        *curves: what :func:`~artclip.evaluation.curves.robustness_curve`,
+            :func:`~artclip.evaluation.curves.query_curve` and :func:`~artclip.evaluation.curves.noise_curve` returned.
 
     Returns:
         A ``matplotlib.figure.Figure``.
@@ -133,11 +134,14 @@ def plot_curves(*curves: Accuracies) -> Any:
             place = names.index(name)  # a model looks the same in every axes
             colour, marker = _LINES[place % len(_LINES)], MARKERS[place % len(MARKERS)]
             percent = 100 * np.array(accuracy)
-            axes.plot(curve.values, percent, marker=marker, markersize=4, color=colour, label=short(name))
+            at = curve.calls.get(name, curve.values)
+            axes.plot(at, percent, marker=marker, markersize=4, color=colour, label=short(name))
             if name in curve.spread:
                 band = 100 * np.array(curve.spread[name])
-                axes.fill_between(curve.values, percent - band, percent + band, color=colour, alpha=0.2, linewidth=0)
+                axes.fill_between(at, percent - band, percent + band, color=colour, alpha=0.2, linewidth=0)
         axes.set_title(short(curve.title, 60)), axes.set_xlabel(curve.label), axes.set_ylabel("accuracy in %")
+        if curve.calls:
+            axes.set_xscale("symlog", linthresh=10)
         axes.set_ylim(-3, 103), axes.grid(alpha=0.3), axes.legend()
     return figure
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from artclip.evaluation.curves import noise_curve, robustness_curve
+from artclip.evaluation.curves import noise_curve, query_curve, robustness_curve
 from artclip.evaluation.runner import AttackRunner, Outcome
 from tests.nets import default as nets
 
@@ -52,6 +52,45 @@ def test_a_sample_that_fell_stays_fallen(linear, monkeypatch):
     curve = robustness_curve({"a": classifier}, x, y, eps=(1.0, 3.0, 2.0), seed=0, verbose=False)
     assert curve.accuracy["a"] == pytest.approx([0.9, 0.675, 0.45, 0.225])
     assert tried == [180, 135, 90]
+
+
+def test_accuracy_over_calls_falls_to_what_is_exact(linear):
+    classifier, x, y = linear
+    right = classifier.predict(x).argmax(1) == y
+    normal = MATRIX[0] - MATRIX[1]
+    exact = (right & (abs(x @ normal) / np.linalg.norm(normal) > 0.4)).mean()
+    options = {"eps": 0.4, "seed": 0, "verbose": False}
+    search = query_curve({"a": classifier}, x, y, attack="square", max_iter=(300, 2, 20), **options)
+    assert search.values == [0, 2, 20, 300]
+    shares, calls = search.accuracy["a"], search.calls["a"]
+    assert shares[0] == right.mean()
+    assert (np.diff(shares) <= 0).all()
+    assert shares[1] > shares[-1] >= exact - 1e-9
+    assert calls[0] == 0
+    assert calls[2] - calls[1] == 18
+    assert calls[3] - calls[2] == 280
+    climb = query_curve({"a": classifier}, x, y, attack="apgd-ce", max_iter=(1, 50), **options)
+    assert climb.accuracy["a"][-1] == pytest.approx(exact, abs=1.01 / len(x))
+    assert climb.calls["a"][2] - climb.calls["a"][1] == 2 * 49  # a pass and a gradient a step
+    (axes,) = climb.plot().axes
+    assert axes.lines[0].get_xdata().tolist() == climb.calls["a"]
+
+
+def test_calls_of_a_sample_that_falls_are_told_where_all_do(linear):
+    classifier, x, y = linear
+    found = query_curve(classifier, x, y, eps=9.0, attack="apgd-ce", max_iter=(5, 50), seed=0, verbose=False)
+    (shares,), (calls,) = found.accuracy.values(), found.calls.values()
+    assert shares[1:] == [0, 0]
+    assert 0 < calls[1] <= calls[2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"attack": "fgsm"}, "no setting max_iter"), ({"max_iter": (0, 5)}, "max_iter=0"), ({"eps": 0}, "eps=0")],
+)
+def test_calls_are_of_attacks_that_go_on(linear, changes, message):
+    with pytest.raises(ValueError, match=message):
+        query_curve(*linear, verbose=False, **changes)
 
 
 def test_noise_of_width_zero_changes_nothing(linear):
