@@ -15,6 +15,7 @@ import numpy as np
 
 from artclip.evaluation.attack_classifier import AttackClassifier
 from artclip.evaluation.balls import into_ball, steepest, still_free
+from artclip.evaluation.coordinate_search import applies, closer
 from artclip.evaluation.threat_model import Stage, ThreatModel
 from artclip.evaluation.whole_numbers import nearer
 from artclip.norms import column, dual_norm, farthest, lengths
@@ -61,9 +62,10 @@ def nearest_examples(
     finally:
         classifier.loss = before
     points = _shortened(classifier, x, ball.points, labels).astype(np.float32)
-    if classifier.rules.integers is None:
-        return points
-    return nearer(ThreatModel(classifier, norm, math.inf), x.astype(np.float32), y, points)
+    threat, samples = ThreatModel(classifier, norm, math.inf), x.astype(np.float32)
+    if applies(threat, samples):
+        points = closer(threat, samples, y, points)
+    return points if classifier.rules.integers is None else nearer(threat, samples, y, points)
 
 
 class _Ball:
