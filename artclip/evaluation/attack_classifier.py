@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -57,6 +58,7 @@ class AttackClassifier(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin,
         nb_astray: gradients of samples that were not finite.
         scale: of logits for the cross-entropy, 1 unless they are tiny.
         rules: of what an attacker may do to features.
+        decide: labels (n,) of inputs (n, *input_shape) as deployed, for searches by labels.
     """
 
     estimator_params = BaseEstimator.estimator_params
@@ -92,6 +94,7 @@ class AttackClassifier(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin,
         elif self.head is None and output_kind(seen) == "probabilities" and not self.hard:
             self.kind = "probabilities"
         self._linear, self.rules = self.f.linearise(), FeatureRules()
+        self.decide: Callable[[np.ndarray], np.ndarray] = lambda x: self.predict(x).argmax(1)
         self.passes = self.gradients = self.nb_astray = 0
         if (
             self.head is not None

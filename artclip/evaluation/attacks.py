@@ -235,6 +235,7 @@ def _setting(text: str, option: str, value: str, default: float) -> float:
     try:
         number: float = int(value) if isinstance(default, int) else float(value)
     except ValueError:
-        raise ValueError(f"attack {text!r}: {option}={value!r} is not a number") from None
+        kind = "an integer" if isinstance(default, int) else "a number"
+        raise ValueError(f"attack {text!r}: {option}={value!r} is not {kind}") from None
     (checks.non_negative if option in ("sigma", "further") else checks.positive)(f"attack {text!r}: {option}", number)
     return number

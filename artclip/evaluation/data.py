@@ -42,6 +42,7 @@ class EvaluationData:
     nearest: dict[int, np.ndarray] = field(default_factory=dict)
     radius: np.ndarray | None = None
     smoothed: np.ndarray | None = None
+    smoothed_right: np.ndarray | None = None
 
     @property
     def per_sample(self) -> dict[str, np.ndarray]:
@@ -197,8 +198,8 @@ class EvaluationData:
         found["worst case"] = None if robust is None else 100 * robust
         if self.certified_accuracy is not None:
             found["certified"] = 100 * self.certified_accuracy
-        if self.smoothed is not None:
-            found["clean, smoothed"] = 100 * float((self.smoothed > 0).mean())
+        if self.smoothed is not None and self.smoothed_right is not None:
+            found["clean, smoothed"] = 100 * float(self.smoothed_right.mean())
             found["certified, smoothed"] = 100 * float((self.smoothed >= self.settings["eps_in_l2"]).mean())
         return found
 
@@ -248,7 +249,9 @@ class EvaluationData:
         """The signs of gradient masking, one line each; or that there are none."""
         if self.warnings:
             return [str(w) for w in self.warnings]
-        return ["No signs of gradient masking." if self.settings["nb_probed"] else "Signs were not looked for."]
+        if not self.settings["nb_probed"]:
+            return ["Signs were not looked for."] * (self.settings["integers"] is None)  # else a remark says so
+        return ["No signs of gradient masking."]
 
     def to_markdown(self, intervals: bool = False) -> str:
         """The table, what it means, and the signs of gradient masking.

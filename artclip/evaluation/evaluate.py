@@ -24,7 +24,7 @@ from artclip.evaluation.probe import PROBED, Probe
 from artclip.evaluation.progress import Progress
 from artclip.evaluation.result import Evaluation
 from artclip.evaluation.runner import Example, Outcome
-from artclip.evaluation.smoothing import smoothed_radius, unsmoothed
+from artclip.evaluation.smoothing import unsmoothed
 from artclip.evaluation.threat_model import ThreatModel
 from artclip.evaluation.units import rising, too_small
 from artclip.evaluation.whole_numbers import all_are_tried
@@ -188,10 +188,10 @@ def evaluate(
             none: tuple[Any, list[str]] = (None, [])
             radii, said = _tried("Certificates", lambda: proofs(bounds.get("upper"), fallen), none, remarks)
             remarks += said
-        l2, smoothed = largest * change(x[0].size, norm, 2), None
+        l2, voted, smoothed = largest * change(x[0].size, norm, 2), None, None
         if smoothing is not None:
-            by_draws = partial(smoothed_radius, estimator, x, labels, smoothing.sigma, alpha=smoothing.alpha, seed=seed)
-            smoothed = _tried("Certificates of the smoothed model", by_draws, None, remarks)
+            by_draws = partial(smoothing.right_and_radii, estimator, x, labels, seed)
+            voted, smoothed = _tried("Certificates of the smoothed model", by_draws, (None, None), remarks)
             remarks.append(smoothing.said(l2))
         probe, shown = None, list[MaskingWarning]()
         progress.begin("signs of masking")
@@ -254,6 +254,7 @@ def evaluate(
         nearest={} if found is None else found.examples(len(few), distance),
         radius=radii,
         smoothed=smoothed,
+        smoothed_right=voted,
         remarks=remarks,
         mistakes=mistakes,
         below=below,
@@ -265,7 +266,7 @@ def _of_all_points(evaluated: EvaluatedModel, outcomes: list[Outcome], norm: flo
     """What is said where an attack tried every point of the budget."""
     asked = [o.chosen.options["max_eval"] for o in outcomes if o.chosen.attack is ATTACKS["exhaustive"] and not o.error]
     threat = ThreatModel(evaluated.classifier, norm, eps)
-    if evaluated.is_random or not any(all_are_tried(threat, int(most)) for most in asked):
+    if evaluated.is_random or evaluated.by_batch or not any(all_are_tried(threat, int(most)) for most in asked):
         return []
     return [
         "Of features that move by whole numbers alone so few steps fit into the budget that all were tried: the "

@@ -110,6 +110,7 @@ class EvaluatedModel:
             self.classifier = AttackClassifier(estimator, few, self.nb_classes, size, **about)
         self.classifier.give_range(self.f.clip_values if clip_values is not None else None)
         self.classifier.rules = FeatureRules.of(self.x.shape[1:], fixed, integers, self.x)
+        self.classifier.decide = self.decide
         self.remarks += [str(self.classifier.rules)] * bool(self.classifier.rules)
         self._postprocessed = bool(getattr(estimator, "postprocessing_defences", None))
         self.is_random = nb_draws > 1 or (self._postprocessed and is_random(self.outputs, few))

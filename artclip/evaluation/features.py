@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from artclip.reporting.text import counted
 
+_MOST_WHOLE = 2.0**24  # whole numbers beyond are not all there in float32
 _WHOLE = 1e-4  # by which a step of a whole number may fall short of it, by rounding
 
 
@@ -43,6 +43,12 @@ class FeatureRules:
                 raise ValueError(
                     f"integers names feature {place}, which is {value:g} in a sample: give inputs in units in which it "
                     "takes whole numbers, and put their scaling into the model (preprocessing=(mean, std))"
+                )
+            most = float(np.abs(x[:, rules.integers]).max())
+            if most >= _MOST_WHOLE:
+                raise ValueError(
+                    f"integers names a feature of up to {most:g}, and float32, which attacks work in, holds whole "
+                    f"numbers up to {_MOST_WHOLE:,.0f} alone: take an offset off the inputs, and put it into the model"
                 )
         if rules.fixed is not None and rules.fixed.all():
             raise ValueError("fixed names all features: nothing is left that an attack may change")
@@ -91,15 +97,19 @@ class FeatureRules:
 
 def _mask(name: str, given: Any, shape: tuple[int, ...]) -> np.ndarray | None:
     """A mask of the inputs' shape from a mask or from indices; ``None`` for none."""
-    if given is None or (isinstance(given, Sequence) and not len(given)):
+    values = np.asarray(sorted(given) if isinstance(given, (set, frozenset)) else given)
+    if given is None or (values.dtype != bool and values.ndim == 1 and not values.size):
         return None
-    values = np.asarray(given)
     if values.dtype == bool:
         if values.shape != shape:
             raise ValueError(f"{name} is a mask of shape {values.shape}, but inputs have the shape {shape}")
         return values.copy() if values.any() else None
     if values.dtype.kind not in "iu" or values.ndim != 1:
-        raise TypeError(f"{name}={given!r} is neither a list of indices nor a bool array of the inputs' shape {shape}")
+        example = f"[{given}]" if values.ndim == 0 and values.dtype.kind in "iu" else "[0, 3]"
+        raise TypeError(
+            f"{name}={given!r} is neither a list of indices, as {example}, nor a bool array of the inputs' shape "
+            f"{shape}"
+        )
     if len(shape) != 1:
         raise ValueError(f"{name} gives indices, but inputs have the shape {shape}; give a bool array of that shape")
     wrong = values[(values < -shape[0]) | (values >= shape[0])]

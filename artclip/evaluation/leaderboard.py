@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from artclip.evaluation.leaderboard_entries import Entry, entries_of
 from artclip.reporting.html import page
 from artclip.reporting.intervals import wilson
 from artclip.reporting.records import as_json, written
@@ -17,54 +18,6 @@ from artclip.reporting.text import budget, cell, counted, shortened, table, wrap
 
 _PLACES = ("*.json", "*/*.json", "*/*/*.json")
 _LONGEST = 30  # of a model's name on a terminal
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A model within a budget.
-
-    Attributes:
-        model: its name; of a comparison the defence, and the net where there are several.
-        file: that the result is from.
-        data: name of the data.
-        data_sha256: hash of the samples; "" of a comparison, which tells that of all its data.
-        norm: of the budget, as ``"2"``.
-        eps: the budget.
-        nb_samples: that were attacked.
-        clean, worst, certified: shares in [0, 1]; ``None`` where they were not measured. The worst case is an upper
-            bound of the robust accuracy, the certified share a lower one.
-        lower, upper: bounds of the Lipschitz constant, or ``None``.
-        attacks: titles or names of the attacks within the budget.
-        signs: of gradient masking.
-        doubtful: whether one of them is about the worst case.
-        passes: inputs that went forward in the attacks, for each sample; ``None`` where it is not told.
-        gradients: that the training took, over those of plain training; ``None`` where it is not told.
-        nb_seeds: trainings that the figures are means of.
-    """
-
-    model: str
-    file: str
-    data: str
-    data_sha256: str
-    norm: str
-    eps: float
-    nb_samples: int
-    clean: float | None
-    worst: float | None
-    certified: float | None
-    lower: float | None
-    upper: float | None
-    attacks: tuple[str, ...]
-    signs: tuple[str, ...]
-    doubtful: bool
-    passes: float | None = None
-    gradients: float | None = None
-    nb_seeds: int = 1
-
-    @property
-    def budget(self) -> tuple[str, str, float]:
-        """Data, norm and eps: entries of equal ones are ranked together."""
-        return self.data, self.norm, self.eps
 
 
 @dataclass
@@ -80,9 +33,9 @@ class Leaderboard:
     skipped: dict[str, str] = field(default_factory=dict)
 
     @property
-    def groups(self) -> dict[tuple[str, str, float], list[Entry]]:
-        """Entries by data, norm and eps."""
-        found: dict[tuple[str, str, float], list[Entry]] = {}
+    def groups(self) -> dict[tuple[str, str, float, str], list[Entry]]:
+        """Entries by data, norm, eps and what is allowed."""
+        found: dict[tuple[str, str, float, str], list[Entry]] = {}
         for entry in self.entries:
             found.setdefault(entry.budget, []).append(entry)
         return found
@@ -97,6 +50,9 @@ class Leaderboard:
         if len({e.data_sha256 for e in entries if e.data_sha256}) > 1 or len(counts) > 1:
             numbers = f": {', '.join(map(str, counts))} of them" * (len(counts) > 1)
             lines.append(f"! Not all were attacked on the same samples{numbers}.")
+        valid = sorted({e.valid for e in entries if e.valid})
+        if len(valid) > 1:
+            lines.append(f"! Valid inputs are not the same for all: {'; '.join(valid)}.")
         sets = {e.attacks for e in entries if e.worst is not None}
         if len(sets) > 1:
             lines.append(f"! Worst cases are of other attacks: {'; '.join(sorted(', '.join(s) for s in sets))}.")
@@ -169,9 +125,9 @@ _HEADS = (
 _NARROW = 7
 
 
-def _title(key: tuple[str, str, float]) -> str:
-    data, norm, eps = key
-    return f"{data}, {budget(norm, eps)}"
+def _title(key: tuple[str, str, float, str]) -> str:
+    data, norm, eps, allowed = key
+    return f"{data}, {budget(norm, eps)}" + f", {allowed}" * bool(allowed)
 
 
 def _rows(entries: list[Entry], named: Any) -> list[list[str]]:
@@ -226,7 +182,7 @@ def leaderboard(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
     entries, skipped = list[Entry](), dict[str, str]()
     for file, name in files.items():
         try:
-            entries += _entries(json.loads(file.read_text(encoding="utf-8")), name)
+            entries += entries_of(json.loads(file.read_text(encoding="utf-8")), name)
         except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
             skipped[name] = "no JSON" if isinstance(error, json.JSONDecodeError) else "no result of evaluate or compare"
     if not entries:
@@ -236,78 +192,3 @@ def leaderboard(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
     order = {key: i for i, key in enumerate(dict.fromkeys(e.budget for e in entries))}
     entries.sort(key=lambda e: (order[e.budget], math.inf if e.worst is None else -e.worst))
     return Leaderboard(entries, skipped)
-
-
-def _entries(record: dict[str, Any], file: str) -> list[Entry]:
-    """Those of a record; ``KeyError`` and its like where it is none."""
-    return _compared(record, file) if "rows" in record else [_evaluated(record, file)]
-
-
-def _evaluated(record: dict[str, Any], file: str) -> Entry:
-    settings, n = record["settings"], int(record["settings"]["nb_samples"])
-    bounds = record["lipschitz"]
-    return Entry(
-        model=str(record["name"]),
-        file=file,
-        data=str(record["dataset"]),
-        data_sha256=str(settings["data_sha256"]),
-        norm=str(settings["norm"]),
-        eps=float(record["eps"]),
-        nb_samples=n,
-        clean=_share(record["accuracy"]["clean"]),
-        worst=_share(record["robust_accuracy"]),
-        certified=_share(record["certified_accuracy"]),
-        lower=_value(bounds.get("lower")),
-        upper=_value(bounds.get("upper")),
-        attacks=tuple(str(a["title"]) for a in record["attacks"] if a["budget"] and not a["error"]),
-        signs=tuple(str(w["name"]) for w in record["warnings"]),
-        doubtful=bool(record["unreliable"]),
-        passes=float(record["number_forward_passes"]) / n,
-    )
-
-
-def _compared(record: dict[str, Any], file: str) -> list[Entry]:
-    settings, found = record["settings"], []
-    many = len({row["net"] for row in record["rows"]}) > 1
-    for row in record["rows"]:
-        if row.get("error"):
-            continue
-        figures = {key: row.get(key, {}).get("mean") for key in _METRICS}
-        found.append(
-            Entry(
-                model=f"{row['net']}, {row['defence']}" if many else str(row["defence"]),
-                file=file,
-                data=str(settings["data"]),
-                data_sha256="",
-                norm=str(settings["norm"]),
-                eps=float(settings["eps"]),
-                nb_samples=int(settings["nb_attacked"]),
-                clean=_share(figures["test"]),
-                worst=_share(figures["worst"]),
-                certified=_share(figures["certified"]),
-                lower=figures["lipschitz_lower"],
-                upper=figures["lipschitz_upper"],
-                attacks=tuple(name for name in settings["attacks"] if name != "noise"),
-                signs=tuple(map(str, row["signs"])),
-                doubtful=bool(row["doubtful"]),
-                gradients=figures["gradients"],
-                nb_seeds=int(row["nb_seeds"]),
-            )
-        )
-    return found
-
-
-_METRICS = ("test", "worst", "certified", "lipschitz_lower", "lipschitz_upper", "gradients")
-
-
-def _share(value: Any) -> float | None:
-    """A share in [0, 1], or ``None``; ``ValueError`` for another number."""
-    if value is None:
-        return None
-    if not 0 <= float(value) <= 1:
-        raise ValueError(f"{value!r} is no share")
-    return float(value)
-
-
-def _value(bound: dict[str, Any] | None) -> float | None:
-    return None if bound is None else float(bound["value"])

@@ -13,8 +13,10 @@ def notes_of(ev: Any) -> list[str]:
     """What must be said beside the table of an :class:`artclip.Evaluation`, one line each."""
     s = ev.settings
     worst = "The worst case is an upper bound of the robust accuracy"
-    worst = worst if ev.robust_accuracy is not None else "There is no worst case: no attack within the budget ran"
     certified = ", the certified share a lower one." if ev.certified is not None else "."
+    if ev.robust_accuracy is None:
+        worst = "There is no worst case: no attack within the budget ran"
+        certified = ". The certified share is a lower bound of the robust accuracy." if len(certified) > 1 else "."
     on = f"Accuracy in % on {ev.samples}; attacks keep to {ev.budget}."
     lines = [f"{on} {worst}{certified}"]
     if ev.nb_fell_to_probe and ev.robust_accuracy is not None:

@@ -11,15 +11,15 @@ import numpy as np
 
 from artclip import checks
 from artclip.evaluation.auto_pgd import climb
+from artclip.evaluation.farthest import Farthest, search
 from artclip.evaluation.features import FeatureRules
 from artclip.evaluation.random_outputs import is_random, randomness
-from artclip.evaluation.square import WindowSearch, share_at
 from artclip.evaluation.threat_model import ThreatModel
 from artclip.frameworks import Function, function_of
 from artclip.frameworks.check import give_range
 from artclip.lipschitz.local.change import changes_around
 from artclip.lipschitz.precision import has_gradient
-from artclip.norms import column, lengths
+from artclip.norms import lengths
 from artclip.reporting.records import as_json, describe
 from artclip.reporting.text import budget, counted, norm_name, table, wrapped
 
@@ -27,7 +27,6 @@ _ALONE = 10  # outputs, up to which each is pushed up and down by itself
 _FROM = 4  # climbs of the distance for each of those asked for: most lead to a local maximum
 _SIZE = 512  # samples in one pass
 _MORE, _SHARE = 1.3, 0.02  # times the change, of a share of the samples, that a search may find beyond gradients
-_HAIR = 1e-5  # of the radius, less than which examples may lie beyond it: they are float32
 _QUANTILES = {"median": 0.5, "95 % of samples": 0.95, "largest": 1.0}
 
 
@@ -157,14 +156,14 @@ def output_change(
             f"outputs are not finite at {counted(len(lost), 'sample')}, first at sample {lost[0]}: {outputs[lost[0]]}; "
             "leave these out, or mend the model"
         )
-    points, threat = _Farthest(view, x, outputs, p, eps), ThreatModel(view, p, float(eps))  # type: ignore[arg-type]
+    points, threat = Farthest(view, x, outputs, p, eps), ThreatModel(view, p, float(eps))  # type: ignore[arg-type]
     with randomness(f, (seed,)):
         if view.has_gradients:
             for way in _ways(outputs.shape[1]) * nb_restarts:
                 labels = np.concatenate([outputs, np.tile(way, (len(x), 1))], axis=1)
                 points.try_out(climb(view, x, labels, p, eps, max_iter)[0])  # type: ignore[arg-type]
         by_gradient = points.found.copy()
-        _search(threat, x, points, nb_queries)
+        search(threat, x, points, nb_queries)
     proved, remarks = changes_around(f, x, float(eps), p, q, max_seconds)
     if points.lost.any():
         proved = np.where(points.lost, np.inf, proved)
@@ -247,51 +246,3 @@ def _steepest(change: np.ndarray, q: float) -> np.ndarray:
         largest = np.arange(change.shape[1]) == np.abs(change).argmax(1)[:, None]
         return np.where(largest, np.sign(change), 0.0)
     return change / lengths(change, 2)[:, None]
-
-
-class _Farthest:
-    """For each sample the point in its ball whose outputs are farthest, of those that were tried.
-
-    ``lost`` are samples in whose ball some outputs are not finite, shape (n,).
-    """
-
-    def __init__(self, view: _Outputs, x: np.ndarray, outputs: np.ndarray, p: float, eps: float) -> None:
-        self._view, self._x, self._outputs, self._p, self._eps = view, x, outputs, p, eps
-        self.found, self.examples, self.changed = np.zeros(len(x)), x.copy(), outputs.copy()
-        self.lost = np.zeros(len(x), bool)
-
-    def try_out(self, points: np.ndarray) -> np.ndarray:
-        """Keep points (n, *shape) that move outputs further, and lie in the ball; by how much each does, (n,)."""
-        points = points.astype(np.float32)
-        outputs = self._view.outputs(points)
-        moved = self._view.moved(outputs - self._outputs)
-        away = lengths(points.astype(np.float64) - self._x, self._p)
-        inside = away <= self._eps * (1 + _HAIR)
-        self.lost |= inside & ~np.isfinite(moved)
-        inside &= np.isfinite(moved)
-        better = inside & (moved > self.found)
-        self.found = np.where(better, moved, self.found)
-        self.examples = np.where(column(better, points), points, self.examples)
-        self.changed = np.where(better[:, None], outputs, self.changed)
-        return np.where(inside, moved, -1.0)
-
-
-def _search(threat: ThreatModel, x: np.ndarray, points: _Farthest, nb_queries: int) -> None:
-    """Try so many points for each sample, by outputs alone."""
-    if threat.norm == 1:
-        return _corners(threat, x, points, nb_queries)
-    search, best = WindowSearch(threat, x), np.zeros(len(x))
-    for step in range(nb_queries):
-        moved = points.try_out(search.moved(share_at(step / nb_queries)) if step else search.stripes())
-        search.keep(moved >= best)
-        best = np.maximum(moved, best)
-
-
-def _corners(threat: ThreatModel, x: np.ndarray, points: _Farthest, nb_queries: int) -> None:
-    """In L1: single coordinates moved by the whole radius, within the range; these are the corners of the ball."""
-    low, high = (-math.inf, math.inf) if threat.classifier.clip_values is None else threat.classifier.clip_values
-    order = np.random.permutation(2 * x[0].size)[:nb_queries]  # noqa: NPY002
-    for i, sign in zip(order // 2, np.where(order % 2, 1, -1), strict=True):
-        step = np.zeros(x[0].size, np.float32)
-        step[i] = sign * threat.eps
-        points.try_out(np.clip(x + step.reshape(x.shape[1:]), low, high))

@@ -46,6 +46,7 @@ def record_of(ev: Any) -> dict[str, Any]:
         "distance": _listed(ev.distance),
         "radius": _listed(ev.radius),
         "smoothed": _listed(ev.smoothed),
+        "smoothed_right": None if ev.smoothed_right is None else ev.smoothed_right.astype(int).tolist(),
         "remarks": ev.remarks,
         "mistakes": ev.mistakes,
         "seconds": ev.seconds,

@@ -45,6 +45,7 @@ class Evaluation(EvaluationData):
             ``None`` where nothing was proved. Only of samples with a distance it was made as large as could be.
         smoothed: of an estimator that ART smooths, the radii of :func:`artclip.smoothed_radius` in L2, shape (n,), each
             with a confidence of its ``alpha``; all else is of its net without noise. ``None`` for any other model.
+        smoothed_right: of such an estimator, whether most noisy copies of each sample get its label, shape (n,).
         fell_below: which samples the attacks broke within these, shape (n,); ``None`` where there was one budget.
     """
 

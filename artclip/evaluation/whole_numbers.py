@@ -21,20 +21,17 @@ _SMALLER = 0.8  # times a radius, until a ball of it holds few enough steps
 def exhaustive(threat: ThreatModel, *, max_eval: int = MOST) -> list[Stage]:
     """Every step of whole numbers within the ball, or, where these are more than ``max_eval``, of two features or one.
 
-    Other features stay as they are.
+    Other features stay as they are. Labels that count are those of the model as deployed.
     """
     steps, _ = steps_within(threat, max_eval)
 
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        best, most, standing = x.copy(), np.full(len(x), -math.inf), np.ones(len(x), bool)
-        for index, points, margins, wrong in _tried(threat, x, y, steps, standing):
-            margins = np.where(wrong, math.inf, margins)
-            chosen = margins.argmax(0), np.arange(len(index))
-            better = margins[chosen] > most[index]
-            at = index[better]
-            best[at], most[at] = points[chosen][better], margins[chosen][better]
-            standing[at] = ~np.isposinf(most[at])
-        return best
+        found, standing = x.copy(), np.ones(len(x), bool)
+        for index, points, wrong in _tried(threat, x, y, steps, standing):
+            fell = wrong.any(0)
+            found[index[fell]] = points[wrong.argmax(0)[fell], np.flatnonzero(fell)]
+            standing[index[fell]] = False
+        return found
 
     return [run]
 
@@ -103,31 +100,29 @@ def whole_steps(nb: int, norm: float, radius: float, most: int, together: int) -
             return None
         steps, spent = np.column_stack([steps[rows], values[chosen]]), total[rows, chosen]
     steps = steps[steps.any(1)]
-    return steps[np.argsort(lengths(steps.astype(float), norm), kind="stable")]
+    return steps[np.argsort(lengths(steps.astype(float), norm), kind="stable")] if len(steps) else steps
 
 
 def _tried(
     threat: ThreatModel, x: np.ndarray, y: np.ndarray, steps: np.ndarray, standing: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """Steps from samples that stand (n,), some at a time: indices (m,), points (k, m, *shape), margins, what is wrong.
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Steps from samples that stand (n,), some at a time: indices (m,), points (k, m, *shape), and which are wrong.
 
-    Points outside the range have the margin -inf.
+    Points outside the range are not wrong.
     """
-    classifier = threat.classifier
-    low, high = (np.broadcast_to(v, x.shape) for v in classifier.limits(x))
+    low, high = (np.broadcast_to(v, x.shape) for v in threat.classifier.limits(x))
     nb = max(1, _NUMBERS // x.size)
     for start in range(0, len(steps), nb):
         index = np.flatnonzero(standing)
         if not len(index):
             return
-        points = x[index] + steps[start : start + nb].reshape(-1, 1, *x.shape[1:])
+        some = steps[start : start + nb]
+        points = x[index] + some.reshape(len(some), 1, *x.shape[1:])
         valid = ((points >= low[index]) & (points <= high[index])).reshape(*points.shape[:2], -1).all(2)
-        of = np.broadcast_to(index, valid.shape)[valid]
-        margins, wrong = np.full(valid.shape, -math.inf), np.zeros(valid.shape, bool)
+        wrong, of = np.zeros(valid.shape, bool), np.broadcast_to(index, valid.shape)[valid]
         if len(of):
-            margins[valid], right = threat.margins(points[valid], threat.labels(y[of]))
-            wrong[valid] = ~right
-        yield index, points, margins, wrong
+            wrong[valid] = threat.classifier.decide(points[valid]) != y[of]
+        yield index, points, wrong
 
 
 def nearer(threat: ThreatModel, x: np.ndarray, y: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -162,7 +157,7 @@ def _nearest_of(
 ) -> np.ndarray:
     """Points, or the first of the steps, which are by length, where one that is shorter has a wrong label."""
     standing, start = away > 0, 0
-    for index, tried, _, wrong in _tried(threat, x, y, steps, standing):
+    for index, tried, wrong in _tried(threat, x, y, steps, standing):
         long = lengths(steps[start : start + len(tried)].astype(float), threat.norm)
         start += len(tried)
         wrong &= long[:, None] < away[index]
@@ -186,7 +181,7 @@ def _drawn_back(
         feature = np.where(back[index] > 0, np.abs(way), -1).argmax(1)
         tried, by = flat[index].copy(), back[index, feature]
         tried[row, feature] -= np.sign(way[row, feature]) * by
-        wrong = ~threat.margins(tried.reshape(-1, *x.shape[1:]), threat.labels(y[index]))[1]
+        wrong = threat.classifier.decide(tried.reshape(-1, *x.shape[1:])) != y[index]
         flat[index[wrong]] = tried[wrong]
         left = np.abs(flat[index, feature] - start[index, feature])
         back[index, feature] = np.minimum(np.where(wrong, by, by // 2), left)

@@ -230,7 +230,7 @@ def test_names_and_settings():
     [
         (["pgdd"], 2, "attack 'pgdd' is not known; use one of quick, standard, noise"),
         (["pgd:steps=3"], 2, "has the setting 'steps'; known for pgd: max_iter, nb_restarts"),
-        (["pgd:max_iter=many"], 2, "max_iter='many' is not a number"),
+        (["pgd:max_iter=many"], 2, "max_iter='many' is not an integer"),
         (["pgd:max_iter=0"], 2, "must be a finite number > 0"),
         (["deepfool"], math.inf, "attack 'deepfool' works in L2, not in Linf"),
         ([], 2, "attacks is empty"),

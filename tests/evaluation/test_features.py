@@ -172,7 +172,8 @@ def test_a_cache_tells_rules_apart(tmp_path):
         ({"fixed": [9]}, r"fixed names feature 9, but inputs have 4, from 0 to 3"),
         ({"fixed": range(SIZE)}, r"nothing is left"),
         ({"fixed": np.ones((2, 2), bool)}, r"mask of shape \(2, 2\)"),
-        ({"fixed": "age"}, r"neither a list of indices nor a bool array"),
+        ({"fixed": "age"}, r"neither a list of indices, as \[0, 3\], nor a bool array"),
+        ({"fixed": 2}, r"fixed=2 is neither a list of indices, as \[2\], nor"),
         ({"integers": [0.5]}, r"neither a list of indices"),
         ({"integers": [3]}, r"integers names feature 3, which is 0.25 in a sample"),
     ],
@@ -182,6 +183,42 @@ def test_what_does_not_fit_is_refused(given, said):
     x[5, 3] = 0.25
     with pytest.raises((ValueError, TypeError), match=said):
         evaluate(classifier, x, y, attacks="quick", **given, **QUIET)
+
+
+def test_no_indices_are_no_rules():
+    for none in (None, [], (), set(), np.flatnonzero([0, 0]), np.array([]), np.zeros(3, bool)):
+        assert not FeatureRules.of((3,), none, none, np.zeros((1, 3)))
+    assert FeatureRules.of((3,), {2, 0}, None, np.zeros((1, 3))).settings()["fixed"] == [0, 2]
+
+
+def test_whole_numbers_that_float32_does_not_hold_are_refused():
+    with pytest.raises(ValueError, match=r"up to 2e\+07, and float32.*16,777,216 alone"):
+        FeatureRules.of((2,), None, [1], np.array([[0.0, 2e7]]))
+
+
+def test_labels_that_count_are_those_of_the_model_as_deployed():
+    """Rounded to one digit, probabilities of two classes are often equal, and the first class is the label."""
+    from art.defences.postprocessor import Rounded
+
+    w = np.array([[0.3, -0.2, 0.1], [-0.1, 0.3, 0.2]], np.float32)
+    classifier = default.linear_classifier(w / 4, clip_values=(0.0, 5.0), postprocessing_defences=Rounded(decimals=1))
+    x = np.random.default_rng(1).integers(0, 6, (60, 3)).astype(np.float32)
+    y = classifier.predict(x).argmax(1)
+    steps = np.array([s for s in itertools.product(range(-2, 3), repeat=3) if np.linalg.norm(s) <= 2])
+    fell = of_all_points(classifier, x, y, steps, (0.0, 5.0)).any(1)
+    found = evaluate(classifier, x, y, 2, 2.0, "quick", integers=range(3), **QUIET)
+    np.testing.assert_array_equal(~found.survivors, fell)
+    assert "worst case is exact" in str(found).replace("\n  ", " ")
+    assert fell.any()
+    assert not fell.all()
+
+
+def test_within_less_than_a_whole_number_nothing_moves():
+    classifier, x, y, _ = plane(default)
+    found = evaluate(classifier, x, y, 2, [0.5, 2.0], ["exhaustive"], integers=range(SIZE), **QUIET)
+    assert found.by_eps[:2] == [(0.0, 1.0), (0.5, 1.0)]
+    assert found.robust_accuracy < 1
+    assert not [o.error for o in found.outcomes if o.error]
 
 
 def test_masks_are_for_inputs_of_any_shape():

@@ -39,10 +39,10 @@ def folder(tmp_path_factory):
 def test_entries_are_ranked_within_their_budget(folder):
     board = artclip.leaderboard(folder)
     assert [(key, [e.model for e in entries]) for key, entries in board.groups.items()] == [
-        (("arrays", "2", 0.2), ["steady"]),
-        (("arrays", "2", 0.1), ["steady", "shaky"]),
+        (("arrays", "2", 0.2, ""), ["steady"]),
+        (("arrays", "2", 0.1, ""), ["steady", "shaky"]),
     ]
-    first, second = board.groups[("arrays", "2", 0.1)]
+    first, second = board.groups[("arrays", "2", 0.1, "")]
     assert first.worst > second.worst
     assert first.certified <= first.worst
     assert first.lower <= first.upper * (1 + 1e-6)
@@ -51,6 +51,21 @@ def test_entries_are_ranked_within_their_budget(folder):
     assert second.file == "inside/a.json"
     assert board.skipped == {"half.json": "no JSON", "settings.json": "no result of evaluate or compare"}
     assert json.loads(board.to_json())["entries"][0]["model"] == "steady"
+
+
+def test_what_an_attacker_may_do_is_part_of_the_budget(tmp_path):
+    result(tmp_path / "a.json", "all")
+    record = json.loads((tmp_path / "a.json").read_text())
+    for name, changes in (("some", {"fixed": [1], "integers": [0, 2]}), ("wide", {"range": "0 to 2"})):
+        kept = {**record, "name": name, "settings": {**record["settings"], **changes}}
+        (tmp_path / f"{name}.json").write_text(json.dumps(kept))
+    board = artclip.leaderboard(tmp_path)
+    assert {key[3]: [e.model for e in entries] for key, entries in board.groups.items()} == {
+        "": ["all", "wide"],
+        "fixed [1], integers [0, 2]": ["some"],
+    }
+    assert "arrays, L2 ≤ 0.1, fixed [1], integers [0, 2]" in board.to_markdown()
+    assert "! Valid inputs are not the same for all: 0 to 1; 0 to 2." in board.to_markdown()
 
 
 def test_what_is_printed_says_what_it_is(folder):

@@ -146,3 +146,16 @@ def test_outputs_that_are_not_finite_show():
     x[1, 0] = 0.4
     with pytest.raises(ValueError, match=r"not finite at 1 sample, first at sample 1: \[-inf\]"):
         output_change(Roots(), x, clip_values=(0, 1))
+
+
+@pytest.mark.parametrize("p", NORMS)
+@pytest.mark.parametrize("radius", [1e-4, 1e-3])
+def test_small_balls_are_searched_to_their_end(p, radius):
+    """Of numbers of some size float32 has so few that points on the ball are rounded out of it."""
+    x = RNG.uniform(50, 200, (6, 5)).astype(np.float32)
+    model = default.linear_classifier(W, clip_values=(0.0, 255.0))
+    found = output_change(model, x, p, 255 * radius, nb_queries=10, max_iter=20, max_seconds=5, seed=0)
+    exact = 255 * radius * operator_norm(W.astype(float), p, 2)
+    np.testing.assert_allclose(found.found, exact, rtol=0.03)
+    assert np.all(found.found <= found.proved)
+    assert np.all(lengths(found.examples.astype(float) - x, p) <= 255 * radius * (1 + 1e-5))

@@ -142,6 +142,15 @@ def linear_classifier(matrix, lr=0.1, **kwargs):
     return wrap(net, (matrix.shape[1],), lr, nb_classes=len(matrix), **kwargs)
 
 
+def smoothed(classifier, scale):
+    """The net of a classifier as an estimator that ART smooths."""
+    from art.estimators.certification.randomized_smoothing import TensorFlowV2RandomizedSmoothing
+
+    about = classifier.model, classifier.nb_classes, classifier.input_shape
+    options = {"loss_object": classifier.loss_object, "clip_values": (0.0, 1.0), "sample_size": 10}
+    return TensorFlowV2RandomizedSmoothing(*about, scale=scale, **options)
+
+
 def linear_regressor(lr=0.1, **kwargs):
     """A regressor x·w from one input to one value, with w = 0.5."""
     net = keras.Sequential([keras.Input((1,)), layers.Dense(1, use_bias=False)])

@@ -125,6 +125,15 @@ def linear_classifier(matrix, lr=0.1, **kwargs):
     )
 
 
+def smoothed(classifier, scale):
+    """The net of a classifier as an estimator that ART smooths."""
+    from art.estimators.certification.randomized_smoothing import PyTorchRandomizedSmoothing
+
+    about = classifier.model, nn.CrossEntropyLoss(), classifier.input_shape, classifier.nb_classes
+    options = {"clip_values": (0.0, 1.0), "device_type": DEVICE, "sample_size": 10}
+    return PyTorchRandomizedSmoothing(*about, scale=scale, **options)
+
+
 def linear_regressor(lr=0.1, **kwargs):
     """An ART regressor x·w from one input to one value, with w = 0.5."""
     net = nn.Linear(1, 1, bias=False)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from art.defences.preprocessor.preprocessor import PreprocessorTensorFlowV2
+from art.estimators.certification.randomized_smoothing import TensorFlowV2RandomizedSmoothing
+from art.estimators.classification import TensorFlowV2Classifier
 
 from artclip.frameworks import global_random
 from artclip.frameworks.base import box_of
@@ -64,8 +66,10 @@ class TensorFlowEstimator(TensorFlowFunction, KerasLoss):
     def predict(self, x: np.ndarray) -> np.ndarray:
         if self.estimator.postprocessing_defences:  # what they do is not part of f
             return super().predict(x)
-        # Compiled by ART: it does not round as an eager pass does.
-        outputs = self.estimator.predict(x.astype(self.dtype.as_numpy_dtype))
+        # Compiled by ART: it does not round as an eager pass does. Of a classifier that ART smooths, f is the net.
+        smoothed = isinstance(self.estimator, TensorFlowV2RandomizedSmoothing)
+        of_net = TensorFlowV2Classifier.predict if smoothed else type(self.estimator).predict
+        outputs = of_net(self.estimator, x.astype(self.dtype.as_numpy_dtype))
         return np.asarray(outputs, dtype=np.float64).reshape(len(x), -1)
 
     def in_float64(self) -> TensorFlowFunction | None:
