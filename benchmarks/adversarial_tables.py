@@ -140,6 +140,28 @@ def beside_rivals(results: dict[str, Any]) -> str:
     return table(lines)
 
 
+def equal_time(results: dict[str, Any]) -> str:
+    """CLIP trained for as long as a single-step rival takes, beside that and others; and what it has more."""
+    short, long = results["cifar-cnn"], results["cifar-cnn-equal-time"]
+    ours = [{**row, "training": "ours"} for row in long["test"] if row["training"] == "clip"]
+    radii, nb_images = long["case"]["radii"], long["case"]["nb_attacked"]
+    lines = [["training", "setting", "epochs", "clean", *(f"ε = {eps:g}" for eps in radii), "CPU seconds"]]
+    lines[0] += [f"CLIP has more, ε = {eps:g}" for eps in radii]
+    keys = ["clean", *(f"AutoAttack set of ART {eps:g}" for eps in radii)]
+    for case, names in ((short, ("n-fgsm", "pgd", "grad-align", "clip")), (long, ("clip",))):
+        for name in names:
+            rows = [row for row in case["test"] if row["training"] == name]
+            figures = [spread(rows, key, ".1f") for key in keys]
+            more = (
+                ["–"] * len(radii)
+                if case is long
+                else [apart([*rows, *ours], "ours", name, e, nb_images) for e in radii]
+            )
+            told = [name, said(rows[0]["setting"]), str(case["case"]["nb_epochs"])]
+            lines.append([*told, *figures, spread(rows, "CPU seconds", ".0f"), *(m.replace("-", "−") for m in more)])
+    return table(lines)
+
+
 def apart(rows: list[dict[str, Any]], ours: str, rival: str, eps: float, nb_images: int) -> str:
     """The difference in points, and its interval."""
 

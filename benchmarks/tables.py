@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from adversarial_tables import adversarial, beside_rivals, longer, measured, parts, tried
+from adversarial_tables import adversarial, beside_rivals, equal_time, longer, measured, parts, tried
 from common import RESULTS
 from markdown_tables import groups, spread, table
 
@@ -614,6 +614,7 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     **{name: ("adversarial", make) for case in measured() for name, make in of_case(case).items()},
     **({"beside_rivals": ("adversarial", beside_rivals)} if measured() else {}),
     "adversarial_parts": ("adversarial", parts),
+    "adversarial_equal_time": ("adversarial", equal_time),
     "adversarial_longer": ("adversarial", longer),
     "targets": ("targets", lambda r: part(targets(r), TARGETS)),
     "targets_all": ("targets", targets),

@@ -192,6 +192,8 @@ def parse(text: str) -> DefenceConfig:
         if option not in defence.settings:
             known = ", ".join(defence.settings) or "none"
             raise ValueError(f"defence {text!r} has the setting {option!r}; known for {name}: {known}")
+        if option in options:
+            raise ValueError(f"defence {text!r} has the setting {option!r} twice")
         options[option] = _value(text, option, value)
     return DefenceConfig(text, defence, options)
 

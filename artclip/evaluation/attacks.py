@@ -221,9 +221,12 @@ def _named(text: str, name: str | None = None) -> AttackConfig:
     if key not in ATTACKS:
         raise ValueError(f"attack {text!r} is not known; use one of {', '.join((*SETS, *ATTACKS))}")
     attack = ATTACKS[key]
-    options = dict(attack.options)
+    options, given = dict(attack.options), set[str]()
     for setting in filter(None, settings.split(",")):
         option, _, value = setting.partition("=")
+        if option in given:
+            raise ValueError(f"attack {text!r} has the setting {option!r} twice")
+        given.add(option)
         if option not in options:
             known = ", ".join(options) or "none"
             raise ValueError(f"attack {text!r} has the setting {option!r}; known for {key}: {known}")

@@ -73,7 +73,7 @@ def give_range(f: Function, clip_values: Any) -> None:
     if hasattr(f, "estimator"):
         raise ValueError(
             f"clip_values={clip_values!r} are for a bare model; an ART estimator has its own: give them to it, as "
-            "PyTorchClassifier(..., clip_values=(0, 1))"
+            f"{type(f.estimator).__name__}(..., clip_values={clip_values!r})"
         )
     box = checks.clip_values(clip_values)
     for end in box:

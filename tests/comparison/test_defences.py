@@ -57,6 +57,8 @@ def test_defence_names(name, options):
         ("clip@much", "'much' is not a number"),
         ("clip:lamda=-1", "defence 'clip:lamda=-1': lamda=-1.0 must be"),
         ("clip:norm=3", "norm='3' is not known"),
+        ("clip:lamda=1,lamda=2", "has the setting 'lamda' twice"),
+        ("clip@0.9:target_accuracy=0.8", "has the setting 'target_accuracy' twice"),
         ("clip:eps=1", "has the setting 'eps'; known for clip: lamda, target_accuracy"),
         ("standard@0.9", "has the setting 'target_accuracy'; known for standard: none"),
         ("adversarial@0.9", "has the setting 'target_accuracy'"),

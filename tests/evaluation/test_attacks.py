@@ -229,6 +229,7 @@ def test_names_and_settings():
     ("attacks", "norm", "message"),
     [
         (["pgdd"], 2, "attack 'pgdd' is not known; use one of quick, standard, noise"),
+        (["pgd:max_iter=3,max_iter=4"], 2, "has the setting 'max_iter' twice"),
         (["pgd:steps=3"], 2, "has the setting 'steps'; known for pgd: max_iter, nb_restarts"),
         (["pgd:max_iter=many"], 2, "max_iter='many' is not an integer"),
         (["pgd:max_iter=0"], 2, "must be a finite number > 0"),
