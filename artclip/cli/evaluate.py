@@ -36,7 +36,7 @@ def add(commands: Any, number: Any) -> None:
         help="test samples (default: 1000): the first ones, unless the data are sorted by class",
     )
     option("--full", action="store_true", help="run each attack on all samples, not on those left standing")
-    option("--fixed", type=list_of(options.index), metavar="I,J", help="features that no attack changes; -1 as --fixed=-1")
+    option("--fixed", type=list_of(options.index), metavar="I,J", help="features that no attack changes, by index")
     option("--integers", type=list_of(options.index), metavar="I,J", help="features that move by whole numbers alone")
     option("--no-lipschitz", action="store_true", help="skip the Lipschitz bounds and the certificate")
     option("--no-masking", action="store_true", help="skip the search for signs of gradient masking")

@@ -13,6 +13,7 @@ from artclip import checks
 from artclip.evaluation import art_attacks as art
 from artclip.evaluation import black_box
 from artclip.evaluation.auto_pgd import auto_pgd, targeted_auto_pgd
+from artclip.evaluation.coordinate_search import coordinate_search, few_features
 from artclip.evaluation.minimum_norm import minimum_norm
 from artclip.evaluation.square import square
 from artclip.evaluation.threat_model import Stage, ThreatModel
@@ -60,6 +61,7 @@ _BUNGERT = "code of Bungert et al. 2021, arXiv 2103.12531; weak in L2"
 _SQUARE = "Andriushchenko et al. 2020, arXiv 1912.00049"
 _PINTOR = "after Pintor et al. 2021, arXiv 2102.12827"
 _DEEPFOOL = "Moosavi-Dezfooli et al. 2016, arXiv 1511.04599"
+_DIRECT = "Conn, Scheinberg, Vicente 2009, doi 10.1137/1.9780898718768"
 _UNIVERSAL = "Moosavi-Dezfooli et al. 2017, arXiv 1610.08401"
 
 #: From cheap to dear: the order in which they are tried. An attack more is a line more.
@@ -76,6 +78,7 @@ ATTACKS: dict[str, Attack] = {
     "deepfool": Attack("DeepFool", WHITE, _L2, _DEEPFOOL, art.deepfool),
     "carlini": Attack("Carlini-Wagner", WHITE, _L2_INF, "Carlini, Wagner 2017, arXiv 1608.04644", art.carlini),
     "square": Attack("Square", BLACK, _L2_INF, _SQUARE, square),
+    "coordinates": Attack("coordinate search", BLACK, _ALL, _DIRECT, coordinate_search),
     # APGD-CE, APGD-T and Square: ART has no FAB, so it is not the standard AutoAttack.
     "autoattack-set": Attack("AutoAttack set of ART", WHITE, _L2_INF, _CROCE, art.autoattack),
     "autoattack-art": Attack("AutoAttack default of ART", WHITE, _L2_INF, _CROCE, art.arts_autoattack),
@@ -93,8 +96,8 @@ SETS: dict[str, tuple[str, ...]] = {
 }
 #: What a set becomes where a model gives no gradients; where they are zero, these run besides.
 BLACK_BOX_SETS: dict[str, tuple[str, ...]] = {
-    "quick": ("noise", "square:max_iter=300", "nes:max_iter=5,sigma=0.05"),
-    "standard": ("noise", "square", "nes:sigma=0.05"),
+    "quick": ("noise", "square:max_iter=300", "coordinates", "nes:max_iter=5,sigma=0.05"),
+    "standard": ("noise", "square", "coordinates", "nes:sigma=0.05"),
 }
 _LABELS_ALONE = {  # besides, where outputs are labels or constant in steps
     "quick": "hopskipjump:max_iter=5,max_eval=100",
@@ -162,6 +165,7 @@ def for_model(name: str, norm: float, classifier: Any) -> list[AttackConfig]:
     if classifier.flat or classifier.stepped or not classifier.has_gradients or classifier.f.approximated:
         names += (*BLACK_BOX_SETS[name], *((_LABELS_ALONE[name],) if classifier.hard or classifier.stepped else ()))
     names += ("exhaustive",) * (classifier.rules.integers is not None)
+    names = tuple(name for name in names if name != "coordinates" or few_features(classifier.true_shape))
     return _in_order([c for c in map(_named, dict.fromkeys(names)) if _fits(c, norm)])
 
 

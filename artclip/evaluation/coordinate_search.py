@@ -1,4 +1,4 @@
-"""One feature at a time, by outputs alone: for vectors of few features, whose units differ.
+"""One feature at a time, by outputs alone: for vectors of few features, of trees or of units that differ.
 
 Where one feature ranges over 0.01 and another over 10,000, distances are those of the wide ones, and the narrow ones
 may go anywhere for next to nothing: there are bends on their way that a climb from the sample does not pass.
@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from artclip.evaluation.threat_model import ThreatModel
+from artclip.evaluation.threat_model import Stage, ThreatModel
 from artclip.norms import lengths
 
 _MOST = 16  # features
@@ -26,7 +26,29 @@ _RADII = (
     0.5,
     0.75,
 )  # of the distance so far, within which a search starts at the sample
+_MOST_ATTACKED, _ORDERS = 64, 5  # features, and orders of them, of the attack
 _LESS = 0.99  # times the distance, as which another round must make it
+
+
+def coordinate_search(threat: ThreatModel, *, max_iter: int = 2) -> list[Stage]:
+    """Each feature in turn takes the best of nine values within the ball, ``max_iter`` times over, in random orders."""
+    if not few_features(threat.classifier.true_shape):
+        raise ValueError(
+            f"it takes vectors of up to {_MOST_ATTACKED} features one by one, not inputs of shape "
+            f"{threat.classifier.true_shape}"
+        )
+
+    def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        order = [int(i) for i in np.random.permutation(x.shape[1])]  # noqa: NPY002
+        search = _Search(threat, x, y, x.astype(np.float32))
+        return search.moved(search.points, order * max_iter, np.full(len(x), threat.eps))[0]
+
+    return [run] * _ORDERS
+
+
+def few_features(shape: tuple[int, ...]) -> bool:
+    """Whether inputs are vectors that :func:`coordinate_search` takes."""
+    return len(shape) == 1 and shape[0] <= _MOST_ATTACKED
 
 
 def applies(threat: ThreatModel, x: np.ndarray) -> bool:

@@ -60,7 +60,7 @@ def test_a_set_always_attacks(attacks, norm):
     assert not any(o.error for o in found.outcomes)
     assert found.robust_accuracy < 0.9
     ran = [o.chosen.title for o in found.outcomes if o.in_budget]
-    assert ran == (["NES-PGD"] if norm == 1 else ["Square", "NES-PGD"])
+    assert ran == [*["Square"] * (norm != 1), "coordinate search", "NES-PGD"]
     assert all(title in found.to_markdown() for title in ran)
     assert f"of the set '{attacks}' by outputs alone are {', '.join(ran)}" in found.to_markdown()
     (sign,) = [w for w in found.warnings if w.name == "no gradients"]
@@ -68,6 +68,28 @@ def test_a_set_always_attacks(attacks, norm):
     # A search by differences of outputs would have no end.
     assert found.lipschitz == {}
     assert "lipschitz_lower_bound does it" in found.to_markdown()
+
+
+@pytest.mark.parametrize("norm", [1, 2, "inf"])
+def test_a_search_by_coordinates_is_exact_on_a_tree_of_one_split(norm):
+    from art.estimators.classification import SklearnClassifier
+    from sklearn.tree import DecisionTreeClassifier
+
+    x = np.random.default_rng(0).uniform(0, 1, (200, 6)).astype(np.float32)
+    tree = DecisionTreeClassifier(max_depth=1, random_state=0).fit(x, x[:, 3] > 0.4)
+    away = np.abs(x[:, 3] - tree.tree_.threshold[0])
+    y, eps = tree.predict(x).astype(int), 0.2
+    box = SklearnClassifier(tree, clip_values=(0, 1))
+    found = evaluate(box, x, y, norm=norm, eps=eps, attacks=["coordinates"], **OPTIONS)
+    clear = np.abs(away - eps) > 1e-4
+    np.testing.assert_array_equal(found.survivors[clear], (away > eps)[clear])
+
+
+def test_a_search_by_coordinates_is_of_few_features():
+    box, x, y, _ = linear((65,))
+    found = evaluate(box, x, y, eps=0.3, attacks=["coordinates"], **OPTIONS)
+    assert "coordinate search was not run: it takes vectors of up to 64 features" in str(found).replace("\n  ", " ")
+    assert "coordinate search" not in str(evaluate(box, x[:5], y[:5], eps=0.3, attacks="quick", **OPTIONS))
 
 
 def test_where_nothing_ran_nothing_is_said():
