@@ -9,7 +9,7 @@ import pytest
 
 from artclip import output_change
 from artclip.norms import lengths
-from tests.nets import default
+from tests.nets import FRAMEWORKS, default
 
 RNG = np.random.default_rng(0)
 W = RNG.normal(size=(2, 5)).astype(np.float32)
@@ -45,7 +45,11 @@ def test_a_linear_model_moves_by_its_norm_times_the_radius(nets, p, q):
     assert np.all(lengths(found.examples - X, p) <= 0.2 * (1 + 1e-5))
 
 
-@pytest.mark.parametrize(("p", "outputs"), [(1, 1), (2, 3), (math.inf, 3)])
+@pytest.mark.parametrize(
+    ("nets", "p", "outputs"),
+    [(FRAMEWORKS[0], 1, 1), (FRAMEWORKS[0], math.inf, 3), *((f, 2, 3) for f in FRAMEWORKS)],
+    indirect=["nets"],
+)
 def test_what_is_found_is_never_more_than_what_is_proved(nets, p, outputs):
     regressor, x = nets.regressor(outputs=outputs), RNG.uniform(0, 1, (20, 1)).astype(np.float32)
     found = output_change(regressor, x, p, 0.3, max_iter=20, nb_queries=50, seed=0)

@@ -8,7 +8,7 @@ from scipy import stats
 
 from artclip import compare, evaluate, smoothed_radius
 from artclip.evaluation.smoothing import Smoothing
-from tests.nets import default
+from tests.nets import FRAMEWORKS, default
 
 RNG = np.random.default_rng(0)
 SIGMA, DRAWS = 0.5, 1000
@@ -90,7 +90,9 @@ def test_a_regressor_has_no_label(nets):
         smoothed_radius(regressor, x, np.zeros(2, int), 1.0)
 
 
-@pytest.mark.parametrize("kind", ["own", "of a function"])
+@pytest.mark.parametrize(
+    ("nets", "kind"), [(FRAMEWORKS[0], "of a function"), *((f, "own") for f in FRAMEWORKS)], indirect=["nets"]
+)
 def test_estimators_that_art_smooths_are_told_from_their_nets(nets, kind):
     from art.estimators.certification.randomized_smoothing import NumpyRandomizedSmoothing
 
