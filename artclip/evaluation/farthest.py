@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from artclip.evaluation.coordinate_search import few_features
 from artclip.evaluation.square import WindowSearch, share_at
 from artclip.evaluation.threat_model import ThreatModel
 from artclip.norms import column, lengths
 
+_VALUES, _SWEEPS = 9, 3  # of a feature, and over all features before a search starts anew
 _HAIR = 1e-5  # of the radius, less than which examples may lie beyond it: they are float32
 
 
@@ -38,7 +40,7 @@ class Farthest:
 
     def try_out(self, points: np.ndarray) -> np.ndarray:
         """Keep points (n, *shape) that move outputs further, and lie in the ball; by how much each does, (n,)."""
-        points, away = self._inside(points)
+        points, away = self.inside(points)
         outputs = self._view.outputs(points)
         moved = self._view.moved(outputs - self._outputs)
         inside = away <= self._eps * (1 + _HAIR)
@@ -50,7 +52,7 @@ class Farthest:
         self.changed = np.where(better[:, None], outputs, self.changed)
         return np.where(inside, moved, -1.0)
 
-    def _inside(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def inside(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Points as float32, those that this rounds out of the ball a little nearer; and how far they are, (n,)."""
         rounded = points.astype(np.float32)
         away = lengths(rounded.astype(np.float64) - self._x, self._p)
@@ -66,7 +68,10 @@ class Farthest:
 
 
 def search(threat: ThreatModel, x: np.ndarray, points: Farthest, nb_queries: int) -> None:
-    """Try so many points for each sample, by outputs alone."""
+    """Try so many points for each sample, by outputs alone; of vectors of few features half of them one by one."""
+    if few_features(x.shape[1:]):
+        _by_features(threat, x, points, nb_queries // 2)
+        nb_queries -= nb_queries // 2
     if threat.norm == 1:
         return _corners(threat, x, points, nb_queries)
     search, best = WindowSearch(threat, x), np.zeros(len(x))
@@ -74,6 +79,25 @@ def search(threat: ThreatModel, x: np.ndarray, points: Farthest, nb_queries: int
         moved = points.try_out(search.moved(share_at(step / nb_queries)) if step else search.stripes())
         search.keep(moved >= best)
         best = np.maximum(moved, best)
+
+
+def _by_features(threat: ThreatModel, x: np.ndarray, points: Farthest, nb_queries: int) -> None:
+    """Features in turn take values within the ball, from samples on anew for each order; what is too long is scaled."""
+    low, high = (np.broadcast_to(v, x.shape) for v in threat.classifier.limits(x))
+    shares, size = [share for share in np.linspace(-1, 1, _VALUES) if share], x.shape[1]
+    at, best, order = x.copy(), np.zeros(len(x)), np.arange(size)
+    for query in range(nb_queries):
+        turn, value = divmod(query, len(shares))
+        if not value and not turn % size:
+            order = np.random.permutation(size)  # noqa: NPY002
+            if turn % (_SWEEPS * size) == 0:
+                at, best = x.copy(), np.zeros(len(x))
+        feature, tried = order[turn % size], at.copy()
+        moved = x[:, feature] + np.float32(shares[value] * threat.eps)
+        tried[:, feature] = np.clip(moved, low[:, feature], high[:, feature])
+        tried = points.inside(tried)[0]
+        better = (moved := points.try_out(tried)) > best
+        at[better], best[better] = tried[better], moved[better]
 
 
 def _corners(threat: ThreatModel, x: np.ndarray, points: Farthest, nb_queries: int) -> None:

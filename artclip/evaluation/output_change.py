@@ -110,7 +110,8 @@ def output_change(
 
     Auto-PGD (Croce, Hein 2020, arXiv 2003.01690) climbs the distance of the outputs from those of the sample, and up to
     ten outputs each up and down; then Square (Andriushchenko et al. 2020, arXiv 1912.00049) goes on from nothing by
-    outputs alone, so that gradients that lead nowhere show. Beside it stands what is proved: by bounds of the outputs
+    outputs alone, so that gradients that lead nowhere show; of vectors of up to 64 features half of these queries move
+    one feature after the other. Beside it stands what is proved: by bounds of the outputs
     in the ball (CROWN) and by the Lipschitz constant there, whichever is less.
 
     Args:

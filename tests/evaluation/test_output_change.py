@@ -163,3 +163,18 @@ def test_small_balls_are_searched_to_their_end(p, radius):
     np.testing.assert_allclose(found.found, exact, rtol=0.03)
     assert np.all(found.found <= found.proved)
     assert np.all(lengths(found.examples.astype(float) - x, p) <= 255 * radius * (1 + 1e-5))
+
+
+@pytest.mark.parametrize("p", NORMS)
+def test_a_tree_of_one_split_is_crossed_wherever_it_can_be(p):
+    from art.estimators.regression.scikitlearn import ScikitlearnDecisionTreeRegressor
+    from sklearn.tree import DecisionTreeRegressor
+
+    x = RNG.uniform(0, 1, (100, 6)).astype(np.float32)
+    tree = DecisionTreeRegressor(max_depth=1, random_state=0).fit(x, x[:, 3] > 0.4)
+    away = np.abs(x[:, 3] - tree.tree_.threshold[0])
+    model = ScikitlearnDecisionTreeRegressor(tree, clip_values=(0, 1))
+    found = output_change(model, x, p, 0.2, nb_queries=200, max_seconds=1, seed=0).found
+    low, high = np.unique(tree.predict(x))
+    clear = np.abs(away - 0.2) > 1e-4
+    np.testing.assert_allclose(found[clear], np.where(away < 0.2, high - low, 0)[clear], rtol=1e-5)
