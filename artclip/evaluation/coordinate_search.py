@@ -16,16 +16,8 @@ from artclip.norms import lengths
 _MOST = 16  # features
 _UNEQUAL = 4.0  # times the narrowest range that the widest is at least
 _ROUNDS, _VALUES, _HALVINGS = 4, 8, 8
-_RADII = (
-    0.01,
-    0.03,
-    0.06,
-    0.1,
-    0.18,
-    0.3,
-    0.5,
-    0.75,
-)  # of the distance so far, within which a search starts at the sample
+# Of the distance so far, within which a search starts at the sample.
+_RADII = (0.01, 0.03, 0.06, 0.1, 0.18, 0.3, 0.5, 0.75)
 _MOST_ATTACKED, _ORDERS = 64, 5  # features, and orders of them, of the attack
 _LESS = 0.99  # times the distance, as which another round must make it
 

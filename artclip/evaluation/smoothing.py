@@ -154,7 +154,8 @@ class _Smoothed(RandomizedSmoothingMixin):
             outputs = self._f.outputs(noisy, batch_size)
             labels = labels_of(outputs if self._read is None else self._read.columns(outputs))
             counts += np.bincount(labels % len(counts), minlength=len(counts))
-        self.frequent.append(int(counts[:-1].argmax()))
+        most = int(counts.argmax())
+        self.frequent.append(most if most < self._nb_classes else -1)
         return counts
 
     def _lower_confidence_bound(self, n_class_samples: int, n_total_samples: int) -> float:

@@ -143,3 +143,19 @@ def test_a_comparison_refuses_settings_before_any_training(setting):
     _, x, y, _ = plane(default)
     with pytest.raises(ValueError, match=f"smoothing.*{setting}"):
         compare(((x, y), (x, y)), "mlp", f"standard,smoothing:{setting}", nb_epochs=10**6, verbose=False)
+
+
+def test_most_draws_without_a_label_are_of_no_class():
+    import torch
+
+    class Half(torch.nn.Module):
+        """No numbers where a sum is above 0."""
+
+        def forward(self, x):
+            s = x.sum(1, keepdim=True)
+            return torch.cat([torch.where(s > 0, torch.nan, s), torch.zeros_like(s)], 1) * torch.tensor([[-1.0, 1.0]])
+
+    x = np.array([[3.0, 3.0], [-3.0, -3.0]], np.float32)
+    right, radii = Smoothing(0.5, 100).right_and_radii(Half(), x, np.zeros(2, int), 0)
+    assert right.tolist() == [False, True]
+    assert radii[0] == 0 < radii[1]
