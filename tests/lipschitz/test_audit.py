@@ -11,6 +11,7 @@ from artclip.frameworks import function_of, single_layers_of
 from artclip.lipschitz import audit as room
 from artclip.lipschitz.audit_result import AuditedLayer
 from artclip.lipschitz.estimate import LipschitzEstimate
+from tests.nets import FRAMEWORKS
 
 ENOUGH = {"max_seconds": 60.0, "seed": 0}  # for whole searches, after which a verdict ends the audit
 SHORT = {"max_seconds": 2.0, "seed": 0}
@@ -81,6 +82,7 @@ def test_scaling_is_a_layer(nets):
     assert (row.at_least, row.at_most) == (4.0, 4.0)
 
 
+@pytest.mark.parametrize("nets", FRAMEWORKS[:1], indirect=True)
 def test_without_a_proof_the_search_goes_on(nets, monkeypatch):
     estimator = nets.classifier("mlp")
     seeds = []
@@ -114,6 +116,7 @@ def test_a_pair_of_valid_inputs_is_shown_first(nets):
     assert "all inputs" in str(found)
 
 
+@pytest.mark.parametrize("nets", FRAMEWORKS[:1], indirect=True)
 def test_what_an_audit_is_written_as(nets, tmp_path):
     found = artclip.audit(nets.linear_classifier(MATRIX), X, 1.0, **ENOUGH)
     record = json.loads(found.to_json(tmp_path / "a.json"))
@@ -149,6 +152,7 @@ def test_bad_arguments_are_refused_by_name(nets, options, word):
         artclip.audit(nets.linear_classifier(MATRIX), X, **options)
 
 
+@pytest.mark.parametrize("nets", FRAMEWORKS[:1], indirect=True)
 def test_with_two_norms_there_is_no_constant_of_a_layer(nets):
     found = artclip.audit(nets.linear_classifier(MATRIX), X, 100.0, norm=np.inf, **ENOUGH)
     assert found.layers == []

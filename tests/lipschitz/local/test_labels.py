@@ -10,6 +10,7 @@ from artclip.frameworks import function_of, graph_of
 from artclip.lipschitz import certificate
 from artclip.lipschitz.budget import Budget
 from artclip.lipschitz.local.labels import LabelBounds
+from tests.nets import FRAMEWORKS
 
 
 def trained(nets, name, n, nb_epochs):
@@ -20,7 +21,9 @@ def trained(nets, name, n, nb_epochs):
     return model, x, y
 
 
-@pytest.mark.parametrize("name", ["sigmoid", "batchnorm"])
+@pytest.mark.parametrize(
+    ("nets", "name"), [(FRAMEWORKS[0], "sigmoid"), *((f, "batchnorm") for f in FRAMEWORKS)], indirect=["nets"]
+)
 def test_no_attack_breaks_a_certified_sample(nets, name):
     model, x, y = trained(nets, name, 80, 20)
     right = model.predict(x).argmax(1) == y
@@ -35,6 +38,7 @@ def test_no_attack_breaks_a_certified_sample(nets, name):
             assert result.robust_accuracy == 1
 
 
+@pytest.mark.parametrize("nets", FRAMEWORKS[:1], indirect=True)
 def test_either_is_the_larger_one_and_without_a_box_they_are_smaller(nets):
     model, x, y = trained(nets, "mlp", 40, 10)
     by_constants, local, either = (certified_radius(model, x, y, method=m) for m in ("global", "local", "auto"))
@@ -104,7 +108,9 @@ def test_what_is_kept_at_a_radius_is_what_the_radius_says(nets, norm):
     assert not bounds.keep(x, (y + 1) % 3, 0.0).any()
 
 
-@pytest.mark.parametrize("name", ["mlp", "cnn"])
+@pytest.mark.parametrize(
+    ("nets", "name"), [(FRAMEWORKS[0], "cnn"), *((f, "mlp") for f in FRAMEWORKS)], indirect=["nets"]
+)
 def test_along_the_way_more_is_shown_than_by_lines_alone_and_no_attack_breaks_it(nets, name):
     model, x, y = trained(nets, name, 25, 12)
     right = model.predict(x).argmax(1) == y
