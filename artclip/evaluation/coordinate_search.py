@@ -79,7 +79,7 @@ def closer(threat: ThreatModel, x: np.ndarray, y: np.ndarray, points: np.ndarray
 
 def _ranges(threat: ThreatModel, x: np.ndarray) -> np.ndarray:
     """The widest range of each feature, shape (d,)."""
-    low, high = (np.broadcast_to(v, x.shape) for v in threat.classifier.limits(x))
+    low, high = threat.classifier.limits(x)
     return np.asarray((high.astype(float) - low).reshape(len(x), -1).max(0))
 
 
@@ -88,7 +88,7 @@ class _Search:
 
     def __init__(self, threat: ThreatModel, x: np.ndarray, y: np.ndarray, points: np.ndarray) -> None:
         self._threat, self._x, self._y, self.points = threat, x, y, points
-        self._low, self._high = (np.broadcast_to(v, x.shape) for v in threat.classifier.limits(x))
+        self._low, self._high = threat.classifier.limits(x)
         self.index, self._near = np.flatnonzero(np.isfinite(points).all(1)), np.zeros(len(x))
 
     def away(self) -> np.ndarray:

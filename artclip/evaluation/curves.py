@@ -101,13 +101,8 @@ def robustness_curve(
     with tqdm(total=len(models) * (len(values) - 1), disable=None if verbose else True, unit="eps") as progress:
         for model in models:
             progress.set_description(model.name)
-            remaining = model.right.copy()
-            shares = [remaining.mean()]
-            for budget in values[1:]:
-                remaining &= ~_broken(model, chosen, remaining, norm, budget, seed)
-                shares.append(remaining.mean())
-                progress.update()
-            accuracy[model.name] = [float(s) for s in shares]
+            standing = _standing(model, [(chosen, budget) for budget in values[1:]], norm, seed, progress)
+            accuracy[model.name] = [float(some.mean()) for some in standing]
     settings = {"norm": str(norm), "attack": attack, "parameters": chosen.options, "seed": seed}
     return Curve(
         settings={**settings, **_described(models)},
@@ -161,17 +156,11 @@ def query_curve(
     with tqdm(total=len(models) * len(values), disable=None if verbose else True, unit="max_iter") as progress:
         for model in models:
             progress.set_description(model.name)
-            some = [replace(chosen, options={**chosen.options, "max_iter": k}) for k in values]
-            remaining, shares = model.right.copy(), [float(model.right.mean())]
-            standing = remaining
-            for one in some:
-                standing = remaining if remaining.any() else standing
-                remaining = remaining & ~_broken(model, one, remaining, norm, eps, seed)
-                shares.append(float(remaining.mean()))
-                progress.update()
-            last = np.flatnonzero(remaining if remaining.any() else standing)[:1]
-            accuracy[model.name] = shares
-            calls[model.name] = [0.0, *(_calls(model, one, last, norm, eps, seed) for one in some)]
+            attacks = [replace(chosen, options={**chosen.options, "max_iter": k}) for k in values]
+            standing = _standing(model, [(one, eps) for one in attacks], norm, seed, progress)
+            accuracy[model.name] = [float(some.mean()) for some in standing]
+            last = np.flatnonzero(next((some for some in reversed(standing) if some.any()), model.right))[:1]
+            calls[model.name] = [0.0, *(_calls(model, one, last, norm, eps, seed) for one in attacks)]
     settings = {"norm": str(norm), "eps": float(eps), "attack": attack, "parameters": chosen.options, "seed": seed}
     return Curve(
         settings={**settings, **_described(models)},
@@ -245,6 +234,17 @@ def _broken(
     if outcome.error:
         raise ValueError(f"{chosen.title} could not be run on {model.name}: {outcome.error}")
     return outcome.broken
+
+
+def _standing(
+    model: EvaluatedModel, attempts: list[tuple[AttackConfig, float]], norm: float, seed: int, progress: Any
+) -> list[np.ndarray]:
+    """Which samples stand, shape (n,), before and after each attempt, an attack and its eps; none stands up again."""
+    standing = [model.right]
+    for chosen, eps in attempts:
+        standing.append(standing[-1] & ~_broken(model, chosen, standing[-1], norm, eps, seed))
+        progress.update()
+    return standing
 
 
 def _calls(model: EvaluatedModel, chosen: AttackConfig, index: np.ndarray, norm: float, eps: float, seed: int) -> float:

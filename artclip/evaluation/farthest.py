@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -38,9 +37,13 @@ class Farthest:
         self.found, self.examples, self.changed = np.zeros(len(x)), x.copy(), outputs.copy()
         self.lost = np.zeros(len(x), bool)
 
-    def try_out(self, points: np.ndarray) -> np.ndarray:
-        """Keep points (n, *shape) that move outputs further, and lie in the ball; by how much each does, (n,)."""
-        points, away = self.inside(points)
+    def try_out(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Keep points (n, *shape) that move outputs further, and lie in the ball.
+
+        Returns:
+            By how much each moves them, (n,), -1 outside the ball; and the points as they were tried.
+        """
+        points, away = self._inside(points)
         outputs = self._view.outputs(points)
         moved = self._view.moved(outputs - self._outputs)
         inside = away <= self._eps * (1 + _HAIR)
@@ -50,9 +53,9 @@ class Farthest:
         self.found = np.where(better, moved, self.found)
         self.examples = np.where(column(better, points), points, self.examples)
         self.changed = np.where(better[:, None], outputs, self.changed)
-        return np.where(inside, moved, -1.0)
+        return np.where(inside, moved, -1.0), points
 
-    def inside(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _inside(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Points as float32, those that this rounds out of the ball a little nearer; and how far they are, (n,)."""
         rounded = points.astype(np.float32)
         away = lengths(rounded.astype(np.float64) - self._x, self._p)
@@ -76,14 +79,14 @@ def search(threat: ThreatModel, x: np.ndarray, points: Farthest, nb_queries: int
         return _corners(threat, x, points, nb_queries)
     search, best = WindowSearch(threat, x), np.zeros(len(x))
     for step in range(nb_queries):
-        moved = points.try_out(search.moved(share_at(step / nb_queries)) if step else search.stripes())
+        moved, _ = points.try_out(search.moved(share_at(step / nb_queries)) if step else search.stripes())
         search.keep(moved >= best)
         best = np.maximum(moved, best)
 
 
 def _by_features(threat: ThreatModel, x: np.ndarray, points: Farthest, nb_queries: int) -> None:
     """Features in turn take values within the ball, from samples on anew for each order; what is too long is scaled."""
-    low, high = (np.broadcast_to(v, x.shape) for v in threat.classifier.limits(x))
+    low, high = threat.classifier.limits(x)
     shares, size = [share for share in np.linspace(-1, 1, _VALUES) if share], x.shape[1]
     at, best, order = x.copy(), np.zeros(len(x)), np.arange(size)
     for query in range(nb_queries):
@@ -93,16 +96,16 @@ def _by_features(threat: ThreatModel, x: np.ndarray, points: Farthest, nb_querie
             if turn % (_SWEEPS * size) == 0:
                 at, best = x.copy(), np.zeros(len(x))
         feature, tried = order[turn % size], at.copy()
-        moved = x[:, feature] + np.float32(shares[value] * threat.eps)
-        tried[:, feature] = np.clip(moved, low[:, feature], high[:, feature])
-        tried = points.inside(tried)[0]
-        better = (moved := points.try_out(tried)) > best
+        wanted = x[:, feature] + np.float32(shares[value] * threat.eps)
+        tried[:, feature] = np.clip(wanted, low[:, feature], high[:, feature])
+        moved, tried = points.try_out(tried)
+        better = moved > best
         at[better], best[better] = tried[better], moved[better]
 
 
 def _corners(threat: ThreatModel, x: np.ndarray, points: Farthest, nb_queries: int) -> None:
     """In L1: single coordinates moved by the whole radius, within the range; these are the corners of the ball."""
-    low, high = (-math.inf, math.inf) if threat.classifier.clip_values is None else threat.classifier.clip_values
+    low, high = threat.classifier.limits(x)
     order = np.random.permutation(2 * x[0].size)[:nb_queries]  # noqa: NPY002
     for i, sign in zip(order // 2, np.where(order % 2, 1, -1), strict=True):
         step = np.zeros(x[0].size, np.float32)

@@ -67,8 +67,8 @@ class FeatureRules:
         )
 
     def limits(self, x: np.ndarray, low: Any, high: Any) -> tuple[np.ndarray, np.ndarray]:
-        """The range of each sample (n, *shape), or that of all where no feature is fixed."""
-        low, high = np.asarray(low, x.dtype), np.asarray(high, x.dtype)
+        """The range of each sample, (n, *shape) each, not to be written to."""
+        low, high = (np.broadcast_to(np.asarray(end, x.dtype), x.shape) for end in (low, high))
         if self.fixed is None:
             return low, high
         return np.where(self.fixed, x, low), np.where(self.fixed, x, high)

@@ -113,7 +113,7 @@ class _Ball:
         x = self._x[index]
         low, high = self._limits(x)
         if np.all(np.isfinite(low)):
-            return rng.uniform(np.broadcast_to(low, x.shape), np.broadcast_to(high, x.shape)) - x
+            return rng.uniform(low, high) - x
         return rng.standard_normal(x.shape) * column(lengths(x, math.inf) + 1e-9, x)
 
 

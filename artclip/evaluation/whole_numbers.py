@@ -110,7 +110,7 @@ def _tried(
 
     Points outside the range are not wrong.
     """
-    low, high = (np.broadcast_to(v, x.shape) for v in threat.classifier.limits(x))
+    low, high = threat.classifier.limits(x)
     nb = max(1, _NUMBERS // x.size)
     for start in range(0, len(steps), nb):
         index = np.flatnonzero(standing)
