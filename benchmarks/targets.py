@@ -27,8 +27,8 @@ import artclip
 from artclip.frameworks.pytorch.nets import NETS, make_classifier
 from artclip.trainers.accuracy import DeployedAccuracy
 
-SEEDS, EPOCHS = {"digits": 5, "mnist": 5, "cifar-10": 3}, {"digits": 30, "mnist": 8, "cifar-10": 8}
-NB_SAMPLES = 12_000
+SEEDS, EPOCHS = {"digits": 5, "mnist": 5, "cifar-10": 3}, {"digits": 30, "mnist": 8, "cifar-10": 10}
+NB_SAMPLES = {"digits": 12_000, "mnist": 12_000, "cifar-10": 20_000}
 # Kind: data, labels, middle of the net, target, schedule of the rate, how it is trained.
 CASES: dict[str, tuple[str, str, str, float, str, str]] = {
     f"{data}, {what}": case
@@ -62,7 +62,7 @@ LABELS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def data(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Training samples in [0, 1], (n, d) of grey images."""
     (x, y), _ = artclip.load_data(name)
-    x, y = x[:NB_SAMPLES], y[:NB_SAMPLES]
+    x, y = x[: NB_SAMPLES[name]], y[: NB_SAMPLES[name]]
     return x if name == "cifar-10" else x.reshape(len(x), -1), y
 
 
