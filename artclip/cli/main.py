@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import shlex
 import sys
@@ -17,6 +18,16 @@ from artclip.cli.options import check_files, of_keras
 from artclip.reporting.text import number
 
 DONE, FAILURE, BAD_INPUT = 0, 1, 2
+# What users of other tools write for an option of this one.
+ALIASES = {
+    "--lambda": "--lamda",
+    "--epochs": "--nb-epochs",
+    "--defense": "--defence",
+    "--defenses": "--defences",
+    "--lr": "--learning-rate",
+    "--n-jobs": "--jobs",
+    "--nb-seeds": "--seeds",
+}
 NOBODY_READS = 141  # what a shell says of a program that SIGPIPE ended
 TRAINING = {"train": train, "compare": compare, "reproduce": reproduce}
 MEASURING = {
@@ -45,8 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    arguments = _parser().parse_args(argv)
-    arguments.typed = shlex.join(["artclip", *(sys.argv[1:] if argv is None else argv)])
+    words = sys.argv[1:] if argv is None else list(argv)
+    arguments = _parsed(words)
+    arguments.typed = shlex.join(["artclip", *words])
     own, warnings.formatwarning = warnings.formatwarning, _warning  # type: ignore[assignment]
     try:
         with warnings.catch_warnings():
@@ -64,6 +76,36 @@ def _run(argv: Sequence[str] | None) -> int:
     finally:
         warnings.formatwarning = own
     return code or DONE
+
+
+def _parsed(words: list[str]) -> argparse.Namespace:
+    """What the words say; options of other tools are read as ours, and a slip is told with what is near to it."""
+    parser = _parser()
+    commands = [*TRAINING, *MEASURING]
+    if words and not words[0].startswith("-") and words[0] not in commands:
+        near = _near(words[0], commands)
+        parser.error(f"there is no command {words[0]!r}; {near or 'use one of ' + ', '.join(commands)}")
+    arguments, unknown = parser.parse_known_args([_ours(word) for word in words])
+    if not unknown:
+        return arguments
+    command: _Parser = arguments.parser
+    flag = next((word for word in unknown if word.startswith("-")), None)
+    if flag is None:
+        command.error(f"{unknown[0]!r} belongs to no option")
+    near = _near(flag.partition("=")[0], list(command._option_string_actions))
+    command.error(f"there is no option {flag.partition('=')[0]}{near and f'; {near}'}")
+
+
+def _ours(word: str) -> str:
+    """A word with the name that an option has here."""
+    name, equals, value = word.partition("=")
+    return f"{ALIASES.get(name, name)}{equals}{value}"
+
+
+def _near(word: str, known: list[str]) -> str:
+    """A question with the name that is nearest to a word, or nothing."""
+    found = difflib.get_close_matches(word, known, 1)
+    return f"did you mean {found[0]}?" if found else ""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -98,6 +140,8 @@ def _parser() -> argparse.ArgumentParser:
 
     for module in (*TRAINING.values(), *MEASURING.values()):
         module.add(commands, _number)
+    for command in commands.choices.values():
+        command.set_defaults(parser=command)
     return parser
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from artclip import load_data
 from artclip.cli.lipschitz import _layers
-from artclip.cli.main import MEASURING, TRAINING, _parser, main
+from artclip.cli.main import MEASURING, TRAINING, _parsed, _parser, main
 from tests.nets import FRAMEWORKS
 from tests.nets import default as nets
 
@@ -142,6 +142,31 @@ def test_bad_input_is_one_line_and_exit_code_2(capsys, words, message):
 )
 def test_bad_usage_is_exit_code_2(capsys, words):
     assert run(capsys, *words)[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["evaluat", "x"], "no command 'evaluat'; did you mean evaluate? (see artclip --help)"),
+        (["fly"], "no command 'fly'; use one of train, compare, "),
+        (["train", *FAST, "--target-acuracy", "0.9"], "no option --target-acuracy; did you mean --target-accuracy?"),
+        (["evaluate", __file__, "--data", "digits", "--norms=inf"], "no option --norms; did you mean --norm? (see art"),
+        (["train", *FAST, "--xyz", "3"], "no option --xyz (see artclip train --help)"),
+        (["train", *FAST, "digits"], "'digits' belongs to no option (see artclip train --help)"),
+    ],
+)
+def test_a_slip_is_told_with_what_is_near_to_it(capsys, words, message):
+    code, out, err = run(capsys, *words)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+
+
+def test_options_of_other_tools_are_read_as_ours():
+    words = ["--data", "digits", "--epochs=3", "--lr", "0.01"]
+    read = _parsed(["train", *words, "--lambda", "0.2", "--defense", "weight"])
+    assert (read.nb_epochs, read.learning_rate, read.lamda, read.defence) == (3, 0.01, 0.2, "weight")
+    read = _parsed(["compare", *words, "--defenses=standard", "--n-jobs", "2", "--nb-seeds", "5"])
+    assert (read.defences, read.jobs, read.seeds) == ("standard", 2, 5)
 
 
 def test_help_and_version(capsys):
