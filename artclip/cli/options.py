@@ -198,6 +198,7 @@ def load(arguments: argparse.Namespace) -> tuple[Any, Any, list[str]]:
         arguments.model,
         arguments.weights,
         arguments.framework,
+        nb_classes=_asked_classes(arguments.model, data),
         input_shape=data[0][0].shape[1:],
         clip_values=arguments.clip_values,
         preprocessing=preprocessing,
@@ -209,6 +210,16 @@ def load(arguments: argparse.Namespace) -> tuple[Any, Any, list[str]]:
             free = getattr(arguments, "domain", None) == "free"
             checks.inputs(x, classifier.input_shape or None, name, None if free else classifier.clip_values)
     return classifier, splits, list(described.class_names)
+
+
+def _asked_classes(model: str, data: Any) -> int | None:
+    """The number of classes of the data, where the model is a function that asks for it."""
+    from artclip.models.loading import asks_for_classes
+
+    labels = [y for _, y in data if len(y)]
+    if not labels or not asks_for_classes(model):
+        return None
+    return int(labels[0].shape[1]) if labels[0].ndim == 2 else 1 + max(int(y.max()) for y in labels)
 
 
 class _OnStderr(logging.Handler):

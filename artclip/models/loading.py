@@ -16,6 +16,7 @@ import numpy as np
 from artclip import checks
 from artclip.arguments import taken
 from artclip.frameworks import FRAMEWORKS, nets_of, require, trainable_of
+from artclip.frameworks.factories import takes
 from artclip.frameworks.loaded import LoadedModel
 from artclip.models.request import Request, is_plain, or_say, read_weights, title
 from artclip.safety import Untrusted
@@ -44,8 +45,9 @@ def load_model(
             - ``FILE.keras`` or ``FILE.h5`` (Keras), ``FILE.pt2`` (``torch.export``), ``FILE.onnx``;
             - a SavedModel folder, a TorchScript file, a pickled module (``.pt``, ``.pth``): code, only with ``trust``;
             - ``torchvision:NAME``, ``timm:NAME``, ``hf:ORG/NAME``, from these libraries with their weights;
-            - ``package.module:factory``, your own function without arguments that returns a ``torch.nn.Module``, a
-              Keras model or an ART estimator. Modules are looked for in the working directory too.
+            - ``package.module:factory``, your own function without arguments, or of (input_shape, nb_classes),
+              that returns a ``torch.nn.Module``, a Keras model or an ART estimator. Modules
+              are looked for in the working directory too.
         weights: for a factory, a Keras file or an architecture by name: a state dict of PyTorch (``.pt``,
             ``.safetensors``) or a Keras ``.weights.h5`` file.
         framework: ``"torch"`` or ``"tensorflow"``, where the model must be of that one.
@@ -172,8 +174,18 @@ def _pair(value: Any) -> Any:
     )
 
 
+def asks_for_classes(name: str) -> bool:
+    """Whether a model of this name is a function that wants to know the shape of an input and the number of classes."""
+    return form_of(name) is _made and not takes(imported(name))
+
+
 def _made(request: Request) -> Any:
-    return request.wrapped(LoadedModel(from_module(request.name)))
+    factory, given = imported(request.name), (request.input_shape, request.nb_classes)
+    if takes(factory) or not takes(factory, *given):
+        return request.wrapped(LoadedModel(from_module(request.name)))
+    if None in given:
+        raise ValueError(f"{request.name} makes a net for (input_shape, nb_classes); give both to load it")
+    return request.wrapped(LoadedModel(or_say(lambda: factory(*given), f"{request.name} failed")))
 
 
 def _hub(request: Request) -> Any:

@@ -371,3 +371,22 @@ def test_a_wide_bracket_is_said_to_be_one(capsys, monkeypatch):
         assert code == 0
         assert ("The bracket is wide" in out) is said
         assert f"upper / lower  {value:g}" in out
+
+
+@pytest.mark.parametrize("factory", ["made", "made_for"])
+def test_a_function_that_makes_a_net_may_ask_for_shape_and_classes_or_not(capsys, tmp_path, monkeypatch, factory):
+    pytest.importorskip("torch")
+    (tmp_path / "own_factories.py").write_text(
+        "from torch import nn\n"
+        "def made():\n    return made_for((1, 8, 8), 10)\n"
+        "def made_for(input_shape, nb_classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(input_shape[1] * input_shape[2], nb_classes))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    model = f"own_factories:{factory}"
+    code, out, _ = run(capsys, "train", *FAST, "--model", model, "--framework", "torch", "--json")
+    assert (code, json.loads(out)["settings"]["model"]) == (0, model)
+    words = ["--data", "digits", "--samples", "20", "--attacks", "quick", "--no-masking", "--json"]
+    code, out, _ = run(capsys, "evaluate", model, *words)
+    assert code == 0
+    assert json.loads(out)["preflight"]

@@ -17,6 +17,7 @@ from art.estimators.classification import KerasClassifier, TensorFlowV2Classifie
 from keras import layers
 
 from artclip.frameworks import global_random, named_nets
+from artclip.frameworks.factories import made_by
 from artclip.frameworks.keras.convex_potential import ConvexPotential
 from artclip.frameworks.keras.stiefel import StiefelMuon
 from artclip.frameworks.preprocessing import fitted_box, fitted_scaling
@@ -217,7 +218,7 @@ def make_classifier(
     with global_random.kept():
         random.seed(seed)  # from which Keras draws the seeds of its initialisers
         if callable(model):
-            net = model(input_shape, nb_classes)
+            net = made_by(model, input_shape, nb_classes)
         else:
             named_nets.check_known(model, input_shape, NETS)
             kind = ACTIVATIONS[named_nets.own_activation(model, activation)]

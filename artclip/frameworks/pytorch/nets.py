@@ -12,6 +12,7 @@ from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
 from artclip.frameworks import named_nets
+from artclip.frameworks.factories import made_by
 from artclip.frameworks.preprocessing import fitted_box, fitted_scaling
 from artclip.frameworks.pytorch.convex_potential import ConvexPotential
 from artclip.frameworks.pytorch.stiefel import StiefelMuon
@@ -194,8 +195,8 @@ def make_classifier(
     """An untrained classifier with logits, cross-entropy and Adam, or :class:`StiefelMuon` for nets made for it.
 
     Args:
-        model: a key of :data:`NETS`; or a function of (input_shape, nb_classes) that makes an ``nn.Module`` with
-            logits, or an ART classifier, which is taken as it is.
+        model: a key of :data:`NETS`; or a function of (input_shape, nb_classes), or of nothing, that makes an
+            ``nn.Module`` with logits, or an ART classifier, which is taken as it is.
         input_shape: shape of one input, channels first.
         nb_classes: number of outputs, >= 2.
         clip_values: range of valid inputs, each end a number, one a channel, or an array of the shape of an input.
@@ -208,7 +209,7 @@ def make_classifier(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         if callable(model):
-            net = model(input_shape, nb_classes)
+            net = made_by(model, input_shape, nb_classes)
         else:
             named_nets.check_known(model, input_shape, NETS)
             kind = ACTIVATIONS[named_nets.own_activation(model, activation)]
