@@ -18,6 +18,7 @@ from artclip.cli.options import check_files, of_keras
 from artclip.reporting.text import number
 
 DONE, FAILURE, BAD_INPUT = 0, 1, 2
+NOBODY_READS = 141  # what a shell says of a program that SIGPIPE ended
 # What users of other tools write for an option of this one.
 ALIASES = {
     "--lambda": "--lamda",
@@ -28,7 +29,6 @@ ALIASES = {
     "--n-jobs": "--jobs",
     "--nb-seeds": "--seeds",
 }
-NOBODY_READS = 141  # what a shell says of a program that SIGPIPE ended
 TRAINING = {"train": train, "compare": compare, "reproduce": reproduce}
 MEASURING = {
     "evaluate": evaluate,

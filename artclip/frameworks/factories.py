@@ -18,6 +18,11 @@ def takes(function: Callable[..., Any], *arguments: Any) -> bool:
     return True
 
 
+def must_be_told(factory: Callable[..., Any]) -> bool:
+    """Whether a function cannot do without the shape of an input and the number of classes."""
+    return not takes(factory) and takes(factory, (), 0)
+
+
 def made_by(factory: Callable[..., Any], input_shape: tuple[int, ...], nb_classes: int) -> Any:
     """The net that a function makes for inputs of a shape and a number of classes, whether it asks for them or not."""
     asks = takes(factory, input_shape, nb_classes) or not takes(factory)

@@ -16,7 +16,7 @@ import numpy as np
 from artclip import checks
 from artclip.arguments import taken
 from artclip.frameworks import FRAMEWORKS, nets_of, require, trainable_of
-from artclip.frameworks.factories import takes
+from artclip.frameworks.factories import must_be_told
 from artclip.frameworks.loaded import LoadedModel
 from artclip.models.request import Request, is_plain, or_say, read_weights, title
 from artclip.safety import Untrusted
@@ -176,16 +176,15 @@ def _pair(value: Any) -> Any:
 
 def asks_for_classes(name: str) -> bool:
     """Whether a model of this name is a function that wants to know the shape of an input and the number of classes."""
-    return form_of(name) is _made and not takes(imported(name))
+    return form_of(name) is _made and must_be_told(imported(name))
 
 
 def _made(request: Request) -> Any:
-    factory, given = imported(request.name), (request.input_shape, request.nb_classes)
-    if takes(factory) or not takes(factory, *given):
-        return request.wrapped(LoadedModel(from_module(request.name)))
-    if None in given:
+    factory = imported(request.name)
+    told = (request.input_shape, request.nb_classes) if must_be_told(factory) else ()
+    if None in told:
         raise ValueError(f"{request.name} makes a net for (input_shape, nb_classes); give both to load it")
-    return request.wrapped(LoadedModel(or_say(lambda: factory(*given), f"{request.name} failed")))
+    return request.wrapped(LoadedModel(or_say(lambda: factory(*told), f"{request.name} failed")))
 
 
 def _hub(request: Request) -> Any:
