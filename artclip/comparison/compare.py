@@ -50,8 +50,8 @@ def compare(
         data: a name or path for :func:`artclip.load_data`, or ``(x_train, y_train), (x_test, y_test)`` with inputs
             in [0, 1] (or in the ``clip_values`` of your ART classifiers) and class indices.
         model: net by name (``mlp``, ``mlp-200-80``, ``cnn``, ``convnet``, ``resnet``, ``resnet18``,
-            ``lipconvnet``, ``lipresnet``), ``package.module:factory``, or a function of (input_shape, nb_classes), or of
-            nothing, that makes an ``nn.Module`` or Keras model with logits, or an ART classifier; or a list of those.
+            ``lipconvnet``, ``lipresnet``), ``package.module:factory``, or a function of (input_shape, nb_classes) or
+            nothing that makes an ``nn.Module`` or Keras model with logits, or an ART classifier; or a list of those.
         defences: names as ``standard``, ``weight@0.95``, ``clip@0.95``, ``clip:lamda=0.03``, ``adversarial:eps=1``; or
             one text of them with commas. :data:`artclip.comparison.defences.DEFENCES` lists them.
         nb_seeds: trainings per defence, >= 1, with seeds 0, 1, ...
